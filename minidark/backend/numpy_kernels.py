@@ -1,0 +1,276 @@
+"""The kernels in numpy: the reference, and the readable one.
+
+Arrays in, arrays out; an argument named in "writes" is overwritten. S streams, N rows,
+I inputs, O outputs, H hidden. Gates are packed side by side in the last axis: a GRU's as
+z | r | c, an LSTM's as i | f | o | g. No kernel keeps anything between calls.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from minidark.backend import Array
+
+STREAMED = 1 << 15  # elements that the optimizers work on at once, so that scratch stays in cache
+
+
+# --- rows ---------------------------------------------------------------------------------
+
+
+def gather(weights: Array, ids: Array) -> Array:
+    """One-hot rows times weights.T, without the one-hot rows: (O, I), ids (...) -> (..., O)."""
+    if ids.size < weights.shape[1]:
+        return np.moveaxis(weights[:, ids], 0, -1)
+    return np.ascontiguousarray(weights.T)[ids]
+
+
+def scatter_add(gradient: Array, ids: Array, dy: Array) -> None:
+    """The gradient of `gather`. Writes gradient (O, I): column i gains the rows with id i."""
+    ids, dy = ids.reshape(-1), dy.reshape(ids.size, -1)
+    order = np.argsort(ids, kind="stable")
+    symbols, starts = np.unique(ids[order], return_index=True)
+    gradient[:, symbols] += np.add.reduceat(dy[order], starts, axis=0).T
+
+
+# --- elementwise --------------------------------------------------------------------------
+
+
+def logistic(x: Array) -> None:
+    """1 / (1 + exp(-x)), written as tanh so that nothing overflows. Writes x."""
+    x *= 0.5
+    np.tanh(x, out=x)
+    x *= 0.5
+    x += 0.5
+
+
+def _squash(x: Array, tanh: bool) -> None:
+    if tanh:
+        np.tanh(x, out=x)
+    else:
+        logistic(x)
+
+
+def _squash_slope(y: Array, tanh: bool) -> Array:
+    """The derivative of `_squash`, from its output."""
+    slope: Array = 1 - y * y if tanh else y * (1 - y)
+    return slope
+
+
+# --- gru ----------------------------------------------------------------------------------
+
+
+def gru_gates(gates: Array, recurrent: Array, state: Array, reset_state: Array) -> None:
+    """z = logistic(uz x + wz h), r = logistic(ur x + wr h), and r * h.
+
+    gates (S, 3H) holds what comes from the input, recurrent (S, 2H) what comes from the
+    state. Writes gates[:, :2H] (z | r) and reset_state (S, H).
+    """
+    two = recurrent.shape[-1]
+    zr = gates[:, :two]
+    zr += recurrent
+    logistic(zr)
+    np.multiply(zr[:, two // 2 :], state, out=reset_state)
+
+
+def gru_state(gates: Array, recurrent: Array, state: Array, new: Array, tanh: bool) -> None:
+    """c = act(uh x + wh (r * h)), h' = z * h + (1 - z) * c.
+
+    recurrent (S, H) is wh (r * h). Writes gates[:, 2H:] (c) and new (S, H), the new state.
+    """
+    hidden = state.shape[-1]
+    z, c = gates[:, :hidden], gates[:, 2 * hidden :]
+    c += recurrent
+    _squash(c, tanh)
+    np.subtract(state, c, out=new)
+    new *= z
+    new += c
+
+
+def gru_state_backward(gates: Array, state: Array, dnew: Array, dgates: Array, tanh: bool) -> None:
+    """Back through `gru_state`: writes the z and c parts of dgates (S, 3H), before squashing."""
+    hidden = state.shape[-1]
+    z, c = gates[:, :hidden], gates[:, 2 * hidden :]
+    dz, dc = dgates[:, :hidden], dgates[:, 2 * hidden :]
+    keep = 1 - z
+    np.multiply(dnew, keep, out=dc)  # dc = dnew (1 - z) act'
+    dc *= _squash_slope(c, tanh)
+    np.subtract(state, c, out=dz)  # dz = dnew (h - c) z (1 - z)
+    dz *= dnew
+    dz *= z
+    dz *= keep
+
+
+def gru_gates_backward(
+    gates: Array, state: Array, dreset_state: Array, dnew: Array, dgates: Array
+) -> None:
+    """Back through `gru_gates`. Writes the r part of dgates, before squashing, and dnew:
+    from the gradient of the new state to that part of the old state's which does not pass
+    through wz and wr.
+    """
+    hidden = state.shape[-1]
+    z, r = gates[:, :hidden], gates[:, hidden : 2 * hidden]
+    dr = dgates[:, hidden : 2 * hidden]
+    np.multiply(dreset_state, r, out=dr)  # dr = (dreset h) r (1 - r)
+    dnew *= z
+    dnew += dr
+    dr *= state
+    dr *= 1 - r
+
+
+# --- lstm ---------------------------------------------------------------------------------
+
+
+def lstm_state(
+    gates: Array, recurrent: Array, cell: Array, new_cell: Array, squashed: Array, new: Array
+) -> None:
+    """i, f, o = logistic(...), g = tanh(...), c' = f * c + i * g, h' = o * tanh(c').
+
+    Writes gates (S, 4H: i | f | o | g), new_cell, squashed (tanh(c')) and new, each (S, H).
+    """
+    hidden = cell.shape[-1]
+    gates += recurrent
+    logistic(gates[:, : 3 * hidden])
+    i, f, o, g = _quarters(gates)
+    np.tanh(g, out=g)
+    np.multiply(f, cell, out=new_cell)
+    new_cell += i * g
+    np.tanh(new_cell, out=squashed)
+    np.multiply(o, squashed, out=new)
+
+
+def lstm_state_backward(
+    gates: Array, cell: Array, squashed: Array, dnew: Array, dcell: Array, dgates: Array
+) -> None:
+    """Back through `lstm_state`. Writes dgates (S, 4H), before squashing, and dcell: from the
+    gradient of the new cell to the old cell's. dnew is the gradient of the new state.
+    """
+    i, f, o, g = _quarters(gates)
+    di, df, do, dg = _quarters(dgates)
+    np.multiply(dnew, squashed, out=do)
+    do *= o * (1 - o)
+    dcell += dnew * o * (1 - squashed * squashed)
+    np.multiply(dcell, g, out=di)
+    di *= i * (1 - i)
+    np.multiply(dcell, cell, out=df)
+    df *= f * (1 - f)
+    np.multiply(dcell, i, out=dg)
+    dg *= 1 - g * g
+    dcell *= f
+
+
+def _quarters(packed: Array) -> tuple[Array, Array, Array, Array]:
+    hidden = packed.shape[-1] // 4
+    a, b, c, d = (packed[:, k * hidden : (k + 1) * hidden] for k in range(4))
+    return a, b, c, d
+
+
+# --- batch norm ---------------------------------------------------------------------------
+
+
+def batch_statistics(v: Array) -> tuple[Array, Array]:
+    """Mean and variance (divided by rows - 1) over the rows, axis -2, which is kept."""
+    mean = v.mean(axis=-2, keepdims=True)
+    centred = v - mean
+    variance = np.square(centred, out=centred).sum(axis=-2, keepdims=True) / (v.shape[-2] - 1)
+    return mean, variance
+
+
+def normalize_backward(
+    dnormalized: Array, normalized: Array, deviation: Array, epsilon: float
+) -> Array:
+    """Back through (v - mean) / (deviation + epsilon) with both taken from the batch:
+    the true derivative, the division by rows - 1 and the epsilon included.
+    """
+    rows = normalized.shape[-2]
+    dv: Array = dnormalized - dnormalized.mean(axis=-2, keepdims=True)
+    dv /= deviation + epsilon
+    along = (dnormalized * normalized).sum(axis=-2, keepdims=True)
+    # A feature that is the same in every row has deviation 0 and normalized 0: no such term.
+    along /= np.where(deviation > 0, (rows - 1) * deviation, 1)
+    dv -= normalized * along
+    return dv
+
+
+# --- softmax ------------------------------------------------------------------------------
+
+
+def softmax(x: Array, temperature: float) -> Array:
+    """exp(x / temperature) over its sum along the last axis."""
+    y: Array = x / temperature
+    y -= y.max(axis=-1, keepdims=True)
+    np.exp(y, out=y)
+    y /= y.sum(axis=-1, keepdims=True)
+    return y
+
+
+def cross_entropy(p: Array, truth: Array) -> tuple[float, Array]:
+    """Minus the truth's log probability in nats, summed over rows, and p - truth.
+
+    p (..., O); truth (...) ids, or (..., O). A probability that is zero in floating point
+    counts as the smallest positive number, so that one certain mistake is not an infinite cost.
+    """
+    tiny = np.finfo(p.dtype).tiny
+    difference = p.copy()
+    if truth.dtype.kind == "f":
+        cost = -float(np.sum(truth * np.log(np.maximum(p, tiny)), dtype=np.float64))
+        difference -= truth
+    else:
+        rows = np.arange(truth.size)
+        ids = truth.reshape(-1)
+        hit = p.reshape(truth.size, -1)[rows, ids]
+        cost = -float(np.log(np.maximum(hit, tiny)).sum(dtype=np.float64))
+        difference.reshape(truth.size, -1)[rows, ids] -= 1
+    return cost, difference
+
+
+# --- optimizers ---------------------------------------------------------------------------
+
+
+def sgd_step(
+    value: Array, grad: Array, velocity: Array, rate: float, momentum: float, decay: float
+) -> None:
+    """v -= g + decay w; w += rate v; v *= momentum. Writes value and velocity, both (n,)."""
+    for part in _parts(value.size):
+        v, w = velocity[part], value[part]
+        v -= grad[part]
+        if decay:
+            v -= decay * w
+        w += rate * v
+        v *= momentum
+
+
+def adam_step(
+    value: Array, grad: Array, m: Array, v: Array, *, rate: float, B1: float, B2: float,
+    eps: float, decay: float, t: int,
+) -> None:  # fmt: skip
+    """Adam's step number t (from 1) with d = -g - decay w. Writes value, m and v, all (n,)."""
+    unbias1, unbias2 = 1 / (1 - B1**t), 1 / (1 - B2**t)
+    for part in _parts(value.size):
+        m_, v_, w = m[part], v[part], value[part]
+        d = -grad[part]
+        if decay:
+            d -= decay * w
+        m_ *= B1
+        m_ += (1 - B1) * d
+        v_ *= B2
+        np.square(d, out=d)
+        d *= 1 - B2
+        v_ += d
+        np.multiply(v_, unbias2, out=d)
+        np.sqrt(d, out=d)
+        d += eps
+        np.divide(m_, d, out=d)
+        d *= rate * unbias1
+        w += d
+
+
+def sum_of_squares(x: Array) -> float:
+    """Of a contiguous array, in float64."""
+    return float(sum(np.dot(part := x[at], part) for at in _parts(x.size)))
+
+
+def _parts(size: int) -> Any:
+    return (slice(at, at + STREAMED) for at in range(0, size, STREAMED))

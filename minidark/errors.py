@@ -1,0 +1,45 @@
+"""What can go wrong, said in one line.
+
+Every error that a caller can cause is a `MinidarkError`. Its text names the place (file and
+line, or layer and array), what was expected, and what to do; the command line prints it
+behind `minidark: error:` and turns its class into an exit code (`minidark.cli.EXIT_CODES`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class MinidarkError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class CfgError(MinidarkError):
+    """A cfg is missing or wrong. Text: `path:line: message`, as far as both are known."""
+
+    def __init__(self, message: str, path: Path | str | None = None, line: int | None = None):
+        place = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
+        super().__init__(f"{place}{message}")
+        self.path, self.line = path, line
+
+
+class WeightsError(MinidarkError):
+    """A weight file is missing, is damaged, or does not fit the network."""
+
+
+class DataError(MinidarkError):
+    """Input arrays or a text are missing or do not fit the network."""
+
+
+class BackendError(MinidarkError):
+    """The device asked for, or a library it needs, is not there."""
+
+
+class DivergedError(MinidarkError):
+    """The cost became NaN or infinite."""
+
+
+def echo(value: object) -> str:
+    """A value as an error message shows it: its repr, cut after 40 characters."""
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

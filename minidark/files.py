@@ -1,0 +1,84 @@
+"""Writing a file whole or not at all, and reading regular files only."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from minidark.errors import MinidarkError
+
+
+def open_regular(path: Path | str, error: type[MinidarkError]) -> BinaryIO:
+    """Open a regular file to read bytes; raises `error` for what is missing or is none.
+
+    A named pipe or device never blocks.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    except (OSError, ValueError) as reason:
+        said = getattr(reason, "strerror", None) or str(reason)
+        raise error(f"{path}: cannot read: {said}") from reason
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise error(f"{path}: not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> None:
+    """Write `parts` to a temporary file beside `path`, then rename it into place.
+
+    Whatever happens, `path` holds the old bytes or the new ones. A symlink is followed.
+    Raises MinidarkError with the system's reason.
+    """
+    target = Path(os.path.realpath(path))
+    temporary: str | None = None
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(21, "Is a directory")
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            for part in parts:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, _mode(target))
+        os.replace(temporary, target)
+        temporary = None
+        _sync_folder(target.parent)
+    except OSError as reason:
+        place = (
+            "written, but perhaps not safe from a power cut"
+            if temporary is None
+            else "cannot write"
+        )
+        raise MinidarkError(f"{path}: {place}: {reason.strerror or reason}") from reason
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows only
+
+
+def _mode(target: Path) -> int:
+    """The permissions the file had, or those a new one gets (mkstemp's are for its owner only)."""
+    if target.exists():
+        return stat.S_IMODE(target.stat().st_mode)
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the platform can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

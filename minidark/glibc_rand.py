@@ -1,0 +1,143 @@
+"""glibc's `srand` and `rand`, many draws at once and with jumps.
+
+darknet draws its initial weights and its samples from C's `rand()`. The same weights and the
+same text need the same generator on every platform, and fast: three `[rnn]` layers of 1024
+take eight million draws before the first character.
+
+glibc's default generator is additive: r[i] = r[i-3] + r[i-31] modulo 2**32, and each draw is
+r[i] >> 1. That is linear, so "n draws later" is a fixed linear map of the last 31 values:
+the coefficients of x**n modulo x**31 - x**28 - 1. A jump is one such power (`skip`); many draws
+are 4,096 generators standing evenly spaced along the sequence, stepped side by side (`draw`).
+
+Source: glibc stdlib/random_r.c (`__srandom_r`, `__random_r`, TYPE_3).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+RAND_MAX = 2**31 - 1
+DEGREE, LAG = 31, 3
+DISCARDED = 310  # draws that srand throws away
+LANES = 4096
+SEQUENTIAL = 4096  # below this many draws, one generator alone is quicker
+
+Words = npt.NDArray[np.uint32]
+
+
+class GlibcRand:
+    """The generator after `srand(seed)`; seed 0 is seed 1, as in glibc.
+
+    Any integer is taken modulo 2**32, as C's conversion to `unsigned` does.
+    """
+
+    def __init__(self, seed: int = 1):
+        self.state = _advance(_seeded(seed), DISCARDED)  # the last 31 values, oldest first
+        self._ahead: list[int] = []  # drawn for rand(), not yet handed out
+
+    def rand(self) -> int:
+        """One draw, 0 to RAND_MAX."""
+        if not self._ahead:
+            self._ahead = self.draw(256).tolist()[::-1]
+        return self._ahead.pop()
+
+    def draw(self, n: int) -> Words:
+        """The next n draws, each 0 to RAND_MAX."""
+        ahead = self._take_ahead(n)
+        n -= len(ahead)
+        values = _sequence(self.state, n) if n < SEQUENTIAL else _lanes(self.state, n)
+        self.state = np.concatenate([self.state, values[-DEGREE:]])[-DEGREE:]
+        return np.concatenate([ahead, values >> np.uint32(1)])
+
+    def skip(self, n: int) -> None:
+        """Pass over n draws in a few dozen small steps, whatever n is."""
+        self.state = _advance(self.state, n - len(self._take_ahead(n)))
+
+    def uniform(self, n: int) -> npt.NDArray[np.float32]:
+        """n draws from -1 to 1 as darknet's `rand_uniform(-1, 1)` makes them, in float32."""
+        draws = self.draw(n).astype(np.float32)
+        draws /= np.float32(RAND_MAX)
+        draws *= np.float32(2)
+        draws -= np.float32(1)
+        return draws
+
+    def _take_ahead(self, n: int) -> Words:
+        taken = [self._ahead.pop() for _ in range(min(n, len(self._ahead)))]
+        return np.array(taken, dtype=np.uint32)
+
+
+def _seeded(seed: int) -> Words:
+    """The 31 values that srand lays down: a Lehmer generator in C's signed arithmetic."""
+    value = seed % 2**32 or 1
+    if value >= 2**31:
+        value -= 2**32
+    values = [value]
+    for _ in range(DEGREE - 1):
+        high, low = int(value / 127773), value - int(value / 127773) * 127773
+        value = 16807 * low - 2836 * high
+        if value < 0:
+            value += RAND_MAX
+        values.append(value)
+    # glibc's first step adds values 0 and 3 into place 3: that place is the oldest of the ring.
+    return np.array([v % 2**32 for v in values[LAG:] + values[:LAG]], dtype=np.uint32)
+
+
+def _sequence(state: Words, n: int) -> Words:
+    """The next n values (not yet shifted), one after another."""
+    values = np.empty(DEGREE + n, dtype=np.uint32)
+    values[:DEGREE] = state
+    for i in range(DEGREE, DEGREE + n, LAG):  # three at a time: r[i-3] is the nearest needed
+        stop = min(i + LAG, DEGREE + n)
+        values[i:stop] = values[i - LAG : stop - LAG] + values[i - DEGREE : stop - DEGREE]
+    return values[DEGREE:]
+
+
+def _lanes(state: Words, n: int) -> Words:
+    """The next n values from LANES generators, each of which runs over its own stretch."""
+    stretch = -(-n // LANES)
+    lanes = np.empty((DEGREE + stretch, LANES), dtype=np.uint32)
+    lanes[:DEGREE, 0] = state
+    filled = 1
+    while filled < LANES:  # doubling: lane k + filled stands filled stretches after lane k
+        jumped = _jump_matrix(filled * stretch) @ lanes[:DEGREE, :filled]
+        lanes[:DEGREE, filled : 2 * filled] = jumped
+        filled *= 2
+    for i in range(DEGREE, DEGREE + stretch):
+        np.add(lanes[i - LAG], lanes[i - DEGREE], out=lanes[i])
+    return np.ascontiguousarray(lanes[DEGREE:].T).reshape(-1)[:n]
+
+
+def _advance(state: Words, n: int) -> Words:
+    """The 31 values that stand n draws later."""
+    return _jump_matrix(n) @ state if n else state
+
+
+def _jump_matrix(n: int) -> Words:
+    """The matrix that takes 31 values to those n draws later, modulo 2**32."""
+    rows = np.empty((DEGREE, DEGREE), dtype=np.uint32)
+    rows[0] = _power_of_x(n)
+    for i in range(1, DEGREE):
+        rows[i] = _reduced(np.concatenate([np.zeros(1, np.uint32), rows[i - 1]]))
+    return rows
+
+
+def _power_of_x(n: int) -> Words:
+    """x**n modulo x**31 - x**28 - 1, coefficients modulo 2**32, lowest first."""
+    power = np.zeros(DEGREE, dtype=np.uint32)
+    power[0] = 1
+    for bit in bin(n)[2:]:
+        power = _reduced(np.convolve(power, power))
+        if bit == "1":
+            power = _reduced(np.concatenate([np.zeros(1, np.uint32), power]))
+    return power
+
+
+def _reduced(polynomial: Words) -> Words:
+    """The remainder after division by x**31 - x**28 - 1."""
+    polynomial = polynomial.astype(np.uint32)
+    for i in range(len(polynomial) - 1, DEGREE - 1, -1):
+        top = polynomial[i : i + 1]  # an array of one wraps in silence, a scalar warns
+        polynomial[i - LAG : i - LAG + 1] += top
+        polynomial[i - DEGREE : i - DEGREE + 1] += top
+    return polynomial[:DEGREE]
