@@ -1,0 +1,15 @@
+"""The layers, one file each, and the factories that make them in darknet's argument order."""
+
+from minidark.layers.activation import make_activation_layer as make_activation_layer
+from minidark.layers.base import CostLayer as CostLayer
+from minidark.layers.base import Layer as Layer
+from minidark.layers.base import Parameter as Parameter
+from minidark.layers.batchnorm_layer import make_batchnorm_layer as make_batchnorm_layer
+from minidark.layers.connected import make_connected_layer as make_connected_layer
+from minidark.layers.cost import make_cost_layer as make_cost_layer
+from minidark.layers.dropout import make_dropout_layer as make_dropout_layer
+from minidark.layers.gru import make_gru_layer as make_gru_layer
+from minidark.layers.logistic import make_logistic_layer as make_logistic_layer
+from minidark.layers.lstm import make_lstm_layer as make_lstm_layer
+from minidark.layers.rnn import make_rnn_layer as make_rnn_layer
+from minidark.layers.softmax import make_softmax_layer as make_softmax_layer

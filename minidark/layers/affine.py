@@ -1,0 +1,195 @@
+"""Sublayers that read the same input, packed into one matrix.
+
+A GRU's uz, ur and uh all read x: their weights lie under one another in one array (3H, I), so
+that one matrix product serves all three, and the three names are views into it. Files, errors
+and `net.parameters()` speak of the names, the arithmetic of the packed array.
+
+`Affine` holds the arrays. `AffinePass` is one use of them over T steps: either all steps at
+once (`at=ALL`, where the input does not depend on the state) or one step after another.
+
+Source: darknet src/connected_layer.c; gru_layer.c and its siblings run each sublayer by itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from minidark.backend import Array, Backend
+from minidark.errors import CfgError, echo
+from minidark.glibc_rand import GlibcRand
+from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Stored
+from minidark.layers.batchnorm import BatchNorm, NormSaved
+
+ALL = slice(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Sublayer:
+    """One named y = norm(W x) + b: views into the packed arrays, in file order."""
+
+    arrays: tuple[Stored, ...]
+
+    @property
+    def biases(self) -> Array:
+        return self.arrays[0].value
+
+    @property
+    def weights(self) -> Array:
+        return self.arrays[1].value
+
+
+class Affine:
+    """K sublayers of `outputs` each, over one input of `inputs`: norm(W x), biases beside it.
+
+    The biases are not added here: those of all the sublayers that meet in a gate are summed
+    and added once for all steps, before the time loop.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        names: tuple[str, ...],
+        inputs: int,
+        outputs: int,
+        batch_normalize: bool,
+        backend: Backend,
+    ):
+        packed = len(names) * outputs
+        self.backend = backend
+        self.inputs, self.packed = inputs, packed
+        self.biases, self.biases_grad = backend.zeros(packed), backend.zeros(packed)
+        self.weights = backend.zeros(packed, inputs)
+        self.weights_grad = backend.zeros(packed, inputs)
+        self.norm = BatchNorm(prefix, packed, backend) if batch_normalize else None
+        self.sublayers = {
+            name: self._sublayer(f"{prefix}.{name}" if name else prefix, slice(at, at + outputs))
+            for name, at in zip(names, range(0, packed, outputs), strict=True)
+        }
+
+    def _sublayer(self, prefix: str, rows: slice) -> Sublayer:
+        def trained(kind: str, value: Array, grad: Array) -> Stored:
+            return Parameter(f"{prefix}.{kind}", kind, value[rows], grad[rows])
+
+        biases = trained("biases", self.biases, self.biases_grad)
+        weights = trained("weights", self.weights, self.weights_grad)
+        norm = self.norm.stored_arrays(prefix, rows) if self.norm else []
+        return Sublayer((biases, weights, *norm))
+
+    def begin(self, steps: int, rows: int, train: bool) -> AffinePass:
+        """Start a pass over `steps` steps of `rows` rows each."""
+        return AffinePass(self, steps, rows, train)
+
+
+class AffinePass:
+    """One forward and, in training, one backward through an Affine."""
+
+    def __init__(self, affine: Affine, steps: int, rows: int, train: bool):
+        self.affine = affine
+        xp = affine.backend.xp
+        # A copy with the inputs first makes each step's product a quarter faster; a pass of
+        # few steps would not earn the copy back.
+        self.weights_t = affine.weights.T if steps < 8 else xp.ascontiguousarray(affine.weights.T)
+        self.norm_saved: NormSaved | None = None
+        if train and affine.norm:
+            self.norm_saved = affine.norm.begin(steps, rows)
+        self.dv: Array | None = None  # the gradient before the norm, a slot for each step
+
+    def forward(self, x: Array, at: int | slice = ALL) -> Array:
+        """norm(W x) without biases, for step `at` (S, I) or all steps (T, S, I), or their ids."""
+        affine = self.affine
+        if x.dtype.kind == "f":
+            v: Array = affine.backend.xp.matmul(x, self.weights_t)
+        else:
+            v = affine.backend.kernels.gather(affine.weights, x)
+        if affine.norm is None:
+            return v
+        if self.norm_saved is None:
+            return affine.norm.infer(v)
+        return affine.norm.forward(v, self.norm_saved, at)
+
+    def backward(self, dy: Array, at: int | slice = ALL) -> Array:
+        """dx from dy, for step `at` or all steps."""
+        dx: Array = self.affine.backend.xp.matmul(self._before_norm(dy, at), self.affine.weights)
+        return dx
+
+    def accumulate(self, x: Array, dy: Array, dbiases: Array) -> None:
+        """Add to the gradients, all steps in one product: x (T, S, I) or ids (T, S) as given
+        to forward, dy (T, S, K O) as given to backward, dbiases its sum over the rows."""
+        affine = self.affine
+        dv = self._before_norm(dy, ALL) if self.dv is None else self.dv
+        affine.biases_grad += dbiases
+        if x.dtype.kind == "f":
+            dv_rows = dv.reshape(-1, affine.packed)
+            affine.weights_grad += dv_rows.T @ x.reshape(-1, affine.inputs)
+        else:
+            affine.backend.kernels.scatter_add(affine.weights_grad, x, dv)
+
+    def _before_norm(self, dy: Array, at: int | slice) -> Array:
+        """The gradient of W x: dy itself, where there is no norm."""
+        norm, saved = self.affine.norm, self.norm_saved
+        if norm is None or saved is None:
+            return dy
+        if self.dv is None:
+            self.dv = self.affine.backend.empty(*saved.normalized.shape)
+        self.dv[at] = norm.backward(dy, saved, at)
+        return self.dv[at]
+
+
+class PackedLayer(Layer):
+    """A layer made of sublayers. A subclass names them in the order darknet creates them and in
+    the orders the two dialects store them, and packs those of one input into one `Affine`."""
+
+    reads_ids = True
+    created: ClassVar[tuple[str, ...]]
+    file_orders: ClassVar[dict[str, tuple[str, ...]]]
+
+    sublayers: dict[str, Sublayer]
+
+    def _pack(self, names: tuple[str, ...], inputs: int, outputs: int, norm: bool) -> Affine:
+        affine = Affine(self.name, names, inputs, outputs, norm, self.backend)
+        self.sublayers = getattr(self, "sublayers", {}) | affine.sublayers
+        return affine
+
+    def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
+        return [a for name in self.file_orders[order] for a in self.sublayers[name].arrays]
+
+
+def one_order(*names: str) -> dict[str, tuple[str, ...]]:
+    """The file orders of a layer that both dialects store alike."""
+    return {PJREDDIE: names, ALEXEY: names}
+
+
+INITS = ("darknet", "orthogonal")
+
+
+def initialize(
+    layer: PackedLayer, rand: GlibcRand | None, init: str = "darknet", square: tuple[str, ...] = ()
+) -> None:
+    """Draw the weights of every sublayer in the order of creation: sqrt(2 / inputs) *
+    uniform(-1, 1), row by row. With "orthogonal" those named `square` are then made so.
+
+    rand None is the generator after srand(0).
+
+    Source: darknet src/connected_layer.c (make_connected_layer). Orthogonal is minidark's own
+    (Saxe et al. 2013, arXiv:1312.6120); it takes the same draws.
+    """
+    if init not in INITS:
+        raise CfgError(f"init={echo(init)} is not one of {', '.join(INITS)}")
+    rand = rand or GlibcRand(0)
+    for name in layer.created:
+        weights = layer.sublayers[name].weights
+        draws = rand.uniform(weights.size).reshape(weights.shape)
+        draws *= np.float32((2.0 / weights.shape[1]) ** 0.5)
+        if init == "orthogonal" and name in square:
+            draws = orthogonal(draws)
+        weights[...] = layer.backend.asarray(draws)
+
+
+def orthogonal(matrix: Array) -> Array:
+    """The orthogonal factor of a square matrix, its signs fixed so that it is unique."""
+    q, r = np.linalg.qr(matrix.astype(np.float64))
+    factor: Array = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+    return factor

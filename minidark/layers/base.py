@@ -1,0 +1,144 @@
+"""What every layer is: numbers in, numbers out, and the arrays it owns.
+
+Sequences are (T, S, F): T time steps, S streams, F features, time first, as in darknet's memory,
+so that `x[t]` is one step of all streams and (N, F) with N = T * S rows is a free view.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from minidark.backend import Array, Backend, get_backend
+from minidark.errors import CfgError, MinidarkError
+
+PJREDDIE, ALEXEY = "pjreddie", "alexey"  # the two orders of arrays in a weight file
+
+
+@dataclass(slots=True, eq=False)
+class Stored:
+    """An array that stands in the weight file. `kind` is the last part of its name: biases,
+    weights, scales, rolling_mean or rolling_variance."""
+
+    name: str
+    kind: str
+    value: Array
+
+
+@dataclass(slots=True, eq=False)
+class Parameter(Stored):
+    """A stored array that is trained. `grad` is d objective / d value, summed over the rows
+    since the last update; both arrays are live and written in place."""
+
+    grad: Array
+
+
+class Layer:
+    """Base of all layers.
+
+    `batch` is rows, as in darknet's `make_*_layer`: streams * steps. `forward` accepts any
+    number of steps; the streams are fixed, because each has its state.
+    """
+
+    type: ClassVar[str]
+    reads_ids: ClassVar[bool] = False  # can take integer ids in place of one-hot rows
+
+    def __init__(
+        self,
+        batch: int,
+        inputs: int,
+        outputs: int,
+        steps: int = 1,
+        *,
+        name: str | None = None,
+        backend: Backend | None = None,
+    ):
+        if batch < steps or batch % steps:
+            raise CfgError(f"batch={batch} rows are not whole streams of {steps} time steps")
+        self.name = name or self.type
+        self.inputs, self.outputs = inputs, outputs
+        self.streams = batch // steps
+        self.backend = backend or get_backend()
+        self.states: dict[str, Array] = {}  # carried from call to call, by name: each (S, H)
+        self.saved: Any = None  # what backward needs of the last training forward
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        """(T, S, inputs), or ids (T, S) where `reads_ids`, to (T, S, outputs). Never writes x."""
+        raise NotImplementedError
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        """The gradient of the outputs to that of the inputs; adds to the parameters' grads.
+
+        Once after each training forward. None where `need_dx` is false. May write dy.
+        """
+        raise NotImplementedError
+
+    def parameters(self) -> list[Parameter]:
+        """The trained arrays in weight-file order."""
+        return [a for a in self.stored_arrays(PJREDDIE) if isinstance(a, Parameter)]
+
+    def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
+        """Every array in the weight file, in the order of that dialect."""
+        return []
+
+    def reset_state(self, stream: int | None = None) -> None:
+        """Zero the state of one stream, or of all."""
+        for state in self.states.values():
+            state[slice(None) if stream is None else stream] = 0
+
+    def twin(self, streams: int) -> Self:
+        """The same layer over the same parameter arrays, with `streams` zero states of its own."""
+        other = copy.copy(self)
+        other.streams = streams
+        other.saved = None
+        other.states = {
+            name: self.backend.zeros(streams, state.shape[1]) for name, state in self.states.items()
+        }
+        return other
+
+    def work(self) -> int:
+        """Multiply-adds for one row."""
+        return sum(p.value.size for p in self.parameters() if p.kind == "weights")
+
+    def _take_saved(self) -> Any:
+        if self.saved is None:
+            raise MinidarkError(f"{self.name}: backward needs a forward with train=True before it")
+        saved, self.saved = self.saved, None
+        return saved
+
+
+class CostLayer(Layer):
+    """A layer that can end a network: it compares its output with the truth."""
+
+    has_cost: bool = True
+
+    def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
+        """The cost that darknet reports, summed over rows, and the gradient of `objective` with
+        respect to this layer's input. truth is ids (T, S) or (T, S, outputs)."""
+        raise NotImplementedError
+
+    def objective(self, y: Array, truth: Array) -> float:
+        """The function that is descended. darknet's reported cost can differ by a factor."""
+        return self.cost(y, truth)[0]
+
+
+def one_hot(ids: Array, width: int, backend: Backend) -> Array:
+    """Ids (T, S) as rows (T, S, width), for what cannot read ids."""
+    rows = backend.zeros(*ids.shape, width)
+    rows.reshape(ids.size, width)[backend.xp.arange(ids.size), ids.reshape(-1)] = 1
+    return rows
+
+
+def truth_rows(truth: Array, y: Array, backend: Backend) -> Array:
+    """The truth as rows (T, S, O), whichever way it was given."""
+    return truth if truth.dtype.kind == "f" else one_hot(truth, y.shape[-1], backend)
+
+
+def check_rows(name: str, rows: int) -> None:
+    """Refuse to train batch norm on one row: its variance is undefined."""
+    if rows < 2:
+        raise CfgError(
+            f"layer {name}: batch_normalize cannot train on one row at a time, "
+            "its variance needs two; give [net] a batch of two or more streams"
+        )

@@ -1,0 +1,94 @@
+"""Batch norm over rows: the arithmetic that sublayers and the `[batchnorm]` layer share.
+
+    y = (v - mean) / (sqrt(variance) + 1e-6) * scales
+
+per feature. Training takes mean and variance (divided by rows - 1) from the rows it sees at once
+and moves rolling = .99 rolling + .01 batch; inference takes the rolling ones.
+
+Source: darknet src/batchnorm_layer.c. Its backward is not the derivative of its forward
+(another epsilon, n for n - 1, in recurrent layers the last step's statistics for every step);
+this one is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minidark.backend import Array, Backend
+from minidark.layers.base import Parameter, Stored, check_rows
+
+EPSILON = 1e-6
+ROLLING = 0.99
+
+
+@dataclass(slots=True)
+class NormSaved:
+    """What backward needs, a slot for each step: (T, S, F) and (T, 1, F)."""
+
+    normalized: Array
+    deviation: Array
+
+
+class BatchNorm:
+    """Scales and rolling statistics of `features` columns, and their forward and backward.
+
+    Rows are axis -2. A leading axis is time: each step has statistics of its own.
+    """
+
+    def __init__(self, name: str, features: int, backend: Backend):
+        self.name, self.backend = name, backend
+        self.scales, self.scales_grad = backend.ones(features), backend.zeros(features)
+        self.rolling_mean, self.rolling_variance = backend.zeros(features), backend.zeros(features)
+
+    def stored_arrays(self, prefix: str, features: slice) -> list[Stored]:
+        """Views of some features, in file order, as arrays of the (sub)layer `prefix`."""
+        return [
+            Parameter(
+                f"{prefix}.scales", "scales", self.scales[features], self.scales_grad[features]
+            ),
+            Stored(f"{prefix}.rolling_mean", "rolling_mean", self.rolling_mean[features]),
+            Stored(
+                f"{prefix}.rolling_variance", "rolling_variance", self.rolling_variance[features]
+            ),
+        ]
+
+    def begin(self, steps: int, rows: int) -> NormSaved:
+        features = self.scales.size
+        return NormSaved(
+            self.backend.empty(steps, rows, features), self.backend.empty(steps, 1, features)
+        )
+
+    def infer(self, v: Array) -> Array:
+        """v (..., F) normalised by the rolling statistics."""
+        factor = self.scales / (self.backend.xp.sqrt(self.rolling_variance) + EPSILON)
+        y: Array = (v - self.rolling_mean) * factor
+        return y
+
+    def forward(self, v: Array, saved: NormSaved, at: int | slice) -> Array:
+        """v of step `at`, or of a slice of steps, normalised by its own statistics."""
+        check_rows(self.name, v.shape[-2])
+        mean, variance = self.backend.kernels.batch_statistics(v)
+        deviation = self.backend.xp.sqrt(variance)
+        normalized = (v - mean) / (deviation + EPSILON)
+        saved.normalized[at], saved.deviation[at] = normalized, deviation
+        self._roll(mean, variance)
+        y: Array = normalized * self.scales
+        return y
+
+    def backward(self, dy: Array, saved: NormSaved, at: int | slice) -> Array:
+        """dv from dy; adds to the scales' gradient."""
+        normalized, deviation = saved.normalized[at], saved.deviation[at]
+        features = dy.shape[-1]
+        self.scales_grad += (dy * normalized).reshape(-1, features).sum(axis=0)
+        dv: Array = self.backend.kernels.normalize_backward(
+            dy * self.scales, normalized, deviation, EPSILON
+        )
+        return dv
+
+    def _roll(self, mean: Array, variance: Array) -> None:
+        features = mean.shape[-1]
+        pairs = ((self.rolling_mean, mean), (self.rolling_variance, variance))
+        for rolling, batch in pairs:
+            for step in batch.reshape(-1, features):
+                rolling *= ROLLING
+                rolling += (1 - ROLLING) * step

@@ -1,0 +1,66 @@
+"""Batch norm as a layer of its own: over all rows of the pass, with biases.
+
+Source: darknet src/batchnorm_layer.c, which crashes on the CPU. Its weight file has the biases in
+AlexeyAB's dialect only; both are trained here.
+"""
+
+from __future__ import annotations
+
+from minidark.backend import Array, Backend
+from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Stored
+from minidark.layers.batchnorm import BatchNorm, NormSaved
+
+
+def make_batchnorm_layer(
+    batch: int,
+    inputs: int,
+    *,
+    steps: int = 1,
+    name: str | None = None,
+    backend: Backend | None = None,
+) -> BatchnormLayer:
+    """Batch norm of `inputs` features over `batch` rows."""
+    return BatchnormLayer(batch, inputs, steps=steps, name=name, backend=backend)
+
+
+class BatchnormLayer(Layer):
+    """`forward`: (T, S, inputs) to the same shape."""
+
+    type = "batchnorm"
+
+    def __init__(
+        self, batch: int, inputs: int, *, steps: int, name: str | None, backend: Backend | None
+    ):
+        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        self.norm = BatchNorm(self.name, inputs, self.backend)
+        self.biases = Parameter(
+            f"{self.name}.biases",
+            "biases",
+            self.backend.zeros(inputs),
+            self.backend.zeros(inputs),
+        )
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        if not train:
+            return self.norm.infer(x) + self.biases.value
+        rows = x.reshape(1, -1, self.inputs)  # all rows are one step to the norm
+        self.saved = self.norm.begin(1, rows.shape[1])
+        y = self.norm.forward(rows, self.saved, slice(None))
+        y += self.biases.value
+        return y.reshape(x.shape)
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        s: NormSaved = self._take_saved()
+        rows = dy.reshape(s.normalized.shape)
+        self.biases.grad += rows.sum(axis=(0, 1))
+        return self.norm.backward(rows, s, slice(None)).reshape(dy.shape)
+
+    def parameters(self) -> list[Parameter]:
+        return [a for a in self.stored_arrays(ALEXEY) if isinstance(a, Parameter)]
+
+    def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
+        biases: list[Stored] = [self.biases] if order == ALEXEY else []
+        return [*biases, *self.norm.stored_arrays(self.name, slice(None))]
+
+    def work(self) -> int:
+        return self.inputs

@@ -1,0 +1,88 @@
+"""The fully connected layer: y = act(norm(W x) + b).
+
+With batch_normalize the statistics are over all rows of the pass, time steps and streams.
+
+Source: darknet src/connected_layer.c (make_connected_layer, forward_, backward_).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from minidark.activations import checked_activation
+from minidark.backend import Array, Backend
+from minidark.glibc_rand import GlibcRand
+from minidark.layers.affine import AffinePass, PackedLayer, initialize, one_order
+
+
+def make_connected_layer(
+    batch: int,
+    inputs: int,
+    outputs: int,
+    activation: str = "logistic",
+    batch_normalize: bool = False,
+    *,
+    steps: int = 1,
+    rand: GlibcRand | None = None,
+    name: str | None = None,
+    backend: Backend | None = None,
+) -> ConnectedLayer:
+    """A fully connected layer over `batch` rows, in streams of `steps`."""
+    layer = ConnectedLayer(
+        batch, inputs, outputs, activation, batch_normalize, steps=steps, name=name, backend=backend
+    )
+    initialize(layer, rand)
+    return layer
+
+
+@dataclass(slots=True)
+class ConnectedSaved:
+    x: Array  # (1, N, I), or ids (1, N)
+    y: Array  # (1, N, O)
+    affine: AffinePass
+
+
+class ConnectedLayer(PackedLayer):
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs). Its one sublayer has no name
+    of its own: "2.connected.weights"."""
+
+    type = "connected"
+    created = ("",)
+    file_orders = one_order("")
+
+    def __init__(
+        self,
+        batch: int,
+        inputs: int,
+        outputs: int,
+        activation: str,
+        batch_normalize: bool,
+        *,
+        steps: int,
+        name: str | None,
+        backend: Backend | None,
+    ):
+        super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
+        self.activation = checked_activation(activation)
+        self.affine = self._pack(("",), inputs, outputs, batch_normalize)
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        steps, streams = x.shape[:2]
+        rows = x.reshape(1, steps * streams, *x.shape[2:])  # all rows are one step to the norm
+        affine = self.affine.begin(1, steps * streams, train)
+        v = affine.forward(rows)
+        v += self.affine.biases
+        y = self.activation.forward(v)
+        if train:
+            self.saved = ConnectedSaved(rows, y, affine)
+        return y.reshape(steps, streams, self.outputs)
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        s: ConnectedSaved = self._take_saved()
+        steps, streams = dy.shape[:2]
+        dv = dy.reshape(s.y.shape)
+        if self.activation.name != "linear":
+            dv = dv * self.activation.gradient(s.y)
+        dx = s.affine.backward(dv) if need_dx else None
+        s.affine.accumulate(s.x, dv, dv.sum(axis=(0, 1)))
+        return None if dx is None else dx.reshape(steps, streams, self.inputs)

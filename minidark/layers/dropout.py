@@ -1,0 +1,59 @@
+"""Dropout: in training each input is zero with `probability`, the rest scaled by 1 / (1 - p).
+
+Source: darknet src/dropout_layer.c. The draws come from the network's generator, not rand().
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidark.backend import Array, Backend
+from minidark.layers.base import Layer
+
+
+def make_dropout_layer(
+    batch: int,
+    inputs: int,
+    probability: float = 0.5,
+    *,
+    steps: int = 1,
+    rng: np.random.Generator | None = None,
+    name: str | None = None,
+    backend: Backend | None = None,
+) -> DropoutLayer:
+    """Dropout over `batch` rows. rng: where the draws come from (None: a generator of seed 0)."""
+    rng = rng or np.random.default_rng(0)
+    return DropoutLayer(batch, inputs, probability, rng, steps=steps, name=name, backend=backend)
+
+
+class DropoutLayer(Layer):
+    """`forward`: (T, S, inputs) to the same shape; without `train` it is the identity."""
+
+    type = "dropout"
+
+    def __init__(
+        self,
+        batch: int,
+        inputs: int,
+        probability: float,
+        rng: np.random.Generator,
+        *,
+        steps: int,
+        name: str | None,
+        backend: Backend | None,
+    ):
+        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        self.probability, self.rng = probability, rng
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        if not train:
+            return x
+        kept = self.rng.random(x.shape, dtype=np.float32) >= self.probability
+        factors = self.backend.asarray(kept)
+        factors *= 1 / (1 - self.probability)
+        self.saved = factors
+        return x * factors
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        dx: Array = dy * self._take_saved()
+        return dx

@@ -1,0 +1,143 @@
+"""The gated recurrent unit.
+
+    z  = logistic(uz x + wz h)          update gate: how much of the old state stays
+    r  = logistic(ur x + wr h)          reset gate: how much of it the candidate sees
+    c  = act(uh x + wh (r * h))         candidate; act is tanh with tanh=1, else logistic
+    h' = z * h + (1 - z) * c
+
+u: from the input to a gate, w: from the state; each of the six is a sublayer with biases and,
+with batch_normalize, a norm of its own. The reset comes before the product with wh: Keras
+`reset_after=False`, ONNX `linear_before_reset=0`. h' is both the state and the output.
+
+Source: darknet src/gru_layer.c (make_gru_layer, forward_gru_layer). Its backward_gru_layer is an
+empty function on the CPU; the one here is the derivative. Cho et al. 2014, arXiv:1406.1078.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from minidark.backend import Array, Backend
+from minidark.glibc_rand import GlibcRand
+from minidark.layers.affine import AffinePass, PackedLayer, initialize
+from minidark.layers.base import ALEXEY, PJREDDIE
+
+
+def make_gru_layer(
+    batch: int,
+    inputs: int,
+    outputs: int,
+    steps: int,
+    batch_normalize: bool = False,
+    *,
+    tanh: bool = False,
+    init: str = "darknet",
+    update_bias: float = 0.0,
+    rand: GlibcRand | None = None,
+    name: str | None = None,
+    backend: Backend | None = None,
+) -> GruLayer:
+    """A GRU of `outputs` units over `batch` = streams * steps rows.
+
+    init: "darknet", or "orthogonal" for wz, wr and wh; update_bias: where uz's biases start.
+    rand: the generator that the initial weights are drawn from (None: after srand(0)).
+    """
+    layer = GruLayer(
+        batch, inputs, outputs, steps, batch_normalize, tanh, name=name, backend=backend
+    )
+    initialize(layer, rand, init, square=("wz", "wr", "wh"))
+    layer.sublayers["uz"].biases[...] = update_bias
+    return layer
+
+
+@dataclass(slots=True)
+class GruSaved:
+    """One training pass over T steps."""
+
+    x: Array  # (T, S, I), or ids (T, S)
+    gates: Array  # (T, S, 3H): z | r | c, after their activations
+    states: Array  # (T + 1, S, H): the state before step 0, then after each step
+    reset_states: Array  # (T, S, H): r * h
+    u: AffinePass
+    wzr: AffinePass
+    wh: AffinePass
+
+
+class GruLayer(PackedLayer):
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, outputs)."""
+
+    type = "gru"
+    created = ("uz", "wz", "ur", "wr", "uh", "wh")
+    file_orders: ClassVar = {
+        PJREDDIE: ("wz", "wr", "wh", "uz", "ur", "uh"),
+        ALEXEY: ("uz", "ur", "uh", "wz", "wr", "wh"),
+    }
+
+    def __init__(
+        self,
+        batch: int,
+        inputs: int,
+        outputs: int,
+        steps: int,
+        batch_normalize: bool,
+        tanh: bool,
+        *,
+        name: str | None,
+        backend: Backend | None,
+    ):
+        super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
+        self.tanh = tanh
+        self.u = self._pack(("uz", "ur", "uh"), inputs, outputs, batch_normalize)
+        self.wzr = self._pack(("wz", "wr"), outputs, outputs, batch_normalize)
+        self.wh = self._pack(("wh",), outputs, outputs, batch_normalize)
+        self.states = {"state": self.backend.zeros(self.streams, outputs)}
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        steps, streams = x.shape[:2]
+        hidden, kernels = self.outputs, self.backend.kernels
+        u, wzr, wh = (a.begin(steps, streams, train) for a in (self.u, self.wzr, self.wh))
+
+        gates = u.forward(x)
+        gates += self._gate_biases()
+        states = self.backend.empty(steps + 1, streams, hidden)
+        states[0] = self.states["state"]
+        reset_states = self.backend.empty(steps, streams, hidden)
+        for t in range(steps):
+            h, new = states[t], states[t + 1]
+            kernels.gru_gates(gates[t], wzr.forward(h, t), h, reset_states[t])
+            kernels.gru_state(gates[t], wh.forward(reset_states[t], t), h, new, self.tanh)
+
+        self.states["state"][...] = states[steps]
+        if train:
+            self.saved = GruSaved(x, gates, states, reset_states, u, wzr, wh)
+        return states[1:]
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        s: GruSaved = self._take_saved()
+        hidden, kernels = self.outputs, self.backend.kernels
+
+        dgates = self.backend.empty(*s.gates.shape)  # before the activations
+        dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
+        for t in reversed(range(len(dy))):
+            gates, h, dg = s.gates[t], s.states[t], dgates[t]
+            dh += dy[t]
+            kernels.gru_state_backward(gates, h, dh, dg, self.tanh)
+            dreset_state = s.wh.backward(dg[:, 2 * hidden :], t)
+            kernels.gru_gates_backward(gates, h, dreset_state, dh, dg)
+            dh += s.wzr.backward(dg[:, : 2 * hidden], t)
+
+        dzr, dc = dgates[:, :, : 2 * hidden], dgates[:, :, 2 * hidden :]
+        dbiases = dgates.sum(axis=(0, 1))
+        dx = s.u.backward(dgates) if need_dx else None
+        s.u.accumulate(s.x, dgates, dbiases)
+        s.wzr.accumulate(s.states[:-1], dzr, dbiases[: 2 * hidden])
+        s.wh.accumulate(s.reset_states, dc, dbiases[2 * hidden :])
+        return dx
+
+    def _gate_biases(self) -> Array:
+        """Those of u and w together: they meet in the same sum."""
+        biases = self.u.biases.copy()
+        biases[: 2 * self.outputs] += self.wzr.biases
+        biases[2 * self.outputs :] += self.wh.biases
+        return biases

@@ -1,0 +1,49 @@
+"""The logistic function with its own cost: sigmoid cross-entropy, for truths of many ones.
+
+    p = logistic(x);  cost = -sum(t log p + (1 - t) log(1 - p)), in nats, summed over rows
+
+Source: darknet src/logistic_layer.c, src/blas.c (logistic_x_ent_cpu).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minidark.activations import ACTIVATIONS
+from minidark.backend import Array, Backend
+from minidark.layers.base import CostLayer, truth_rows
+
+
+def make_logistic_layer(
+    batch: int,
+    inputs: int,
+    *,
+    steps: int = 1,
+    name: str | None = None,
+    backend: Backend | None = None,
+) -> LogisticLayer:
+    """Logistic outputs over `batch` rows."""
+    return LogisticLayer(batch, inputs, inputs, steps, name=name, backend=backend)
+
+
+class LogisticLayer(CostLayer):
+    """`forward`: (T, S, inputs) to probabilities of the same shape."""
+
+    type = "logistic"
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        y = ACTIVATIONS["logistic"].forward(x)
+        if train:
+            self.saved = y
+        return y
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        y: Array = self._take_saved()
+        return dy * ACTIVATIONS["logistic"].gradient(y)
+
+    def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
+        xp = self.backend.xp
+        t = truth_rows(truth, y, self.backend)
+        tiny = np.finfo(y.dtype).tiny  # a certain mistake is a large cost, not an infinite one
+        log_p, log_q = xp.log(xp.maximum(y, tiny)), xp.log(xp.maximum(1 - y, tiny))
+        return -float((t * log_p + (1 - t) * log_q).sum(dtype=np.float64)), y - t

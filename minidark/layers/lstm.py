@@ -1,0 +1,132 @@
+"""The long short-term memory.
+
+    i  = logistic(ui x + wi h)          input gate
+    f  = logistic(uf x + wf h)          forget gate
+    o  = logistic(uo x + wo h)          output gate
+    g  = tanh(ug x + wg h)              candidate
+    c' = f * c + i * g                  cell
+    h' = o * tanh(c')                   state, and the output
+
+u: from the input to a gate, w: from the state; each of the eight is a sublayer with biases and,
+with batch_normalize, a norm of its own.
+
+Source: darknet src/lstm_layer.c (make_lstm_layer, forward_lstm_layer); pjreddie's never sets the
+layer's backward on the CPU. Hochreiter and Schmidhuber 1997.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from minidark.backend import Array, Backend
+from minidark.glibc_rand import GlibcRand
+from minidark.layers.affine import AffinePass, PackedLayer, initialize
+from minidark.layers.base import ALEXEY, PJREDDIE
+
+
+def make_lstm_layer(
+    batch: int,
+    inputs: int,
+    outputs: int,
+    steps: int,
+    batch_normalize: bool = False,
+    *,
+    init: str = "darknet",
+    forget_bias: float = 0.0,
+    rand: GlibcRand | None = None,
+    name: str | None = None,
+    backend: Backend | None = None,
+) -> LstmLayer:
+    """An LSTM of `outputs` units over `batch` = streams * steps rows.
+
+    init: "darknet", or "orthogonal" for the four w; forget_bias: where uf's biases start.
+    """
+    layer = LstmLayer(batch, inputs, outputs, steps, batch_normalize, name=name, backend=backend)
+    initialize(layer, rand, init, square=("wi", "wf", "wo", "wg"))
+    layer.sublayers["uf"].biases[...] = forget_bias
+    return layer
+
+
+@dataclass(slots=True)
+class LstmSaved:
+    """One training pass over T steps."""
+
+    x: Array  # (T, S, I), or ids (T, S)
+    gates: Array  # (T, S, 4H): i | f | o | g, after their activations
+    states: Array  # (T + 1, S, H): the state before step 0, then after each step
+    cells: Array  # (T + 1, S, H), likewise
+    squashed: Array  # (T, S, H): tanh of the new cell
+    u: AffinePass
+    w: AffinePass
+
+
+class LstmLayer(PackedLayer):
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); state and cell are
+    (S, outputs)."""
+
+    type = "lstm"
+    created = ("uf", "ui", "ug", "uo", "wf", "wi", "wg", "wo")
+    file_orders: ClassVar = {
+        PJREDDIE: ("wi", "wf", "wo", "wg", "ui", "uf", "uo", "ug"),
+        ALEXEY: ("wf", "wi", "wg", "wo", "uf", "ui", "ug", "uo"),
+    }
+
+    def __init__(
+        self,
+        batch: int,
+        inputs: int,
+        outputs: int,
+        steps: int,
+        batch_normalize: bool,
+        *,
+        name: str | None,
+        backend: Backend | None,
+    ):
+        super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
+        self.u = self._pack(("ui", "uf", "uo", "ug"), inputs, outputs, batch_normalize)
+        self.w = self._pack(("wi", "wf", "wo", "wg"), outputs, outputs, batch_normalize)
+        self.states = {
+            "state": self.backend.zeros(self.streams, outputs),
+            "cell": self.backend.zeros(self.streams, outputs),
+        }
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        steps, streams = x.shape[:2]
+        hidden, kernels = self.outputs, self.backend.kernels
+        u, w = (a.begin(steps, streams, train) for a in (self.u, self.w))
+
+        gates = u.forward(x)
+        gates += self.u.biases + self.w.biases
+        states = self.backend.empty(steps + 1, streams, hidden)
+        cells = self.backend.empty(steps + 1, streams, hidden)
+        states[0], cells[0] = self.states["state"], self.states["cell"]
+        squashed = self.backend.empty(steps, streams, hidden)
+        for t in range(steps):
+            recurrent = w.forward(states[t], t)
+            kernels.lstm_state(
+                gates[t], recurrent, cells[t], cells[t + 1], squashed[t], states[t + 1]
+            )
+
+        self.states["state"][...], self.states["cell"][...] = states[steps], cells[steps]
+        if train:
+            self.saved = LstmSaved(x, gates, states, cells, squashed, u, w)
+        return states[1:]
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        s: LstmSaved = self._take_saved()
+        kernels = self.backend.kernels
+
+        dgates = self.backend.empty(*s.gates.shape)  # before the activations
+        dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
+        dcell = self.backend.zeros(*s.states.shape[1:])
+        for t in reversed(range(len(dy))):
+            dh = dh + dy[t]
+            kernels.lstm_state_backward(s.gates[t], s.cells[t], s.squashed[t], dh, dcell, dgates[t])
+            dh = s.w.backward(dgates[t], t)
+
+        dbiases = dgates.sum(axis=(0, 1))
+        dx = s.u.backward(dgates) if need_dx else None
+        s.u.accumulate(s.x, dgates, dbiases)
+        s.w.accumulate(s.states[:-1], dgates, dbiases)
+        return dx

@@ -1,0 +1,76 @@
+"""Softmax, and the cost of predicting one symbol of many.
+
+    p = exp(x / temperature) / sum, in each of `groups` equal parts of the row
+    cost = -log p of the true symbol, in nats, summed over rows
+
+What descends is darknet's: p - truth goes back at any temperature, that is, temperature * cost
+is what is descended. With noloss=1, or in the middle of a network, it is a plain layer.
+
+Source: darknet src/softmax_layer.c, src/blas.c (softmax_cpu, softmax_x_ent_cpu). darknet's
+backward passes a gradient from above straight through; here it goes through the derivative.
+"""
+
+from __future__ import annotations
+
+from minidark.backend import Array, Backend
+from minidark.layers.base import CostLayer
+
+
+def make_softmax_layer(
+    batch: int,
+    inputs: int,
+    groups: int = 1,
+    *,
+    temperature: float = 1.0,
+    noloss: bool = False,
+    steps: int = 1,
+    name: str | None = None,
+    backend: Backend | None = None,
+) -> SoftmaxLayer:
+    """Softmax over `batch` rows."""
+    return SoftmaxLayer(
+        batch, inputs, groups, temperature, noloss, steps=steps, name=name, backend=backend
+    )
+
+
+class SoftmaxLayer(CostLayer):
+    """`forward`: (T, S, inputs) to probabilities of the same shape."""
+
+    type = "softmax"
+
+    def __init__(
+        self,
+        batch: int,
+        inputs: int,
+        groups: int,
+        temperature: float,
+        noloss: bool,
+        *,
+        steps: int,
+        name: str | None,
+        backend: Backend | None,
+    ):
+        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        self.groups, self.temperature, self.has_cost = groups, temperature, not noloss
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        grouped = x.reshape(*x.shape[:-1], self.groups, -1)
+        p: Array = self.backend.kernels.softmax(grouped, self.temperature).reshape(x.shape)
+        if train:
+            self.saved = p
+        return p
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        p: Array = self._take_saved()
+        grouped = (*p.shape[:-1], self.groups, p.shape[-1] // self.groups)
+        along = (p * dy).reshape(grouped).sum(axis=-1, keepdims=True)
+        dx: Array = (dy.reshape(grouped) - along).reshape(p.shape) * p / self.temperature
+        return dx
+
+    def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
+        cost: float
+        cost, dx = self.backend.kernels.cross_entropy(y, truth)
+        return cost, dx
+
+    def objective(self, y: Array, truth: Array) -> float:
+        return self.temperature * self.cost(y, truth)[0]
