@@ -1,0 +1,269 @@
+"""What each section may say: one frozen dataclass per section, a field per key, darknet's defaults.
+
+`read_options` turns a section's text into one of them. Values have minidark's own number
+grammar, because Python's `int()` also takes `1_000` and digits of other scripts.
+
+Source: darknet src/parser.c (parse_net_options, parse_gru, ...). darknet's `atoi` reads `64x` as
+64 and `abc` as 0; here both are errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from minidark.cfg.sections import Pair, Section, Warn
+from minidark.errors import CfgError, echo
+
+LARGEST_INT = 2**31 - 1  # darknet's int
+
+Check = Callable[[Any], str | None]  # None, or what the value should have been
+
+
+def _in_range(low: float, high: float = math.inf, *, open_high: bool = False) -> Check:
+    def check(value: float) -> str | None:
+        if value < low:
+            return f"less than {low:g}"
+        if value > high or (open_high and value == high):
+            return f"not less than {high:g}" if open_high else f"more than {high:g}"
+        return None
+
+    return check
+
+
+def _one_of(*known: str) -> Check:
+    def check(value: str) -> str | None:
+        return None if value in known else f"not one of {', '.join(known)}{nearest(value, known)}"
+
+    return check
+
+
+def _ascending(values: tuple[int, ...]) -> str | None:
+    return None if list(values) == sorted(set(values)) else "not in ascending order"
+
+
+def _key(default: Any, check: Check | None = None) -> Any:
+    return field(default=default, metadata={"check": check})
+
+
+POSITIVE = _in_range(1)
+NOT_NEGATIVE = _in_range(0)
+POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "cosine")
+INITS = ("darknet", "orthogonal")
+WITHOUT_EFFECT = frozenset({"onlyforward", "truth", "smooth", "numload"})
+
+
+@dataclass(frozen=True, slots=True)
+class NetOptions:
+    """[net]. `batch` is streams * subdivisions; rates are per row of the mean gradient."""
+
+    batch: int = _key(1, POSITIVE)
+    subdivisions: int = _key(1, POSITIVE)
+    time_steps: int = _key(1, POSITIVE)
+    inputs: int = _key(0, NOT_NEGATIVE)  # 0: height * width * channels
+    height: int = _key(0, NOT_NEGATIVE)
+    width: int = _key(0, NOT_NEGATIVE)
+    channels: int = _key(0, NOT_NEGATIVE)
+    learning_rate: float = _key(0.001, NOT_NEGATIVE)
+    momentum: float = _key(0.9, _in_range(0, 1))
+    decay: float = _key(0.0001, NOT_NEGATIVE)
+    max_batches: int = _key(0, NOT_NEGATIVE)
+    adam: bool = _key(False)
+    B1: float = _key(0.9, _in_range(0, 1, open_high=True))
+    B2: float = _key(0.999, _in_range(0, 1, open_high=True))
+    eps: float = _key(1e-7, NOT_NEGATIVE)
+    policy: str = _key("constant", _one_of(*POLICIES))
+    step: int = _key(1, POSITIVE)
+    scale: float = _key(1.0, NOT_NEGATIVE)
+    steps: tuple[int, ...] = _key((), _ascending)
+    scales: tuple[float, ...] = _key(())
+    gamma: float = _key(1.0)
+    power: float = _key(4.0)
+    burn_in: int = _key(0, NOT_NEGATIVE)
+    clip_norm: float = _key(0.0, NOT_NEGATIVE)  # longest mean gradient; 0: any (minidark's own)
+
+    @property
+    def streams(self) -> int:
+        return self.batch // self.subdivisions
+
+    @property
+    def rows(self) -> int:
+        """Rows per pass: darknet's net->batch after parsing."""
+        return self.streams * self.time_steps
+
+    @property
+    def row_inputs(self) -> int:
+        return self.inputs or self.height * self.width * self.channels
+
+
+@dataclass(frozen=True, slots=True)
+class LayerOptions:
+    """What every layer's section may say; it is for the network, not for the layer."""
+
+    learning_rate: float = _key(1.0, NOT_NEGATIVE)  # scales [net]'s for this layer
+    stopbackward: bool = _key(False)  # this layer and all below get no gradient
+    dontload: bool = _key(False)  # absent from the files that are read
+    dontsave: bool = _key(False)  # absent from the files that are written
+    dontloadscales: bool = _key(False)  # batch-norm arrays absent from the files that are read
+    onlyforward: bool = _key(False)
+    truth: bool = _key(False)
+    smooth: float = _key(0.0)
+    numload: int = _key(0)
+
+
+@dataclass(frozen=True, slots=True)
+class GruOptions(LayerOptions):
+    output: int = _key(1, POSITIVE)
+    batch_normalize: bool = _key(False)
+    tanh: bool = _key(False)
+    init: str = _key("darknet", _one_of(*INITS))
+    update_bias: float = _key(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LstmOptions(LayerOptions):
+    output: int = _key(1, POSITIVE)
+    batch_normalize: bool = _key(False)
+    init: str = _key("darknet", _one_of(*INITS))
+    forget_bias: float = _key(0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RnnOptions(LayerOptions):
+    output: int = _key(1, POSITIVE)
+    hidden: int | None = _key(None, POSITIVE)
+    activation: str = _key("logistic")
+    batch_normalize: bool = _key(False)
+    shortcut: bool = _key(False)
+    logistic: int = _key(0, _in_range(0, 2))
+    init: str = _key("darknet", _one_of(*INITS))
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectedOptions(LayerOptions):
+    output: int = _key(1, POSITIVE)
+    activation: str = _key("logistic")
+    batch_normalize: bool = _key(False)
+
+
+@dataclass(frozen=True, slots=True)
+class SoftmaxOptions(LayerOptions):
+    groups: int = _key(1, POSITIVE)
+    temperature: float = _key(1.0, _in_range(1e-6))
+    noloss: bool = _key(False)
+
+
+@dataclass(frozen=True, slots=True)
+class DropoutOptions(LayerOptions):
+    probability: float = _key(0.5, _in_range(0, 1, open_high=True))
+
+
+@dataclass(frozen=True, slots=True)
+class ActivationOptions(LayerOptions):
+    activation: str = _key("linear")
+
+
+@dataclass(frozen=True, slots=True)
+class BatchnormOptions(LayerOptions):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class LogisticOptions(LayerOptions):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class CostOptions(LayerOptions):
+    type: str = _key("sse", _one_of("sse", "L1", "smooth"))
+    scale: float = _key(1.0, NOT_NEGATIVE)
+
+
+Options = TypeVar("Options", NetOptions, LayerOptions)
+
+
+def read_options(
+    cls: type[Options], section: Section, path: Path | str | None, warn: Warn
+) -> Options:
+    """The section's values, checked. Raises CfgError at the line of a wrong value; an unknown
+    key, and one that has no effect on recurrent layers, is a doubt for `warn`."""
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    types_ = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for pair in section.pairs.values():
+        if pair.key not in fields:
+            hint = nearest(pair.key, fields)
+            warn(f"unknown key '{pair.key}' in [{section.type}]{hint}", pair.line)
+            continue
+        if cls is not NetOptions and pair.key in WITHOUT_EFFECT:
+            warn(f"{pair.key} has no effect on [{section.type}]", pair.line)
+        value = _read_value(types_[pair.key], pair, path)
+        check: Check | None = fields[pair.key].metadata["check"]
+        if check and (complaint := check(value)):
+            raise CfgError(f"{pair.key}={echo(pair.value)} is {complaint}", path, pair.line)
+        values[pair.key] = value
+    return cls(**values)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ " (did you mean 'output'?)", or nothing where no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _read_value(kind: Any, pair: Pair, path: Path | str | None) -> Any:
+    if isinstance(kind, types.UnionType):  # int | None: the key may be left out
+        kind = typing.get_args(kind)[0]
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        return tuple(
+            _read_value(item, Pair(pair.key, text, pair.line), path)
+            for text in pair.value.split(",")
+        )
+    if kind is str:
+        return pair.value
+    read, expected = READERS[kind]
+    try:
+        return read(pair.value)
+    except ValueError:
+        message = f"{pair.key}={echo(pair.value)} is not {expected}"
+        raise CfgError(message, path, pair.line) from None
+
+
+def _read_int(text: str) -> int:
+    if not re.fullmatch(r"[+-]?[0-9]{1,10}", text):
+        raise ValueError
+    value = int(text)
+    if abs(value) > LARGEST_INT:
+        raise ValueError
+    return value
+
+
+def _read_float(text: str) -> float:
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", text):
+        raise ValueError
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
+def _read_flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError
+    return text == "1"
+
+
+READERS: dict[Any, tuple[Callable[[str], Any], str]] = {
+    int: (_read_int, "an integer"),
+    float: (_read_float, "a number"),
+    bool: (_read_flag, "0 or 1"),
+}

@@ -1,0 +1,367 @@
+"""Sections to a network: each `parse_*` turns typed options into a layer.
+
+A new layer is one file in `minidark.layers`, one dataclass in `cfg.options`, one parse function
+and one row in LAYER_TYPES.
+
+Source: darknet src/parser.c (parse_network_cfg, parse_gru, ...).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidark.backend import Backend, get_backend
+from minidark.cfg import options as o
+from minidark.cfg.sections import Pair, Section, Warn, read_cfg
+from minidark.errors import CfgError, echo
+from minidark.glibc_rand import GlibcRand
+from minidark.layers import (
+    Layer,
+    make_activation_layer,
+    make_batchnorm_layer,
+    make_connected_layer,
+    make_cost_layer,
+    make_dropout_layer,
+    make_gru_layer,
+    make_logistic_layer,
+    make_lstm_layer,
+    make_rnn_layer,
+    make_softmax_layer,
+)
+from minidark.network import Network
+from minidark.weights import load_weights
+
+log = logging.getLogger(__name__)
+
+NET_TYPES = ("net", "network")
+IMAGE_TYPES = frozenset({
+    "convolutional", "conv", "deconvolutional", "deconv", "local", "maxpool", "max", "avgpool",
+    "avg", "crop", "crnn", "conv_lstm", "upsample", "reorg", "route", "shortcut", "sam",
+    "scale_channels", "region", "yolo", "Gaussian_yolo", "detection", "iseg", "normalization",
+    "lrn", "l2norm",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What a layer gets from its place in the network. `batch` is rows, as in C."""
+
+    batch: int
+    inputs: int
+    time_steps: int
+    rand: GlibcRand
+    rng: np.random.Generator
+    made: dict[str, Any]  # name and backend, for every factory
+
+
+def parse_gru(options: o.GruOptions, params: Params) -> Layer:
+    return make_gru_layer(
+        params.batch,
+        params.inputs,
+        options.output,
+        params.time_steps,
+        options.batch_normalize,
+        tanh=options.tanh,
+        init=options.init,
+        update_bias=options.update_bias,
+        rand=params.rand,
+        **params.made,
+    )
+
+
+def parse_lstm(options: o.LstmOptions, params: Params) -> Layer:
+    return make_lstm_layer(
+        params.batch,
+        params.inputs,
+        options.output,
+        params.time_steps,
+        options.batch_normalize,
+        init=options.init,
+        forget_bias=options.forget_bias,
+        rand=params.rand,
+        **params.made,
+    )
+
+
+def parse_rnn(options: o.RnnOptions, params: Params) -> Layer:
+    return make_rnn_layer(
+        params.batch,
+        params.inputs,
+        options.output,
+        params.time_steps,
+        options.activation,
+        options.batch_normalize,
+        hidden=options.hidden,
+        shortcut=options.shortcut,
+        self_activation=(None, "logistic", "loggy")[options.logistic],
+        init=options.init,
+        rand=params.rand,
+        **params.made,
+    )
+
+
+def parse_connected(options: o.ConnectedOptions, params: Params) -> Layer:
+    return make_connected_layer(
+        params.batch,
+        params.inputs,
+        options.output,
+        options.activation,
+        options.batch_normalize,
+        steps=params.time_steps,
+        rand=params.rand,
+        **params.made,
+    )
+
+
+def parse_softmax(options: o.SoftmaxOptions, params: Params) -> Layer:
+    if params.inputs % options.groups:
+        raise CfgError(f"groups={options.groups} does not divide {params.inputs} inputs")
+    return make_softmax_layer(
+        params.batch,
+        params.inputs,
+        options.groups,
+        temperature=options.temperature,
+        noloss=options.noloss,
+        steps=params.time_steps,
+        **params.made,
+    )
+
+
+def parse_dropout(options: o.DropoutOptions, params: Params) -> Layer:
+    return make_dropout_layer(
+        params.batch,
+        params.inputs,
+        options.probability,
+        steps=params.time_steps,
+        rng=params.rng,
+        **params.made,
+    )
+
+
+def parse_activation(options: o.ActivationOptions, params: Params) -> Layer:
+    return make_activation_layer(
+        params.batch, params.inputs, options.activation, steps=params.time_steps, **params.made
+    )
+
+
+def parse_batchnorm(options: o.BatchnormOptions, params: Params) -> Layer:
+    return make_batchnorm_layer(params.batch, params.inputs, steps=params.time_steps, **params.made)
+
+
+def parse_logistic(options: o.LogisticOptions, params: Params) -> Layer:
+    return make_logistic_layer(params.batch, params.inputs, steps=params.time_steps, **params.made)
+
+
+def parse_cost(options: o.CostOptions, params: Params) -> Layer:
+    return make_cost_layer(
+        params.batch,
+        params.inputs,
+        options.type,
+        options.scale,
+        steps=params.time_steps,
+        **params.made,
+    )
+
+
+LAYER_TYPES: dict[str, tuple[type[o.LayerOptions], Callable[[Any, Params], Layer]]] = {
+    "gru": (o.GruOptions, parse_gru),
+    "lstm": (o.LstmOptions, parse_lstm),
+    "rnn": (o.RnnOptions, parse_rnn),
+    "connected": (o.ConnectedOptions, parse_connected),
+    "conn": (o.ConnectedOptions, parse_connected),
+    "softmax": (o.SoftmaxOptions, parse_softmax),
+    "soft": (o.SoftmaxOptions, parse_softmax),
+    "dropout": (o.DropoutOptions, parse_dropout),
+    "activation": (o.ActivationOptions, parse_activation),
+    "batchnorm": (o.BatchnormOptions, parse_batchnorm),
+    "logistic": (o.LogisticOptions, parse_logistic),
+    "cost": (o.CostOptions, parse_cost),
+}
+
+
+def parse_network_cfg(
+    path: Path | str,
+    *,
+    batch: int | None = None,
+    time_steps: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float32",
+    strict: bool = False,
+    overrides: Sequence[str] = (),
+) -> Network:
+    """The network of a cfg file, with darknet's initial weights after srand(seed).
+
+    batch=B: B streams, and subdivisions 1. time_steps: in place of the cfg's. strict: doubts,
+    such as unknown keys, are errors. overrides: "section.key=value", for every section of that
+    type. Doubts go to the log once each. Raises CfgError.
+    """
+    backend = get_backend(device, dtype)
+    warn = _Doubts(path, strict)
+    sections = read_cfg(path, warn)
+    for override in overrides:
+        _override(sections, override)
+    if batch is not None:
+        _override(sections, f"net.batch={batch}")
+        _override(sections, "net.subdivisions=1")
+    if time_steps is not None:
+        _override(sections, f"net.time_steps={time_steps}")
+    return build_network(sections, path, warn, seed, backend)
+
+
+def load_network(
+    cfg: Path | str,
+    weights: Path | str | None = None,
+    *,
+    batch: int | None = None,
+    time_steps: int | None = None,
+    seed: int = 0,
+    weights_order: str | None = None,
+    device: str = "cpu",
+    dtype: str = "float32",
+    strict: bool = False,
+    overrides: Sequence[str] = (),
+) -> Network:
+    """`parse_network_cfg`, then `load_weights` where a weight file is given."""
+    net = parse_network_cfg(
+        cfg,
+        batch=batch,
+        time_steps=time_steps,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        strict=strict,
+        overrides=overrides,
+    )
+    if weights is not None:
+        load_weights(net, weights, weights_order=weights_order)
+    return net
+
+
+def build_network(
+    sections: Sequence[Section], path: Path | str | None, warn: Warn, seed: int, backend: Backend
+) -> Network:
+    """The network of a list of sections; `path` is for messages."""
+    net_options = _parse_net(sections, path, warn)
+    rand, rng = GlibcRand(seed), np.random.default_rng(seed % 2**64)
+    inputs = net_options.row_inputs
+    layers: list[Layer] = []
+    layer_options: list[o.LayerOptions] = []
+    for index, section in enumerate(sections[1:]):
+        options_type, parse = _layer_type(section, path)
+        options = o.read_options(options_type, section, path, warn)
+        made = {"name": f"{index}.{CANONICAL.get(section.type, section.type)}", "backend": backend}
+        params = Params(net_options.rows, inputs, net_options.time_steps, rand, rng, made)
+        try:
+            layers.append(parse(options, params))
+        except CfgError as error:
+            raise CfgError(str(error), path, section.line) from None
+        layer_options.append(options)
+        inputs = layers[-1].outputs
+        _doubt_layer(options, section, layers, warn)
+    if not layers:
+        raise CfgError("no layers: only [net] stands in this cfg", path)
+    return Network(layers, net_options, layer_options, sections=sections, rng=rng, backend=backend)
+
+
+CANONICAL = {"conn": "connected", "soft": "softmax"}
+
+
+class _Doubts:
+    """Hears of doubts: logs each kind once per file, or raises them where `strict`."""
+
+    def __init__(self, path: Path | str, strict: bool):
+        self.path, self.strict = path, strict
+        self.heard: set[str] = set()
+
+    def __call__(self, message: str, line: int) -> None:
+        if self.strict:
+            raise CfgError(message, self.path, line)
+        if message not in self.heard:
+            self.heard.add(message)
+            log.warning("%s:%d: %s", self.path, line, message)
+
+
+def _parse_net(sections: Sequence[Section], path: Path | str | None, warn: Warn) -> o.NetOptions:
+    first = sections[0]
+    if first.type not in NET_TYPES:
+        raise CfgError(f"the first section is [{first.type}]; expected [net]", path, first.line)
+    net = o.read_options(o.NetOptions, first, path, warn)
+
+    def refuse(message: str, *keys: str) -> None:
+        lines = [first.pairs[key].line for key in keys if key in first.pairs]
+        raise CfgError(message, path, lines[0] if lines else first.line)
+
+    if net.batch % net.subdivisions:
+        refuse(
+            f"batch={net.batch} is not divisible by subdivisions={net.subdivisions}",
+            "subdivisions",
+            "batch",
+        )
+    if not net.row_inputs:
+        refuse("[net] needs inputs=N, the number of symbols (256 for bytes)")
+    if net.policy == "steps" and (not net.steps or len(net.steps) != len(net.scales)):
+        refuse(
+            f"policy=steps has {len(net.steps)} steps and {len(net.scales)} scales; "
+            "it needs as many of each, and one at least",
+            "steps",
+            "scales",
+        )
+    if net.policy in ("poly", "cosine") and not net.max_batches:
+        refuse(f"policy={net.policy} needs max_batches", "policy")
+    return net
+
+
+def _layer_type(
+    section: Section, path: Path | str | None
+) -> tuple[type[o.LayerOptions], Callable[[Any, Params], Layer]]:
+    if section.type in LAYER_TYPES:
+        return LAYER_TYPES[section.type]
+    if section.type in NET_TYPES:
+        raise CfgError(f"a second [{section.type}]", path, section.line)
+    if section.type in IMAGE_TYPES:
+        raise CfgError(
+            f"[{section.type}] works on images; minidark is for recurrent networks "
+            f"({', '.join(t for t in LAYER_TYPES if t not in CANONICAL)})",
+            path,
+            section.line,
+        )
+    hint = o.nearest(section.type, LAYER_TYPES)
+    raise CfgError(f"unknown section [{section.type}]{hint}", path, section.line)
+
+
+def _doubt_layer(
+    options: o.LayerOptions, section: Section, layers: Sequence[Layer], warn: Warn
+) -> None:
+    """What is allowed, but perhaps not meant."""
+    if isinstance(options, o.RnnOptions) and options.hidden not in (None, options.output):
+        warn(
+            f"hidden={options.hidden} is taken as the width of the state, as AlexeyAB's darknet "
+            f"does; pjreddie's ignores it and takes output={options.output}",
+            section.pairs["hidden"].line,
+        )
+    if section.type == "cost" and len(layers) > 1 and getattr(layers[-2], "has_cost", False):
+        warn(
+            f"[cost] adds nothing here: the [{layers[-2].type}] before it has its own cost",
+            section.line,
+        )
+
+
+def _override(sections: Sequence[Section], text: str) -> None:
+    """Apply one "section.key=value" to every section of that type."""
+    place, equals, value = text.partition("=")
+    type_, dot, key = place.strip().partition(".")
+    if not (equals and dot and type_ and key and value.strip()):
+        raise CfgError(f"override {echo(text)} is not section.key=value")
+    types = NET_TYPES if type_ in NET_TYPES else (type_,)
+    hit = [s for s in sections if s.type in types]
+    if not hit:
+        raise CfgError(f"override {echo(text)}: no [{type_}] in this cfg")
+    for section in hit:
+        section.pairs[key] = Pair(key, value.strip(), section.line)

@@ -1,0 +1,105 @@
+"""Cfg text to sections and back. Knows no layer and no key.
+
+darknet's grammar: every blank and tab in a line is dropped, `#` and `;` start a comment,
+`[name]` opens a section, all other lines are `key=value`. Of two equal keys the first wins.
+
+Source: darknet src/parser.c (read_cfg), src/option_list.c (read_option). darknet takes comments
+only at the start of a line, and runs on where this raises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from minidark.errors import CfgError, echo
+from minidark.files import open_regular
+
+LARGEST_CFG = 1 << 20  # bytes; a real one has a few thousand
+
+Warn = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    key: str
+    value: str
+    line: int
+
+
+@dataclass(slots=True)
+class Section:
+    """`type` as written between the brackets, `pairs` by key in the order of the file."""
+
+    type: str
+    line: int
+    pairs: dict[str, Pair] = field(default_factory=dict)
+
+
+def read_cfg(path: Path | str, warn: Warn) -> list[Section]:
+    """The sections of a file. `warn(message, line)` hears of doubts. Raises CfgError."""
+    with open_regular(path, CfgError) as file:
+        data = file.read(LARGEST_CFG + 1)
+    return parse_sections(data, path, warn)
+
+
+def parse_sections(data: bytes, path: Path | str | None, warn: Warn) -> list[Section]:
+    """The sections of a cfg's bytes."""
+    sections: list[Section] = []
+    for number, text in enumerate(_lines(data, path), start=1):
+        line = re.sub(r"[ \t]", "", re.split("[#;]", text, maxsplit=1)[0])
+        if not line:
+            continue
+        if line.startswith("["):
+            sections.append(Section(_section_type(line, path, number), number))
+            continue
+        pair = _pair(line, path, number)
+        if not sections:
+            raise CfgError(f"{echo(line)} stands before any [section]", path, number)
+        first = sections[-1].pairs.setdefault(pair.key, pair)
+        if first is not pair:
+            warn(f"{pair.key} was given on line {first.line} already; the first one counts", number)
+    if not sections:
+        raise CfgError("no [section] in this cfg; it begins with [net]", path)
+    return sections
+
+
+def format_sections(sections: Sequence[Section]) -> str:
+    """Sections as cfg text, comments gone."""
+    blocks = (
+        "\n".join([f"[{s.type}]", *(f"{p.key}={p.value}" for p in s.pairs.values())])
+        for s in sections
+    )
+    return "\n\n".join(blocks) + "\n"
+
+
+def _lines(data: bytes, path: Path | str | None) -> list[str]:
+    if len(data) > LARGEST_CFG:
+        raise CfgError(f"larger than {LARGEST_CFG:,} bytes; this is not a cfg", path)
+    if 0 in data:
+        line = data[: data.index(0)].count(b"\n") + 1
+        raise CfgError("a NUL byte; a cfg is UTF-8 text (is this UTF-16 or binary?)", path, line)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise CfgError(
+            f"byte 0x{data[error.start]:02x} is not UTF-8; save the cfg as UTF-8", path, line
+        ) from error
+    # Not str.splitlines(): it also breaks at U+2028 and others that a C program never would.
+    return re.split("\r\n|\n|\r", text)
+
+
+def _section_type(line: str, path: Path | str | None, number: int) -> str:
+    if not re.fullmatch(r"\[[^\[\]]+\]", line):
+        raise CfgError(f"{echo(line)} is not a section; expected [name]", path, number)
+    return line[1:-1]
+
+
+def _pair(line: str, path: Path | str | None, number: int) -> Pair:
+    key, equals, value = line.partition("=")
+    if not (key and equals and value):
+        raise CfgError(f"{echo(line)} is not key=value", path, number)
+    return Pair(key, value, number)

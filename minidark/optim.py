@@ -1,0 +1,81 @@
+"""SGD with darknet's momentum and decay, and Adam. The optimizer owns its slots.
+
+`grad` is the true gradient summed over the n rows since the last update.
+
+    Sgd:   v -= grad + decay n w (weights only);  w += rate / n v;  v *= momentum
+    Adam:  d = -grad - decay n w (every array);   m, v its moments;
+           w += rate mhat / (sqrt(vhat) + eps), not divided by n
+
+Source: darknet src/connected_layer.c (update_connected_layer), src/blas_kernels.cu
+(adam_update_gpu). darknet's CPU silently runs SGD for adam=1. Kingma and Ba 2014,
+arXiv:1412.6980.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from minidark.backend import Array, Backend
+from minidark.layers.base import Parameter
+
+
+class Optimizer(Protocol):
+    slots: dict[str, Array]  # "0.gru.uz.weights.m" -> array, for checkpoints
+    updates: int
+
+    def begin_update(self) -> None:
+        """Count an update; called once before the parameters' steps."""
+
+    def step(self, parameter: Parameter, rate: float, rows: int) -> None:
+        """Move one parameter by its gradient."""
+
+
+class Slots:
+    """Arrays beside each parameter, zero at first."""
+
+    def __init__(self, backend: Backend):
+        self.backend = backend
+        self.slots: dict[str, Array] = {}
+        self.updates = 0
+
+    def begin_update(self) -> None:
+        self.updates += 1
+
+    def slot(self, parameter: Parameter, kind: str) -> Array:
+        name = f"{parameter.name}.{kind}"
+        if name not in self.slots:
+            self.slots[name] = self.backend.zeros(*parameter.value.shape)
+        return self.slots[name].reshape(-1)
+
+
+class Sgd(Slots):
+    def __init__(self, momentum: float, decay: float, backend: Backend):
+        super().__init__(backend)
+        self.momentum, self.decay = momentum, decay
+
+    def step(self, parameter: Parameter, rate: float, rows: int) -> None:
+        value, grad = parameter.value.reshape(-1), parameter.grad.reshape(-1)
+        decay = self.decay * rows if parameter.kind == "weights" else 0.0
+        velocity = self.slot(parameter, "velocity")
+        self.backend.kernels.sgd_step(value, grad, velocity, rate / rows, self.momentum, decay)
+
+
+class Adam(Slots):
+    def __init__(self, B1: float, B2: float, eps: float, decay: float, backend: Backend):
+        super().__init__(backend)
+        self.B1, self.B2, self.eps, self.decay = B1, B2, eps, decay
+
+    def step(self, parameter: Parameter, rate: float, rows: int) -> None:
+        value, grad = parameter.value.reshape(-1), parameter.grad.reshape(-1)
+        self.backend.kernels.adam_step(
+            value,
+            grad,
+            self.slot(parameter, "m"),
+            self.slot(parameter, "v"),
+            rate=rate,
+            B1=self.B1,
+            B2=self.B2,
+            eps=self.eps,
+            decay=self.decay * rows,
+            t=self.updates,
+        )
