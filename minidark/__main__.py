@@ -1,0 +1,5 @@
+"""`python -m minidark` is `minidark`."""
+
+from minidark.cli import main
+
+main()

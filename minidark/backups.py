@@ -1,0 +1,64 @@
+"""The weight files that a training run leaves in its folder, with darknet's names.
+
+    BASE.backup          every 100 batches
+    BASE_N.weights       every 10,000
+    BASE_best.weights    at each lowest validation cost
+    BASE_final.weights   at the end
+
+BASE is the cfg's name up to its first dot.
+
+Source: darknet examples/rnn.c (train_char_rnn), src/utils.c (basecfg). darknet finds out that the
+folder is missing at batch 100; here it is made and tried before the first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from minidark.errors import MinidarkError
+from minidark.files import write_atomically
+from minidark.network import Network
+from minidark.train import StepReport
+
+SAVE_EVERY = 100
+KEEP_EVERY = 10_000
+
+
+class Backups:
+    """Saves `net` into `folder` as its reports come in. Raises MinidarkError."""
+
+    def __init__(
+        self, net: Network, folder: Path | str, cfg: Path | str, save_every: int = SAVE_EVERY
+    ):
+        self.net, self.folder = net, Path(folder)
+        self.base = Path(cfg).name.split(".")[0] or "net"
+        self.save_every = save_every
+        self._probe()
+
+    def path(self, ending: str) -> Path:
+        return self.folder / f"{self.base}{ending}"
+
+    def after(self, report: StepReport) -> None:
+        """Write what is due after this batch."""
+        if report.best:
+            self.save("_best.weights")
+        if report.batch % self.save_every == 0:
+            self.save(".backup")
+        if report.batch % KEEP_EVERY == 0:
+            self.save(f"_{report.batch}.weights")
+        if report.last:
+            self.save("_final.weights")
+
+    def save(self, ending: str) -> Path:
+        self.net.save_weights(self.path(ending))
+        return self.path(ending)
+
+    def _probe(self) -> None:
+        """Make the folder and write a file into it, before any work is done."""
+        probe = self.path(".probe")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(probe, [b"minidark"])
+            probe.unlink()
+        except OSError as error:
+            raise MinidarkError(f"{self.folder}: cannot write: {error.strerror}") from error

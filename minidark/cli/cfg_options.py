@@ -1,0 +1,69 @@
+"""What every command that takes a cfg shares: its argument, its options, and the loading."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from minidark.cfg.parser import load_network
+from minidark.network import Network
+from minidark.shipped import find_cfg
+from minidark.weights import ORDERS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class CfgChoice:
+    """How to read the cfg that was named, and the weights beside it."""
+
+    strict: bool
+    overrides: tuple[str, ...]
+    weights_order: str | None
+
+    def load(self, cfg: str, weights: str | None = None, **kwargs: Any) -> Network:
+        return load_network(
+            find_cfg(cfg),
+            weights,
+            strict=self.strict,
+            overrides=self.overrides,
+            weights_order=self.weights_order,
+            **kwargs,
+        )
+
+    def path(self, cfg: str) -> Path:
+        return find_cfg(cfg)
+
+
+def cfg_options(command: Command) -> Command:
+    """Adds --strict, --set and --weights-order; the command gets them as `choice`."""
+
+    @click.option("--strict", is_flag=True, help="Refuse unknown keys in the cfg.")
+    @click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Overrule the cfg, for every section of that type; may be given again.",
+    )
+    @click.option(
+        "--weights-order",
+        type=click.Choice(ORDERS),
+        help="Order of arrays in the weight file; by its header, unless given.",
+    )
+    @functools.wraps(command)
+    def wrapped(
+        *args: Any,
+        strict: bool,
+        overrides: tuple[str, ...],
+        weights_order: str | None,
+        **kwargs: Any,
+    ) -> Any:
+        return command(*args, choice=CfgChoice(strict, overrides, weights_order), **kwargs)
+
+    return wrapped  # type: ignore[return-value]

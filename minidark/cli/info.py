@@ -1,0 +1,96 @@
+"""`minidark info`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.layers.base import Layer
+from minidark.network import Network
+from minidark.weights import Header, load_weights
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights", required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@cfg_options
+def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> None:
+    """Show a network's layers, and what a weight file says of itself.
+
+    \b
+    minidark info rnn
+    minidark info cfg/gru.cfg backup/gru_final.weights
+    minidark info lstm --json
+    """
+    net = choice.load(cfg)
+    header = weights and load_weights(net, weights, weights_order=choice.weights_order)
+    facts = network_facts(net)
+    if header:
+        facts["weights"] = header_facts(header, choice.weights_order)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        show(facts)
+
+
+def network_facts(net: Network) -> dict[str, Any]:
+    layers = [layer_facts(index, layer) for index, layer in enumerate(net.layers)]
+    return {
+        "layers": layers,
+        "parameters": sum(layer["parameters"] for layer in layers),
+        "weight_file_bytes": 20 + 4 * sum(layer["stored"] for layer in layers),
+        "multiply_adds": sum(layer["multiply_adds"] for layer in layers),
+        "streams": net.streams,
+        "time_steps": net.options.time_steps,
+        "subdivisions": net.options.subdivisions,
+    }
+
+
+def layer_facts(index: int, layer: Layer) -> dict[str, Any]:
+    return {
+        "layer": index,
+        "type": layer.type,
+        "inputs": layer.inputs,
+        "outputs": layer.outputs,
+        "parameters": sum(p.value.size for p in layer.parameters()),
+        "stored": sum(a.value.size for a in layer.stored_arrays()),
+        "multiply_adds": layer.work(),
+    }
+
+
+def header_facts(header: Header, asked_order: str | None) -> dict[str, Any]:
+    return {
+        "version": str(header),
+        "order": asked_order or header.order,
+        "transposed": header.transposed,
+        "seen": header.seen,
+    }
+
+
+def show(facts: dict[str, Any]) -> None:
+    table = Table("layer", "type", box=None, pad_edge=False)
+    for name in ("inputs", "outputs", "parameters", "multiply-adds per character"):
+        table.add_column(name, justify="right")
+    keys = ("inputs", "outputs", "parameters", "multiply_adds")
+    for layer in facts["layers"]:
+        table.add_row(str(layer["layer"]), layer["type"], *(f"{layer[k]:,}" for k in keys))
+    totals = (f"{facts[k]:,}" for k in ("parameters", "multiply_adds"))
+    table.add_row("", "total", "", "", *totals)
+    Console().print(table)
+    click.echo(
+        f"\nweight file: {facts['weight_file_bytes']:,} bytes.  A batch: {facts['streams']} "
+        f"streams of {facts['time_steps']} steps, {facts['subdivisions']} "
+        f"pass{'es' if facts['subdivisions'] > 1 else ''}."
+    )
+    if "weights" in facts:
+        w = facts["weights"]
+        click.echo(
+            f"these weights: version {w['version']}, {w['order']}'s order of arrays"
+            f"{', transposed' if w['transposed'] else ''}, {w['seen']:,} rows seen."
+        )

@@ -1,0 +1,132 @@
+"""Training on a text: truncated back-propagation through time over S streams.
+
+Each pass feeds every stream its next T symbols, with the state that the last pass left; after
+`subdivisions` passes the weights move. Now and then a stream begins anew at a random place with
+a zero state, so that the network does not see the same order for ever.
+
+`train` yields a report per batch and prints nothing.
+
+Source: darknet examples/rnn.c (train_char_rnn). pjreddie's `[rnn]` on a CPU forgets the state
+between passes; here it is carried, as darknet's GPU code does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from minidark.errors import DataError, DivergedError
+from minidark.network import Network
+from minidark.text import Part, Streams, Text
+from minidark.valid import evaluate
+
+VALIDATE_EVERY = 100  # batches, and
+VALIDATE_SHARE = 10  # training symbols for each validation symbol, so that it costs little
+LEAST_VALIDATION = 200  # symbols; a part shorter than this says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One batch. Costs are nats per symbol for a softmax."""
+
+    batch: int  # whole batches seen, over all runs of these weights
+    last: bool
+    loss: float  # mean over this batch's rows
+    average: float  # .9 average + .1 loss
+    rate: float  # of the update that this batch ended in
+    symbols: int  # trained on in this run
+    seconds: float  # since this run began, validation included
+    epochs: float  # symbols over the size of the training part
+    valid_loss: float | None = None  # where this batch ended in a validation
+    best: bool = False  # that validation was the lowest of this run
+
+
+def train(
+    net: Network,
+    text: Text,
+    batches: int,
+    *,
+    seed: int = 0,
+    valid_fraction: float = 0.05,
+    patience: int | None = None,
+) -> Iterator[StepReport]:
+    """Train until `batches` batches have been seen in all; a report for each.
+
+    seed: where streams begin and restart. The last `valid_fraction` of the text is kept out and
+    validated on, now and then and at the end. patience: stop after that many validations without
+    a new lowest. Raises DataError for a text that is too short, DivergedError when the cost is
+    NaN or infinite.
+    """
+    part, held_out = text.split(valid_fraction)
+    _check_size(part, net)
+    rng = np.random.default_rng([seed % 2**64, 1])
+    streams = Streams(part, net.streams, rng)
+    validation = _Validation(net, held_out)
+    began, average, symbols = time.perf_counter(), math.nan, 0
+    steps, passes = net.options.time_steps, net.options.subdivisions
+    while net.batches_seen < batches:
+        costs = [net.train_batch(*streams.next(steps)) for _ in range(passes)]
+        rows = steps * net.streams * passes
+        symbols += rows
+        loss = sum(costs) / rows
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"batch {net.batches_seen}: the loss is {loss}; "
+                "try a lower learning_rate, or --clip-norm 1"
+            )
+        average = loss if math.isnan(average) else 0.9 * average + 0.1 * loss
+        valid_loss = validation.after(rows, last=net.batches_seen >= batches)
+        stop = patience is not None and validation.fruitless >= patience
+        yield StepReport(
+            batch=net.batches_seen,
+            last=stop or net.batches_seen >= batches,
+            loss=loss,
+            average=average,
+            rate=net.learning_rate(),
+            symbols=symbols,
+            seconds=time.perf_counter() - began,
+            epochs=symbols / part.size,
+            valid_loss=valid_loss,
+            best=valid_loss is not None and validation.fruitless == 0,
+        )
+        if stop:
+            return
+        for stream in streams.restart():
+            net.reset_state(stream)
+
+
+class _Validation:
+    """When to validate, and whether it still falls."""
+
+    def __init__(self, net: Network, part: Part):
+        self.net, self.part = net, part
+        self.lowest = math.inf
+        self.fruitless = 0  # validations since the lowest
+        self.since = 0  # symbols trained on since the last
+        self.batches = 0
+
+    def after(self, rows: int, last: bool) -> float | None:
+        """The validation cost, if this batch is one to validate after."""
+        self.since += rows
+        self.batches += 1
+        due = self.batches % VALIDATE_EVERY == 0 and self.since >= VALIDATE_SHARE * self.part.size
+        if self.part.size < LEAST_VALIDATION or not (due or last):
+            return None
+        self.since = 0
+        loss = evaluate(self.net, self.part)
+        self.fruitless = 0 if loss < self.lowest else self.fruitless + 1
+        self.lowest = min(loss, self.lowest)
+        return loss
+
+
+def _check_size(part: Part, net: Network) -> None:
+    needed = net.options.time_steps + 1
+    if part.size < needed:
+        raise DataError(
+            f"{part.size} characters to train on; a window of time_steps={net.options.time_steps} "
+            f"takes {needed}: give more text or a smaller time_steps"
+        )
