@@ -53,7 +53,7 @@ def torch_step(layers: int, width: int, steps: int, streams: int) -> Callable[[]
         loss = cost(out(y).reshape(-1, SYMBOLS), truth.reshape(-1))
         loss.backward()
         adam.step()
-        return float(loss)
+        return float(loss.detach())
 
     return step
 

@@ -60,6 +60,7 @@ class Network:
         self._cost_at = _cost_layer(self.layers)
         self._y: Array | None = None  # the cost layer's output, between forward and backward
         self.clip_norm = options.clip_norm
+        self.last_rate = 0.0  # the learning rate of the last update
         self._rows = 0  # accumulated since the last update
         self._passes = 0  # likewise, counted by train_batch
 
@@ -153,7 +154,7 @@ class Network:
         """One optimizer step with the policy's rate at `seen`; then the gradients are zero."""
         if not self._rows:
             raise MinidarkError("update needs an accumulate before it: there is no gradient")
-        rate = self.learning_rate()
+        rate = self.last_rate = self.learning_rate()
         self._clip()
         self.optimizer.begin_update()
         for parameters, options in zip(self._parameters, self.layer_options, strict=True):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minidark.errors import DataError, DivergedError
+from minidark.errors import CfgError, DataError, DivergedError
 from minidark.network import Network
 from minidark.text import Part, Streams, Text
 from minidark.valid import evaluate
@@ -58,11 +58,11 @@ def train(
 
     seed: where streams begin and restart. The last `valid_fraction` of the text is kept out and
     validated on, now and then and at the end. patience: stop after that many validations without
-    a new lowest. Raises DataError for a text that is too short, DivergedError when the cost is
-    NaN or infinite.
+    a new lowest. Raises DataError for a text that is too short, CfgError for a network
+    with another number of outputs than inputs, DivergedError when the cost is NaN or infinite.
     """
     part, held_out = text.split(valid_fraction)
-    _check_size(part, net)
+    _check_fit(part, net)
     rng = np.random.default_rng([seed % 2**64, 1])
     streams = Streams(part, net.streams, rng)
     validation = _Validation(net, held_out)
@@ -86,7 +86,7 @@ def train(
             last=stop or net.batches_seen >= batches,
             loss=loss,
             average=average,
-            rate=net.learning_rate(),
+            rate=net.last_rate,
             symbols=symbols,
             seconds=time.perf_counter() - began,
             epochs=symbols / part.size,
@@ -123,7 +123,12 @@ class _Validation:
         return loss
 
 
-def _check_size(part: Part, net: Network) -> None:
+def _check_fit(part: Part, net: Network) -> None:
+    if net.outputs != net.inputs:
+        raise CfgError(
+            f"the last layer has {net.outputs} outputs; to predict the next of {net.inputs} "
+            f"symbols (inputs={net.inputs}) it needs as many"
+        )
     needed = net.options.time_steps + 1
     if part.size < needed:
         raise DataError(

@@ -268,7 +268,7 @@ def adam_step(
 
 
 def sum_of_squares(x: Array) -> float:
-    """Of a contiguous array, in float64."""
+    """Of a contiguous array (n,): parts in its own dtype, their sum in float64."""
     return float(sum(np.dot(part := x[at], part) for at in _parts(x.size)))
 
 

@@ -101,7 +101,7 @@ class AffinePass:
         """norm(W x) without biases, for step `at` (S, I) or all steps (T, S, I), or their ids."""
         affine = self.affine
         if x.dtype.kind == "f":
-            v: Array = affine.backend.xp.matmul(x, self.weights_t)
+            v = _product(x, self.weights_t)
         else:
             v = affine.backend.kernels.gather(affine.weights, x)
         if affine.norm is None:
@@ -112,8 +112,7 @@ class AffinePass:
 
     def backward(self, dy: Array, at: int | slice = ALL) -> Array:
         """dx from dy, for step `at` or all steps."""
-        dx: Array = self.affine.backend.xp.matmul(self._before_norm(dy, at), self.affine.weights)
-        return dx
+        return _product(self._before_norm(dy, at), self.affine.weights)
 
     def accumulate(self, x: Array, dy: Array, dbiases: Array) -> None:
         """Add to the gradients, all steps in one product: x (T, S, I) or ids (T, S) as given
@@ -136,6 +135,12 @@ class AffinePass:
             self.dv = self.affine.backend.empty(*saved.normalized.shape)
         self.dv[at] = norm.backward(dy, saved, at)
         return self.dv[at]
+
+
+def _product(rows: Array, matrix: Array) -> Array:
+    """(..., A) times (A, B) as one matrix product; matmul would make one for each step."""
+    flat: Array = rows.reshape(-1, rows.shape[-1]) @ matrix
+    return flat.reshape(*rows.shape[:-1], matrix.shape[1])
 
 
 class PackedLayer(Layer):
