@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidark.backend import Array
-from minidark.errors import CfgError, echo
+from minidark.errors import CfgError, echo, nearest
 
 SELU_SCALE, SELU_ALPHA = 1.0507, 1.6732
 
@@ -38,6 +38,11 @@ def _slopes(low: float, high: float) -> Callable[[Array], Array]:
 def _inside(low: float, high: float, slope: float, outside: float) -> Callable[[Array], Array]:
     """`slope` for outputs between low and high, `outside` elsewhere."""
     return lambda y: np.where((y > low) & (y < high), y.dtype.type(slope), y.dtype.type(outside))
+
+
+def _plse_slope(y: Array) -> Array:
+    slope: Array = np.where((y < 0) | (y > 1), y.dtype.type(0.01), y.dtype.type(0.125))
+    return slope
 
 
 def _expm1_below(x: Array) -> Array:
@@ -85,7 +90,7 @@ ACTIVATIONS = {
         Activation("ramp", _piecewise(0.1, 1.1), _slopes(0.1, 1.1)),
         Activation("linear", lambda x: x, np.ones_like),
         Activation("tanh", np.tanh, lambda y: 1 - y * y),
-        Activation("plse", _plse, _inside(0, 1, 0.125, 0.01)),
+        Activation("plse", _plse, _plse_slope),
         Activation("leaky", _piecewise(0.1, 1), _slopes(0.1, 1)),
         Activation("stair", _stair, lambda y: (np.floor(y) != y).astype(y.dtype)),
         Activation("hardtan", lambda x: np.clip(x, -1, 1), _inside(-1, 1, 1, 0)),
@@ -97,5 +102,6 @@ ACTIVATIONS = {
 def checked_activation(name: str) -> Activation:
     """The activation of that name; CfgError with the known names where there is none."""
     if name not in ACTIVATIONS:
-        raise CfgError(f"activation={echo(name)} is not one of {', '.join(ACTIVATIONS)}")
+        known = f"{', '.join(ACTIVATIONS)}{nearest(name, ACTIVATIONS)}"
+        raise CfgError(f"activation={echo(name)} is not one of {known}")
     return ACTIVATIONS[name]

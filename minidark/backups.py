@@ -60,5 +60,6 @@ class Backups:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(probe, [b"minidark"])
             probe.unlink()
-        except OSError as error:
-            raise MinidarkError(f"{self.folder}: cannot write: {error.strerror}") from error
+        except (OSError, MinidarkError) as error:
+            said = getattr(error, "strerror", None) or str(error).rpartition(": ")[2]
+            raise MinidarkError(f"{self.folder}: cannot write: {said}") from error

@@ -7,6 +7,8 @@ behind `minidark: error:` and turns its class into an exit code (`minidark.cli.E
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -18,8 +20,7 @@ class CfgError(MinidarkError):
     """A cfg is missing or wrong. Text: `path:line: message`, as far as both are known."""
 
     def __init__(self, message: str, path: Path | str | None = None, line: int | None = None):
-        place = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
-        super().__init__(f"{place}{message}")
+        super().__init__(f"{place(path, line)}{message}")
         self.path, self.line = path, line
 
 
@@ -39,7 +40,22 @@ class DivergedError(MinidarkError):
     """The cost became NaN or infinite."""
 
 
+def place(path: Path | str | None, line: int | None) -> str:
+    """ "path:line: " in front of a message, as far as both are known."""
+    if path is None:
+        return ""
+    if line == 0:  # a pair that was set from outside the file
+        return f"{path} as overridden: "
+    return f"{path}: " if line is None else f"{path}:{line}: "
+
+
 def echo(value: object) -> str:
     """A value as an error message shows it: its repr, cut after 40 characters."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """ " (did you mean 'output'?)", or nothing where no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{near[0]}'?)" if near else ""

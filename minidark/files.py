@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -36,10 +37,11 @@ def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> N
     """
     target = Path(os.path.realpath(path))
     temporary: str | None = None
+    renamed = False
     try:
         if target.is_dir():
-            raise IsADirectoryError(21, "Is a directory")
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        descriptor, temporary = tempfile.mkstemp(prefix=".minidark.", dir=target.parent)
         with os.fdopen(descriptor, "wb") as file:
             for part in parts:
                 file.write(part)
@@ -47,17 +49,14 @@ def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> N
             os.fsync(file.fileno())
         os.chmod(temporary, _mode(target))
         os.replace(temporary, target)
-        temporary = None
+        renamed = True
         _sync_folder(target.parent)
-    except OSError as reason:
-        place = (
-            "written, but perhaps not safe from a power cut"
-            if temporary is None
-            else "cannot write"
-        )
-        raise MinidarkError(f"{path}: {place}: {reason.strerror or reason}") from reason
+    except (OSError, ValueError) as reason:
+        failed = "written, but perhaps not safe from a power cut" if renamed else "cannot write"
+        said = getattr(reason, "strerror", None) or str(reason)
+        raise MinidarkError(f"{path}: {failed}: {said}") from reason
     finally:
-        if temporary is not None:
+        if temporary is not None and not renamed:
             Path(temporary).unlink(missing_ok=True)
 
 

@@ -91,6 +91,8 @@ def draw(p: Array, rand: GlibcRand) -> int:
     """A symbol drawn with the probabilities p (O,), as darknet's sample_array does."""
     p = np.where(p.astype(np.float64) < LEAST, np.float32(0), p).astype(np.float32)
     total = np.add.accumulate(p)[-1]  # one after another, as the C loop adds
+    if not total:  # possible where the last layer is no softmax
+        return p.size - 1
     p *= np.float32(1 / np.float64(total))
     start = np.float32(rand.rand()) / np.float32(RAND_MAX)
     left = np.subtract.accumulate(np.concatenate([[start], p], dtype=np.float32))[1:]

@@ -85,9 +85,11 @@ class Network:
         Raises DataError for another shape, and for an id that is not below `inputs`.
         """
         array = np.asarray(x)
-        of_one_stream = array.ndim == (2 if array.dtype.kind == "f" else 1)
-        y = self.forward(array[:, None] if of_one_stream else array)
-        return y[:, 0] if of_one_stream else y
+        if array.ndim != (2 if array.dtype.kind == "f" else 1):
+            return self.forward(array)
+        if self.streams != 1:
+            raise _wrong_shape("x", array, self.streams, self._width(array))
+        return self.forward(array[:, None])[:, 0]
 
     def forward(self, x: npt.ArrayLike, train: bool = False) -> Array:
         """x (T, S, inputs) or ids (T, S) to (T, S, outputs); with `train`, in training mode."""
@@ -117,7 +119,7 @@ class Network:
         if self._y is None:
             raise MinidarkError("backward needs a forward with train=True before it")
         y, self._y = self._y, None
-        cost, dx = self._cost_layer().cost(y, self._truth(truth, y))
+        cost, dx = self._cost_layer().cost(y, self._truth(truth, y.shape))
         self._backward(dx, need_dx=False)
         self._rows += y.shape[0] * y.shape[1]
         return cost
@@ -139,7 +141,7 @@ class Network:
 
     def cost(self, y: Array, truth: npt.ArrayLike) -> float:
         """The summed cost of outputs y (T, S, outputs) against the truth, as given to backward."""
-        return self._cost_layer().cost(y, self._truth(truth, y))[0]
+        return self._cost_layer().cost(y, self._truth(truth, y.shape))[0]
 
     def accumulate(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
         """Forward and backward in training mode; adds to the gradients.
@@ -147,7 +149,9 @@ class Network:
         x (T, S, inputs) or ids (T, S), truth (T, S, outputs) or ids (T, S). Returns the summed
         cost (nats, for a softmax), as darknet's net.cost.
         """
-        self._forward(self._input(x), train=True)
+        checked = self._input(x)
+        self._truth(truth, (*checked.shape[:2], self.outputs))  # before any state moves
+        self._forward(checked, train=True)
         return self.backward(truth)
 
     def update(self) -> None:
@@ -161,7 +165,7 @@ class Network:
             for p in parameters:
                 self.optimizer.step(p, rate * options.learning_rate, self._rows)
                 p.grad[...] = 0
-        self._rows = 0
+        self._rows = self._passes = 0
 
     def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
         """accumulate, count `seen`, update when `subdivisions` of them are in; the summed cost."""
@@ -171,7 +175,6 @@ class Network:
         self._passes += 1
         if self._passes == self.options.subdivisions:
             self.update()
-            self._passes = 0
         return cost
 
     def learning_rate(self) -> float:
@@ -221,21 +224,26 @@ class Network:
 
     # --- what comes in --------------------------------------------------------------------
 
+    def _width(self, x: Array) -> int | None:
+        """What the last axis of an input must be: none, for ids."""
+        return self.inputs if x.dtype.kind == "f" else None
+
     def _input(self, x: npt.ArrayLike) -> Array:
-        array = np.asarray(x)
-        if array.dtype.kind not in "fiu":
-            raise DataError(f"x has dtype {array.dtype}; expected floats, or integer ids")
-        width = self.inputs if array.dtype.kind == "f" else None
-        _check_shape("x", array, self.streams, width)
+        array = _checked_dtype("x", x)
+        width = self._width(array)
+        tail = (self.streams,) if width is None else (self.streams, width)
+        if array.shape[1:] != tail or array.ndim != 1 + len(tail) or not len(array):
+            raise _wrong_shape("x", array, self.streams, width)
         if array.dtype.kind == "f":
             return self.backend.asarray(array)
         _check_ids("x", array, self.inputs)
         ids = self.backend.asids(array)
         return ids if self.layers[0].reads_ids else one_hot(ids, self.inputs, self.backend)
 
-    def _truth(self, truth: npt.ArrayLike, y: Array) -> Array:
-        array = np.asarray(truth)
-        wanted = y.shape if array.dtype.kind == "f" else y.shape[:2]
+    def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
+        """As floats of `shape` (T, S, outputs), or ids (T, S)."""
+        array = _checked_dtype("truth", truth)
+        wanted = shape if array.dtype.kind == "f" else shape[:2]
         if array.shape != wanted:
             raise DataError(f"truth has shape {array.shape}; expected {wanted}")
         if array.dtype.kind == "f":
@@ -271,11 +279,16 @@ def _has_cost(layer: Layer) -> bool:
     return isinstance(layer, CostLayer) and layer.has_cost
 
 
-def _check_shape(what: str, array: Array, streams: int, width: int | None) -> None:
-    tail = (streams,) if width is None else (streams, width)
-    if array.shape[1:] != tail or array.ndim != 1 + len(tail) or not len(array):
-        wanted = ", ".join(["T", *map(str, tail)])
-        raise DataError(f"{what} has shape {array.shape}; expected ({wanted}) with T >= 1")
+def _checked_dtype(what: str, given: npt.ArrayLike) -> Array:
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{what} has dtype {array.dtype}; expected floats, or integer ids")
+    return array
+
+
+def _wrong_shape(what: str, array: Array, streams: int, width: int | None) -> DataError:
+    wanted = ", ".join(map(str, ["T", streams] if width is None else ["T", streams, width]))
+    return DataError(f"{what} has shape {array.shape}; expected ({wanted}) with T >= 1")
 
 
 def _check_ids(what: str, ids: Array, width: int) -> None:

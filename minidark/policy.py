@@ -23,7 +23,10 @@ def learning_rate(batch: int, net: NetOptions, uniform: Uniform) -> float:
     """The rate at batch number `batch`; `uniform` is drawn from by the random policy only."""
     if batch < net.burn_in:
         return net.learning_rate * math.pow(batch / net.burn_in, net.power)
-    return net.learning_rate * POLICIES[net.policy](batch, net, uniform)
+    try:
+        return net.learning_rate * POLICIES[net.policy](batch, net, uniform)
+    except OverflowError:  # as C's pow; the run then diverges, and says so
+        return math.inf
 
 
 def _steps(batch: int, net: NetOptions) -> float:

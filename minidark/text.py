@@ -41,13 +41,17 @@ class Text:
         self.inputs = inputs
         self.files: list[_File] = []
         self.size = 0
-        for path in map(Path, paths):
-            file = open_regular(path, DataError)
-            size = os.fstat(file.fileno()).st_size
-            self.files.append(_File(path, file, self.size, size))
-            self.size += size
-        if not self.size:
-            raise DataError(f"{', '.join(map(str, paths))}: empty; a network learns from text")
+        try:
+            for path in map(Path, paths):
+                file = open_regular(path, DataError)
+                size = os.fstat(file.fileno()).st_size
+                self.files.append(_File(path, file, self.size, size))
+                self.size += size
+            if not self.size:
+                raise DataError(f"{', '.join(map(str, paths))}: empty; a network learns from text")
+        except DataError:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -107,6 +111,8 @@ class Part:
 
     def window(self, at: int, length: int) -> Ids:
         """`length` symbols from the part's own offset `at`; past its end it begins again."""
+        if not self.size:
+            raise DataError("an empty stretch of text has no windows")
         pieces = []
         while length > 0:
             take = min(length, self.size - at)

@@ -69,7 +69,8 @@ def train(
     began, average, symbols = time.perf_counter(), math.nan, 0
     steps, passes = net.options.time_steps, net.options.subdivisions
     while net.batches_seen < batches:
-        costs = [net.train_batch(*streams.next(steps)) for _ in range(passes)]
+        with np.errstate(all="ignore"):  # what overflows shows in the loss, which is looked at
+            costs = [net.train_batch(*streams.next(steps)) for _ in range(passes)]
         rows = steps * net.streams * passes
         symbols += rows
         loss = sum(costs) / rows
@@ -80,7 +81,7 @@ def train(
             )
         average = loss if math.isnan(average) else 0.9 * average + 0.1 * loss
         valid_loss = validation.after(rows, last=net.batches_seen >= batches)
-        stop = patience is not None and validation.fruitless >= patience
+        stop = patience is not None and validation.fruitless >= max(1, patience)
         yield StepReport(
             batch=net.batches_seen,
             last=stop or net.batches_seen >= batches,

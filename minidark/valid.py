@@ -28,8 +28,11 @@ def evaluate(net: Network, part: Part, streams: int = 32) -> float:
     those before it.
 
     The part is cut into `streams` pieces (fewer where it is short) that are read side by side.
-    Each first reads the WARM symbols before its piece, where the text has them, unscored.
+    Each first reads the WARM symbols before its piece, where the text has them, unscored. Fewer
+    than `streams` symbols at the part's end are left out. Raises DataError for fewer than two.
     """
+    if part.size < 2:
+        raise DataError(f"{part.size} symbols are too few to validate on")
     streams = max(1, min(streams, part.size // (4 * WARM)))
     length = part.size // streams
     begins = part.begin + length * np.arange(streams)
@@ -47,8 +50,6 @@ def evaluate(net: Network, part: Part, streams: int = 32) -> float:
         if scored < steps:
             cost += net.cost(y[scored:], symbols[1 + scored :])
     predicted = length if warm else length - 1
-    if not predicted:
-        raise DataError(f"{part.size} symbols are too few to validate on")
     return cost / (predicted * streams)
 
 

@@ -1,8 +1,8 @@
 """darknet's weight files.
 
 Little-endian: int32 major, minor, revision; `seen`, 64 bits if 10 * major + minor >= 2 and both are
-below 1000, else 32; then each layer's arrays in float32. A version of 1000 or more marks a file
-whose weights are stored transposed, (inputs, outputs).
+below 1000, else 32; then each layer's arrays in float32. A version above 1000 marks a file whose
+weights are stored transposed, (inputs, outputs).
 
 Two dialects order a recurrent layer's arrays differently with the same length in all, so that the
 wrong one loads silently. The header tells: AlexeyAB's writes revision 5, and version 0.1 and
@@ -90,12 +90,13 @@ def load_weights(
         )
     with open_regular(path, WeightsError) as file:
         length = os.fstat(file.fileno()).st_size
-        wanted = _wanted(net, start, last, order or PJREDDIE)
-        payload = 4 * sum(a.value.size for _, a in wanted)
-        header = read_header(file.read(VERSION_BYTES + 8), path, length, payload)
+        likely = order or ALEXEY  # the order of transposed files, whose `seen` the length tells
+        fitting = _payload(_wanted(net, start, last, likely))
+        header = read_header(file.read(VERSION_BYTES + 8), path, length, fitting)
         order = order or header.order
         wanted = _wanted(net, start, last, order)
         _check_length(wanted, header, path, length, to_the_end=cutoff is None)
+        payload = _payload(wanted)
         file.seek(header.size)
         data = file.read(payload)
     if len(data) != payload:
@@ -108,6 +109,7 @@ def load_weights(
 
 def save_weights(net: HasWeights, path: Path | str, order: str = PJREDDIE) -> None:
     """Write all layers but those with dontsave, atomically. Raises MinidarkError."""
+    _checked_order(order)
     kept = [
         array
         for layer, options in zip(net.layers, net.layer_options, strict=True)
@@ -133,7 +135,7 @@ def read_header(data: bytes, path: Path | str, length: int, payload: int) -> Hea
     if major > 1000 or minor > 1000:  # pjreddie's reads 32 bits here, AlexeyAB's 64
         wide = length == VERSION_BYTES + 8 + payload
     else:
-        wide = 10 * major + minor >= 2
+        wide = 10 * major + minor >= 2 and major < 1000 and minor < 1000
     if wide and len(data) < VERSION_BYTES + 8:
         raise WeightsError(f"{path}: {length} bytes; this header alone has {VERSION_BYTES + 8}")
     (seen,) = struct.unpack_from("<q" if wide else "<i", data, VERSION_BYTES)
@@ -158,6 +160,11 @@ def _wanted(net: HasWeights, start: int, last: int, order: str) -> list[tuple[in
 NORM_KINDS = frozenset({"scales", "rolling_mean", "rolling_variance"})
 
 
+def _payload(wanted: Sequence[tuple[int, Stored]]) -> int:
+    """Their bytes in the file."""
+    return 4 * sum(array.value.size for _, array in wanted)
+
+
 def _check_length(
     wanted: Sequence[tuple[int, Stored]],
     header: Header,
@@ -170,7 +177,7 @@ def _check_length(
     for _, array in wanted:
         at += 4 * array.value.size
         if at > length:
-            needed = header.size + 4 * sum(a.value.size for _, a in wanted)
+            needed = header.size + _payload(wanted)
             raise WeightsError(
                 f"{path}: layer {array.name} is {at - length:,} bytes short: the file has "
                 f"{length:,}, this cfg needs {needed:,}; is it the cfg they were made with?"

@@ -268,8 +268,9 @@ def adam_step(
 
 
 def sum_of_squares(x: Array) -> float:
-    """Of a contiguous array (n,): parts in its own dtype, their sum in float64."""
-    return float(sum(np.dot(part := x[at], part) for at in _parts(x.size)))
+    """Of an array (n,), in float64."""
+    wide = (x[part].astype(np.float64) for part in _parts(x.size))
+    return float(sum(np.dot(part, part) for part in wide))
 
 
 def _parts(size: int) -> Any:

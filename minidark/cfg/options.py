@@ -10,18 +10,17 @@ Source: darknet src/parser.c (parse_net_options, parse_gru, ...). darknet's `ato
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minidark.cfg.sections import Pair, Section, Warn
-from minidark.errors import CfgError, echo
+from minidark.errors import CfgError, echo, nearest
 
 LARGEST_INT = 2**31 - 1  # darknet's int
 
@@ -37,6 +36,10 @@ def _in_range(low: float, high: float = math.inf, *, open_high: bool = False) ->
         return None
 
     return check
+
+
+def _positive(value: float) -> str | None:
+    return None if value > 0 else "not above 0"
 
 
 def _one_of(*known: str) -> Check:
@@ -79,14 +82,14 @@ class NetOptions:
     adam: bool = _key(False)
     B1: float = _key(0.9, _in_range(0, 1, open_high=True))
     B2: float = _key(0.999, _in_range(0, 1, open_high=True))
-    eps: float = _key(1e-7, NOT_NEGATIVE)
+    eps: float = _key(1e-7, _positive)
     policy: str = _key("constant", _one_of(*POLICIES))
     step: int = _key(1, POSITIVE)
     scale: float = _key(1.0, NOT_NEGATIVE)
     steps: tuple[int, ...] = _key((), _ascending)
     scales: tuple[float, ...] = _key(())
     gamma: float = _key(1.0)
-    power: float = _key(4.0)
+    power: float = _key(4.0, NOT_NEGATIVE)
     burn_in: int = _key(0, NOT_NEGATIVE)
     clip_norm: float = _key(0.0, NOT_NEGATIVE)  # longest mean gradient; 0: any (minidark's own)
 
@@ -211,12 +214,6 @@ def read_options(
             raise CfgError(f"{pair.key}={echo(pair.value)} is {complaint}", path, pair.line)
         values[pair.key] = value
     return cls(**values)
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ " (did you mean 'output'?)", or nothing where no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def _read_value(kind: Any, pair: Pair, path: Path | str | None) -> Any:

@@ -18,8 +18,8 @@ import numpy as np
 
 from minidark.backend import Backend, get_backend
 from minidark.cfg import options as o
-from minidark.cfg.sections import Pair, Section, Warn, read_cfg
-from minidark.errors import CfgError, echo
+from minidark.cfg.sections import OVERRIDDEN, Pair, Section, Warn, read_cfg, without_blanks
+from minidark.errors import CfgError, echo, nearest, place
 from minidark.glibc_rand import GlibcRand
 from minidark.layers import (
     Layer,
@@ -261,7 +261,7 @@ def build_network(
         try:
             layers.append(parse(options, params))
         except CfgError as error:
-            raise CfgError(str(error), path, section.line) from None
+            raise _placed(error, section, path) from None
         layer_options.append(options)
         inputs = layers[-1].outputs
         _doubt_layer(options, section, layers, warn)
@@ -270,7 +270,13 @@ def build_network(
     return Network(layers, net_options, layer_options, sections=sections, rng=rng, backend=backend)
 
 
-CANONICAL = {"conn": "connected", "soft": "softmax"}
+CANONICAL = {"conn": "connected", "soft": "softmax", "network": "net"}
+
+
+def _placed(error: CfgError, section: Section, path: Path | str | None) -> CfgError:
+    """A factory's complaint, at the line of the key that it begins with."""
+    pair = section.pairs.get(str(error).partition("=")[0])
+    return CfgError(str(error), path, pair.line if pair else section.line)
 
 
 class _Doubts:
@@ -285,7 +291,7 @@ class _Doubts:
             raise CfgError(message, self.path, line)
         if message not in self.heard:
             self.heard.add(message)
-            log.warning("%s:%d: %s", self.path, line, message)
+            log.warning("%s%s", place(self.path, line), message)
 
 
 def _parse_net(sections: Sequence[Section], path: Path | str | None, warn: Warn) -> o.NetOptions:
@@ -332,7 +338,7 @@ def _layer_type(
             path,
             section.line,
         )
-    hint = o.nearest(section.type, LAYER_TYPES)
+    hint = nearest(section.type, LAYER_TYPES)
     raise CfgError(f"unknown section [{section.type}]{hint}", path, section.line)
 
 
@@ -355,13 +361,13 @@ def _doubt_layer(
 
 def _override(sections: Sequence[Section], text: str) -> None:
     """Apply one "section.key=value" to every section of that type."""
-    place, equals, value = text.partition("=")
-    type_, dot, key = place.strip().partition(".")
-    if not (equals and dot and type_ and key and value.strip()):
+    place, equals, value = without_blanks(text).partition("=")
+    type_, dot, key = place.partition(".")
+    if not (equals and dot and type_ and key and value):
         raise CfgError(f"override {echo(text)} is not section.key=value")
-    types = NET_TYPES if type_ in NET_TYPES else (type_,)
-    hit = [s for s in sections if s.type in types]
+    wanted = CANONICAL.get(type_, type_)
+    hit = [s for s in sections if CANONICAL.get(s.type, s.type) == wanted]
     if not hit:
         raise CfgError(f"override {echo(text)}: no [{type_}] in this cfg")
     for section in hit:
-        section.pairs[key] = Pair(key, value.strip(), section.line)
+        section.pairs[key] = Pair(key, value, OVERRIDDEN)

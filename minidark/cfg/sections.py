@@ -9,6 +9,7 @@ only at the start of a line, and runs on where this raises.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,11 @@ from pathlib import Path
 from minidark.errors import CfgError, echo
 from minidark.files import open_regular
 
+OVERRIDDEN = 0  # the line of a pair that was not read from the file
 LARGEST_CFG = 1 << 20  # bytes; a real one has a few thousand
+
+# Not str.splitlines(): it also breaks at U+2028 and others that a C program never would.
+LINE_BREAK = re.compile("\r\n|\n|\r")
 
 Warn = Callable[[str, int], None]
 
@@ -49,7 +54,7 @@ def parse_sections(data: bytes, path: Path | str | None, warn: Warn) -> list[Sec
     """The sections of a cfg's bytes."""
     sections: list[Section] = []
     for number, text in enumerate(_lines(data, path), start=1):
-        line = re.sub(r"[ \t]", "", re.split("[#;]", text, maxsplit=1)[0])
+        line = without_blanks(re.split("[#;]", text, maxsplit=1)[0])
         if not line:
             continue
         if line.startswith("["):
@@ -79,17 +84,27 @@ def _lines(data: bytes, path: Path | str | None) -> list[str]:
     if len(data) > LARGEST_CFG:
         raise CfgError(f"larger than {LARGEST_CFG:,} bytes; this is not a cfg", path)
     if 0 in data:
-        line = data[: data.index(0)].count(b"\n") + 1
+        line = _line_of(data, data.index(0))
         raise CfgError("a NUL byte; a cfg is UTF-8 text (is this UTF-16 or binary?)", path, line)
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
+        line = _line_of(data, error.start)
         raise CfgError(
             f"byte 0x{data[error.start]:02x} is not UTF-8; save the cfg as UTF-8", path, line
         ) from error
-    # Not str.splitlines(): it also breaks at U+2028 and others that a C program never would.
-    return re.split("\r\n|\n|\r", text)
+    return LINE_BREAK.split(text)
+
+
+def _line_of(data: bytes, offset: int) -> int:
+    """The number of the line that the byte at `offset` stands on."""
+    return len(LINE_BREAK.split(data[:offset].decode("latin-1")))
+
+
+def without_blanks(text: str) -> str:
+    """darknet drops every blank and tab in a line."""
+    return re.sub("[ \t]", "", text)
 
 
 def _section_type(line: str, path: Path | str | None, number: int) -> str:

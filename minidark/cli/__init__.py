@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+import numpy as np
 
 import minidark
-from minidark.cfg.options import nearest
 from minidark.cli.generate import generate
 from minidark.cli.info import info
 from minidark.cli.train import train
@@ -28,6 +28,7 @@ from minidark.errors import (
     DivergedError,
     MinidarkError,
     WeightsError,
+    nearest,
 )
 
 EXIT_CODES: dict[type[BaseException], int] = {  # the first that fits
@@ -47,7 +48,8 @@ class _Group(click.Group):
     """Commands that turn errors into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _told(ctx.params.get("debug", False)):
+        # What overflows shows in the result; numpy's warnings would name lines of ours.
+        with _told(ctx.params.get("debug", False)), np.errstate(all="ignore"):
             return super().invoke(ctx)
 
     def resolve_command(
@@ -57,7 +59,8 @@ class _Group(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             hint = nearest(args[0], self.list_commands(ctx))
-            raise click.UsageError(error.message + hint, ctx) from error
+            message = error.message.rstrip(".") + hint if hint else error.message
+            raise click.UsageError(message, ctx) from error
 
 
 @contextlib.contextmanager
@@ -65,8 +68,8 @@ def _told(debug: bool) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:  # `minidark generate | head`: nobody reads on; that is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        sys.exit(0)
     except tuple(EXIT_CODES) as error:
         if debug:
             traceback.print_exc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ class CfgChoice:
             weights_order=self.weights_order,
             **kwargs,
         )
+
+    def overruled(self, override: str) -> CfgChoice:
+        return dataclasses.replace(self, overrides=(*self.overrides, override))
 
     def path(self, cfg: str) -> Path:
         return find_cfg(cfg)

@@ -82,7 +82,10 @@ def show(facts: dict[str, Any]) -> None:
         table.add_row(str(layer["layer"]), layer["type"], *(f"{layer[k]:,}" for k in keys))
     totals = (f"{facts[k]:,}" for k in ("parameters", "multiply_adds"))
     table.add_row("", "total", "", "", *totals)
-    Console().print(table)
+    console = Console()
+    with console.capture() as shown:
+        console.print(table)
+    click.echo(shown.get(), nl=False)  # not by rich, which exits with 1 where nobody reads on
     click.echo(
         f"\nweight file: {facts['weight_file_bytes']:,} bytes.  A batch: {facts['streams']} "
         f"streams of {facts['time_steps']} steps, {facts['subdivisions']} "

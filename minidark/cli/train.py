@@ -77,12 +77,14 @@ def train(
     """
     if seed is None:
         seed = secrets.randbelow(2**31)
+    if batches is not None:  # the policy that ends there ends there too
+        choice = choice.overruled(f"net.max_batches={batches}")
     net = choice.load(cfg, weights, seed=seed)
     if clear:
         net.seen = 0
     if clip_norm is not None:
         net.clip_norm = clip_norm
-    batches = batches or net.options.max_batches
+    batches = net.options.max_batches
     if not batches:
         raise CfgError("no max_batches in [net]; add it, or give --batches N", choice.path(cfg))
     if net.batches_seen >= batches:

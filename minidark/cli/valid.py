@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 
 import click
@@ -48,7 +49,10 @@ def valid(
         "word_perplexity": m.word_perplexity,
     }
     if as_json:
-        click.echo(json.dumps(figures))
+        finite = {
+            name: figure if math.isfinite(figure) else None for name, figure in figures.items()
+        }
+        click.echo(json.dumps(finite))
         return
     for name, figure in figures.items():
         shown = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"

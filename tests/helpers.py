@@ -1,0 +1,96 @@
+"""What several test modules need: networks in a few words, and their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minidark import Network
+from minidark.backend import Array, get_backend
+from minidark.cfg.parser import build_network
+from minidark.cfg.sections import parse_sections
+from minidark.layers import CostLayer, Layer
+from minidark.layers.base import ALEXEY
+
+
+def cfg(*sections: str) -> str:
+    """Cfg text of sections written in one line each: "gru output=4 tanh=1"."""
+    blocks = []
+    for section in sections:
+        name, *pairs = section.split()
+        blocks.append("\n".join([f"[{name}]", *pairs]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def network(*sections: str, dtype: str = "float64", seed: int = 0) -> Network:
+    """The network of such sections; doubts about them are not heard."""
+
+    def ignore(message: str, line: int) -> None:
+        del message, line
+
+    parsed = parse_sections(cfg(*sections).encode(), None, ignore)
+    return build_network(parsed, None, ignore, seed, get_backend("cpu", dtype))
+
+
+def randomize(layers: Sequence[Layer], seed: int = 0) -> None:
+    """Distinct values for every stored array, all of a size that keeps gates half open."""
+    rng = np.random.default_rng(seed)
+    for layer in layers:
+        for array in layer.stored_arrays(ALEXEY):  # the dialect that holds every array
+            shape = array.value.shape
+            array.value[...] = {
+                "weights": lambda shape: rng.normal(0, 0.6, shape),
+                "biases": lambda shape: rng.normal(0, 0.4, shape),
+                "scales": lambda shape: rng.uniform(0.5, 1.5, shape),
+                "rolling_mean": lambda shape: rng.normal(0, 0.3, shape),
+                "rolling_variance": lambda shape: rng.uniform(0.5, 2, shape),
+            }[array.kind](shape)
+
+
+def cost_layer(net: Network) -> tuple[int, CostLayer]:
+    """The layer whose cost is descended, and where it stands: the last, or the one before it
+    where that has a cost of its own and a [cost] follows."""
+    *_, before, last = [None, *net.layers]
+    if isinstance(before, CostLayer) and before.has_cost and last.type == "cost":
+        return len(net.layers) - 2, before
+    assert isinstance(last, CostLayer)
+    return len(net.layers) - 1, last
+
+
+def objective(net: Network, x: Array, truth: Array) -> float:
+    """What training descends, of one training pass over x."""
+    _, layer = cost_layer(net)
+    return layer.objective(net.forward(x, train=True), truth)
+
+
+def input_gradient(net: Network, x: Array, truth: Array) -> Array:
+    """One training pass, layer by layer: adds to the gradients; that of the input comes back."""
+    at, layer = cost_layer(net)
+    y = net.forward(x, train=True)
+    gradient: Array | None = layer.cost(y, truth)[1]
+    for below in reversed(net.layers[:at]):
+        assert gradient is not None
+        gradient = below.backward(gradient)
+    assert gradient is not None
+    return gradient
+
+
+def gradients(net: Network) -> dict[str, Array]:
+    """A copy of every parameter's gradient, by name."""
+    return {p.name: p.grad.copy() for p in net.parameters()}
+
+
+def values(net: Network) -> dict[str, Array]:
+    """A copy of every parameter, by name."""
+    return {p.name: p.value.copy() for p in net.parameters()}
+
+
+def states(net: Network) -> list[Array]:
+    """A copy of every state of every layer."""
+    return [state.copy() for layer in net.layers for state in layer.states.values()]
+
+
+def one_hot(ids: Array, width: int) -> Array:
+    rows: Array = np.eye(width)[ids]
+    return rows

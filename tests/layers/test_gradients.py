@@ -1,0 +1,204 @@
+"""Analytic gradients against central differences of the objective, along random directions.
+
+In float64, for every layer and every option: of the input and of each parameter, with a state
+that is not zero carried in. The seeds keep clear of the kinks of the piecewise activations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from minidark import Network
+from minidark.activations import ACTIVATIONS
+from minidark.backend import Array
+from minidark.cfg.parser import LAYER_TYPES
+from minidark.layers.dropout import DropoutLayer
+from tests.helpers import (
+    gradients,
+    input_gradient,
+    network,
+    objective,
+    one_hot,
+    randomize,
+    values,
+)
+
+I, T, S = 5, 4, 3  # noqa: E741  the shape alphabet's inputs
+STEP = 3e-5
+FOURTH_ORDER = np.array([1, -8, 8, -1]) / 12  # a norm over three rows bends too much for less
+DIRECTIONS = 3
+TOLERANCE = 1e-6
+
+BELOW = "connected output=5 activation=tanh"
+READ_OUT = (f"connected output={I} activation=linear", "softmax")
+RECURRENT = [
+    "gru output=4",
+    "gru output=4 tanh=1",
+    "gru output=4 batch_normalize=1",
+    "gru output=4 batch_normalize=1 tanh=1",
+    "lstm output=4",
+    "lstm output=4 batch_normalize=1",
+    *(f"rnn output=4 activation={a}" for a in ("logistic", "tanh", "elu", "leaky", "relie")),
+    "rnn output=4 activation=tanh shortcut=1",
+    "rnn output=4 hidden=6 activation=tanh",
+    "rnn output=4 hidden=3 activation=tanh",
+    "rnn output=4 activation=tanh logistic=1",
+    "rnn output=4 activation=tanh logistic=2",
+    "rnn output=4 activation=tanh batch_normalize=1",
+    "rnn output=4 hidden=6 activation=leaky logistic=1 shortcut=1 batch_normalize=1",
+]
+PLAIN = [
+    *(f"connected output=4 activation={a}" for a in ACTIVATIONS),
+    *(f"connected output=4 activation={a} batch_normalize=1" for a in ("tanh", "leaky", "linear")),
+    *(f"activation activation={a}" for a in ACTIVATIONS),
+    "batchnorm",
+    "dropout probability=.4",
+    "softmax noloss=1",
+    "softmax",
+    "logistic",
+]
+ENDS = [
+    ("softmax",),
+    ("softmax temperature=.5",),
+    ("softmax temperature=2",),
+    ("connected output=6 activation=linear", "softmax groups=3 temperature=.7"),
+    ("connected output=6 activation=linear", "softmax groups=2"),
+    ("connected output=6 activation=linear", "softmax groups=3 noloss=1 temperature=.7", "cost"),
+    ("logistic",),
+    ("cost",),
+    ("cost type=sse scale=.3",),
+    ("cost type=L1 scale=.3",),
+    ("cost type=smooth",),
+    ("cost type=smooth scale=.3",),
+    ("softmax noloss=1", "cost scale=2"),
+    ("softmax noloss=1 temperature=.5", "cost type=L1"),
+    (f"connected output={I} activation=linear", "softmax", "cost"),
+    ("logistic", "cost type=L1"),
+]
+STACKS = [
+    ("gru output=4 tanh=1", "gru output=3", "rnn output=3 activation=tanh"),
+    ("rnn output=4 activation=tanh", "lstm output=3", "gru output=4"),
+    ("lstm output=4", "lstm output=3 batch_normalize=1"),
+    ("rnn output=4 activation=tanh", "rnn output=3 activation=tanh shortcut=1"),
+    ("gru output=4", "dropout probability=.3", "connected output=4 activation=tanh", "batchnorm"),
+]
+
+
+def nets() -> list[tuple[str, ...]]:
+    """[net] and layers of every network that is checked."""
+    several = f"net inputs={I} batch={S} time_steps={T}"
+    one_stream = f"net inputs={I} batch=1 time_steps={2 * T}"
+    return [
+        *((several, layer, *READ_OUT) for layer in RECURRENT),
+        *((several, BELOW, layer, *READ_OUT) for layer in PLAIN),
+        *((several, BELOW, *end) for end in ENDS),
+        *((several, *stack, *READ_OUT) for stack in STACKS),
+        *((one_stream, layer, *READ_OUT) for layer in RECURRENT if "batch_norm" not in layer),
+        (one_stream, "connected output=4 activation=tanh batch_normalize=1", *READ_OUT),
+    ]
+
+
+def prepare(sections: tuple[str, ...], seed: int = 0) -> tuple[Network, Array, Array]:
+    """A network with distinct arrays, x, and a truth whose rows are distributions: one for each
+    group of a softmax, because p - truth is the gradient for such only."""
+    net = network(*sections)
+    randomize(net.layers, seed)
+    rng = np.random.default_rng(seed + 1)
+    steps = net.options.time_steps
+    x = rng.normal(0, 1, (steps, net.streams, I))
+    groups = getattr(net.layer_options[-1], "groups", 1)
+    truth = rng.dirichlet(np.ones(net.outputs // groups), (steps, net.streams, groups))
+    return net, x, truth.reshape(steps, net.streams, net.outputs)
+
+
+def rewind(net: Network, state: float) -> None:
+    """The state that every pass begins from, and the same dropout mask for each."""
+    rng = np.random.default_rng(5)
+    for layer in net.layers:
+        for array in layer.states.values():
+            array[...] = state * rng.normal(0, 1, array.shape)
+        if isinstance(layer, DropoutLayer):
+            layer.rng = np.random.default_rng(6)
+
+
+def error_along_directions(function: Callable[[], float], value: Array, gradient: Array) -> float:
+    """How far differences of `function` are from gradient . direction, relative to that."""
+    rng = np.random.default_rng(8)
+    numeric, analytic = [], []
+    kept = value.copy()
+    for _ in range(DIRECTIONS):
+        direction = rng.standard_normal(value.shape)
+        direction /= np.linalg.norm(direction)
+        found = []
+        for steps in (-2, -1, 1, 2):
+            value[...] = kept + steps * STEP * direction
+            found.append(function())
+        value[...] = kept
+        numeric.append(np.dot(FOURTH_ORDER, found) / STEP)
+        analytic.append(float((gradient * direction).sum()))
+    wrong = np.linalg.norm(np.subtract(numeric, analytic))
+    return float(wrong / np.linalg.norm(analytic))
+
+
+def assert_gradients(net: Network, x: Array, truth: Array, state: float) -> None:
+    def descended() -> float:
+        rewind(net, state)
+        return objective(net, x, truth)
+
+    rewind(net, state)
+    net.accumulate(x, truth)
+    grads = gradients(net)
+    rewind(net, state)
+    errors = {"x": error_along_directions(descended, x, input_gradient(net, x, truth))}
+    for p in net.parameters():
+        assert grads[p.name].any(), f"the gradient of {p.name} is zero"
+        errors[p.name] = error_along_directions(descended, p.value, grads[p.name])
+    wrong = {name: error for name, error in errors.items() if not error <= TOLERANCE}
+    assert not wrong
+
+
+def test_every_layer_type_is_among_the_networks() -> None:
+    checked = {section.split()[0] for sections in nets() for section in sections[1:]}
+    assert checked | {"conn", "soft"} == set(LAYER_TYPES)
+
+
+@pytest.mark.parametrize("sections", nets(), ids=" | ".join)
+def test_gradients_are_the_derivatives_of_the_objective(sections: tuple[str, ...]) -> None:
+    assert_gradients(*prepare(sections), state=0.5)
+
+
+@pytest.mark.parametrize("layer", [layer for layer in RECURRENT if "batch_norm" in layer])
+def test_gradients_hold_where_batch_norm_meets_the_zero_state(layer: str) -> None:
+    several = f"net inputs={I} batch={S} time_steps={T}"
+    assert_gradients(*prepare((several, layer, *READ_OUT)), state=0.0)
+
+
+@pytest.mark.parametrize("layer", [*RECURRENT, *PLAIN])
+def test_ids_as_input_give_the_gradients_of_one_hot_rows(layer: str) -> None:
+    sections = (f"net inputs={I} batch={S} time_steps={T}", layer, *READ_OUT)
+    by_id, by_row = prepare(sections)[0], prepare(sections)[0]
+    ids, truth = np.random.default_rng(2).integers(0, I, (2, T, S))
+    costs = []
+    for net, x, t in ((by_id, ids, truth), (by_row, one_hot(ids, I), one_hot(truth, I))):
+        rewind(net, 0.5)
+        costs.append(net.accumulate(x, t))
+    assert costs[0] == pytest.approx(costs[1], rel=1e-12)
+    wanted = gradients(by_row)
+    for name, gradient in gradients(by_id).items():
+        np.testing.assert_allclose(gradient, wanted[name], rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("layer", RECURRENT)
+def test_a_carried_state_changes_the_gradients(layer: str) -> None:
+    found = []
+    for state in (0.0, 0.5):
+        net, x, truth = prepare((f"net inputs={I} batch={S} time_steps={T}", layer, *READ_OUT))
+        rewind(net, state)
+        net.accumulate(x, truth)
+        found.append(gradients(net))
+        assert values(net).keys() == found[-1].keys()
+    for name, gradient in found[0].items():
+        assert not np.allclose(gradient, found[1][name], rtol=1e-6, atol=0), name

@@ -1,0 +1,113 @@
+"""Which weight files a run leaves, when, and under which names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from minidark import MinidarkError, Network, load_weights
+from minidark.backups import Backups
+from minidark.train import StepReport
+from tests.helpers import network
+
+
+@pytest.fixture
+def net() -> Network:
+    return network("net inputs=2", "connected output=2", "softmax")
+
+
+def report(batch: int, *, best: bool = False, last: bool = False) -> StepReport:
+    return StepReport(
+        batch=batch, last=last, loss=1, average=1, rate=1, symbols=1, seconds=1, epochs=1, best=best
+    )
+
+
+def written(folder: Path) -> list[str]:
+    """What stands in the folder; then it is emptied."""
+    paths = sorted(folder.iterdir())
+    for path in paths:
+        path.unlink()
+    return [path.name for path in paths]
+
+
+@pytest.mark.parametrize(
+    ("of", "names"),
+    [
+        (report(1), []),
+        (report(99), []),
+        (report(100), ["rnn.backup"]),
+        (report(1000), ["rnn.backup"]),
+        (report(10_000), ["rnn.backup", "rnn_10000.weights"]),
+        (report(20_000), ["rnn.backup", "rnn_20000.weights"]),
+        (report(7, best=True), ["rnn_best.weights"]),
+        (report(7, last=True), ["rnn_final.weights"]),
+        (report(7, best=True, last=True), ["rnn_best.weights", "rnn_final.weights"]),
+        (report(200, last=True), ["rnn.backup", "rnn_final.weights"]),
+    ],
+)
+def test_after_a_batch_what_is_due_is_written(
+    net: Network, tmp_path: Path, of: StepReport, names: list[str]
+) -> None:
+    backups = Backups(net, tmp_path / "runs" / "one", "cfg/rnn.cfg")
+    assert written(tmp_path / "runs" / "one") == []
+    backups.after(of)
+    assert written(tmp_path / "runs" / "one") == names
+
+
+def test_save_every_is_for_the_backup_only(net: Network, tmp_path: Path) -> None:
+    backups = Backups(net, tmp_path / "b", "rnn.cfg", save_every=3)
+    saved = []
+    for batch in range(1, 8):
+        backups.after(report(batch))
+        saved.append(written(tmp_path / "b"))
+    assert saved == [[], [], ["rnn.backup"], [], [], ["rnn.backup"], []]
+    backups.after(report(10_000))
+    assert written(tmp_path / "b") == ["rnn_10000.weights"]
+
+
+@pytest.mark.parametrize(
+    ("cfg", "base"),
+    [("rnn.cfg", "rnn"), ("a/b.c/rnn.v2.cfg", "rnn"), ("rnn", "rnn"), (".cfg", "net")],
+)
+def test_files_are_named_by_the_cfgs_name_up_to_its_first_dot(
+    net: Network, tmp_path: Path, cfg: str, base: str
+) -> None:
+    backups = Backups(net, tmp_path, cfg)
+    assert backups.save(".backup") == tmp_path / f"{base}.backup"
+    assert written(tmp_path) == [f"{base}.backup"]
+
+
+def test_what_is_written_is_the_network_at_that_batch(net: Network, tmp_path: Path) -> None:
+    backups = Backups(net, tmp_path, "rnn.cfg", save_every=1)
+    net.parameters()[0].value[...] = 5
+    net.seen = 99
+    backups.after(report(1))
+    other = network("net inputs=2", "connected output=2", "softmax", seed=1)
+    load_weights(other, tmp_path / "rnn.backup")
+    assert other.seen == 99
+    assert other.parameters()[0].value.tolist() == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"), [("file", "File exists"), ("file/b", "Not a directory")]
+)
+def test_a_folder_that_cannot_be_made_is_found_out_at_once(
+    net: Network, tmp_path: Path, folder: str, said: str
+) -> None:
+    (tmp_path / "file").write_bytes(b"kept")
+    with pytest.raises(MinidarkError) as error:
+        Backups(net, tmp_path / folder, "rnn.cfg")
+    assert str(error.value) == f"{tmp_path / folder}: cannot write: {said}"
+    assert (tmp_path / "file").read_bytes() == b"kept"
+
+
+def test_a_folder_that_cannot_be_written_into_is_found_out_at_once(
+    net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkstemp", refused)
+    with pytest.raises(MinidarkError, match="cannot write: Permission denied"):
+        Backups(net, tmp_path / "b", "rnn.cfg")

@@ -1,0 +1,41 @@
+"""The cfgs that are shipped train as they stand."""
+
+from __future__ import annotations
+
+import math
+import pydoc_data.topics
+from pathlib import Path
+
+import pytest
+
+import minidark
+from minidark import shipped
+
+CFGS = shipped.names("cfg", ".cfg")
+
+
+def trained(name: str, folder: Path, batches: int) -> list[float]:
+    """The losses of a run over Python's documentation, as the demo's."""
+    text = folder / "data.txt"
+    text.write_text(
+        "\n\n".join(map(pydoc_data.topics.topics.__getitem__, pydoc_data.topics.topics))
+    )
+    net = minidark.load_network(shipped.find_cfg(name), seed=1, strict=True)
+    with minidark.Text([text], net.inputs) as data:
+        return [step.loss for step in minidark.train(net, data, batches, seed=1, valid_fraction=0)]
+
+
+@pytest.mark.parametrize("name", CFGS)
+def test_a_shipped_cfg_has_no_doubts_and_trains(name: str, tmp_path: Path) -> None:
+    losses = trained(name, tmp_path, 8)
+    assert losses[0] == pytest.approx(math.log(256), rel=0.06)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", CFGS)
+def test_a_shipped_cfg_learns_words(name: str, tmp_path: Path) -> None:
+    """Single letters alone are worth 3.1 nats a character, pairs of them 2.4."""
+    losses = trained(name, tmp_path, 300)
+    assert sum(losses[-20:]) / 20 < 2.3
