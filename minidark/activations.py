@@ -1,7 +1,7 @@
 """darknet's fourteen activations: each with its gradient, taken from the output.
 
-Source: darknet src/activations.h and .c (`activate`, `gradient`). logistic and tanh are
-computed so that nothing overflows; the values are the same.
+Source: darknet src/activations.h and .c (`activate`, `gradient`). Nothing overflows here; the
+values are the same.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ def _inside(low: float, high: float, slope: float, outside: float) -> Callable[[
 
 
 def _plse_slope(y: Array) -> Array:
-    slope: Array = np.where((y < 0) | (y > 1), y.dtype.type(0.01), y.dtype.type(0.125))
-    return slope
+    return np.where((y < 0) | (y > 1), y.dtype.type(0.01), y.dtype.type(0.125))
 
 
 def _expm1_below(x: Array) -> Array:
@@ -50,8 +49,9 @@ def _expm1_below(x: Array) -> Array:
 
 
 def _logistic(x: Array) -> Array:
-    y: Array = np.tanh(x * 0.5) * 0.5 + 0.5
-    return y
+    # Not by tanh, as in the gates: [logistic]'s cost takes the logarithm of small values.
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
 
 
 def _plse(x: Array) -> Array:
@@ -61,8 +61,7 @@ def _plse(x: Array) -> Array:
 
 def _lhtan(x: Array) -> Array:
     inside = np.clip(x, 0, 1)
-    y: Array = inside + 0.001 * (x - inside)
-    return y
+    return inside + 0.001 * (x - inside)
 
 
 def _stair(x: Array) -> Array:

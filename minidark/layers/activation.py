@@ -10,21 +10,8 @@ from minidark.backend import Array, Backend
 from minidark.layers.base import Layer
 
 
-def make_activation_layer(
-    batch: int,
-    inputs: int,
-    activation: str = "linear",
-    *,
-    steps: int = 1,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> ActivationLayer:
-    """One of the fourteen activations over `batch` rows."""
-    return ActivationLayer(batch, inputs, activation, steps=steps, name=name, backend=backend)
-
-
 class ActivationLayer(Layer):
-    """`forward`: (T, S, inputs) to the same shape."""
+    """`forward`: (T, S, inputs) to the same shape, through one of the fourteen activations."""
 
     type = "activation"
 
@@ -32,11 +19,11 @@ class ActivationLayer(Layer):
         self,
         batch: int,
         inputs: int,
-        activation: str,
+        activation: str = "linear",
         *,
-        steps: int,
-        name: str | None,
-        backend: Backend | None,
+        steps: int = 1,
+        name: str | None = None,
+        backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
         self.activation = checked_activation(activation)
@@ -50,3 +37,6 @@ class ActivationLayer(Layer):
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         y: Array = self._take_saved()
         return dy * self.activation.gradient(y)
+
+
+make_activation_layer = ActivationLayer

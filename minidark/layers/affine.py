@@ -20,7 +20,7 @@ import numpy as np
 from minidark.backend import Array, Backend
 from minidark.errors import CfgError, echo
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Stored
+from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Stored, is_ids
 from minidark.layers.batchnorm import BatchNorm, NormSaved
 
 ALL = slice(None)
@@ -87,11 +87,8 @@ class AffinePass:
     """One forward and, in training, one backward through an Affine."""
 
     def __init__(self, affine: Affine, steps: int, rows: int, train: bool):
-        self.affine = affine
-        xp = affine.backend.xp
-        # A copy with the inputs first makes each step's product a quarter faster; a pass of
-        # few steps would not earn the copy back.
-        self.weights_t = affine.weights.T if steps < 8 else xp.ascontiguousarray(affine.weights.T)
+        self.affine, self.steps = affine, steps
+        self.weights_t: Array | None = None
         self.norm_saved: NormSaved | None = None
         if train and affine.norm:
             self.norm_saved = affine.norm.begin(steps, rows)
@@ -100,10 +97,10 @@ class AffinePass:
     def forward(self, x: Array, at: int | slice = ALL) -> Array:
         """norm(W x) without biases, for step `at` (S, I) or all steps (T, S, I), or their ids."""
         affine = self.affine
-        if x.dtype.kind == "f":
-            v = _product(x, self.weights_t)
+        if is_ids(x):
+            v: Array = affine.backend.kernels.gather(affine.weights, x)
         else:
-            v = affine.backend.kernels.gather(affine.weights, x)
+            v = _product(x, affine.weights.T if at == ALL else self._stepwise())
         if affine.norm is None:
             return v
         if self.norm_saved is None:
@@ -112,22 +109,31 @@ class AffinePass:
 
     def backward(self, dy: Array, at: int | slice = ALL) -> Array:
         """dx from dy, for step `at` or all steps."""
-        return _product(self._before_norm(dy, at), self.affine.weights)
+        return _product(self._back_through_norm(dy, at), self.affine.weights)
 
     def accumulate(self, x: Array, dy: Array, dbiases: Array) -> None:
         """Add to the gradients, all steps in one product: x (T, S, I) or ids (T, S) as given
         to forward, dy (T, S, K O) as given to backward, dbiases its sum over the rows."""
         affine = self.affine
-        dv = self._before_norm(dy, ALL) if self.dv is None else self.dv
+        dv = self._back_through_norm(dy, ALL) if self.dv is None else self.dv
         affine.biases_grad += dbiases
-        if x.dtype.kind == "f":
+        if is_ids(x):
+            affine.backend.kernels.scatter_add(affine.weights_grad, x, dv)
+        else:
             dv_rows = dv.reshape(-1, affine.packed)
             affine.weights_grad += dv_rows.T @ x.reshape(-1, affine.inputs)
-        else:
-            affine.backend.kernels.scatter_add(affine.weights_grad, x, dv)
 
-    def _before_norm(self, dy: Array, at: int | slice) -> Array:
-        """The gradient of W x: dy itself, where there is no norm."""
+    def _stepwise(self) -> Array:
+        """The weights, inputs first. A copy makes each step's product a quarter faster; a pass of
+        few steps would not earn it back."""
+        if self.weights_t is None:
+            weights, xp = self.affine.weights, self.affine.backend.xp
+            self.weights_t = weights.T if self.steps < 8 else xp.ascontiguousarray(weights.T)
+        return self.weights_t
+
+    def _back_through_norm(self, dy: Array, at: int | slice) -> Array:
+        """The gradient of W x: dy itself, where there is no norm. Once for each step, because the
+        scales' gradient grows by it."""
         norm, saved = self.affine.norm, self.norm_saved
         if norm is None or saved is None:
             return dy
@@ -196,5 +202,4 @@ def initialize(
 def orthogonal(matrix: Array) -> Array:
     """The orthogonal factor of a square matrix, its signs fixed so that it is unique."""
     q, r = np.linalg.qr(matrix.astype(np.float64))
-    factor: Array = q * np.where(np.diag(r) < 0, -1.0, 1.0)
-    return factor
+    return q * np.where(np.diag(r) < 0, -1.0, 1.0)

@@ -34,8 +34,13 @@ class Parameter(Stored):
     grad: Array
 
 
+def is_ids(x: Array) -> bool:
+    """Whether x holds symbols, and not rows of numbers."""
+    return bool(x.dtype.kind != "f")
+
+
 class Layer:
-    """Base of all layers.
+    """Base of all layers. A class is its own factory, under darknet's name: make_gru_layer.
 
     `batch` is rows, as in darknet's `make_*_layer`: streams * steps. `forward` accepts any
     number of steps; the streams are fixed, because each has its state.
@@ -43,6 +48,7 @@ class Layer:
 
     type: ClassVar[str]
     reads_ids: ClassVar[bool] = False  # can take integer ids in place of one-hot rows
+    has_cost: bool = False  # can end a network that trains
 
     def __init__(
         self,
@@ -54,6 +60,11 @@ class Layer:
         name: str | None = None,
         backend: Backend | None = None,
     ):
+        if min(batch, inputs, outputs, steps) < 1:
+            raise CfgError(
+                f"a layer of {batch} rows, {inputs} inputs, {outputs} outputs, {steps} steps: "
+                "each must be 1 or more"
+            )
         if batch < steps or batch % steps:
             raise CfgError(f"batch={batch} rows are not whole streams of {steps} time steps")
         self.name = name or self.type
@@ -111,8 +122,6 @@ class Layer:
 class CostLayer(Layer):
     """A layer that can end a network: it compares its output with the truth."""
 
-    has_cost: bool = True
-
     def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
         """The cost that darknet reports, summed over rows, and the gradient of `objective` with
         respect to this layer's input. truth is ids (T, S) or (T, S, outputs)."""
@@ -132,13 +141,4 @@ def one_hot(ids: Array, width: int, backend: Backend) -> Array:
 
 def truth_rows(truth: Array, y: Array, backend: Backend) -> Array:
     """The truth as rows (T, S, O), whichever way it was given."""
-    return truth if truth.dtype.kind == "f" else one_hot(truth, y.shape[-1], backend)
-
-
-def check_rows(name: str, rows: int) -> None:
-    """Refuse to train batch norm on one row: its variance is undefined."""
-    if rows < 2:
-        raise CfgError(
-            f"layer {name}: batch_normalize cannot train on one row at a time, "
-            "its variance needs two; give [net] a batch of two or more streams"
-        )
+    return one_hot(truth, y.shape[-1], backend) if is_ids(truth) else truth

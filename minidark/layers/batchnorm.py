@@ -15,7 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from minidark.backend import Array, Backend
-from minidark.layers.base import Parameter, Stored, check_rows
+from minidark.errors import CfgError
+from minidark.layers.base import Parameter, Stored
 
 EPSILON = 1e-6
 ROLLING = 0.99
@@ -61,8 +62,7 @@ class BatchNorm:
     def infer(self, v: Array) -> Array:
         """v (..., F) normalised by the rolling statistics."""
         factor = self.scales / (self.backend.xp.sqrt(self.rolling_variance) + EPSILON)
-        y: Array = (v - self.rolling_mean) * factor
-        return y
+        return (v - self.rolling_mean) * factor
 
     def forward(self, v: Array, saved: NormSaved, at: int | slice) -> Array:
         """v of step `at`, or of a slice of steps, normalised by its own statistics."""
@@ -72,8 +72,7 @@ class BatchNorm:
         normalized = (v - mean) / (deviation + EPSILON)
         saved.normalized[at], saved.deviation[at] = normalized, deviation
         self._roll(mean, variance)
-        y: Array = normalized * self.scales
-        return y
+        return normalized * self.scales
 
     def backward(self, dy: Array, saved: NormSaved, at: int | slice) -> Array:
         """dv from dy; adds to the scales' gradient."""
@@ -92,3 +91,12 @@ class BatchNorm:
             for step in batch.reshape(-1, features):
                 rolling *= ROLLING
                 rolling += (1 - ROLLING) * step
+
+
+def check_rows(name: str, rows: int) -> None:
+    """Refuse to train on one row at a time: its variance is undefined."""
+    if rows < 2:
+        raise CfgError(
+            f"layer {name}: batch_normalize cannot train on one row at a time, its variance needs "
+            "two; give [net] a batch of two or more streams"
+        )

@@ -11,34 +11,24 @@ from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Stored
 from minidark.layers.batchnorm import BatchNorm, NormSaved
 
 
-def make_batchnorm_layer(
-    batch: int,
-    inputs: int,
-    *,
-    steps: int = 1,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> BatchnormLayer:
-    """Batch norm of `inputs` features over `batch` rows."""
-    return BatchnormLayer(batch, inputs, steps=steps, name=name, backend=backend)
-
-
 class BatchnormLayer(Layer):
-    """`forward`: (T, S, inputs) to the same shape."""
+    """`forward`: (T, S, inputs) to the same shape, each feature normalised over all rows."""
 
     type = "batchnorm"
 
     def __init__(
-        self, batch: int, inputs: int, *, steps: int, name: str | None, backend: Backend | None
+        self,
+        batch: int,
+        inputs: int,
+        *,
+        steps: int = 1,
+        name: str | None = None,
+        backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
         self.norm = BatchNorm(self.name, inputs, self.backend)
-        self.biases = Parameter(
-            f"{self.name}.biases",
-            "biases",
-            self.backend.zeros(inputs),
-            self.backend.zeros(inputs),
-        )
+        zeros = self.backend.zeros
+        self.biases = Parameter(f"{self.name}.biases", "biases", zeros(inputs), zeros(inputs))
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         if not train:
@@ -64,3 +54,6 @@ class BatchnormLayer(Layer):
 
     def work(self) -> int:
         return self.inputs
+
+
+make_batchnorm_layer = BatchnormLayer

@@ -15,26 +15,6 @@ from minidark.glibc_rand import GlibcRand
 from minidark.layers.affine import AffinePass, PackedLayer, initialize, one_order
 
 
-def make_connected_layer(
-    batch: int,
-    inputs: int,
-    outputs: int,
-    activation: str = "logistic",
-    batch_normalize: bool = False,
-    *,
-    steps: int = 1,
-    rand: GlibcRand | None = None,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> ConnectedLayer:
-    """A fully connected layer over `batch` rows, in streams of `steps`."""
-    layer = ConnectedLayer(
-        batch, inputs, outputs, activation, batch_normalize, steps=steps, name=name, backend=backend
-    )
-    initialize(layer, rand)
-    return layer
-
-
 @dataclass(slots=True)
 class ConnectedSaved:
     x: Array  # (1, N, I), or ids (1, N)
@@ -55,16 +35,18 @@ class ConnectedLayer(PackedLayer):
         batch: int,
         inputs: int,
         outputs: int,
-        activation: str,
-        batch_normalize: bool,
+        activation: str = "logistic",
+        batch_normalize: bool = False,
         *,
-        steps: int,
-        name: str | None,
-        backend: Backend | None,
+        rand: GlibcRand | None = None,
+        steps: int = 1,
+        name: str | None = None,
+        backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.activation = checked_activation(activation)
         self.affine = self._pack(("",), inputs, outputs, batch_normalize)
+        initialize(self, rand)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         steps, streams = x.shape[:2]
@@ -86,3 +68,6 @@ class ConnectedLayer(PackedLayer):
         dx = s.affine.backward(dv) if need_dx else None
         s.affine.accumulate(s.x, dv, dv.sum(axis=(0, 1)))
         return None if dx is None else dx.reshape(steps, streams, self.inputs)
+
+
+make_connected_layer = ConnectedLayer

@@ -14,6 +14,7 @@ the wrong sign beyond |d| = 1; this one descends.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,57 +22,49 @@ from minidark.backend import Array, Backend
 from minidark.errors import CfgError, echo
 from minidark.layers.base import CostLayer, truth_rows
 
-Reported = Callable[[Array], Array]
-Gradient = Callable[[Array], Array]
 
-COST_TYPES: dict[str, tuple[Reported, Gradient, float]] = {  # and objective / reported
-    "sse": (np.square, lambda d: d.copy(), 0.5),
-    "smooth": (
+@dataclass(frozen=True, slots=True)
+class CostType:
+    """Of differences d: what is reported, elementwise; the gradient of what is descended; and
+    which share of what is reported that is."""
+
+    reported: Callable[[Array], Array]
+    gradient: Callable[[Array], Array]
+    descended: float
+
+
+COST_TYPES = {
+    "sse": CostType(np.square, lambda d: d.copy(), 0.5),
+    "smooth": CostType(
         lambda d: np.where(np.abs(d) < 1, d * d, 2 * np.abs(d) - 1),
         lambda d: np.clip(d, -1, 1),
         0.5,
     ),
-    "L1": (np.abs, np.sign, 1.0),
+    "L1": CostType(np.abs, np.sign, 1.0),
 }
-
-
-def make_cost_layer(
-    batch: int,
-    inputs: int,
-    cost_type: str = "sse",
-    scale: float = 1.0,
-    *,
-    steps: int = 1,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> CostOfDifference:
-    """A cost over `batch` rows; cost_type is "sse", "smooth" or "L1"."""
-    return CostOfDifference(
-        batch, inputs, cost_type, scale, steps=steps, name=name, backend=backend
-    )
 
 
 class CostOfDifference(CostLayer):
     """`forward` is the identity on (T, S, inputs)."""
 
     type = "cost"
+    has_cost = True
 
     def __init__(
         self,
         batch: int,
         inputs: int,
-        cost_type: str,
-        scale: float,
+        cost_type: str = "sse",
+        scale: float = 1.0,
         *,
-        steps: int,
-        name: str | None,
-        backend: Backend | None,
+        steps: int = 1,
+        name: str | None = None,
+        backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
         if cost_type not in COST_TYPES:
             raise CfgError(f"type={echo(cost_type)} is not one of {', '.join(COST_TYPES)}")
-        self.reported, self.gradient, self.descended = COST_TYPES[cost_type]
-        self.scale = scale
+        self.cost_type, self.scale = COST_TYPES[cost_type], scale
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         return x
@@ -81,7 +74,11 @@ class CostOfDifference(CostLayer):
 
     def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
         d = y - truth_rows(truth, y, self.backend)
-        return float(self.reported(d).sum(dtype=np.float64)), self.gradient(d) * self.scale
+        cost = float(self.cost_type.reported(d).sum(dtype=np.float64))
+        return cost, self.cost_type.gradient(d) * self.scale
 
     def objective(self, y: Array, truth: Array) -> float:
-        return self.scale * self.descended * self.cost(y, truth)[0]
+        return self.scale * self.cost_type.descended * self.cost(y, truth)[0]
+
+
+make_cost_layer = CostOfDifference

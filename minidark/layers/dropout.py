@@ -11,23 +11,11 @@ from minidark.backend import Array, Backend
 from minidark.layers.base import Layer
 
 
-def make_dropout_layer(
-    batch: int,
-    inputs: int,
-    probability: float = 0.5,
-    *,
-    steps: int = 1,
-    rng: np.random.Generator | None = None,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> DropoutLayer:
-    """Dropout over `batch` rows. rng: where the draws come from (None: a generator of seed 0)."""
-    rng = rng or np.random.default_rng(0)
-    return DropoutLayer(batch, inputs, probability, rng, steps=steps, name=name, backend=backend)
-
-
 class DropoutLayer(Layer):
-    """`forward`: (T, S, inputs) to the same shape; without `train` it is the identity."""
+    """`forward`: (T, S, inputs) to the same shape; without `train` it is the identity.
+
+    rng: where the draws come from (None: a generator of seed 0).
+    """
 
     type = "dropout"
 
@@ -35,15 +23,15 @@ class DropoutLayer(Layer):
         self,
         batch: int,
         inputs: int,
-        probability: float,
-        rng: np.random.Generator,
+        probability: float = 0.5,
         *,
-        steps: int,
-        name: str | None,
-        backend: Backend | None,
+        rng: np.random.Generator | None = None,
+        steps: int = 1,
+        name: str | None = None,
+        backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
-        self.probability, self.rng = probability, rng
+        self.probability, self.rng = probability, rng or np.random.default_rng(0)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         if not train:
@@ -55,5 +43,7 @@ class DropoutLayer(Layer):
         return x * factors
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
-        dx: Array = dy * self._take_saved()
-        return dx
+        return dy * self._take_saved()
+
+
+make_dropout_layer = DropoutLayer

@@ -24,33 +24,6 @@ from minidark.layers.affine import AffinePass, PackedLayer, initialize
 from minidark.layers.base import ALEXEY, PJREDDIE
 
 
-def make_gru_layer(
-    batch: int,
-    inputs: int,
-    outputs: int,
-    steps: int,
-    batch_normalize: bool = False,
-    *,
-    tanh: bool = False,
-    init: str = "darknet",
-    update_bias: float = 0.0,
-    rand: GlibcRand | None = None,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> GruLayer:
-    """A GRU of `outputs` units over `batch` = streams * steps rows.
-
-    init: "darknet", or "orthogonal" for wz, wr and wh; update_bias: where uz's biases start.
-    rand: the generator that the initial weights are drawn from (None: after srand(0)).
-    """
-    layer = GruLayer(
-        batch, inputs, outputs, steps, batch_normalize, tanh, name=name, backend=backend
-    )
-    initialize(layer, rand, init, square=("wz", "wr", "wh"))
-    layer.sublayers["uz"].biases[...] = update_bias
-    return layer
-
-
 @dataclass(slots=True)
 class GruSaved:
     """One training pass over T steps."""
@@ -65,7 +38,11 @@ class GruSaved:
 
 
 class GruLayer(PackedLayer):
-    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, outputs)."""
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, outputs).
+
+    init: "darknet", or "orthogonal" for wz, wr and wh. update_bias: where uz's biases start.
+    rand: what the initial weights are drawn from (None: C's rand() after srand(0)).
+    """
 
     type = "gru"
     created = ("uz", "wz", "ur", "wr", "uh", "wh")
@@ -80,17 +57,22 @@ class GruLayer(PackedLayer):
         inputs: int,
         outputs: int,
         steps: int,
-        batch_normalize: bool,
-        tanh: bool,
+        batch_normalize: bool = False,
         *,
-        name: str | None,
-        backend: Backend | None,
+        tanh: bool = False,
+        init: str = "darknet",
+        update_bias: float = 0.0,
+        rand: GlibcRand | None = None,
+        name: str | None = None,
+        backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.tanh = tanh
         self.u = self._pack(("uz", "ur", "uh"), inputs, outputs, batch_normalize)
         self.wzr = self._pack(("wz", "wr"), outputs, outputs, batch_normalize)
         self.wh = self._pack(("wh",), outputs, outputs, batch_normalize)
+        initialize(self, rand, init, square=("wz", "wr", "wh"))
+        self.sublayers["uz"].biases[...] = update_bias
         self.states = {"state": self.backend.zeros(self.streams, outputs)}
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
@@ -141,3 +123,6 @@ class GruLayer(PackedLayer):
         biases[: 2 * self.outputs] += self.wzr.biases
         biases[2 * self.outputs :] += self.wh.biases
         return biases
+
+
+make_gru_layer = GruLayer

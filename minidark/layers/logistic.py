@@ -14,22 +14,22 @@ from minidark.backend import Array, Backend
 from minidark.layers.base import CostLayer, truth_rows
 
 
-def make_logistic_layer(
-    batch: int,
-    inputs: int,
-    *,
-    steps: int = 1,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> LogisticLayer:
-    """Logistic outputs over `batch` rows."""
-    return LogisticLayer(batch, inputs, inputs, steps, name=name, backend=backend)
-
-
 class LogisticLayer(CostLayer):
     """`forward`: (T, S, inputs) to probabilities of the same shape."""
 
     type = "logistic"
+    has_cost = True
+
+    def __init__(
+        self,
+        batch: int,
+        inputs: int,
+        *,
+        steps: int = 1,
+        name: str | None = None,
+        backend: Backend | None = None,
+    ):
+        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         y = ACTIVATIONS["logistic"].forward(x)
@@ -44,6 +44,11 @@ class LogisticLayer(CostLayer):
     def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
         xp = self.backend.xp
         t = truth_rows(truth, y, self.backend)
-        tiny = np.finfo(y.dtype).tiny  # a certain mistake is a large cost, not an infinite one
+        # A certain mistake is a large cost, not an infinite one. As in darknet, 1 - y is coarse
+        # where y is near 1.
+        tiny = np.finfo(y.dtype).tiny
         log_p, log_q = xp.log(xp.maximum(y, tiny)), xp.log(xp.maximum(1 - y, tiny))
         return -float((t * log_p + (1 - t) * log_q).sum(dtype=np.float64)), y - t
+
+
+make_logistic_layer = LogisticLayer

@@ -25,29 +25,6 @@ from minidark.layers.affine import AffinePass, PackedLayer, initialize
 from minidark.layers.base import ALEXEY, PJREDDIE
 
 
-def make_lstm_layer(
-    batch: int,
-    inputs: int,
-    outputs: int,
-    steps: int,
-    batch_normalize: bool = False,
-    *,
-    init: str = "darknet",
-    forget_bias: float = 0.0,
-    rand: GlibcRand | None = None,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> LstmLayer:
-    """An LSTM of `outputs` units over `batch` = streams * steps rows.
-
-    init: "darknet", or "orthogonal" for the four w; forget_bias: where uf's biases start.
-    """
-    layer = LstmLayer(batch, inputs, outputs, steps, batch_normalize, name=name, backend=backend)
-    initialize(layer, rand, init, square=("wi", "wf", "wo", "wg"))
-    layer.sublayers["uf"].biases[...] = forget_bias
-    return layer
-
-
 @dataclass(slots=True)
 class LstmSaved:
     """One training pass over T steps."""
@@ -63,7 +40,10 @@ class LstmSaved:
 
 class LstmLayer(PackedLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); state and cell are
-    (S, outputs)."""
+    (S, outputs).
+
+    init: "darknet", or "orthogonal" for the four w. forget_bias: where uf's biases start.
+    """
 
     type = "lstm"
     created = ("uf", "ui", "ug", "uo", "wf", "wi", "wg", "wo")
@@ -78,14 +58,19 @@ class LstmLayer(PackedLayer):
         inputs: int,
         outputs: int,
         steps: int,
-        batch_normalize: bool,
+        batch_normalize: bool = False,
         *,
-        name: str | None,
-        backend: Backend | None,
+        init: str = "darknet",
+        forget_bias: float = 0.0,
+        rand: GlibcRand | None = None,
+        name: str | None = None,
+        backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.u = self._pack(("ui", "uf", "uo", "ug"), inputs, outputs, batch_normalize)
         self.w = self._pack(("wi", "wf", "wo", "wg"), outputs, outputs, batch_normalize)
+        initialize(self, rand, init, square=("wi", "wf", "wo", "wg"))
+        self.sublayers["uf"].biases[...] = forget_bias
         self.states = {
             "state": self.backend.zeros(self.streams, outputs),
             "cell": self.backend.zeros(self.streams, outputs),
@@ -130,3 +115,6 @@ class LstmLayer(PackedLayer):
         s.u.accumulate(s.x, dgates, dbiases)
         s.w.accumulate(s.states[:-1], dgates, dbiases)
         return dx
+
+
+make_lstm_layer = LstmLayer

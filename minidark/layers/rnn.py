@@ -21,44 +21,6 @@ from minidark.glibc_rand import GlibcRand
 from minidark.layers.affine import AffinePass, PackedLayer, initialize, one_order
 
 
-def make_rnn_layer(
-    batch: int,
-    inputs: int,
-    outputs: int,
-    steps: int,
-    activation: str = "logistic",
-    batch_normalize: bool = False,
-    *,
-    hidden: int | None = None,
-    shortcut: bool = False,
-    self_activation: str | None = None,
-    init: str = "darknet",
-    rand: GlibcRand | None = None,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> RnnLayer:
-    """A plain recurrent layer over `batch` = streams * steps rows.
-
-    hidden: width of the state (None: outputs). self_activation: None is `activation`.
-    init: "darknet", or "orthogonal" for self.
-    """
-    layer = RnnLayer(
-        batch,
-        inputs,
-        outputs,
-        steps,
-        activation,
-        batch_normalize,
-        hidden=outputs if hidden is None else hidden,
-        shortcut=shortcut,
-        self_activation=self_activation or activation,
-        name=name,
-        backend=backend,
-    )
-    initialize(layer, rand, init, square=("self",))
-    return layer
-
-
 @dataclass(slots=True)
 class RnnSaved:
     """One training pass over T steps."""
@@ -68,13 +30,17 @@ class RnnSaved:
     from_self: Array  # (T, S, H): act(self(s))
     states: Array  # (T + 1, S, H): the state before step 0, then after each step
     y: Array  # (T, S, O)
-    input: AffinePass
-    self: AffinePass
-    output: AffinePass
+    input_part: AffinePass
+    self_part: AffinePass
+    output_part: AffinePass
 
 
 class RnnLayer(PackedLayer):
-    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, hidden)."""
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, hidden).
+
+    hidden: width of the state (None: outputs). self_activation: None is `activation`.
+    init: "darknet", or "orthogonal" for self.
+    """
 
     type = "rnn"
     created = ("input", "self", "output")
@@ -86,40 +52,44 @@ class RnnLayer(PackedLayer):
         inputs: int,
         outputs: int,
         steps: int,
-        activation: str,
-        batch_normalize: bool,
+        activation: str = "logistic",
+        batch_normalize: bool = False,
         *,
-        hidden: int,
-        shortcut: bool,
-        self_activation: str,
-        name: str | None,
-        backend: Backend | None,
+        hidden: int | None = None,
+        shortcut: bool = False,
+        self_activation: str | None = None,
+        init: str = "darknet",
+        rand: GlibcRand | None = None,
+        name: str | None = None,
+        backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
-        self.hidden, self.shortcut = hidden, shortcut
+        self.hidden = hidden or outputs
+        self.shortcut = shortcut
         self.activation = checked_activation(activation)
-        self.self_activation = checked_activation(self_activation)
-        self.input = self._pack(("input",), inputs, hidden, batch_normalize)
-        self.self = self._pack(("self",), hidden, hidden, batch_normalize)
-        self.output = self._pack(("output",), hidden, outputs, batch_normalize)
-        self.states = {"state": self.backend.zeros(self.streams, hidden)}
+        self.self_activation = checked_activation(self_activation or activation)
+        self.input_part = self._pack(("input",), inputs, self.hidden, batch_normalize)
+        self.self_part = self._pack(("self",), self.hidden, self.hidden, batch_normalize)
+        self.output_part = self._pack(("output",), self.hidden, outputs, batch_normalize)
+        initialize(self, rand, init, square=("self",))
+        self.states = {"state": self.backend.zeros(self.streams, self.hidden)}
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         steps, streams = x.shape[:2]
-        from_affines = (self.input, self.self, self.output)
-        input_, self_, output = (a.begin(steps, streams, train) for a in from_affines)
+        parts = (self.input_part, self.self_part, self.output_part)
+        input_, self_, output = (part.begin(steps, streams, train) for part in parts)
 
-        from_input = self.activation.forward(input_.forward(x) + self.input.biases)
+        from_input = self.activation.forward(input_.forward(x) + self.input_part.biases)
         from_self = self.backend.empty(*from_input.shape)
         states = self.backend.empty(steps + 1, *from_input.shape[1:])
         states[0] = self.states["state"]
         for t in range(steps):
-            recurrent = self_.forward(states[t], t) + self.self.biases
+            recurrent = self_.forward(states[t], t) + self.self_part.biases
             from_self[t] = self.self_activation.forward(recurrent)
             states[t + 1] = from_input[t] + from_self[t]
             if self.shortcut:
                 states[t + 1] += states[t]
-        y = self.activation.forward(output.forward(states[1:]) + self.output.biases)
+        y = self.activation.forward(output.forward(states[1:]) + self.output_part.biases)
 
         self.states["state"][...] = states[steps]
         if train:
@@ -130,20 +100,23 @@ class RnnLayer(PackedLayer):
         s: RnnSaved = self._take_saved()
 
         dy = dy * self.activation.gradient(s.y)
-        dstates = s.output.backward(dy)  # from the outputs; below, from later states too
-        s.output.accumulate(s.states[1:], dy, dy.sum(axis=(0, 1)))
+        dstates = s.output_part.backward(dy)  # from the outputs; below, from later states too
+        s.output_part.accumulate(s.states[1:], dy, dy.sum(axis=(0, 1)))
 
         dself = self.self_activation.gradient(s.from_self)
         for t in reversed(range(len(dy))):
             dself[t] *= dstates[t]
-            earlier = s.self.backward(dself[t], t)
+            earlier = s.self_part.backward(dself[t], t)
             if self.shortcut:
                 earlier += dstates[t]
             if t:
                 dstates[t - 1] += earlier
-        s.self.accumulate(s.states[:-1], dself, dself.sum(axis=(0, 1)))
+        s.self_part.accumulate(s.states[:-1], dself, dself.sum(axis=(0, 1)))
 
         dinput = dstates * self.activation.gradient(s.from_input)
-        dx = s.input.backward(dinput) if need_dx else None
-        s.input.accumulate(s.x, dinput, dinput.sum(axis=(0, 1)))
+        dx = s.input_part.backward(dinput) if need_dx else None
+        s.input_part.accumulate(s.x, dinput, dinput.sum(axis=(0, 1)))
         return dx
+
+
+make_rnn_layer = RnnLayer

@@ -4,7 +4,8 @@
     cost = -log p of the true symbol, in nats, summed over rows
 
 What descends is darknet's: p - truth goes back at any temperature, that is, temperature * cost
-is what is descended. With noloss=1, or in the middle of a network, it is a plain layer.
+is what is descended, where the truth of each group sums to 1. With noloss=1, or in the middle of
+a network, it is a plain layer.
 
 Source: darknet src/softmax_layer.c, src/blas.c (softmax_cpu, softmax_x_ent_cpu). darknet's
 backward passes a gradient from above straight through; here it goes through the derivative.
@@ -13,24 +14,8 @@ backward passes a gradient from above straight through; here it goes through the
 from __future__ import annotations
 
 from minidark.backend import Array, Backend
+from minidark.errors import CfgError
 from minidark.layers.base import CostLayer
-
-
-def make_softmax_layer(
-    batch: int,
-    inputs: int,
-    groups: int = 1,
-    *,
-    temperature: float = 1.0,
-    noloss: bool = False,
-    steps: int = 1,
-    name: str | None = None,
-    backend: Backend | None = None,
-) -> SoftmaxLayer:
-    """Softmax over `batch` rows."""
-    return SoftmaxLayer(
-        batch, inputs, groups, temperature, noloss, steps=steps, name=name, backend=backend
-    )
 
 
 class SoftmaxLayer(CostLayer):
@@ -42,15 +27,17 @@ class SoftmaxLayer(CostLayer):
         self,
         batch: int,
         inputs: int,
-        groups: int,
-        temperature: float,
-        noloss: bool,
+        groups: int = 1,
         *,
-        steps: int,
-        name: str | None,
-        backend: Backend | None,
+        temperature: float = 1.0,
+        noloss: bool = False,
+        steps: int = 1,
+        name: str | None = None,
+        backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        if inputs % groups:
+            raise CfgError(f"groups={groups} does not divide {inputs} inputs")
         self.groups, self.temperature, self.has_cost = groups, temperature, not noloss
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
@@ -64,13 +51,13 @@ class SoftmaxLayer(CostLayer):
         p: Array = self._take_saved()
         grouped = (*p.shape[:-1], self.groups, p.shape[-1] // self.groups)
         along = (p * dy).reshape(grouped).sum(axis=-1, keepdims=True)
-        dx: Array = (dy.reshape(grouped) - along).reshape(p.shape) * p / self.temperature
-        return dx
+        return (dy.reshape(grouped) - along).reshape(p.shape) * p / self.temperature
 
     def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
-        cost: float
-        cost, dx = self.backend.kernels.cross_entropy(y, truth)
-        return cost, dx
+        return self.backend.kernels.cross_entropy(y, truth)
 
     def objective(self, y: Array, truth: Array) -> float:
         return self.temperature * self.cost(y, truth)[0]
+
+
+make_softmax_layer = SoftmaxLayer
