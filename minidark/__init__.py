@@ -22,6 +22,7 @@ from minidark.errors import WeightsError as WeightsError
 from minidark.generate import generate as generate
 from minidark.network import Network as Network
 from minidark.text import Text as Text
+from minidark.train import StepReport as StepReport
 from minidark.train import train as train
 from minidark.weights import load_weights as load_weights
 

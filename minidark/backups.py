@@ -50,6 +50,8 @@ class Backups:
             self.save("_final.weights")
 
     def save(self, ending: str) -> Path:
+        """Raises DivergedError for weights that are of no use; the file stays what it was."""
+        self.net.check_finite()
         self.net.save_weights(self.path(ending))
         return self.path(ending)
 
@@ -60,6 +62,9 @@ class Backups:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(probe, [b"minidark"])
             probe.unlink()
+            for ending in (".backup", "_best.weights", "_final.weights"):
+                if self.path(ending).is_dir():
+                    raise MinidarkError(f"{self.path(ending)}: Is a directory")
         except (OSError, MinidarkError) as error:
             said = getattr(error, "strerror", None) or str(error).rpartition(": ")[2]
             raise MinidarkError(f"{self.folder}: cannot write: {said}") from error

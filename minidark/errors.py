@@ -11,6 +11,8 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
+OVERRIDDEN = 0  # the line of a cfg's key that was set from outside the file
+
 
 class MinidarkError(Exception):
     """Base of all errors raised on purpose."""
@@ -25,7 +27,12 @@ class CfgError(MinidarkError):
 
 
 class WeightsError(MinidarkError):
-    """A weight file is missing, is damaged, or does not fit the network."""
+    """A weight file is missing, is damaged, or does not fit the network. `payload` is the bytes
+    behind the header, where their number is what does not fit."""
+
+    def __init__(self, message: str, payload: int | None = None):
+        super().__init__(message)
+        self.payload = payload
 
 
 class DataError(MinidarkError):
@@ -44,7 +51,7 @@ def place(path: Path | str | None, line: int | None) -> str:
     """ "path:line: " in front of a message, as far as both are known."""
     if path is None:
         return ""
-    if line == 0:  # a pair that was set from outside the file
+    if line == OVERRIDDEN:
         return f"{path} as overridden: "
     return f"{path}: " if line is None else f"{path}:{line}: "
 

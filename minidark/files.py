@@ -6,15 +6,15 @@ import errno
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from minidark.errors import MinidarkError
 
 
-def open_regular(path: Path | str, error: type[MinidarkError]) -> BinaryIO:
-    """Open a regular file to read bytes; raises `error` for what is missing or is none.
+def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> BinaryIO:
+    """Open a regular file to read bytes; raises `error(said)` for what is missing or is none.
 
     A named pipe or device never blocks.
     """
@@ -22,11 +22,16 @@ def open_regular(path: Path | str, error: type[MinidarkError]) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
     except (OSError, ValueError) as reason:
         said = getattr(reason, "strerror", None) or str(reason)
-        raise error(f"{path}: cannot read: {said}") from reason
+        raise error(f"cannot read: {said}") from reason
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise error(f"{path}: not a regular file")
+        raise error("not a regular file")
     return os.fdopen(descriptor, "rb")
+
+
+def named(path: Path | str, kind: type[MinidarkError]) -> Callable[[str], MinidarkError]:
+    """An error for `open_regular` that begins with the path."""
+    return lambda said: kind(f"{path}: {said}")
 
 
 def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> None:
@@ -35,10 +40,10 @@ def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> N
     Whatever happens, `path` holds the old bytes or the new ones. A symlink is followed.
     Raises MinidarkError with the system's reason.
     """
-    target = Path(os.path.realpath(path))
     temporary: str | None = None
     renamed = False
     try:
+        target = Path(os.path.realpath(path))
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         descriptor, temporary = tempfile.mkstemp(prefix=".minidark.", dir=target.parent)

@@ -10,12 +10,13 @@ Source: darknet examples/rnn.c (test_char_rnn), src/utils.c (sample_array).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from minidark.backend import Array
-from minidark.errors import DataError, MinidarkError
+from minidark.errors import DataError, DivergedError, MinidarkError
+from minidark.exact import ExactNetwork
 from minidark.glibc_rand import RAND_MAX, GlibcRand
 from minidark.layers.softmax import SoftmaxLayer
 from minidark.network import Network
@@ -40,6 +41,8 @@ def generate(
     building the network takes are passed over, as in darknet. top_k, top_p: draw only from the k
     likeliest symbols, or from the fewest that hold the share p. Raises DataError.
     """
+    if net.outputs > 256:
+        raise MinidarkError(f"{net.outputs} symbols are more than a byte has; name them by tokens")
     primer = seed.encode() if isinstance(seed, str) else bytes(seed)
     srand = secrets.randbelow(2**32) if srand is None else srand
     sampled = sample(net, primer, length, temperature, srand, top_k=top_k, top_p=top_p)
@@ -48,7 +51,7 @@ def generate(
 
 def sample(
     net: Network,
-    seed: bytes,
+    seed: Sequence[int],
     length: int,
     temperature: float,
     srand: int,
@@ -57,11 +60,91 @@ def sample(
     top_p: float | None = None,
 ) -> Iterator[int]:
     """The sampled symbols one by one, without the seed; see `generate`."""
-    _check(net, seed, length, temperature, top_k, top_p)
-    one = _at_temperature(net.twin(1), temperature)
-    rand = GlibcRand(srand)
-    rand.skip(initial_draws(net))
-    return _symbols(one, seed, length, temperature, rand, top_k, top_p)
+    if not seed:
+        raise DataError("the seed is empty; a network needs a symbol to go on from")
+    if length < 0:
+        raise DataError(f"length {length} is negative")
+    sampler = Sampler(net, temperature, srand, top_k=top_k, top_p=top_p)
+    sampler.read(seed)
+    return sampler.symbols(length)
+
+
+class Sampler:
+    """Reads symbols with one stream of `net` from zero state, and draws what follows.
+
+    The arguments are those of `generate`. exact: compute in darknet's own order of operations
+    (`minidark.exact`), several times slower, so that no draw can fall otherwise than darknet's.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        temperature: float,
+        srand: int,
+        *,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        exact: bool = False,
+    ):
+        _check(net, temperature, top_k, top_p)
+        self.inputs = net.inputs
+        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+        self.rand = GlibcRand(srand)
+        self.rand.skip(initial_draws(net))
+        softmax_temperature = temperature or None  # argmax does not care for it
+        self.after = (
+            ExactNetwork(net, softmax_temperature).after
+            if exact
+            else _after(net, softmax_temperature)
+        )
+        self.unread: list[int] = []  # given to read(), not yet to the network
+
+    def read(self, symbols: Sequence[int]) -> None:
+        """Go on from these symbols."""
+        for symbol in symbols:
+            if symbol >= self.inputs:
+                raise DataError(
+                    f"the seed holds byte {symbol}; this network's are 0 to {self.inputs - 1}"
+                )
+        self.unread.extend(symbols)
+
+    def draw(self) -> int:
+        """The symbol that follows what was read."""
+        if not self.unread:
+            raise DataError("the seed is empty; a network needs a symbol to go on from")
+        p = self.after(self.unread)
+        self.unread = []
+        if self.temperature == 0:
+            return int(p.argmax())
+        return draw(_likeliest(p, self.top_k, self.top_p), self.rand)
+
+    def symbols(self, length: int) -> Iterator[int]:
+        """Draw, read what was drawn, draw again."""
+        for _ in range(length):
+            symbol = self.draw()
+            yield symbol
+            self.read([symbol])
+
+
+def until_full_stop(symbols: Iterator[int], last: int = -1) -> Iterator[int]:
+    """The symbols up to, and without, a line break after a full stop; `last` came before them.
+
+    Source: darknet examples/rnn.c (test_tactic_rnn).
+    """
+    for symbol in symbols:
+        if (last, symbol) == (ord("."), ord("\n")):
+            return
+        yield symbol
+        last = symbol
+
+
+def _after(net: Network, temperature: float | None) -> Callable[[Sequence[int]], Array]:
+    """What the network predicts after some more symbols."""
+    one = net.twin(1)
+    for layer in one.layers:
+        if isinstance(layer, SoftmaxLayer) and temperature is not None:
+            layer.temperature = temperature
+    return lambda symbols: one.predict(np.array(symbols))[-1]
 
 
 def initial_draws(net: Network) -> int:
@@ -69,28 +152,12 @@ def initial_draws(net: Network) -> int:
     return sum(p.value.size for p in net.parameters() if p.kind == "weights")
 
 
-def _symbols(
-    one: Network,
-    seed: bytes,
-    length: int,
-    temperature: float,
-    rand: GlibcRand,
-    top_k: int | None,
-    top_p: float | None,
-) -> Iterator[int]:
-    if len(seed) > 1:
-        one.predict(np.frombuffer(seed[:-1], dtype=np.uint8))
-    symbol = seed[-1]
-    for _ in range(length):
-        p = one.predict(np.array([symbol]))[0]
-        symbol = int(p.argmax()) if temperature == 0 else draw(_likeliest(p, top_k, top_p), rand)
-        yield symbol
-
-
 def draw(p: Array, rand: GlibcRand) -> int:
     """A symbol drawn with the probabilities p (O,), as darknet's sample_array does."""
     p = np.where(p.astype(np.float64) < LEAST, np.float32(0), p).astype(np.float32)
     total = np.add.accumulate(p)[-1]  # one after another, as the C loop adds
+    if not np.isfinite(total):
+        raise DivergedError("the network's output is NaN or infinite; these weights are damaged")
     if not total:  # possible where the last layer is no softmax
         return p.size - 1
     p *= np.float32(1 / np.float64(total))
@@ -113,36 +180,11 @@ def _likeliest(p: Array, top_k: int | None, top_p: float | None) -> Array:
     return kept
 
 
-def _at_temperature(one: Network, temperature: float) -> Network:
-    """It overrides the cfg's; argmax does not care for it."""
-    for layer in one.layers:
-        if isinstance(layer, SoftmaxLayer) and temperature > 0:
-            layer.temperature = temperature
-    return one
-
-
-def _check(
-    net: Network,
-    seed: bytes,
-    length: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-) -> None:
-    if not seed:
-        raise DataError("the seed is empty; a network needs a symbol to go on from")
-    if max(seed) >= net.inputs:
-        raise DataError(
-            f"the seed holds byte {max(seed)}; this network's are 0 to {net.inputs - 1}"
-        )
-    if net.outputs > 256:
-        raise MinidarkError(f"{net.outputs} symbols are more than a byte has; name them by tokens")
+def _check(net: Network, temperature: float, top_k: int | None, top_p: float | None) -> None:
     if net.outputs > net.inputs:
         raise DataError(
             f"{net.outputs} outputs are more than the {net.inputs} inputs that read them"
         )
-    if length < 0:
-        raise DataError(f"length {length} is negative")
     if not temperature >= 0:
         raise DataError(f"temperature {temperature} is not 0 or more")
     if top_k is not None and top_k < 1:

@@ -23,9 +23,10 @@ from minidark import policy, weights
 from minidark.backend import Array, Backend, get_backend
 from minidark.cfg.options import LayerOptions, NetOptions
 from minidark.cfg.sections import Section, format_sections
-from minidark.errors import DataError, MinidarkError
+from minidark.errors import CfgError, DataError, DivergedError, MinidarkError
 from minidark.files import write_atomically
-from minidark.layers.base import CostLayer, Layer, Parameter, one_hot
+from minidark.layers.base import ALEXEY, CostLayer, Layer, Parameter, is_ids, one_hot
+from minidark.layers.softmax import SoftmaxLayer
 from minidark.optim import Adam, Optimizer, Sgd
 
 
@@ -57,7 +58,7 @@ class Network:
         self.seen = 0
         self.optimizer = _optimizer(options, self.backend)
         self._parameters = [layer.parameters() for layer in self.layers]
-        self._cost_at = _cost_layer(self.layers)
+        self._costs = _costs(self.layers)
         self._y: Array | None = None  # the cost layer's output, between forward and backward
         self.clip_norm = options.clip_norm
         self.last_rate = 0.0  # the learning rate of the last update
@@ -72,6 +73,16 @@ class Network:
     def outputs(self) -> int:
         return self.layers[-1].outputs
 
+    def check_has_cost(self) -> None:
+        """Raise CfgError where there is nothing to descend."""
+        self._cost_layer()
+
+    @property
+    def predicts_symbols(self) -> bool:
+        """Whether the cost is the nats of one symbol among `outputs`: that of a plain softmax."""
+        layer = self._costs
+        return isinstance(layer, SoftmaxLayer) and layer.groups == 1
+
     def parameters(self) -> list[Parameter]:
         """All trained arrays in weight-file order, live."""
         return [p for layer in self._parameters for p in layer]
@@ -85,10 +96,10 @@ class Network:
         Raises DataError for another shape, and for an id that is not below `inputs`.
         """
         array = np.asarray(x)
-        if array.ndim != (2 if array.dtype.kind == "f" else 1):
+        if array.ndim != (1 if is_ids(array) else 2):
             return self.forward(array)
         if self.streams != 1:
-            raise _wrong_shape("x", array, self.streams, self._width(array))
+            raise _wrong_shape("x", array, self._tail(array))
         return self.forward(array[:, None])[:, 0]
 
     def forward(self, x: npt.ArrayLike, train: bool = False) -> Array:
@@ -118,26 +129,26 @@ class Network:
         """
         if self._y is None:
             raise MinidarkError("backward needs a forward with train=True before it")
+        return self._descend(self._truth(truth, self._y.shape))
+
+    def _descend(self, truth: Array) -> float:
+        """From the cost layer down to the lowest layer that trains."""
+        assert self._y is not None
         y, self._y = self._y, None
-        cost, dx = self._cost_layer().cost(y, self._truth(truth, y.shape))
-        self._backward(dx, need_dx=False)
+        cost, gradient = self._cost_layer().cost(y, truth)
+        top, bottom = self.layers.index(self._cost_layer()), self._bottom()
+        for i in range(top - 1, bottom - 1, -1):
+            below = self.layers[i].backward(gradient, need_dx=i > bottom)
+            gradient = gradient if below is None else below
+        for layer in self.layers:
+            layer.saved = None  # the cost layers', and those below a stopbackward
         self._rows += y.shape[0] * y.shape[1]
         return cost
 
-    def _backward(self, dy: Array, *, need_dx: bool) -> Array | None:
-        """From the gradient below the cost layer down to the lowest layer that trains."""
-        assert self._cost_at is not None
+    def _bottom(self) -> int:
+        """The lowest layer that gets a gradient: the one above the highest stopbackward."""
         stops = [i for i, options in enumerate(self.layer_options) if options.stopbackward]
-        bottom = max(stops) + 1 if stops else 0
-        for layer in self.layers[self._cost_at :]:
-            layer.saved = None  # their gradient is dy already
-        gradient: Array | None = dy
-        for i in range(self._cost_at - 1, bottom - 1, -1):
-            assert gradient is not None
-            gradient = self.layers[i].backward(gradient, need_dx=need_dx or i > bottom)
-        for layer in self.layers[:bottom]:
-            layer.saved = None
-        return gradient
+        return max(stops) + 1 if stops else 0
 
     def cost(self, y: Array, truth: npt.ArrayLike) -> float:
         """The summed cost of outputs y (T, S, outputs) against the truth, as given to backward."""
@@ -149,10 +160,11 @@ class Network:
         x (T, S, inputs) or ids (T, S), truth (T, S, outputs) or ids (T, S). Returns the summed
         cost (nats, for a softmax), as darknet's net.cost.
         """
-        checked = self._input(x)
-        self._truth(truth, (*checked.shape[:2], self.outputs))  # before any state moves
-        self._forward(checked, train=True)
-        return self.backward(truth)
+        self._cost_layer()  # all is checked before any state moves
+        rows = self._input(x)
+        checked = self._truth(truth, (*rows.shape[:2], self.outputs))
+        self._forward(rows, train=True)
+        return self._descend(checked)
 
     def update(self) -> None:
         """One optimizer step with the policy's rate at `seen`; then the gradients are zero."""
@@ -193,6 +205,16 @@ class Network:
         )
         return float(squares**0.5) / max(1, self._rows)
 
+    def check_finite(self) -> None:
+        """Raise DivergedError with the first array that holds NaN or infinity."""
+        for layer in self.layers:
+            for array in layer.stored_arrays(ALEXEY):
+                if not self.backend.xp.isfinite(array.value).all():
+                    raise DivergedError(
+                        f"{array.name} holds NaN or infinity after batch {self.batches_seen}; "
+                        "try a lower learning_rate, or --clip-norm 1"
+                    )
+
     def _clip(self) -> None:
         """Shorten the gradient to clip_norm, where it is longer."""
         if self.clip_norm and (norm := self.gradient_norm()) > self.clip_norm:
@@ -216,6 +238,8 @@ class Network:
 
         For inference beside training: what the twin computes leaves no trace in this one.
         """
+        if streams < 1:
+            raise DataError(f"{streams} streams are too few for a network")
         other = copy.copy(self)
         other.layers = [layer.twin(streams) for layer in self.layers]
         other.streams = streams
@@ -224,40 +248,35 @@ class Network:
 
     # --- what comes in --------------------------------------------------------------------
 
-    def _width(self, x: Array) -> int | None:
-        """What the last axis of an input must be: none, for ids."""
-        return self.inputs if x.dtype.kind == "f" else None
-
     def _input(self, x: npt.ArrayLike) -> Array:
         array = _checked_dtype("x", x)
-        width = self._width(array)
-        tail = (self.streams,) if width is None else (self.streams, width)
-        if array.shape[1:] != tail or array.ndim != 1 + len(tail) or not len(array):
-            raise _wrong_shape("x", array, self.streams, width)
-        if array.dtype.kind == "f":
+        if array.shape[1:] != self._tail(array) or not len(array):
+            raise _wrong_shape("x", array, self._tail(array))
+        if not is_ids(array):
             return self.backend.asarray(array)
         _check_ids("x", array, self.inputs)
         ids = self.backend.asids(array)
         return ids if self.layers[0].reads_ids else one_hot(ids, self.inputs, self.backend)
 
+    def _tail(self, x: Array) -> tuple[int, ...]:
+        """The axes of an input behind its steps."""
+        return (self.streams,) if is_ids(x) else (self.streams, self.inputs)
+
     def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
         """As floats of `shape` (T, S, outputs), or ids (T, S)."""
         array = _checked_dtype("truth", truth)
-        wanted = shape if array.dtype.kind == "f" else shape[:2]
+        wanted = shape[:2] if is_ids(array) else shape
         if array.shape != wanted:
             raise DataError(f"truth has shape {array.shape}; expected {wanted}")
-        if array.dtype.kind == "f":
+        if not is_ids(array):
             return self.backend.asarray(array)
         _check_ids("truth", array, self.outputs)
         return self.backend.asids(array)
 
     def _cost_layer(self) -> CostLayer:
-        layer = None if self._cost_at is None else self.layers[self._cost_at]
-        if not isinstance(layer, CostLayer):
-            raise MinidarkError(
-                "this network has no cost: end it in [softmax], [logistic] or [cost]"
-            )
-        return layer
+        if self._costs is None:
+            raise CfgError("this network has no cost; end it in [softmax], [logistic] or [cost]")
+        return self._costs
 
 
 def _optimizer(options: NetOptions, backend: Backend) -> Optimizer:
@@ -266,17 +285,13 @@ def _optimizer(options: NetOptions, backend: Backend) -> Optimizer:
     return Sgd(options.momentum, options.decay, backend)
 
 
-def _cost_layer(layers: Sequence[Layer]) -> int | None:
-    """Which layer's cost is trained: the last one's; but a [cost] behind a softmax or logistic
+def _costs(layers: Sequence[Layer]) -> CostLayer | None:
+    """The layer whose cost is trained: the last one; but a [cost] behind a softmax or logistic
     that has its own, as in AlexeyAB's cfgs, adds nothing to it."""
-    at = len(layers) - 1
-    if layers[at].type == "cost" and at and _has_cost(layers[at - 1]):
-        at -= 1
-    return at if _has_cost(layers[at]) else None
-
-
-def _has_cost(layer: Layer) -> bool:
-    return isinstance(layer, CostLayer) and layer.has_cost
+    last = layers[-1]
+    if last.type == "cost" and len(layers) > 1 and layers[-2].has_cost:
+        last = layers[-2]
+    return last if isinstance(last, CostLayer) and last.has_cost else None
 
 
 def _checked_dtype(what: str, given: npt.ArrayLike) -> Array:
@@ -286,8 +301,8 @@ def _checked_dtype(what: str, given: npt.ArrayLike) -> Array:
     return array
 
 
-def _wrong_shape(what: str, array: Array, streams: int, width: int | None) -> DataError:
-    wanted = ", ".join(map(str, ["T", streams] if width is None else ["T", streams, width]))
+def _wrong_shape(what: str, array: Array, tail: tuple[int, ...]) -> DataError:
+    wanted = ", ".join(map(str, ["T", *tail]))
     return DataError(f"{what} has shape {array.shape}; expected ({wanted}) with T >= 1")
 
 

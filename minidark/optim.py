@@ -45,7 +45,7 @@ class Slots:
         name = f"{parameter.name}.{kind}"
         if name not in self.slots:
             self.slots[name] = self.backend.zeros(*parameter.value.shape)
-        return self.slots[name].reshape(-1)
+        return _flat(self.slots[name])
 
 
 class Sgd(Slots):
@@ -54,7 +54,7 @@ class Sgd(Slots):
         self.momentum, self.decay = momentum, decay
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
-        value, grad = parameter.value.reshape(-1), parameter.grad.reshape(-1)
+        value, grad = _flat(parameter.value), _flat(parameter.grad)
         decay = self.decay * rows if parameter.kind == "weights" else 0.0
         velocity = self.slot(parameter, "velocity")
         self.backend.kernels.sgd_step(value, grad, velocity, rate / rows, self.momentum, decay)
@@ -66,7 +66,7 @@ class Adam(Slots):
         self.B1, self.B2, self.eps, self.decay = B1, B2, eps, decay
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
-        value, grad = parameter.value.reshape(-1), parameter.grad.reshape(-1)
+        value, grad = _flat(parameter.value), _flat(parameter.grad)
         self.backend.kernels.adam_step(
             value,
             grad,
@@ -79,3 +79,9 @@ class Adam(Slots):
             decay=self.decay * rows,
             t=self.updates,
         )
+
+
+def _flat(array: Array) -> Array:
+    """A view (n,). An array that has none would be copied, and the step go into the copy."""
+    assert array.flags.c_contiguous
+    return array.reshape(-1)

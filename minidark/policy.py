@@ -15,16 +15,17 @@ from collections.abc import Callable
 
 from minidark.cfg.options import NetOptions
 
-Uniform = Callable[[], float]  # the next draw from U(0, 1)
-Policy = Callable[[int, NetOptions, Uniform], float]
+Policy = Callable[[int, NetOptions], float]
 
 
-def learning_rate(batch: int, net: NetOptions, uniform: Uniform) -> float:
-    """The rate at batch number `batch`; `uniform` is drawn from by the random policy only."""
+def learning_rate(batch: int, net: NetOptions, uniform: Callable[[], float]) -> float:
+    """The rate at batch number `batch`; `uniform`, a draw from U(0, 1), is for `random` only."""
     if batch < net.burn_in:
         return net.learning_rate * math.pow(batch / net.burn_in, net.power)
+    if net.policy == "random":
+        return net.learning_rate * uniform() ** net.power
     try:
-        return net.learning_rate * POLICIES[net.policy](batch, net, uniform)
+        return net.learning_rate * POLICIES[net.policy](batch, net)
     except OverflowError:  # as C's pow; the run then diverges, and says so
         return math.inf
 
@@ -36,12 +37,11 @@ def _steps(batch: int, net: NetOptions) -> float:
 
 def _sigmoid(batch: int, net: NetOptions) -> float:
     exponent = net.gamma * (batch - net.step)
-    return 1 / (1 + math.exp(exponent)) if exponent < 700 else 0.0  # exp(710) overflows
+    return 1 / (1 + math.exp(exponent)) if exponent < 700 else 0.0  # exp would overflow soon
 
 
-def _left(batch: int, net: NetOptions) -> float:
-    """The share of max_batches that is left."""
-    return max(0.0, 1 - batch / net.max_batches)
+def _poly(batch: int, net: NetOptions) -> float:
+    return max(0.0, 1 - batch / net.max_batches) ** net.power
 
 
 def _cosine(batch: int, net: NetOptions) -> float:
@@ -50,12 +50,11 @@ def _cosine(batch: int, net: NetOptions) -> float:
 
 
 POLICIES: dict[str, Policy] = {  # each gives the factor on [net]'s learning_rate
-    "constant": lambda b, net, u: 1.0,
-    "step": lambda b, net, u: net.scale ** (b // net.step),
-    "steps": lambda b, net, u: _steps(b, net),
-    "exp": lambda b, net, u: net.gamma**b,
-    "poly": lambda b, net, u: _left(b, net) ** net.power,
-    "random": lambda b, net, u: u() ** net.power,
-    "sigmoid": lambda b, net, u: _sigmoid(b, net),
-    "cosine": lambda b, net, u: _cosine(b, net),
+    "constant": lambda batch, net: 1.0,
+    "step": lambda batch, net: net.scale ** (batch // net.step),
+    "steps": _steps,
+    "exp": lambda batch, net: net.gamma**batch,
+    "poly": _poly,
+    "sigmoid": _sigmoid,
+    "cosine": _cosine,
 }

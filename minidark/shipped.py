@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from minidark.errors import CfgError, nearest
+
 _PACKAGE = Path(__file__).parent
 
 
@@ -17,8 +19,13 @@ def folder(kind: str) -> Path:
 def find_cfg(name: str) -> Path:
     """The file of that name, or else the shipped cfg of that bare name ("gru")."""
     path = Path(name)
+    if path.is_file() or path.name != name or path.suffix:
+        return path
     shipped = folder("cfg") / f"{name}.cfg"
-    return shipped if path.name == name and not path.exists() and shipped.is_file() else path
+    if not shipped.is_file() and not path.exists():
+        known = names("cfg", ".cfg")
+        raise CfgError(f"no such cfg; shipped are {', '.join(known)}{nearest(name, known)}", name)
+    return shipped if shipped.is_file() else path
 
 
 def names(kind: str, suffix: str) -> list[str]:

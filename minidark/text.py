@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark.errors import DataError
-from minidark.files import open_regular
+from minidark.files import named, open_regular
 
 Ids = npt.NDArray[np.intp]
 
@@ -34,16 +34,47 @@ class _File:
     size: int
 
 
-class Text:
-    """The bytes of `paths` as symbols below `inputs`. Raises DataError; close it, or use `with`."""
+class Symbols:
+    """A sequence of `size` symbols below `inputs`; use it in a `with`, it may hold files open."""
 
-    def __init__(self, paths: Sequence[Path | str], inputs: int):
+    inputs: int
+    size: int
+
+    def read(self, start: int, stop: int) -> Ids:
+        """The symbols from offset `start` to `stop`, as ids."""
+        raise NotImplementedError
+
+    def part(self, begin: int, end: int) -> Part:
+        return Part(self, begin, end)
+
+    def split(self, valid_fraction: float) -> tuple[Part, Part]:
+        """All but the last `valid_fraction` to train on, and that to validate on."""
+        if not 0 <= valid_fraction < 1:
+            raise DataError(f"valid_fraction {valid_fraction} is not from 0 to below 1")
+        at = self.size - int(self.size * valid_fraction)
+        return self.part(0, at), self.part(at, self.size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+
+class Text(Symbols):
+    """The bytes of `paths`, a path or several, one file after another. Raises DataError."""
+
+    def __init__(self, paths: Path | str | Sequence[Path | str], inputs: int):
+        paths = [paths] if isinstance(paths, Path | str) else paths
         self.inputs = inputs
         self.files: list[_File] = []
         self.size = 0
         try:
             for path in map(Path, paths):
-                file = open_regular(path, DataError)
+                file = open_regular(path, named(path, DataError))
                 size = os.fstat(file.fileno()).st_size
                 self.files.append(_File(path, file, self.size, size))
                 self.size += size
@@ -53,18 +84,11 @@ class Text:
             self.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         for f in self.files:
             f.file.close()
 
     def read(self, start: int, stop: int) -> Ids:
-        """The symbols from offset `start` to `stop`, as ids."""
         parts = [
             self._read_file(f, max(start, f.begin), min(stop, f.begin + f.size))
             for f in self.files
@@ -88,20 +112,12 @@ class Text:
                 )
         return data
 
-    def part(self, begin: int, end: int) -> Part:
-        return Part(self, begin, end)
-
-    def split(self, valid_fraction: float) -> tuple[Part, Part]:
-        """All but the last `valid_fraction` to train on, and that to validate on."""
-        at = self.size - int(self.size * valid_fraction)
-        return self.part(0, at), self.part(at, self.size)
-
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """A stretch of a text, from offset `begin` to `end`."""
 
-    text: Text
+    text: Symbols
     begin: int
     end: int
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from minidark.errors import CfgError, DataError, DivergedError
 from minidark.network import Network
-from minidark.text import Part, Streams, Text
+from minidark.text import Part, Streams, Symbols
 from minidark.valid import evaluate
 
 VALIDATE_EVERY = 100  # batches, and
@@ -47,7 +47,7 @@ class StepReport:
 
 def train(
     net: Network,
-    text: Text,
+    text: Symbols,
     batches: int,
     *,
     seed: int = 0,
@@ -62,23 +62,29 @@ def train(
     with another number of outputs than inputs, DivergedError when the cost is NaN or infinite.
     """
     part, held_out = text.split(valid_fraction)
+    if patience and held_out.size < LEAST_VALIDATION:
+        raise DataError(
+            f"patience needs a validation, and {held_out.size} characters held out are too few "
+            f"for one; it takes {LEAST_VALIDATION}"
+        )
     _check_fit(part, net)
-    rng = np.random.default_rng([seed % 2**64, 1])
-    streams = Streams(part, net.streams, rng)
     validation = _Validation(net, held_out)
+    return _reports(net, part, batches, seed, validation, patience)
+
+
+def _reports(
+    net: Network,
+    part: Part,
+    batches: int,
+    seed: int,
+    validation: _Validation,
+    patience: int | None,
+) -> Iterator[StepReport]:
+    streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]))
     began, average, symbols = time.perf_counter(), math.nan, 0
-    steps, passes = net.options.time_steps, net.options.subdivisions
     while net.batches_seen < batches:
-        with np.errstate(all="ignore"):  # what overflows shows in the loss, which is looked at
-            costs = [net.train_batch(*streams.next(steps)) for _ in range(passes)]
-        rows = steps * net.streams * passes
+        rows, loss = _batch(net, streams)
         symbols += rows
-        loss = sum(costs) / rows
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"batch {net.batches_seen}: the loss is {loss}; "
-                "try a lower learning_rate, or --clip-norm 1"
-            )
         average = loss if math.isnan(average) else 0.9 * average + 0.1 * loss
         valid_loss = validation.after(rows, last=net.batches_seen >= batches)
         stop = patience is not None and validation.fruitless >= max(1, patience)
@@ -100,12 +106,32 @@ def train(
             net.reset_state(stream)
 
 
+def _batch(net: Network, streams: Streams) -> tuple[int, float]:
+    """`subdivisions` passes and the update behind them: rows, and the mean cost of one."""
+    steps, passes = net.options.time_steps, net.options.subdivisions
+    with np.errstate(all="ignore"):  # what overflows shows in the cost, which is looked at
+        costs = [net.train_batch(*streams.next(steps)) for _ in range(passes)]
+    rows = steps * net.streams * passes
+    _check_cost(sum(costs), "loss", net)
+    return rows, sum(costs) / rows
+
+
+def _check_cost(cost: float, what: str, net: Network) -> None:
+    if not math.isfinite(cost):
+        raise DivergedError(
+            f"batch {net.batches_seen}: the {what} is {cost}; "
+            "try a lower learning_rate, or --clip-norm 1"
+        )
+
+
 class _Validation:
-    """When to validate, and whether it still falls."""
+    """When to validate, and whether it still falls. Weights that have been trained before are
+    validated first: a run goes on from them, and its best is to be better."""
 
     def __init__(self, net: Network, part: Part):
         self.net, self.part = net, part
-        self.lowest = math.inf
+        wanted = net.seen and part.size >= LEAST_VALIDATION
+        self.lowest = evaluate(net, part) if wanted else math.inf
         self.fruitless = 0  # validations since the lowest
         self.since = 0  # symbols trained on since the last
         self.batches = 0
@@ -118,13 +144,18 @@ class _Validation:
         if self.part.size < LEAST_VALIDATION or not (due or last):
             return None
         self.since = 0
-        loss = evaluate(self.net, self.part)
-        self.fruitless = 0 if loss < self.lowest else self.fruitless + 1
-        self.lowest = min(loss, self.lowest)
+        with np.errstate(all="ignore"):
+            loss = evaluate(self.net, self.part)
+        _check_cost(loss, "validation cost", self.net)
+        if loss < self.lowest:
+            self.lowest, self.fruitless = loss, 0
+        else:
+            self.fruitless += 1
         return loss
 
 
 def _check_fit(part: Part, net: Network) -> None:
+    net.check_has_cost()
     if net.outputs != net.inputs:
         raise CfgError(
             f"the last layer has {net.outputs} outputs; to predict the next of {net.inputs} "

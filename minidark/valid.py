@@ -33,7 +33,7 @@ def evaluate(net: Network, part: Part, streams: int = 32) -> float:
     """
     if part.size < 2:
         raise DataError(f"{part.size} symbols are too few to validate on")
-    streams = max(1, min(streams, part.size // (4 * WARM)))
+    streams = max(1, min(streams, part.size // (4 * WARM)))  # so that warming up stays a small part
     length = part.size // streams
     begins = part.begin + length * np.arange(streams)
     warm = min(WARM, int(begins[0]))
@@ -46,9 +46,9 @@ def evaluate(net: Network, part: Part, streams: int = 32) -> float:
             [part.text.read(int(s), int(s) + steps + 1) for s in starts + at], axis=1
         )
         y = one.forward(symbols[:-1])
-        scored = max(0, min(steps, warm - 1 - at)) if warm else 0
-        if scored < steps:
-            cost += net.cost(y[scored:], symbols[1 + scored :])
+        unscored = max(0, min(steps, warm - 1 - at)) if warm else 0
+        if unscored < steps:
+            cost += net.cost(y[unscored:], symbols[1 + unscored :])
     predicted = length if warm else length - 1
     return cost / (predicted * streams)
 

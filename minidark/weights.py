@@ -21,21 +21,27 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from minidark.backend import Array
 from minidark.cfg.options import LayerOptions
 from minidark.errors import WeightsError, echo
-from minidark.files import open_regular, write_atomically
+from minidark.files import named, open_regular, write_atomically
 from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Stored
 
 log = logging.getLogger(__name__)
 
 ORDERS = (PJREDDIE, ALEXEY)
-NEWEST = (0, 2, 0)
+VERSIONS = {PJREDDIE: (0, 2, 0), ALEXEY: (0, 2, 5)}  # that are written
+PROGRAMS = {
+    (0, 2, 0): "pjreddie's darknet since June 2017, or minidark",
+    (0, 2, 5): "AlexeyAB's darknet or hank-ai's",
+    (0, 1, 0): "a darknet before June 2017, or an older one of AlexeyAB's",
+}
 VERSION_BYTES = 12
+HEADER_BYTES = VERSION_BYTES + 8  # of the files that are written
 LARGEST_VERSION = 2000  # 1000 is added to mark transposed weights; larger is another format
 
 
@@ -65,6 +71,14 @@ class Header:
         old = 10 * self.major + self.minor < 2
         return ALEXEY if self.transposed or old or self.revision >= 4 else PJREDDIE
 
+    @property
+    def program(self) -> str:
+        """Which program writes such a version."""
+        if self.transposed:
+            return "an old darknet, transposed"
+        version = (self.major, self.minor, self.revision)
+        return PROGRAMS.get(version, "unknown to minidark")
+
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.revision}"
 
@@ -88,7 +102,7 @@ def load_weights(
         raise WeightsError(
             f"{path}: layers {start} to {last} were asked for; the network has {len(net.layers)}"
         )
-    with open_regular(path, WeightsError) as file:
+    with open_regular(path, named(path, WeightsError)) as file:
         length = os.fstat(file.fileno()).st_size
         likely = order or ALEXEY  # the order of transposed files, whose `seen` the length tells
         fitting = _payload(_wanted(net, start, last, likely))
@@ -103,23 +117,60 @@ def load_weights(
         raise WeightsError(f"{path}: changed while it was read; try again")
     _fill(wanted, np.frombuffer(data, dtype="<f4"), header.transposed)
     net.seen = header.seen
-    log.info("%s: header %s, %s's order of arrays, seen %d", path, header, order, header.seen)
+    level = logging.DEBUG if order == PJREDDIE else logging.INFO  # ours goes without saying
+    log.log(level, "%s: header %s, %s's order of arrays", path, header, order)
     return header
 
 
-def save_weights(net: HasWeights, path: Path | str, order: str = PJREDDIE) -> None:
-    """Write all layers but those with dontsave, atomically. Raises MinidarkError."""
+def save_weights(
+    net: HasWeights, path: Path | str, order: str = PJREDDIE, cutoff: int | None = None
+) -> None:
+    """Write the layers 0..cutoff-1 (None: all) but those with dontsave, atomically.
+
+    Raises MinidarkError.
+    """
     _checked_order(order)
-    kept = [
+    kept = saved_arrays(net, order, cutoff)
+    _warn_of_unsaved_biases(net, path, kept, cutoff)
+    header = struct.pack("<3iQ", *VERSIONS[order], net.seen)
+    write_atomically(path, [header, *(_bytes(a.value) for a in kept)])
+
+
+def saved_arrays(net: HasWeights, order: str = PJREDDIE, cutoff: int | None = None) -> list[Stored]:
+    """What `save_weights` writes."""
+    layers = zip(net.layers[:cutoff], net.layer_options[:cutoff], strict=True)
+    return [
         array
-        for layer, options in zip(net.layers, net.layer_options, strict=True)
+        for layer, options in layers
         if not options.dontsave
         for array in layer.stored_arrays(order)
     ]
-    _warn_of_unsaved_biases(net, path, kept)
-    version = NEWEST if order == PJREDDIE else (0, 2, 5)
-    header = struct.pack("<3iQ", *version, net.seen)
-    write_atomically(path, [header, *(_bytes(a.value) for a in kept)])
+
+
+def array_statistics(net: HasWeights) -> list[dict[str, Any]]:
+    """Of each stored array: name, shape, mean, spread (standard deviation), mean square, least,
+    most, and how many numbers are NaN or infinite; the figures are of the finite ones."""
+    return [_statistics(a) for layer in net.layers for a in layer.stored_arrays(ALEXEY)]
+
+
+def _statistics(array: Stored) -> dict[str, Any]:
+    finite = array.value[np.isfinite(array.value)].astype(np.float64)
+    figures: dict[str, Any] = dict.fromkeys(("mean", "spread", "mean_square", "least", "most"))
+    if finite.size:
+        figures = {
+            "mean": float(finite.mean()),
+            "spread": float(finite.std()),
+            "mean_square": float(np.square(finite).mean()),
+            "least": float(finite.min()),
+            "most": float(finite.max()),
+        }
+    not_finite = int(array.value.size - finite.size)
+    return {
+        "name": array.name,
+        "shape": list(array.value.shape),
+        **figures,
+        "not_finite": not_finite,
+    }
 
 
 def read_header(data: bytes, path: Path | str, length: int, payload: int) -> Header:
@@ -144,8 +195,8 @@ def read_header(data: bytes, path: Path | str, length: int, payload: int) -> Hea
     return Header(major, minor, revision, seen, VERSION_BYTES + (8 if wide else 4))
 
 
-def _wanted(net: HasWeights, start: int, last: int, order: str) -> list[tuple[int, Stored]]:
-    """The arrays that the file must hold, in order, each with its layer's index."""
+def _wanted(net: HasWeights, start: int, last: int, order: str) -> list[Stored]:
+    """The arrays that the file must hold, in order."""
     wanted = []
     for i in range(start, last):
         options = net.layer_options[i]
@@ -153,20 +204,20 @@ def _wanted(net: HasWeights, start: int, last: int, order: str) -> list[tuple[in
             continue
         for array in net.layers[i].stored_arrays(order):
             if not (options.dontloadscales and array.kind in NORM_KINDS):
-                wanted.append((i, array))
+                wanted.append(array)
     return wanted
 
 
 NORM_KINDS = frozenset({"scales", "rolling_mean", "rolling_variance"})
 
 
-def _payload(wanted: Sequence[tuple[int, Stored]]) -> int:
+def _payload(wanted: Sequence[Stored]) -> int:
     """Their bytes in the file."""
-    return 4 * sum(array.value.size for _, array in wanted)
+    return 4 * sum(array.value.size for array in wanted)
 
 
 def _check_length(
-    wanted: Sequence[tuple[int, Stored]],
+    wanted: Sequence[Stored],
     header: Header,
     path: Path | str,
     length: int,
@@ -174,24 +225,26 @@ def _check_length(
 ) -> None:
     """Account for every byte; name the first array that is short."""
     at = header.size
-    for _, array in wanted:
+    for array in wanted:
         at += 4 * array.value.size
         if at > length:
             needed = header.size + _payload(wanted)
             raise WeightsError(
                 f"{path}: layer {array.name} is {at - length:,} bytes short: the file has "
-                f"{length:,}, this cfg needs {needed:,}; is it the cfg they were made with?"
+                f"{length:,}, this cfg needs {needed:,}",
+                length - header.size,
             )
     if to_the_end and at < length:
         raise WeightsError(
             f"{path}: {length - at:,} bytes too many: the file has {length:,}, this cfg needs "
-            f"{at:,}; is it the cfg they were made with?"
+            f"{at:,}",
+            length - header.size,
         )
 
 
-def _fill(wanted: Sequence[tuple[int, Stored]], data: Array, transposed: bool) -> None:
+def _fill(wanted: Sequence[Stored], data: Array, transposed: bool) -> None:
     at = 0
-    for _, array in wanted:
+    for array in wanted:
         values = data[at : at + array.value.size]
         at += array.value.size
         if transposed and array.kind == "weights":
@@ -204,12 +257,13 @@ def _bytes(array: Array) -> memoryview:
     return np.ascontiguousarray(array, dtype="<f4").data.cast("B")
 
 
-def _warn_of_unsaved_biases(net: HasWeights, path: Path | str, kept: Sequence[Stored]) -> None:
+def _warn_of_unsaved_biases(
+    net: HasWeights, path: Path | str, kept: Sequence[Stored], cutoff: int | None
+) -> None:
     names = {array.name for array in kept}
-    for layer, options in zip(net.layers, net.layer_options, strict=True):
-        for p in layer.parameters():
-            if p.name not in names and not options.dontsave and p.value.any():
-                log.warning("%s: pjreddie's format has no place for %s; not saved", path, p.name)
+    for array in saved_arrays(net, ALEXEY, cutoff):
+        if array.name not in names and array.value.any():
+            log.warning("%s: pjreddie's format has no place for %s; not saved", path, array.name)
 
 
 def _checked_order(order: str | None) -> str | None:

@@ -33,7 +33,7 @@ def test_what_cannot_be_opened_raises_the_callers_error(
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(DataError) as error:
         open_regular(tmp_path / name, DataError)
-    assert str(error.value) == f"{tmp_path / name}: {said}"
+    assert str(error.value) == said
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
@@ -42,7 +42,7 @@ def test_folders_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "pipe", Path(os.devnull)):
         with pytest.raises(DataError) as error:
             open_regular(path, DataError)
-        assert str(error.value) == f"{path}: not a regular file"
+        assert str(error.value) == "not a regular file"
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")

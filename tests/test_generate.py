@@ -10,7 +10,7 @@ import pytest
 
 from minidark import DataError, MinidarkError, Network, generate
 from minidark.backend import Array
-from minidark.generate import draw, sample
+from minidark.generate import Sampler, draw, sample, until_full_stop
 from minidark.glibc_rand import RAND_MAX, GlibcRand
 from tests.helpers import gradients, network, randomize, states, values
 
@@ -245,3 +245,69 @@ def test_networks_whose_outputs_are_no_symbols_are_refused(
     with pytest.raises(MinidarkError) as error:
         generate(net, b"\x01")
     assert str(error.value) == message
+
+
+# --- the sampler --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_sampler_reads_and_draws_as_generate_does(exact: bool) -> None:
+    net = make()
+    sampler = Sampler(net, 0.8, 5, exact=exact)
+    sampler.read(b"\x01")
+    sampler.read(b"\x02\x03")
+    assert bytes(sampler.symbols(60)) == generate(net, b"\x01\x02\x03", 60, 0.8, 5)[3:]
+
+
+def test_a_sampler_goes_on_after_symbols_that_it_did_not_draw() -> None:
+    sampler, wanted = Sampler(make(), 0, 1), make().twin(1)
+    sampler.read([4, 5])
+    wanted.predict(np.array([4]))
+    assert sampler.draw() == wanted.predict(np.array([5])).argmax()
+    sampler.read([6, 7])
+    wanted.predict(np.array([6]))
+    assert sampler.draw() == wanted.predict(np.array([7])).argmax()
+
+
+def test_exact_draws_leave_the_network_as_it_was() -> None:
+    net = make()
+    net.predict(np.array([[1, 2, 3]]))
+    before = states(net)
+    sampler = Sampler(net, 1.0, 1, exact=True)
+    sampler.read([1])
+    assert len(list(sampler.symbols(5))) == 5
+    for a, b in zip(states(net), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_sampler_refuses_symbols_that_are_not_the_networks(exact: bool) -> None:
+    sampler = Sampler(make(), 1.0, 1, exact=exact)
+    with pytest.raises(DataError) as error:
+        sampler.read([3, 20])
+    assert str(error.value) == "the seed holds byte 20; this network's are 0 to 19"
+
+
+@pytest.mark.parametrize(
+    ("drawn", "last", "kept"),
+    [
+        (b"one.\ntwo", ord("x"), b"one."),
+        (b"one. \ntwo", ord("x"), b"one. \ntwo"),
+        (b"\ntwo", ord("."), b""),
+        (b"\ntwo", ord("x"), b"\ntwo"),
+        (b"\ntwo.\n", -1, b"\ntwo."),
+        (b"..\n", ord("x"), b".."),
+        (b".", ord("x"), b"."),
+        (b"", ord("."), b""),
+    ],
+)
+def test_symbols_end_at_a_line_break_after_a_full_stop(
+    drawn: bytes, last: int, kept: bytes
+) -> None:
+    assert bytes(until_full_stop(iter(drawn), last)) == kept
+
+
+def test_nothing_is_drawn_beyond_the_full_stop() -> None:
+    symbols = iter(b"a.\nbc")
+    assert bytes(until_full_stop(symbols, 0)) == b"a."
+    assert bytes(symbols) == b"bc"

@@ -466,7 +466,7 @@ def test_a_network_without_a_cost_does_not_train(end: str) -> None:
     net = make(*LAYERS[:2], end)
     with pytest.raises(MinidarkError) as error:
         net.accumulate(*batch())
-    assert str(error.value) == "this network has no cost: end it in [softmax], [logistic] or [cost]"
+    assert str(error.value) == "this network has no cost; end it in [softmax], [logistic] or [cost]"
     assert net.predict(batch()[0]).shape == (T, S, I)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from minidark import load_network, parse_network_cfg
+from minidark import CfgError, load_network, parse_network_cfg
 from minidark.shipped import find_cfg, folder, names
 
 CFGS = names("cfg", ".cfg")
@@ -45,10 +45,28 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert find_cfg("lstm") == folder("cfg") / "lstm.cfg"
 
 
-@pytest.mark.parametrize("name", ["./gru", "some/gru", "gru.cfg", "none", "../cfg/gru"])
+@pytest.mark.parametrize("name", ["./gru", "some/gru", "gru.cfg", "none.cfg", "../cfg/gru"])
 def test_a_path_stays_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_cfg(name) == Path(name)
+
+
+def test_a_bare_name_that_is_not_shipped_is_refused_with_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CfgError) as error:
+        find_cfg("lstn")
+    known = ", ".join(CFGS)
+    assert str(error.value) == (f"lstn: no such cfg; shipped are {known} (did you mean 'lstm'?)")
+
+
+def test_a_folder_does_not_hide_a_shipped_cfg(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gru").mkdir()
+    assert find_cfg("gru") == folder("cfg") / "gru.cfg"
 
 
 def test_the_names_are_without_ending_and_sorted() -> None:

@@ -200,9 +200,11 @@ def test_held_out_text_is_not_trained_on(text: Text, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("fraction", [0.0, 0.049])  # none, and 196 symbols, which say nothing
 def test_too_little_held_out_is_never_validated_on(text: Text, fraction: float) -> None:
-    reports = list(train(make(), text, 210, valid_fraction=fraction, patience=1))
+    reports = list(train(make(), text, 210, valid_fraction=fraction))
     assert len(reports) == 210
     assert all(r.valid_loss is None and not r.best for r in reports)
+    with pytest.raises(DataError, match="patience needs a validation"):
+        train(make(), text, 210, valid_fraction=fraction, patience=1)
 
 
 @pytest.fixture

@@ -33,34 +33,30 @@ class Backend:
 
     def asarray(self, array: npt.ArrayLike) -> Array:
         """As an array of this backend's dtype."""
-        converted: Array = self.xp.asarray(array, dtype=self.dtype)
-        return converted
+        return self.xp.asarray(array, dtype=self.dtype)
 
     def asids(self, array: npt.ArrayLike) -> Array:
         """As ids that index rows."""
-        converted: Array = self.xp.asarray(array, dtype=np.intp)
-        return converted
+        return self.xp.asarray(array, dtype=np.intp)
 
     def empty(self, *shape: int) -> Array:
-        array: Array = self.xp.empty(shape, dtype=self.dtype)
-        return array
+        return self.xp.empty(shape, dtype=self.dtype)
 
     def zeros(self, *shape: int) -> Array:
-        array: Array = self.xp.zeros(shape, dtype=self.dtype)
-        return array
+        return self.xp.zeros(shape, dtype=self.dtype)
 
     def ones(self, *shape: int) -> Array:
-        array: Array = self.xp.ones(shape, dtype=self.dtype)
-        return array
+        return self.xp.ones(shape, dtype=self.dtype)
 
 
-def get_backend(device: str = "cpu", dtype: str = "float32") -> Backend:
+def get_backend(device: str = "cpu", dtype: npt.DTypeLike = "float32") -> Backend:
     """The backend of a device name ("cpu") and a dtype name ("float32", "float64").
 
     Raises BackendError for a device or dtype that is not there.
     """
-    if dtype not in DTYPES:
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name not in DTYPES:
         raise BackendError(f"dtype {echo(dtype)} is not one of {', '.join(DTYPES)}")
     if device != "cpu":
         raise BackendError(f"device {echo(device)} is not available; this version runs on 'cpu'")
-    return Backend(device, np, numpy_kernels, np.dtype(dtype))
+    return Backend(device, np, numpy_kernels, np.dtype(name))

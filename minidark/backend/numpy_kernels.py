@@ -55,8 +55,7 @@ def _squash(x: Array, tanh: bool) -> None:
 
 def _squash_slope(y: Array, tanh: bool) -> Array:
     """The derivative of `_squash`, from its output."""
-    slope: Array = 1 - y * y if tanh else y * (1 - y)
-    return slope
+    return 1 - y * y if tanh else y * (1 - y)
 
 
 # --- gru ----------------------------------------------------------------------------------

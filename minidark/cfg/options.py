@@ -38,7 +38,7 @@ def _in_range(low: float, high: float = math.inf, *, open_high: bool = False) ->
     return check
 
 
-def _positive(value: float) -> str | None:
+def _above_0(value: float) -> str | None:
     return None if value > 0 else "not above 0"
 
 
@@ -50,15 +50,21 @@ def _one_of(*known: str) -> Check:
 
 
 def _ascending(values: tuple[int, ...]) -> str | None:
+    if values and values[0] < 0:
+        return "less than 0"
     return None if list(values) == sorted(set(values)) else "not in ascending order"
+
+
+def _none_negative(values: tuple[float, ...]) -> str | None:
+    return "less than 0" if min(values, default=0) < 0 else None
 
 
 def _key(default: Any, check: Check | None = None) -> Any:
     return field(default=default, metadata={"check": check})
 
 
-POSITIVE = _in_range(1)
-NOT_NEGATIVE = _in_range(0)
+AT_LEAST_1 = _in_range(1)
+AT_LEAST_0 = _in_range(0)
 POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "cosine")
 INITS = ("darknet", "orthogonal")
 WITHOUT_EFFECT = frozenset({"onlyforward", "truth", "smooth", "numload"})
@@ -66,32 +72,33 @@ WITHOUT_EFFECT = frozenset({"onlyforward", "truth", "smooth", "numload"})
 
 @dataclass(frozen=True, slots=True)
 class NetOptions:
-    """[net]. `batch` is streams * subdivisions; rates are per row of the mean gradient."""
+    """[net]. `batch` is streams * subdivisions. SGD divides the summed gradient by its rows, Adam
+    does not."""
 
-    batch: int = _key(1, POSITIVE)
-    subdivisions: int = _key(1, POSITIVE)
-    time_steps: int = _key(1, POSITIVE)
-    inputs: int = _key(0, NOT_NEGATIVE)  # 0: height * width * channels
-    height: int = _key(0, NOT_NEGATIVE)
-    width: int = _key(0, NOT_NEGATIVE)
-    channels: int = _key(0, NOT_NEGATIVE)
-    learning_rate: float = _key(0.001, NOT_NEGATIVE)
+    batch: int = _key(1, AT_LEAST_1)
+    subdivisions: int = _key(1, AT_LEAST_1)
+    time_steps: int = _key(1, AT_LEAST_1)
+    inputs: int = _key(0, AT_LEAST_0)  # 0: height * width * channels
+    height: int = _key(0, AT_LEAST_0)
+    width: int = _key(0, AT_LEAST_0)
+    channels: int = _key(0, AT_LEAST_0)
+    learning_rate: float = _key(0.001, AT_LEAST_0)
     momentum: float = _key(0.9, _in_range(0, 1))
-    decay: float = _key(0.0001, NOT_NEGATIVE)
-    max_batches: int = _key(0, NOT_NEGATIVE)
+    decay: float = _key(0.0001, AT_LEAST_0)
+    max_batches: int = _key(0, AT_LEAST_0)
     adam: bool = _key(False)
     B1: float = _key(0.9, _in_range(0, 1, open_high=True))
     B2: float = _key(0.999, _in_range(0, 1, open_high=True))
-    eps: float = _key(1e-7, _positive)
+    eps: float = _key(1e-7, _above_0)
     policy: str = _key("constant", _one_of(*POLICIES))
-    step: int = _key(1, POSITIVE)
-    scale: float = _key(1.0, NOT_NEGATIVE)
+    step: int = _key(1, AT_LEAST_1)
+    scale: float = _key(1.0, AT_LEAST_0)
     steps: tuple[int, ...] = _key((), _ascending)
-    scales: tuple[float, ...] = _key(())
+    scales: tuple[float, ...] = _key((), _none_negative)
     gamma: float = _key(1.0)
-    power: float = _key(4.0, NOT_NEGATIVE)
-    burn_in: int = _key(0, NOT_NEGATIVE)
-    clip_norm: float = _key(0.0, NOT_NEGATIVE)  # longest mean gradient; 0: any (minidark's own)
+    power: float = _key(4.0, AT_LEAST_0)
+    burn_in: int = _key(0, AT_LEAST_0)
+    clip_norm: float = _key(0.0, AT_LEAST_0)  # longest mean gradient; 0: any (minidark's own)
 
     @property
     def streams(self) -> int:
@@ -111,7 +118,7 @@ class NetOptions:
 class LayerOptions:
     """What every layer's section may say; it is for the network, not for the layer."""
 
-    learning_rate: float = _key(1.0, NOT_NEGATIVE)  # scales [net]'s for this layer
+    learning_rate: float = _key(1.0, AT_LEAST_0)  # scales [net]'s for this layer
     stopbackward: bool = _key(False)  # this layer and all below get no gradient
     dontload: bool = _key(False)  # absent from the files that are read
     dontsave: bool = _key(False)  # absent from the files that are written
@@ -124,7 +131,7 @@ class LayerOptions:
 
 @dataclass(frozen=True, slots=True)
 class GruOptions(LayerOptions):
-    output: int = _key(1, POSITIVE)
+    output: int = _key(1, AT_LEAST_1)
     batch_normalize: bool = _key(False)
     tanh: bool = _key(False)
     init: str = _key("darknet", _one_of(*INITS))
@@ -133,7 +140,7 @@ class GruOptions(LayerOptions):
 
 @dataclass(frozen=True, slots=True)
 class LstmOptions(LayerOptions):
-    output: int = _key(1, POSITIVE)
+    output: int = _key(1, AT_LEAST_1)
     batch_normalize: bool = _key(False)
     init: str = _key("darknet", _one_of(*INITS))
     forget_bias: float = _key(0.0)
@@ -141,8 +148,8 @@ class LstmOptions(LayerOptions):
 
 @dataclass(frozen=True, slots=True)
 class RnnOptions(LayerOptions):
-    output: int = _key(1, POSITIVE)
-    hidden: int | None = _key(None, POSITIVE)
+    output: int = _key(1, AT_LEAST_1)
+    hidden: int | None = _key(None, AT_LEAST_1)
     activation: str = _key("logistic")
     batch_normalize: bool = _key(False)
     shortcut: bool = _key(False)
@@ -152,14 +159,14 @@ class RnnOptions(LayerOptions):
 
 @dataclass(frozen=True, slots=True)
 class ConnectedOptions(LayerOptions):
-    output: int = _key(1, POSITIVE)
+    output: int = _key(1, AT_LEAST_1)
     activation: str = _key("logistic")
     batch_normalize: bool = _key(False)
 
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxOptions(LayerOptions):
-    groups: int = _key(1, POSITIVE)
+    groups: int = _key(1, AT_LEAST_1)
     temperature: float = _key(1.0, _in_range(1e-6))
     noloss: bool = _key(False)
 
@@ -187,7 +194,7 @@ class LogisticOptions(LayerOptions):
 @dataclass(frozen=True, slots=True)
 class CostOptions(LayerOptions):
     type: str = _key("sse", _one_of("sse", "L1", "smooth"))
-    scale: float = _key(1.0, NOT_NEGATIVE)
+    scale: float = _key(1.0, AT_LEAST_0)
 
 
 Options = TypeVar("Options", NetOptions, LayerOptions)
@@ -204,9 +211,9 @@ def read_options(
     for pair in section.pairs.values():
         if pair.key not in fields:
             hint = nearest(pair.key, fields)
-            warn(f"unknown key '{pair.key}' in [{section.type}]{hint}", pair.line)
+            warn(f"unknown key {echo(pair.key)} in [{section.type}]{hint}", pair.line)
             continue
-        if cls is not NetOptions and pair.key in WITHOUT_EFFECT:
+        if pair.key in WITHOUT_EFFECT:
             warn(f"{pair.key} has no effect on [{section.type}]", pair.line)
         value = _read_value(types_[pair.key], pair, path)
         check: Check | None = fields[pair.key].metadata["check"]
@@ -230,18 +237,20 @@ def _read_value(kind: Any, pair: Pair, path: Path | str | None) -> Any:
     read, expected = READERS[kind]
     try:
         return read(pair.value)
+    except OverflowError:
+        message = f"{pair.key}={echo(pair.value)} is beyond {LARGEST_INT}, darknet's largest int"
+        raise CfgError(message, path, pair.line) from None
     except ValueError:
         message = f"{pair.key}={echo(pair.value)} is not {expected}"
         raise CfgError(message, path, pair.line) from None
 
 
 def _read_int(text: str) -> int:
-    if not re.fullmatch(r"[+-]?[0-9]{1,10}", text):
+    if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
         raise ValueError
-    value = int(text)
-    if abs(value) > LARGEST_INT:
-        raise ValueError
-    return value
+    if len(text) > 11 or abs(int(text)) > LARGEST_INT:
+        raise OverflowError
+    return int(text)
 
 
 def _read_float(text: str) -> float:

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from minidark.backend import Backend, get_backend
 from minidark.cfg import options as o
-from minidark.cfg.sections import OVERRIDDEN, Pair, Section, Warn, read_cfg, without_blanks
-from minidark.errors import CfgError, echo, nearest, place
+from minidark.cfg.fit import changes_that_fit
+from minidark.cfg.sections import Pair, Section, Warn, read_cfg, without_blanks
+from minidark.cfg.sizes import check_memory
+from minidark.errors import OVERRIDDEN, CfgError, WeightsError, echo, nearest, place
 from minidark.glibc_rand import GlibcRand
 from minidark.layers import (
     Layer,
@@ -120,8 +123,6 @@ def parse_connected(options: o.ConnectedOptions, params: Params) -> Layer:
 
 
 def parse_softmax(options: o.SoftmaxOptions, params: Params) -> Layer:
-    if params.inputs % options.groups:
-        raise CfgError(f"groups={options.groups} does not divide {params.inputs} inputs")
     return make_softmax_layer(
         params.batch,
         params.inputs,
@@ -192,7 +193,7 @@ def parse_network_cfg(
     time_steps: int | None = None,
     seed: int = 0,
     device: str = "cpu",
-    dtype: str = "float32",
+    dtype: npt.DTypeLike = "float32",
     strict: bool = False,
     overrides: Sequence[str] = (),
 ) -> Network:
@@ -224,7 +225,7 @@ def load_network(
     seed: int = 0,
     weights_order: str | None = None,
     device: str = "cpu",
-    dtype: str = "float32",
+    dtype: npt.DTypeLike = "float32",
     strict: bool = False,
     overrides: Sequence[str] = (),
 ) -> Network:
@@ -240,8 +241,21 @@ def load_network(
         overrides=overrides,
     )
     if weights is not None:
-        load_weights(net, weights, weights_order=weights_order)
+        try:
+            load_weights(net, weights, weights_order=weights_order)
+        except WeightsError as error:
+            raise _with_a_change_that_fits(error, net) from error
     return net
+
+
+def _with_a_change_that_fits(error: WeightsError, net: Network) -> WeightsError:
+    """The error, and where only the length is wrong, what would fit."""
+    if error.payload is None:
+        return error
+    fits = changes_that_fit(net.sections, error.payload)
+    would = f"this would fit: {', or '.join(fits[:3])}"
+    hint = would if fits else "is it the cfg they were made with?"
+    return WeightsError(f"{error}; {hint}", error.payload)
 
 
 def build_network(
@@ -259,6 +273,7 @@ def build_network(
         made = {"name": f"{index}.{CANONICAL.get(section.type, section.type)}", "backend": backend}
         params = Params(net_options.rows, inputs, net_options.time_steps, rand, rng, made)
         try:
+            check_memory(section.type, options, inputs, backend.dtype.itemsize)
             layers.append(parse(options, params))
         except CfgError as error:
             raise _placed(error, section, path) from None
@@ -352,7 +367,7 @@ def _doubt_layer(
             f"does; pjreddie's ignores it and takes output={options.output}",
             section.pairs["hidden"].line,
         )
-    if section.type == "cost" and len(layers) > 1 and getattr(layers[-2], "has_cost", False):
+    if section.type == "cost" and len(layers) > 1 and layers[-2].has_cost:
         warn(
             f"[cost] adds nothing here: the [{layers[-2].type}] before it has its own cost",
             section.line,

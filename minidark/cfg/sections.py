@@ -18,7 +18,6 @@ from pathlib import Path
 from minidark.errors import CfgError, echo
 from minidark.files import open_regular
 
-OVERRIDDEN = 0  # the line of a pair that was not read from the file
 LARGEST_CFG = 1 << 20  # bytes; a real one has a few thousand
 
 # Not str.splitlines(): it also breaks at U+2028 and others that a C program never would.
@@ -45,7 +44,7 @@ class Section:
 
 def read_cfg(path: Path | str, warn: Warn) -> list[Section]:
     """The sections of a file. `warn(message, line)` hears of doubts. Raises CfgError."""
-    with open_regular(path, CfgError) as file:
+    with open_regular(path, lambda said: CfgError(said, path)) as file:
         data = file.read(LARGEST_CFG + 1)
     return parse_sections(data, path, warn)
 

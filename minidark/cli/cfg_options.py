@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from minidark.cfg.parser import load_network
+from minidark.errors import CfgError
 from minidark.network import Network
 from minidark.shipped import find_cfg
 from minidark.weights import ORDERS
@@ -47,7 +48,7 @@ class CfgChoice:
 def cfg_options(command: Command) -> Command:
     """Adds --strict, --set and --weights-order; the command gets them as `choice`."""
 
-    @click.option("--strict", is_flag=True, help="Refuse unknown keys in the cfg.")
+    @click.option("--strict", is_flag=True, help="Refuse what the cfg would only be warned of.")
     @click.option(
         "--set",
         "overrides",
@@ -68,6 +69,10 @@ def cfg_options(command: Command) -> Command:
         weights_order: str | None,
         **kwargs: Any,
     ) -> Any:
-        return command(*args, choice=CfgChoice(strict, overrides, weights_order), **kwargs)
+        try:
+            return command(*args, choice=CfgChoice(strict, overrides, weights_order), **kwargs)
+        except CfgError as error:  # found out only when the network was used
+            cfg = kwargs.get("cfg")
+            raise error if error.path or not cfg else CfgError(str(error), find_cfg(cfg)) from error
 
     return wrapped  # type: ignore[return-value]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sys
+from collections.abc import Iterable
 
 import click
 
 from minidark import shipped
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.numbers import Number, count
+from minidark.errors import DataError, echo, nearest
 from minidark.generate import sample
+from minidark.tokens import NEWLINE, byte_names, read_token_names
+
+log = logging.getLogger(__name__)
 
 SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 
@@ -20,15 +27,18 @@ SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 @click.option(
     "--seed", "seed", default=None, metavar="TEXT", help="What to go on from [two newlines]."
 )
-@click.option("--srand", type=int, help="Seed of the draws: the same text again [a fresh one].")
-@click.option("--len", "length", type=click.IntRange(0), default=1000, show_default=True,
+@click.option(
+    "--srand", type=int, metavar="N", help="Seed of the draws: the same text again [a fresh one]."
+)
+@click.option("--len", "length", type=count(0), metavar="N", default=1000, show_default=True,
               help="Characters to sample.")  # fmt: skip
-@click.option("--temp", "temperature", type=click.FloatRange(0), default=0.7, show_default=True,
+@click.option("--temp", "temperature", type=Number(0), metavar="T", default=0.7, show_default=True,
               help="Lower is likelier; 0 takes the likeliest.")  # fmt: skip
-@click.option("--top-k", type=click.IntRange(1), help="Draw from the k likeliest only.")
-@click.option("--top-p", type=click.FloatRange(0, 1, min_open=True),
+@click.option("--top-k", type=count(), metavar="N", help="Draw from the k likeliest only.")
+@click.option("--top-p", type=Number(0, 1, min_open=True), metavar="P",
               help="Draw from the fewest that hold this share.")  # fmt: skip
-@click.option("--samples", type=click.IntRange(1), default=1, show_default=True,
+@click.option("--tokens", metavar="FILE", help="Names of the tokens, one a line; see rnn -tokens.")
+@click.option("--samples", type=count(), metavar="N", default=1, show_default=True,
               help="How many texts, with srand, srand + 1, ...")  # fmt: skip
 @cfg_options
 def generate(
@@ -40,6 +50,7 @@ def generate(
     temperature: float,
     top_k: int | None,
     top_p: float | None,
+    tokens: str | None,
     samples: int,
     choice: CfgChoice,
 ) -> None:
@@ -60,14 +71,34 @@ def generate(
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if srand is None:
         srand = secrets.randbelow(2**31)
-        click.echo(f"minidark: --srand {srand}", err=True)
-    primer = b"\n\n" if seed is None else seed.encode("utf-8", "surrogateescape")
-    out = sys.stdout.buffer
+        log.info("--srand %d", srand)
+    names = byte_names(net.outputs) if tokens is None else read_token_names(tokens, net.outputs)
+    primer = _primer(seed, names, tokens)
     for number in range(srand, srand + samples):
+        write(names[symbol] for symbol in primer)
         symbols = sample(net, primer, length, temperature, number, top_k=top_k, top_p=top_p)
-        out.write(primer)
-        for symbol in symbols:
-            out.write(bytes([symbol]))
-            out.flush()
-        out.write(b"\n")
-        out.flush()
+        write(names[symbol] for symbol in symbols)
+        write([b"\n"])
+
+
+def _primer(seed: str | None, names: list[bytes], tokens: str | None) -> list[int]:
+    """The seed's bytes, or the tokens of its words; two line breaks, or the first token."""
+    if tokens is None:
+        return [*(b"\n\n" if seed is None else seed.encode("utf-8", "surrogateescape"))]
+    if seed is None:
+        return [0]
+    words = seed.encode("utf-8", "surrogateescape").split()
+    by_name = {name.strip() or NEWLINE: symbol for symbol, name in enumerate(names)}
+    for word in words:
+        if word not in by_name:
+            known = [name.decode(errors="replace") for name in by_name]
+            said = word.decode(errors="replace")
+            raise DataError(f"{tokens}: no token is named {echo(said)}{nearest(said, known)}")
+    return [by_name[word] for word in words]
+
+
+def write(parts: Iterable[bytes]) -> None:
+    """To standard output, each as it comes."""
+    for part in parts:
+        sys.stdout.buffer.write(part)
+        sys.stdout.buffer.flush()

@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.tables import array_table, print_table
 from minidark.layers.base import Layer
 from minidark.network import Network
-from minidark.weights import Header, load_weights
+from minidark.weights import HEADER_BYTES, Header, array_statistics, load_weights, saved_arrays
 
 
 @click.command()
@@ -28,11 +28,12 @@ def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> Non
     minidark info cfg/gru.cfg backup/gru_final.weights
     minidark info lstm --json
     """
-    net = choice.load(cfg)
-    header = weights and load_weights(net, weights, weights_order=choice.weights_order)
+    net = choice.load(cfg, weights)
     facts = network_facts(net)
-    if header:
+    if weights:
+        header = load_weights(net, weights, weights_order=choice.weights_order)
         facts["weights"] = header_facts(header, choice.weights_order)
+        facts["arrays"] = array_statistics(net)
     if as_json:
         click.echo(json.dumps(facts))
     else:
@@ -44,7 +45,7 @@ def network_facts(net: Network) -> dict[str, Any]:
     return {
         "layers": layers,
         "parameters": sum(layer["parameters"] for layer in layers),
-        "weight_file_bytes": 20 + 4 * sum(layer["stored"] for layer in layers),
+        "weight_file_bytes": HEADER_BYTES + 4 * sum(a.value.size for a in saved_arrays(net)),
         "multiply_adds": sum(layer["multiply_adds"] for layer in layers),
         "streams": net.streams,
         "time_steps": net.options.time_steps,
@@ -67,6 +68,7 @@ def layer_facts(index: int, layer: Layer) -> dict[str, Any]:
 def header_facts(header: Header, asked_order: str | None) -> dict[str, Any]:
     return {
         "version": str(header),
+        "program": header.program,
         "order": asked_order or header.order,
         "transposed": header.transposed,
         "seen": header.seen,
@@ -82,10 +84,7 @@ def show(facts: dict[str, Any]) -> None:
         table.add_row(str(layer["layer"]), layer["type"], *(f"{layer[k]:,}" for k in keys))
     totals = (f"{facts[k]:,}" for k in ("parameters", "multiply_adds"))
     table.add_row("", "total", "", "", *totals)
-    console = Console()
-    with console.capture() as shown:
-        console.print(table)
-    click.echo(shown.get(), nl=False)  # not by rich, which exits with 1 where nobody reads on
+    print_table(table)
     click.echo(
         f"\nweight file: {facts['weight_file_bytes']:,} bytes.  A batch: {facts['streams']} "
         f"streams of {facts['time_steps']} steps, {facts['subdivisions']} "
@@ -94,6 +93,7 @@ def show(facts: dict[str, Any]) -> None:
     if "weights" in facts:
         w = facts["weights"]
         click.echo(
-            f"these weights: version {w['version']}, {w['order']}'s order of arrays"
-            f"{', transposed' if w['transposed'] else ''}, {w['seen']:,} rows seen."
+            f"these weights: version {w['version']} ({w['program']}), {w['order']}'s order of "
+            f"arrays, {w['seen']:,} rows seen.\n"
         )
+        print_table(array_table(facts["arrays"]))

@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.errors import CfgError
 from minidark.text import Text
 from minidark.valid import measure
 
@@ -35,6 +36,8 @@ def valid(
     Bits per character, perplexity per character (2 to that power) and per word.
     """
     net = choice.load(cfg, weights, batch=1, time_steps=1)
+    if not net.predicts_symbols:
+        raise CfgError("ends in no plain [softmax]: its cost is not bits", choice.path(cfg))
     if data is None:
         symbols = np.frombuffer(sys.stdin.buffer.read(), dtype=np.uint8).astype(np.intp)
     else:

@@ -1,0 +1,91 @@
+"""Which change of a cfg would make a weight file fit it: a guess from the file's length alone.
+
+Sizes are computed from the options, without making arrays.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+
+from minidark.cfg import options as o
+from minidark.cfg.sections import Pair, Section
+from minidark.cfg.sizes import SIZES
+from minidark.errors import OVERRIDDEN, CfgError
+
+WIDEST = 8192
+TALLEST = 8  # layers more or fewer
+
+
+def stored_bytes(sections: Sequence[Section]) -> int:
+    """What the layers take in a weight file, in pjreddie's order, without the header."""
+    inputs = o.read_options(o.NetOptions, sections[0], None, _unheard).row_inputs
+    floats = 0
+    for section in sections[1:]:
+        if section.type in SIZES:
+            options_type, size = SIZES[section.type]
+            options = o.read_options(options_type, section, None, _unheard)
+            layer_floats, inputs = size(options, inputs)
+            floats += 0 if options.dontload else layer_floats
+    return 4 * floats
+
+
+def changes_that_fit(sections: Sequence[Section], payload: int) -> list[str]:
+    """Single changes of the cfg with which its layers would take `payload` bytes."""
+    return [said for said, changed in _changes(sections, payload) if _size(changed) == payload]
+
+
+def _changes(sections: Sequence[Section], wanted: int) -> Iterator[tuple[str, list[Section]]]:
+    for kind in dict.fromkeys(s.type for s in sections if s.type in SIZES):
+        alike = [i for i, s in enumerate(sections) if s.type == kind]
+        groups = [alike] if len(alike) == 1 else [alike, *([i] for i in alike)]
+        for group in groups:
+            place = f"[{kind}]" if group == alike else f"[{kind}] on line {sections[group[0]].line}"
+            for flag in "01":
+                yield (
+                    f"batch_normalize={flag} in {place}",
+                    _with(sections, group, "batch_normalize", flag),
+                )
+            width = _width(sections, group, wanted)
+            yield f"output={width} in {place}", _with(sections, group, "output", str(width))
+        if kind not in ("connected", "conn", "batchnorm"):
+            yield from _taller(sections, alike)
+
+
+def _width(sections: Sequence[Section], group: list[int], wanted: int) -> int:
+    """The width at which the size reaches what is wanted, as it only grows."""
+    low, high = 1, WIDEST
+    while low < high:
+        middle = (low + high) // 2
+        size = _size(_with(sections, group, "output", str(middle)))
+        low, high = (middle + 1, high) if size < wanted else (low, middle)
+    return low
+
+
+def _taller(sections: Sequence[Section], alike: list[int]) -> Iterator[tuple[str, list[Section]]]:
+    last = alike[-1]
+    for count in range(1, TALLEST + 1):
+        more = [*sections[:last], *[sections[last]] * (count + 1), *sections[last + 1 :]]
+        yield f"{count} more of [{sections[last].type}]", more
+        if count < len(alike):
+            gone = alike[-count:]
+            fewer = [s for i, s in enumerate(sections) if i not in gone]
+            yield f"{count} fewer of [{sections[last].type}]", fewer
+
+
+def _with(sections: Sequence[Section], group: list[int], key: str, value: str) -> list[Section]:
+    changed = [copy.deepcopy(s) if i in group else s for i, s in enumerate(sections)]
+    for i in group:
+        changed[i].pairs[key] = Pair(key, value, OVERRIDDEN)
+    return changed
+
+
+def _size(sections: Sequence[Section]) -> int:
+    try:
+        return stored_bytes(sections)
+    except CfgError:  # a key that this section does not know
+        return -1
+
+
+def _unheard(message: str, line: int) -> None:
+    """Doubts were told when the cfg was read."""

@@ -1,0 +1,100 @@
+"""How a training run shows itself: a live bar on a terminal, darknet's lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterator
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from minidark.cli.stderr import tell
+from minidark.train import StepReport
+
+LINE_EVERY = 20  # batches between lines where there is no terminal
+
+
+class Display(Protocol):
+    def step(self, report: StepReport) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class Lines:
+    """darknet's line now and then: for logs and pipes."""
+
+    def __init__(self, in_bits: bool):
+        self.in_bits = in_bits
+
+    def step(self, report: StepReport) -> None:
+        if report.batch % LINE_EVERY == 0 or report.last:
+            tell(report_line(report))
+        if report.valid_loss is not None:
+            tell(validated(report, self.in_bits))
+
+    def note(self, text: str) -> None:
+        tell(text)
+
+
+class Bar:
+    """A live bar: for terminals."""
+
+    def __init__(self, progress: Progress, batches: int, in_bits: bool):
+        self.progress, self.in_bits = progress, in_bits
+        self.task = progress.add_task("", total=batches, figures="")
+        self.valid = ""
+
+    def step(self, report: StepReport) -> None:
+        if report.valid_loss is not None:
+            self.valid = f", validation {_figure(report.valid_loss, self.in_bits)}"
+            if report.last:
+                self.note(validated(report, self.in_bits))
+        figures = (
+            f"loss {_figure(report.average, self.in_bits)}{self.valid}, "
+            f"{report.symbols / report.seconds:,.0f} chars/s"
+        )
+        self.progress.update(self.task, completed=report.batch, figures=figures)
+
+    def note(self, text: str) -> None:
+        self.progress.console.print(text, markup=False, highlight=False)
+
+
+@contextlib.contextmanager
+def display(batches: int, in_bits: bool) -> Iterator[Display]:
+    """in_bits: the cost is in nats per character, and is shown in bits as well."""
+    if not sys.stderr.isatty():
+        yield Lines(in_bits)
+        return
+    columns = (
+        TextColumn("{task.completed}/{task.total}"),
+        BarColumn(bar_width=None),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), expand=True) as progress:
+        yield Bar(progress, batches, in_bits)
+
+
+def report_line(report: StepReport) -> str:
+    """darknet's line for a batch."""
+    return (
+        f"{report.batch}: {report.loss:f}, {report.average:f} avg, {report.rate:f} rate, "
+        f"{report.seconds:f} seconds, {report.epochs:f} epochs"
+    )
+
+
+def validated(report: StepReport, in_bits: bool) -> str:
+    assert report.valid_loss is not None
+    cost = report.valid_loss
+    figures = (
+        f"{cost:.4f} nats, {cost / math.log(2):.3f} bits per character"
+        if in_bits
+        else f"cost {cost:.4f} per character"
+    )
+    return f"{report.batch}: validation {figures}{', the best so far' if report.best else ''}"
+
+
+def _figure(cost: float, in_bits: bool) -> str:
+    return f"{cost:.3f} nats = {cost / math.log(2):.3f} bits" if in_bits else f"{cost:.3f}"

@@ -1,0 +1,29 @@
+"""Number types for options: ranges of finite numbers, with a short name in the help."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+LARGEST_INT = 2**31 - 1  # darknet's int
+
+
+class Number(click.FloatRange):
+    """A FloatRange without NaN and infinity."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return float(number)
+
+
+def count(least: int = 1) -> click.IntRange:
+    """A whole number from `least` to the largest that a cfg can hold."""
+    return click.IntRange(least, LARGEST_INT)

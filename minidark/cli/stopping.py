@@ -1,0 +1,44 @@
+"""Signals that ask a run to stop: the first lets the batch end and saves, the second does not."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+
+
+class Stop:
+    """`signal` is the number of the one that came, 0 before."""
+
+    signal: int = 0
+
+    def ask(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            self._say("minidark: stopped at once; what was saved before is whole\n")
+            sys.exit(128 + number)
+        self.signal = number
+        self._say("minidark: finishing this batch, then saving; once more to stop at once\n")
+
+    def _say(self, text: str) -> None:
+        """Not through Python's buffers, which a signal may have interrupted."""
+        with contextlib.suppress(OSError):
+            os.write(2, text.encode())
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Stop]:
+    stop = Stop()
+    heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup's SIGHUP
+    before = {number: signal.signal(number, stop.ask) for number in heard}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

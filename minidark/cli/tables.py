@@ -1,0 +1,33 @@
+"""Tables on standard output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+
+def print_table(table: Table) -> None:
+    """Through click and not by rich, which exits with 1 where nobody reads on."""
+    console = Console(width=200)  # the same in a pipe and on a narrow terminal, which may wrap
+    with console.capture() as shown:
+        console.print(table)
+    click.echo("\n".join(line.rstrip() for line in shown.get().splitlines()))
+
+
+def array_table(rows: list[dict[str, Any]]) -> Table:
+    """Of `weights.array_statistics`."""
+    table = Table("array", "shape", box=None, pad_edge=False)
+    for name in ("mean", "spread", "mean square", "least", "most", "not finite"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        figures = (row[k] for k in ("mean", "spread", "mean_square", "least", "most"))
+        table.add_row(
+            row["name"],
+            " x ".join(map(str, row["shape"])),
+            *("-" if f is None else f"{f:.6f}" for f in figures),
+            str(row["not_finite"]),
+        )
+    return table

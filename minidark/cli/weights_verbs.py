@@ -1,0 +1,137 @@
+"""darknet's verbs that work on weight files: average, partial, denormalize, statistics, ops, and
+`convert` from one dialect to the other.
+
+Source: darknet examples/darknet.c (average, partial, denormalize_net, statistics_net, operations).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.tables import array_table, print_table
+from minidark.errors import WeightsError
+from minidark.fold import average as average_into
+from minidark.fold import denormalize as folded
+from minidark.weights import ORDERS, array_statistics, load_weights, save_weights
+
+as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("out")
+@click.argument("weights", nargs=-1, required=True)
+@cfg_options
+def average(cfg: str, out: str, weights: tuple[str, ...], choice: CfgChoice) -> None:
+    """Write the mean of several weight files of one cfg, as darknet's average does; recurrent
+    layers and rolling statistics too.
+
+    \b
+    minidark average rnn mean.weights backup/rnn_10000.weights backup/rnn_20000.weights
+    """
+    net = choice.load(cfg)
+    average_into(net, weights, choice.weights_order)
+    net.save_weights(out)
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights")
+@click.argument("out")
+@click.argument("layers", type=click.IntRange(1))
+@cfg_options
+def partial(cfg: str, weights: str, out: str, layers: int, choice: CfgChoice) -> None:
+    """Write the first LAYERS layers of a weight file, with `seen` zero, to start others from.
+
+    \b
+    minidark partial gru backup/gru_final.weights first-two.weights 2
+    """
+    net = choice.load(cfg, weights)
+    if layers > len(net.layers):
+        raise WeightsError(f"{layers} layers were asked for; the network has {len(net.layers)}")
+    net.seen = 0
+    save_weights(net, out, cutoff=layers)
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights")
+@click.argument("out")
+@click.option("--out-cfg", metavar="FILE", help="Where the cfg without batch norm goes.")
+@cfg_options
+def denormalize(cfg: str, weights: str, out: str, out_cfg: str | None, choice: CfgChoice) -> None:
+    """Fold batch norm into weights and biases: the same predictions from fewer arrays.
+
+    \b
+    minidark denormalize gru-batchnorm my.weights folded.weights --out-cfg folded.cfg
+
+    OUT fits the cfg with batch_normalize=0, which is written to --out-cfg where given.
+    """
+    net = folded(choice.load(cfg, weights))
+    net.save_weights(out)
+    if out_cfg:
+        net.save_cfg(out_cfg)
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights")
+@as_json_option
+@cfg_options
+def statistics(cfg: str, weights: str, as_json: bool, choice: CfgChoice) -> None:
+    """Show mean, spread and size of every array in a weight file.
+
+    \b
+    minidark statistics rnn backup/rnn_final.weights
+    """
+    net = choice.load(cfg, weights)
+    rows = array_statistics(net)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    print_table(array_table(rows))
+
+
+@click.command()
+@click.argument("cfg")
+@as_json_option
+@cfg_options
+def ops(cfg: str, as_json: bool, choice: CfgChoice) -> None:
+    """Count the floating point operations for one character, forward: two for each weight.
+
+    \b
+    minidark ops lstm
+    """
+    operations = 2 * sum(layer.work() for layer in choice.load(cfg).layers)
+    if as_json:
+        click.echo(json.dumps({"operations": operations}))
+        return
+    click.echo(f"Floating Point Operations: {operations}")
+    click.echo(f"Floating Point Operations: {operations / 1e9:.2f} Bn")
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("out")
+@click.option("--cfg", required=True, help="The cfg that IN was made with.")
+@click.option("--dialect", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True,
+              help="Whose order of arrays OUT has.")  # fmt: skip
+@cfg_options
+def convert(source: str, out: str, cfg: str, dialect: str, choice: CfgChoice) -> None:
+    """Rewrite a weight file in the other dialect.
+
+    \b
+    minidark convert my.weights theirs.weights --cfg rnn --dialect alexey
+
+    IN's own dialect is taken from its header, unless --weights-order says otherwise.
+    """
+    for path in (source, out):
+        if Path(path).suffix not in (".weights", ".backup"):
+            raise click.UsageError(f"{path}: converts .weights to .weights, by suffix")
+    net = choice.load(cfg)
+    load_weights(net, source, weights_order=choice.weights_order)
+    save_weights(net, out, dialect)

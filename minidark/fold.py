@@ -1,0 +1,69 @@
+"""Networks made from networks: batch norm folded away, several averaged, the first layers kept.
+
+Source: darknet examples/darknet.c (denormalize_net, average, partial). darknet's denormalize reads
+pointers of a GRU that nothing ever set, and its average passes over recurrent layers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from minidark.cfg.parser import build_network
+from minidark.cfg.sections import Pair
+from minidark.errors import WeightsError
+from minidark.layers.affine import PackedLayer, Sublayer
+from minidark.layers.batchnorm import EPSILON
+from minidark.network import Network
+from minidark.weights import load_weights
+
+
+def denormalize(net: Network) -> Network:
+    """The network that infers the same without batch norm in its sublayers: W f and b - mean f,
+    with f = scale / (sqrt(variance) + 1e-6). A `[batchnorm]` layer stays as it is."""
+    sections = copy.deepcopy(net.sections)
+    for section in sections[1:]:
+        if "batch_normalize" in section.pairs:
+            line = section.pairs["batch_normalize"].line
+            section.pairs["batch_normalize"] = Pair("batch_normalize", "0", line)
+    folded = build_network(sections, None, lambda message, line: None, 0, net.backend)
+    folded.seen = net.seen
+    for old, new in zip(net.layers, folded.layers, strict=True):
+        if isinstance(old, PackedLayer) and isinstance(new, PackedLayer):
+            for name, sublayer in old.sublayers.items():
+                _fold(sublayer, new.sublayers[name])
+        else:
+            for a, b in zip(old.stored_arrays("alexey"), new.stored_arrays("alexey"), strict=True):
+                b.value[...] = a.value
+    return folded
+
+
+def _fold(old: Sublayer, new: Sublayer) -> None:
+    if len(old.arrays) == 2:
+        new.weights[...], new.biases[...] = old.weights, old.biases
+        return
+    scales, mean, variance = (a.value.astype(np.float64) for a in old.arrays[2:])
+    factor = scales / (np.sqrt(variance) + EPSILON)
+    new.weights[...] = old.weights * factor[:, None]
+    new.biases[...] = old.biases - mean * factor
+
+
+def average(net: Network, paths: Sequence[Path | str], weights_order: str | None = None) -> None:
+    """Fill `net` with the mean of several weight files: every array, rolling statistics too.
+    `seen` is the largest. Raises WeightsError."""
+    if not paths:
+        raise WeightsError("no weight files to average")
+    arrays = [a for layer in net.layers for a in layer.stored_arrays("alexey")]
+    sums = [np.zeros(a.value.shape, np.float64) for a in arrays]
+    seen = 0
+    for path in paths:
+        load_weights(net, path, weights_order=weights_order)
+        seen = max(seen, net.seen)
+        for total, array in zip(sums, arrays, strict=True):
+            total += array.value
+    for total, array in zip(sums, arrays, strict=True):
+        array.value[...] = total / len(paths)
+    net.seen = seen

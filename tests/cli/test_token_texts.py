@@ -1,0 +1,85 @@
+"""Tokens on minidark's own commands: `train --tokenized`, `generate --tokens`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from minidark import load_network
+from tests.cli.running import assert_refused, assert_wrong_usage, output, run
+from tests.helpers import cfg
+
+NAMES = ["the", "cat", "sat", "<NEWLINE>", "on"]
+CFG = cfg(
+    "net inputs=5 batch=2 time_steps=4 max_batches=3",
+    "gru output=4 tanh=1",
+    "connected output=5 activation=linear",
+    "softmax",
+)
+
+
+@pytest.fixture(autouse=True)
+def files(folder: Path) -> None:
+    (folder / "a.cfg").write_text(CFG)
+    (folder / "names").write_text("".join(f"{name}\n" for name in NAMES))
+    (folder / "ids").write_text("0 1 2 4 0 3\n" * 20)
+    load_network("a.cfg", seed=1).save_weights("a.weights")
+
+
+GENERATE = ["generate", "a.cfg", "a.weights", "--tokens", "names", "--srand", "1", "--len", "30"]
+
+
+def test_generate_speaks_in_names() -> None:
+    text = output(*GENERATE, "--seed", "the cat").decode()
+    assert text.startswith("the cat ")
+    assert text.endswith(" \n")
+    words = text[:-1].replace("\n ", "<NEWLINE> ").split(" ")[:-1]
+    assert len(words) == 32
+    assert {*words} == {*NAMES}
+
+
+def test_blanks_of_a_seed_do_not_matter_and_newline_is_a_name() -> None:
+    one, other = (
+        output(*GENERATE, "--seed", seed) for seed in ("on <NEWLINE> the", " on\t<NEWLINE>\nthe")
+    )
+    assert one == other
+    assert one.startswith(b"on \n the ")
+
+
+def test_without_a_seed_the_first_token_begins() -> None:
+    assert output(*GENERATE) == output(*GENERATE, "--seed", "the")
+
+
+def test_the_first_token_may_be_the_line_break_or_hold_a_blank() -> None:
+    for first, shown in (("<NEWLINE>", b"\n "), ("New York", b"New York ")):
+        Path("names").write_text("\n".join([first, "cat", "sat", "the", "on"]))
+        assert output(*GENERATE).startswith(shown)
+
+
+def test_a_word_that_is_no_token_is_told_with_the_nearest() -> None:
+    result = run(*GENERATE, "--seed", "the catt")
+    assert_refused(result, 4, "names: no token is named 'catt' (did you mean 'cat'?)")
+    empty = run(*GENERATE, "--seed", " ")
+    assert_refused(empty, 4, "the seed is empty; a network needs a symbol to go on from")
+
+
+def test_too_few_names_are_refused() -> None:
+    Path("names").write_text("a\nb\n")
+    assert_refused(run(*GENERATE), 4, "names: 2 names; this network has 5 tokens")
+
+
+def test_train_takes_integers() -> None:
+    result = run("train", "a.cfg", "ids", "--tokenized", "--seed", "1", "--valid-fraction", "0")
+    assert result.exit_code == 0, result.stderr
+    assert re.search("120 characters|120 tokens|120 symbols", result.stderr)
+    assert load_network("a.cfg", "backup/a_final.weights").seen == 3 * 8
+
+
+def test_train_names_the_token_that_is_none_and_takes_one_file() -> None:
+    Path("bad").write_text("0 1 5")
+    result = run("train", "a.cfg", "bad", "--tokenized", "--seed", "1")
+    assert_refused(result, 4, "bad: token 2 is 5; this network's are 0 to 4")
+    two = run("train", "a.cfg", "ids", "ids", "--tokenized", "--seed", "1")
+    assert_wrong_usage(two, "a tokenized text is one file")

@@ -1,0 +1,320 @@
+"""The commands over weight files: average, partial, denormalize, statistics, ops, convert, info."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidark import Network, load_network, load_weights
+from minidark.layers.base import ALEXEY
+from minidark.weights import save_weights
+from tests.cli.running import assert_refused, assert_wrong_usage, output, run
+from tests.golden_cases import GOLDEN, names
+from tests.helpers import cfg, randomize
+
+CFG = cfg(
+    "net inputs=20 batch=2 time_steps=8",
+    "gru output=6 tanh=1 batch_normalize=1",
+    "dropout",
+    "lstm output=5",
+    "connected output=20 activation=linear batch_normalize=1",
+    "softmax",
+)
+GRU, LSTM, LAST = 3 * 6 * (20 + 6 + 2 * 4), 4 * 5 * (6 + 5 + 2), 20 * (5 + 4)
+
+
+def make(seed: int, seen: int = 0) -> Network:
+    net = load_network("a.cfg", dtype="float64")
+    randomize(net.layers, seed)
+    net.seen = seen
+    return net
+
+
+@pytest.fixture(autouse=True)
+def files(folder: Path) -> None:
+    """a.cfg, and three files of weights of it that have seen 100, 200 and 300 rows."""
+    (folder / "a.cfg").write_text(CFG)
+    for n in (1, 2, 3):
+        make(n, 100 * n).save_weights(f"{n}.weights")
+
+
+def floats(path: str) -> list[float]:
+    return np.frombuffer(Path(path).read_bytes()[20:], "<f4").tolist()
+
+
+def strict_json(data: bytes) -> Any:
+    """JSON as the standard has it: without NaN and Infinity."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(data, parse_constant=refuse)
+
+
+# --- average ------------------------------------------------------------------------------
+
+
+def test_average_writes_the_mean_of_every_number() -> None:
+    assert output("average", "a.cfg", "mean.weights", "1.weights", "2.weights", "3.weights") == b""
+    wanted = np.mean([floats(f"{n}.weights") for n in (1, 2, 3)], axis=0).astype(np.float32)
+    assert floats("mean.weights") == wanted.tolist()
+    assert Path("mean.weights").read_bytes()[:20] == struct.pack("<3iQ", 0, 2, 0, 300)
+
+
+def test_the_average_of_one_is_that_file() -> None:
+    output("average", "a.cfg", "mean.weights", "2.weights")
+    assert Path("mean.weights").read_bytes() == Path("2.weights").read_bytes()
+
+
+def test_average_needs_weights() -> None:
+    assert_wrong_usage(run("average", "a.cfg", "x"), "Missing argument 'WEIGHTS...'.")
+    missing = "none: cannot read: No such file or directory"
+    assert_refused(run("average", "a.cfg", "x", "1.weights", "none"), 4, missing)
+    assert not Path("x").exists()
+
+
+# --- partial ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "count"),
+    [(1, GRU), (2, GRU), (3, GRU + LSTM), (4, GRU + LSTM + LAST), (5, GRU + LSTM + LAST)],
+)
+def test_partial_keeps_the_first_layers_and_counts_anew(layers: int, count: int) -> None:
+    assert output("partial", "a.cfg", "2.weights", "part.weights", str(layers)) == b""
+    whole, part = Path("2.weights").read_bytes(), Path("part.weights").read_bytes()
+    assert part == struct.pack("<3iQ", 0, 2, 0, 0) + whole[20 : 20 + 4 * count]
+    assert load_weights(load_network("a.cfg"), "part.weights", cutoff=layers).seen == 0
+
+
+@pytest.mark.parametrize(("layers", "code"), [("0", 2), ("-1", 2), ("two", 2), ("6", 4)])
+def test_layers_that_are_not_there_cannot_be_kept(layers: str, code: int) -> None:
+    result = run("partial", "a.cfg", "2.weights", "part.weights", "--", layers)
+    assert result.exit_code == code
+    said = "6 layers were asked for; the network has 5" if code == 4 else layers
+    assert said in result.stderr
+    assert not Path("part.weights").exists()
+
+
+# --- denormalize --------------------------------------------------------------------------
+
+
+def test_denormalize_writes_weights_and_a_cfg_that_predict_the_same() -> None:
+    out = output("denormalize", "a.cfg", "2.weights", "flat.weights", "--out-cfg", "flat.cfg")
+    assert out == b""
+    flat = load_network("flat.cfg", "flat.weights", strict=True)
+    assert {a.kind for layer in flat.layers for a in layer.stored_arrays()} == {"biases", "weights"}
+    assert flat.seen == 200
+    x = np.random.default_rng(0).integers(0, 20, (9, 2))
+    wanted = load_network("a.cfg", "2.weights", dtype="float64").predict(x)
+    np.testing.assert_allclose(flat.predict(x), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_without_out_cfg_the_weights_fit_the_cfg_with_batch_normalize_0() -> None:
+    output("denormalize", "a.cfg", "2.weights", "flat.weights")
+    assert sorted(p.name for p in Path().iterdir()) == [
+        "1.weights", "2.weights", "3.weights", "a.cfg", "flat.weights",
+    ]  # fmt: skip
+    off = [f"{kind}.batch_normalize=0" for kind in ("gru", "connected")]
+    load_network("a.cfg", "flat.weights", overrides=off)
+
+
+# --- statistics ---------------------------------------------------------------------------
+
+
+def test_statistics_are_of_every_array_in_the_file() -> None:
+    rows = strict_json(output("statistics", "a.cfg", "2.weights", "--json"))
+    arrays = [a for layer in make(2).layers for a in layer.stored_arrays(ALEXEY)]
+    assert [row["name"] for row in rows] == [a.name for a in arrays]
+    for row, array in zip(rows, arrays, strict=True):
+        value = array.value.astype(np.float32).astype(np.float64)
+        assert row["shape"] == list(value.shape)
+        assert row["mean"] == pytest.approx(value.mean(), abs=1e-9)
+        assert row["spread"] == pytest.approx(value.std(), abs=1e-9)
+        assert row["mean_square"] == pytest.approx((value**2).mean(), abs=1e-9)
+        assert (row["least"], row["most"]) == (value.min(), value.max())
+        assert row["not_finite"] == 0
+
+
+def test_statistics_print_a_row_for_each_array() -> None:
+    lines = output("statistics", "a.cfg", "2.weights").decode().splitlines()
+    rows = strict_json(output("statistics", "a.cfg", "2.weights", "--json"))
+    assert len(lines) == 1 + len(rows)
+    for line, row in zip(lines[1:], rows, strict=True):
+        name, *cells = re.split(r" {2,}", line.rstrip())
+        assert (name, cells[0]) == (row["name"], " x ".join(map(str, row["shape"])))
+        figures = [row[key] for key in ("mean", "spread", "mean_square", "least", "most")]
+        assert cells[1:] == [*(f"{figure:.6f}" for figure in figures), "0"]
+
+
+def test_numbers_that_are_none_are_counted_and_left_out() -> None:
+    net = make(2)
+    first, *_, last = net.parameters()
+    first.value[...] = [math.nan, math.inf, -math.inf, 2, 4, 6]
+    last.value[...] = math.nan
+    net.save_weights("odd.weights")
+    rows = strict_json(output("statistics", "a.cfg", "odd.weights", "--json"))
+    by_name = {row["name"]: row for row in rows}
+    assert (by_name[first.name]["mean"], by_name[first.name]["not_finite"]) == (4, 3)
+    assert (by_name[last.name]["mean"], by_name[last.name]["not_finite"]) == (None, 20)
+    lines = output("statistics", "a.cfg", "odd.weights").decode().splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{last.name} "))
+    assert line.split()[-6:] == ["-"] * 5 + ["20"]
+
+
+# --- ops ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "weights"),
+    [
+        (("gru output=8",), 3 * 8 * (20 + 8)),
+        (("lstm output=8",), 4 * 8 * (20 + 8)),
+        (("rnn output=8",), 8 * 20 + 8 * 8 + 8 * 8),
+        (("rnn output=8 hidden=5",), 5 * 20 + 5 * 5 + 8 * 5),
+        (("connected output=8", "softmax"), 8 * 20),
+        (("gru output=8 batch_normalize=1", "connected output=5"), 3 * 8 * 28 + 40),
+    ],
+)
+def test_ops_are_two_for_each_weight(layers: tuple[str, ...], weights: int) -> None:
+    Path("b.cfg").write_text(cfg("net inputs=20 batch=3 time_steps=7", *layers))
+    lines = output("ops", "b.cfg").decode().splitlines()
+    assert lines == [
+        f"Floating Point Operations: {2 * weights}",
+        f"Floating Point Operations: {2 * weights / 1e9:.2f} Bn",
+    ]
+    assert strict_json(output("ops", "b.cfg", "--json")) == {"operations": 2 * weights}
+
+
+# --- convert ------------------------------------------------------------------------------
+
+
+def there_and_back(case: Path, first: str, second: str) -> None:
+    """Both files, converted to the other dialect and back, are the bytes they were."""
+    args = ["--cfg", str(case / "net.cfg"), "--dialect"]
+    assert output("convert", str(case / "net.weights"), "there.weights", *args, first) == b""
+    assert output("convert", "there.weights", "back.weights", *args, second) == b""
+    original = (case / "net.weights").read_bytes()
+    there, back = Path("there.weights").read_bytes(), Path("back.weights").read_bytes()
+    assert back == original
+    assert there[:20] == struct.pack("<3i", 0, 2, 5 if first == "alexey" else 0) + original[12:20]
+
+
+RECURRENT = [n for n in names("*", "net.weights") if n.startswith(("gru", "lstm", "rnn", "mixed"))]
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_converted_there_and_back_a_file_is_the_same_bytes(name: str) -> None:
+    there_and_back(GOLDEN / name, "alexey", "pjreddie")
+
+
+@pytest.mark.parametrize("name", ["alexey_gru", "alexey_gru_square", "alexey_lstm_batchnorm"])
+def test_an_alexey_file_there_and_back_is_the_same_bytes(name: str) -> None:
+    there_and_back(GOLDEN / name, "pjreddie", "alexey")
+
+
+@pytest.mark.parametrize("dialect", ["pjreddie", "alexey"])
+@pytest.mark.parametrize("name", ["header_transposed", "header_v01_int32_seen", "alexey_lstm"])
+def test_a_converted_network_is_the_same_network(name: str, dialect: str) -> None:
+    case = GOLDEN / name
+    source, path = case / "net.weights", str(case / "net.cfg")
+    output("convert", str(source), "new.weights", "--cfg", path, "--dialect", dialect)
+    old, new = load_network(path, source), load_network(path, "new.weights")
+    assert old.seen == new.seen
+    for a, b in zip(old.parameters(), new.parameters(), strict=True):
+        np.testing.assert_array_equal(a.value, b.value, err_msg=a.name)
+
+
+def test_the_order_of_the_file_that_is_read_can_be_overruled() -> None:
+    save_weights(make(1), "alexey.weights", "alexey")
+    data = Path("alexey.weights").read_bytes()
+    Path("mislabelled.weights").write_bytes(struct.pack("<3i", 0, 2, 0) + data[12:])
+    args = ["--cfg", "a.cfg", "--weights-order", "alexey"]
+    output("convert", "mislabelled.weights", "right.weights", *args)
+    assert floats("right.weights") == floats("1.weights")
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "said"),
+    [
+        ("1.weights", "x.onnx", "x.onnx: converts .weights to .weights, by suffix"),
+        ("a.cfg", "x.weights", "a.cfg: converts .weights to .weights, by suffix"),
+    ],
+)
+def test_other_files_are_not_converted(source: str, out: str, said: str) -> None:
+    assert_wrong_usage(run("convert", source, out, "--cfg", "a.cfg"), said)
+    assert not Path(out).exists()
+
+
+def test_convert_needs_the_cfg() -> None:
+    assert_wrong_usage(run("convert", "1.weights", "x.weights"), "Missing option '--cfg'.")
+
+
+# --- info ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "program"),
+    [
+        ((0, 2, 0), "pjreddie's darknet since June 2017, or minidark"),
+        ((0, 2, 5), "AlexeyAB's darknet or hank-ai's"),
+        ((0, 1, 0), "a darknet before June 2017, or an older one of AlexeyAB's"),
+        ((0, 1001, 0), "an old darknet, transposed"),
+        ((1001, 0, 0), "an old darknet, transposed"),
+        ((1, 0, 0), "unknown to minidark"),
+        ((0, 2, 3), "unknown to minidark"),
+    ],
+)
+def test_info_tells_which_program_wrote_a_file(version: tuple[int, int, int], program: str) -> None:
+    wide = 10 * version[0] + version[1] >= 2 and max(version) < 1000
+    data = Path("1.weights").read_bytes()
+    Path("x.weights").write_bytes(struct.pack("<3iQ" if wide else "<3iI", *version, 5) + data[20:])
+    facts = strict_json(output("info", "a.cfg", "x.weights", "--json"))["weights"]
+    told = ".".join(map(str, version))
+    assert (facts["version"], facts["program"]) == (told, program)
+    shown = output("info", "a.cfg", "x.weights").decode()
+    assert f"these weights: version {told} ({program}), " in shown
+
+
+def test_info_has_the_statistics_of_every_array() -> None:
+    facts = strict_json(output("info", "a.cfg", "2.weights", "--json"))
+    assert facts["arrays"] == strict_json(output("statistics", "a.cfg", "2.weights", "--json"))
+    assert "arrays" not in strict_json(output("info", "a.cfg", "--json"))
+    shown = output("info", "a.cfg", "2.weights").decode()
+    assert shown.endswith(output("statistics", "a.cfg", "2.weights").decode())
+
+
+HINTED = [
+    ["info", "b.cfg", "1.weights"],
+    ["statistics", "b.cfg", "1.weights"],
+    ["partial", "b.cfg", "1.weights", "x", "1"],
+    ["denormalize", "b.cfg", "1.weights", "x"],
+]
+
+
+@pytest.mark.parametrize("args", HINTED, ids=[args[0] for args in HINTED])
+def test_weights_that_do_not_fit_are_told_what_would(args: list[str]) -> None:
+    Path("b.cfg").write_text(CFG.replace("output=6", "output=9"))
+    result = run(*args)
+    assert (result.exit_code, result.stdout) == (4, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("minidark: error: 1.weights: layer ")
+    hint = line.partition("; this would fit: ")[2]
+    assert "output=6 in [gru]" in hint.split(", or ")
+
+
+# --- what darknet has and minidark has not -------------------------------------------------
+
+
+@pytest.mark.parametrize("verb", ["reset", "rescale", "speed", "oneoff", "visualize", "detector"])
+def test_darknets_other_verbs_are_no_commands(verb: str) -> None:
+    result = run(verb, "a.cfg", "1.weights")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"No such command '{verb}'" in result.stderr
