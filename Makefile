@@ -3,41 +3,43 @@
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
 PYTHON ?= python3
-# Commands run from .venv first, so that what is printed is what you would type in it.
-SHELL = env PATH="$(CURDIR)/.venv/bin:$(PATH)" /bin/sh
+BIN = .venv/bin
 
-.PHONY: demo test test-long bench lint clean
+# Prints a command as one would type it, then runs it with what is in .venv.
+run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
+
+.PHONY: demo test test-long lint bench clean
 
 demo: .venv/minidark data.txt
-	minidark train cfg/rnn.cfg data.txt
-	minidark generate cfg/rnn.cfg backup/rnn_final.weights
+	$(call run,minidark train cfg/rnn.cfg data.txt)
+	$(call run,minidark generate cfg/rnn.cfg backup/rnn_final.weights)
 
 test: lint
-	pytest
+	$(BIN)/pytest
 
 test-long: .venv/dev
-	pytest -m long
+	$(BIN)/pytest -m long
 
 lint: .venv/dev
-	ruff check
-	ruff format --check
-	mypy
-	lint-imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 bench: .venv/dev
-	pip install --quiet ".[peers]"
-	python benchmarks/vs_torch.py
+	$(BIN)/pip install --quiet ".[peers]"
+	$(BIN)/python benchmarks/vs_torch.py
 
 data.txt:
-	python -c "import pydoc_data.topics as t; print('\n\n'.join(t.topics[k] for k in sorted(t.topics)))" > $@
+	$(PYTHON) -c "import pydoc_data.topics as t; print('\n\n'.join(t.topics[k] for k in sorted(t.topics)))" > $@
 
 .venv/minidark: pyproject.toml
 	$(PYTHON) -m venv .venv
-	pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable .
 	touch $@
 
 .venv/dev: .venv/minidark
-	pip install --quiet --editable ".[dev]"
+	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@
 
 clean:
