@@ -190,6 +190,10 @@ def _activation(net: ExactNetwork, layer: ActivationLayer, states: States, x: In
     return activate(layer.activation.name, _row(layer, x))
 
 
+def _logistic(net: ExactNetwork, layer: Layer, states: States, x: Input) -> Row:
+    return activate("logistic", _row(layer, x))
+
+
 def _softmax(net: ExactNetwork, layer: SoftmaxLayer, states: States, x: Input) -> Row:
     temperature = np.float32(layer.temperature if net.temperature is None else net.temperature)
     groups = _row(layer, x).reshape(layer.groups, -1)
@@ -214,6 +218,7 @@ STEPS: dict[str, Callable[[ExactNetwork, Any, States, Input], Row]] = {
     "connected": _connected,
     "activation": _activation,
     "softmax": _softmax,
+    "logistic": _logistic,
     "dropout": _same,
     "cost": _same,
 }

@@ -280,6 +280,7 @@ def build_network(
         layer_options.append(options)
         inputs = layers[-1].outputs
         _doubt_layer(options, section, layers, warn)
+    _doubt_frozen_layers(net_options, layer_options, sections, warn)
     if not layers:
         raise CfgError("no layers: only [net] stands in this cfg", path)
     return Network(layers, net_options, layer_options, sections=sections, rng=rng, backend=backend)
@@ -372,6 +373,22 @@ def _doubt_layer(
             f"[cost] adds nothing here: the [{layers[-2].type}] before it has its own cost",
             section.line,
         )
+
+
+def _doubt_frozen_layers(
+    net: o.NetOptions,
+    layer_options: Sequence[o.LayerOptions],
+    sections: Sequence[Section],
+    warn: Warn,
+) -> None:
+    """Adam makes a full step of whatever gradient there is, be it the decay alone."""
+    for options, section in zip(layer_options, sections[1:], strict=True):
+        if options.stopbackward and net.adam and net.decay:
+            warn(
+                "stopbackward with adam=1 leaves the decay as the only gradient, and Adam moves "
+                "the weights below to zero at the full rate; set decay=0 in [net]",
+                section.pairs["stopbackward"].line,
+            )
 
 
 def _override(sections: Sequence[Section], text: str) -> None:

@@ -437,3 +437,15 @@ def test_a_saved_cfg_keeps_sections_and_pairs_in_order(write: Write, tmp_path: P
     assert (tmp_path / "saved.cfg").read_text() == path.read_text()
     sections = read_cfg(tmp_path / "saved.cfg", lambda message, line: None)
     assert [s.type for s in sections] == ["net", "gru", "soft"]
+
+
+def test_adam_over_frozen_layers_with_decay_is_a_doubt(
+    write: Write, doubts: Callable[[], list[str]]
+) -> None:
+    layers = ("gru output=4", "connected output=4 stopbackward=1", "softmax")
+    for free in ("decay=0 adam=1", "adam=0"):
+        parse_network_cfg(write(f"net inputs=4 {free}", *layers))
+    assert doubts() == []
+    parse_network_cfg(write("net inputs=4 adam=1", *layers))
+    (doubt,) = doubts()
+    assert "moves the weights below to zero" in doubt

@@ -1,0 +1,167 @@
+"""What a training run keeps when something goes wrong around it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from minidark import load_network
+from tests.cli.running import run
+from tests.helpers import cfg
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 200
+LONG = ["--batches", "10000000"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.cfg").write_text(
+        cfg(
+            "net inputs=256 batch=4 time_steps=8 max_batches=4 learning_rate=.01 adam=1",
+            "gru output=6 tanh=1",
+            "connected output=256 activation=linear",
+            "softmax",
+        )
+    )
+    Path("text.txt").write_bytes(TEXT)
+
+
+def start(*args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "minidark", "train", "a.cfg", "text.txt", *args]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
+
+
+def until_saved(path: str) -> None:
+    for _ in range(600):
+        if Path(path).exists():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{path} was never written")
+
+
+def test_a_run_whose_standard_error_is_closed_trains_to_its_end() -> None:
+    with start("--batches", "60") as process:
+        assert process.stderr
+        process.stderr.close()
+        assert process.wait(timeout=60) == 0
+    assert load_network("a.cfg", "backup/a_final.weights").seen == 60 * 32
+
+
+@POSIX
+def test_a_closed_terminal_saves_too() -> None:
+    with start(*LONG) as process:
+        assert process.stderr
+        process.stderr.readline()
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGHUP
+    assert load_network("a.cfg", "backup/a.backup").seen > 0
+
+
+@POSIX
+def test_the_first_signal_says_that_a_second_stops_at_once() -> None:
+    with start(*LONG) as process:
+        assert process.stderr
+        process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=30)[1]
+    assert b"finishing this batch, then saving; once more to stop at once" in told
+
+
+def test_a_text_that_shrinks_under_the_run_leaves_what_was_learned() -> None:
+    with start(*LONG, "--save-every", "20") as process:
+        until_saved("backup/a.backup")
+        Path("text.txt").write_bytes(b"short")
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 4
+    assert told.decode().splitlines()[-1] == (
+        "minidark: error: text.txt: shorter than it was at the start; it changed meanwhile"
+    )
+    assert load_network("a.cfg", "backup/a.backup").seen > 20 * 32
+
+
+def test_weights_that_diverged_in_the_last_update_replace_nothing() -> None:
+    assert run("train", "a.cfg", "text.txt", "--seed", "1").exit_code == 0
+    good = Path("backup/a_final.weights").read_bytes()
+    fast = ["--set", "net.learning_rate=1e42", "--set", "net.adam=0", "--batches", "1"]
+    result = run("train", "a.cfg", "text.txt", "--seed", "1", "--valid-fraction", "0", *fast)
+    assert result.exit_code == 5
+    assert "holds NaN or infinity after batch 1" in result.stderr
+    assert Path("backup/a_final.weights").read_bytes() == good
+
+
+def test_a_run_that_goes_on_keeps_the_best_until_it_is_better() -> None:
+    assert run("train", "a.cfg", "text.txt", "--seed", "1", "--batches", "300").exit_code == 0
+    best = Path("backup/a_best.weights").read_bytes()
+    worse = ["--set", "net.learning_rate=.5", "--batches", "303"]
+    again = ["--weights", "backup/a_best.weights", *worse]
+    result = run("train", "a.cfg", "text.txt", "--seed", "1", *again)
+    assert result.exit_code == 0
+    assert "validation" in result.stderr
+    assert "the best so far" not in result.stderr
+    assert Path("backup/a_best.weights").read_bytes() == best
+
+
+def test_a_folder_in_the_place_of_a_weight_file_is_found_out_before_training() -> None:
+    Path("backup/a_final.weights").mkdir(parents=True)
+    result = run("train", "a.cfg", "text.txt")
+    assert result.exit_code == 1
+    assert result.stderr == "minidark: error: backup: cannot write: Is a directory\n"
+
+
+@pytest.mark.parametrize("size", ["gru.output=99999999", "net.inputs=2147483647"])
+def test_a_layer_larger_than_the_machine_is_refused_before_it_is_made(size: str) -> None:
+    result = run("info", "a.cfg", "--set", size)
+    assert result.exit_code == 3
+    assert " GiB to train; this machine has " in result.stderr
+    assert result.stderr.startswith("minidark: error: a.cfg")
+
+
+def test_weights_that_predict_nan_generate_nothing() -> None:
+    net = load_network("a.cfg")
+    net.parameters()[-1].value[...] = np.nan
+    net.save_weights("nan.weights")
+    result = run("generate", "a.cfg", "nan.weights", "--srand", "1", "--seed", "a")
+    assert result.exit_code == 5
+    assert "NaN or infinite" in result.stderr
+
+
+@pytest.mark.parametrize("end", ["logistic", "cost", "softmax groups=2"])
+def test_a_cost_that_is_no_nats_is_not_told_in_bits(end: str) -> None:
+    Path("b.cfg").write_text(Path("a.cfg").read_text().replace("[softmax]", "\n".join(
+        ["[" + end.split()[0] + "]", *end.split()[1:]])))  # fmt: skip
+    trained = run("train", "b.cfg", "text.txt", "--seed", "1")
+    assert trained.exit_code == 0
+    assert "validation cost " in trained.stderr
+    assert "bits" not in trained.stderr
+    measured = run("valid", "b.cfg", "backup/b_final.weights", "text.txt")
+    assert measured.exit_code == 3
+    assert measured.stderr == (
+        "minidark: error: b.cfg: ends in no plain [softmax]: its cost is not bits\n"
+    )
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_quiet_may_stand_before_or_behind_the_command(place: str) -> None:
+    words = ["generate", "a.cfg", "a.weights", "--len", "3"]
+    load_network("a.cfg").save_weights("a.weights")
+    assert "--srand" in run(*words).stderr
+    quiet = ["--quiet", *words] if place == "before" else [*words, "--quiet"]
+    assert run(*quiet).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("--valid-fraction", "nan"), ("--clip-norm", "inf"), ("--batches", "9" * 12)],
+)
+def test_what_is_no_finite_number_is_wrong_usage(option: str, text: str) -> None:
+    assert run("train", "a.cfg", "text.txt", option, text).exit_code == 2
