@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -51,123 +51,99 @@ IMAGE_TYPES = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Params:
-    """What a layer gets from its place in the network. `batch` is rows, as in C."""
+class Place(TypedDict):
+    """Where a layer stands: what every factory takes. `batch` is rows, as in C."""
 
     batch: int
     inputs: int
-    time_steps: int
-    rand: GlibcRand
-    rng: np.random.Generator
-    made: dict[str, Any]  # name and backend, for every factory
+    steps: int
+    name: str
+    backend: Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What a layer gets besides its options: its place, and where draws come from."""
+
+    place: Place
+    rand: GlibcRand  # C's, for initial weights
+    rng: np.random.Generator  # for dropout
 
 
 def parse_gru(options: o.GruOptions, params: Params) -> Layer:
     return make_gru_layer(
-        params.batch,
-        params.inputs,
-        options.output,
-        params.time_steps,
-        options.batch_normalize,
+        **params.place,
+        outputs=options.output,
+        batch_normalize=options.batch_normalize,
         tanh=options.tanh,
         init=options.init,
         update_bias=options.update_bias,
         rand=params.rand,
-        **params.made,
     )
 
 
 def parse_lstm(options: o.LstmOptions, params: Params) -> Layer:
     return make_lstm_layer(
-        params.batch,
-        params.inputs,
-        options.output,
-        params.time_steps,
-        options.batch_normalize,
+        **params.place,
+        outputs=options.output,
+        batch_normalize=options.batch_normalize,
         init=options.init,
         forget_bias=options.forget_bias,
         rand=params.rand,
-        **params.made,
     )
 
 
 def parse_rnn(options: o.RnnOptions, params: Params) -> Layer:
     return make_rnn_layer(
-        params.batch,
-        params.inputs,
-        options.output,
-        params.time_steps,
-        options.activation,
-        options.batch_normalize,
+        **params.place,
+        outputs=options.output,
+        activation=options.activation,
+        batch_normalize=options.batch_normalize,
         hidden=options.hidden,
         shortcut=options.shortcut,
         self_activation=(None, "logistic", "loggy")[options.logistic],
         init=options.init,
         rand=params.rand,
-        **params.made,
     )
 
 
 def parse_connected(options: o.ConnectedOptions, params: Params) -> Layer:
     return make_connected_layer(
-        params.batch,
-        params.inputs,
-        options.output,
-        options.activation,
-        options.batch_normalize,
-        steps=params.time_steps,
+        **params.place,
+        outputs=options.output,
+        activation=options.activation,
+        batch_normalize=options.batch_normalize,
         rand=params.rand,
-        **params.made,
     )
 
 
 def parse_softmax(options: o.SoftmaxOptions, params: Params) -> Layer:
     return make_softmax_layer(
-        params.batch,
-        params.inputs,
-        options.groups,
+        **params.place,
+        groups=options.groups,
         temperature=options.temperature,
         noloss=options.noloss,
-        steps=params.time_steps,
-        **params.made,
     )
 
 
 def parse_dropout(options: o.DropoutOptions, params: Params) -> Layer:
-    return make_dropout_layer(
-        params.batch,
-        params.inputs,
-        options.probability,
-        steps=params.time_steps,
-        rng=params.rng,
-        **params.made,
-    )
+    return make_dropout_layer(**params.place, probability=options.probability, rng=params.rng)
 
 
 def parse_activation(options: o.ActivationOptions, params: Params) -> Layer:
-    return make_activation_layer(
-        params.batch, params.inputs, options.activation, steps=params.time_steps, **params.made
-    )
+    return make_activation_layer(**params.place, activation=options.activation)
 
 
 def parse_batchnorm(options: o.BatchnormOptions, params: Params) -> Layer:
-    return make_batchnorm_layer(params.batch, params.inputs, steps=params.time_steps, **params.made)
+    return make_batchnorm_layer(**params.place)
 
 
 def parse_logistic(options: o.LogisticOptions, params: Params) -> Layer:
-    return make_logistic_layer(params.batch, params.inputs, steps=params.time_steps, **params.made)
+    return make_logistic_layer(**params.place)
 
 
 def parse_cost(options: o.CostOptions, params: Params) -> Layer:
-    return make_cost_layer(
-        params.batch,
-        params.inputs,
-        options.type,
-        options.scale,
-        steps=params.time_steps,
-        **params.made,
-    )
+    return make_cost_layer(**params.place, cost_type=options.type, scale=options.scale)
 
 
 LAYER_TYPES: dict[str, tuple[type[o.LayerOptions], Callable[[Any, Params], Layer]]] = {
@@ -270,8 +246,14 @@ def build_network(
     for index, section in enumerate(sections[1:]):
         options_type, parse = _layer_type(section, path)
         options = o.read_options(options_type, section, path, warn)
-        made = {"name": f"{index}.{CANONICAL.get(section.type, section.type)}", "backend": backend}
-        params = Params(net_options.rows, inputs, net_options.time_steps, rand, rng, made)
+        place = Place(
+            batch=net_options.rows,
+            inputs=inputs,
+            steps=net_options.time_steps,
+            name=f"{index}.{CANONICAL.get(section.type, section.type)}",
+            backend=backend,
+        )
+        params = Params(place, rand, rng)
         try:
             check_memory(section.type, options, inputs, backend.dtype.itemsize)
             layers.append(parse(options, params))

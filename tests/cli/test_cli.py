@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import re
@@ -11,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +31,6 @@ CFG = cfg(
 )
 TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 200
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
-
-
-@pytest.fixture(autouse=True)
-def logger_as_before() -> Iterator[None]:
-    """The command line sets up the logger of the whole process."""
-    logger = logging.getLogger("minidark")
-    handlers, level = logger.handlers, logger.level
-    yield
-    logger.handlers = handlers
-    logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
