@@ -10,6 +10,7 @@ Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state).
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +35,15 @@ class _File:
     size: int
 
 
-class Symbols:
+class Symbols(ABC):
     """A sequence of `size` symbols below `inputs`; use it in a `with`, it may hold files open."""
 
     inputs: int
     size: int
 
+    @abstractmethod
     def read(self, start: int, stop: int) -> Ids:
         """The symbols from offset `start` to `stop`, as ids."""
-        raise NotImplementedError
 
     def part(self, begin: int, end: int) -> Part:
         return Part(self, begin, end)
@@ -60,7 +61,7 @@ class Symbols:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  a text in memory holds nothing
         """Give back what is held."""
 
 

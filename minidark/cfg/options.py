@@ -66,7 +66,6 @@ def _key(default: Any, check: Check | None = None) -> Any:
 AT_LEAST_1 = _in_range(1)
 AT_LEAST_0 = _in_range(0)
 POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "cosine")
-INITS = ("darknet", "orthogonal")
 WITHOUT_EFFECT = frozenset({"onlyforward", "truth", "smooth", "numload"})
 
 
@@ -134,7 +133,7 @@ class GruOptions(LayerOptions):
     output: int = _key(1, AT_LEAST_1)
     batch_normalize: bool = _key(False)
     tanh: bool = _key(False)
-    init: str = _key("darknet", _one_of(*INITS))
+    init: str = _key("darknet")
     update_bias: float = _key(0.0)
 
 
@@ -142,7 +141,7 @@ class GruOptions(LayerOptions):
 class LstmOptions(LayerOptions):
     output: int = _key(1, AT_LEAST_1)
     batch_normalize: bool = _key(False)
-    init: str = _key("darknet", _one_of(*INITS))
+    init: str = _key("darknet")
     forget_bias: float = _key(0.0)
 
 
@@ -154,7 +153,7 @@ class RnnOptions(LayerOptions):
     batch_normalize: bool = _key(False)
     shortcut: bool = _key(False)
     logistic: int = _key(0, _in_range(0, 2))
-    init: str = _key("darknet", _one_of(*INITS))
+    init: str = _key("darknet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +192,7 @@ class LogisticOptions(LayerOptions):
 
 @dataclass(frozen=True, slots=True)
 class CostOptions(LayerOptions):
-    type: str = _key("sse", _one_of("sse", "L1", "smooth"))
+    type: str = _key("sse")
     scale: float = _key(1.0, AT_LEAST_0)
 
 

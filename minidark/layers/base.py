@@ -7,6 +7,7 @@ so that `x[t]` is one step of all streams and (N, F) with N = T * S rows is a fr
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -39,7 +40,7 @@ def is_ids(x: Array) -> bool:
     return bool(x.dtype.kind != "f")
 
 
-class Layer:
+class Layer(ABC):
     """Base of all layers. A class is its own factory, under darknet's name: make_gru_layer.
 
     `batch` is rows, as in darknet's `make_*_layer`: streams * steps. `forward` accepts any
@@ -74,16 +75,16 @@ class Layer:
         self.states: dict[str, Array] = {}  # carried from call to call, by name: each (S, H)
         self.saved: Any = None  # what backward needs of the last training forward
 
+    @abstractmethod
     def forward(self, x: Array, *, train: bool = False) -> Array:
         """(T, S, inputs), or ids (T, S) where `reads_ids`, to (T, S, outputs). Never writes x."""
-        raise NotImplementedError
 
+    @abstractmethod
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         """The gradient of the outputs to that of the inputs; adds to the parameters' grads.
 
         Once after each training forward. None where `need_dx` is false. May write dy.
         """
-        raise NotImplementedError
 
     def parameters(self) -> list[Parameter]:
         """The trained arrays in weight-file order."""
@@ -122,10 +123,10 @@ class Layer:
 class CostLayer(Layer):
     """A layer that can end a network: it compares its output with the truth."""
 
+    @abstractmethod
     def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
         """The cost that darknet reports, summed over rows, and the gradient of `objective` with
         respect to this layer's input. truth is ids (T, S) or (T, S, outputs)."""
-        raise NotImplementedError
 
     def objective(self, y: Array, truth: Array) -> float:
         """The function that is descended. darknet's reported cost can differ by a factor."""

@@ -194,6 +194,8 @@ IMAGES = "works on images; minidark is for recurrent networks (gru, lstm, rnn, c
         (["net inputs=64x", "gru"], 2, "inputs='64x' is not an integer"),
         (["net inputs=4", "gru tanh=1 output=0"], 6, "output='0' is less than 1"),
         (["net inputs=4", "softmax groups=3"], 5, "groups=3 does not divide 4 inputs"),
+        (["net inputs=4", "gru init=zero"], 5, "init='zero' is not one of darknet, orthogonal"),
+        (["net inputs=4", "cost type=l1"], 5, "type='l1' is not one of sse, smooth, L1"),
     ],
 )  # fmt: skip
 def test_a_wrong_cfg_is_refused_at_its_line(
