@@ -17,6 +17,24 @@ if TYPE_CHECKING:
 STREAMED = 1 << 15  # elements that the optimizers work on at once, so that scratch stays in cache
 
 
+# --- products, by darknet's names: n as it is, t transposed -------------------------------
+
+
+def gemm_nt(a: Array, b: Array) -> Array:
+    """(N, I) times (O, I) transposed: what a layer makes of N rows with its weights."""
+    return a @ b.T
+
+
+def gemm_nn(a: Array, b: Array) -> Array:
+    """(N, O) times (O, I): the gradient of those rows from that of the products."""
+    return a @ b
+
+
+def gemm_tn(a: Array, b: Array, c: Array) -> None:
+    """(N, O) transposed times (N, I): the gradient of the weights. Adds to c (O, I)."""
+    c += a.T @ b
+
+
 # --- rows ---------------------------------------------------------------------------------
 
 
@@ -88,35 +106,35 @@ def gru_state(gates: Array, recurrent: Array, state: Array, new: Array, tanh: bo
     new += c
 
 
-def gru_state_backward(gates: Array, state: Array, dnew: Array, dgates: Array, tanh: bool) -> None:
-    """Back through `gru_state`: writes the z and c parts of dgates (S, 3H), before squashing."""
-    hidden = state.shape[-1]
-    z, c = gates[:, :hidden], gates[:, 2 * hidden :]
-    dz, dc = dgates[:, :hidden], dgates[:, 2 * hidden :]
-    keep = 1 - z
-    np.multiply(dnew, keep, out=dc)  # dc = dnew (1 - z) act'
-    dc *= _squash_slope(c, tanh)
-    np.subtract(state, c, out=dz)  # dz = dnew (h - c) z (1 - z)
-    dz *= dnew
-    dz *= z
-    dz *= keep
-
-
-def gru_gates_backward(
-    gates: Array, state: Array, dreset_state: Array, dnew: Array, dgates: Array
-) -> None:
-    """Back through `gru_gates`. Writes the r part of dgates, before squashing, and dnew:
-    from the gradient of the new state to that part of the old state's which does not pass
-    through wz and wr.
+def gru_state_backward(gates: Array, state: Array, dy: Array, dh: Array, tanh: bool) -> None:
+    """Back through `gru_state`. dh (S, H) is the gradient of the new state from later steps, dy
+    that from the output. Writes the z and c parts of gates, in place of the gates their gradients
+    before squashing, and dh: to that part of the old state's gradient which comes through z * h.
     """
     hidden = state.shape[-1]
-    z, r = gates[:, :hidden], gates[:, hidden : 2 * hidden]
-    dr = dgates[:, hidden : 2 * hidden]
-    np.multiply(dreset_state, r, out=dr)  # dr = (dreset h) r (1 - r)
-    dnew *= z
-    dnew += dr
-    dr *= state
-    dr *= 1 - r
+    z, c = gates[:, :hidden], gates[:, 2 * hidden :]
+    dh += dy
+    keep = 1 - z
+    dz = state - c  # dz = dh (h - c) z (1 - z)
+    dz *= dh
+    dz *= keep
+    keep *= dh  # dc = dh (1 - z) act'
+    dh *= z
+    np.multiply(dz, z, out=z)
+    np.multiply(keep, _squash_slope(c, tanh), out=c)
+
+
+def gru_gates_backward(gates: Array, state: Array, dreset_state: Array, dh: Array) -> None:
+    """Back through `gru_gates`, after `gru_state_backward`. Writes the r part of gates, in its
+    place the gradient before squashing, and dh: adds what comes through r * h.
+    """
+    hidden = state.shape[-1]
+    r = gates[:, hidden : 2 * hidden]
+    through = dreset_state * r
+    dh += through
+    through *= state  # dr = (dreset h) r (1 - r)
+    np.subtract(1, r, out=r)
+    r *= through
 
 
 # --- lstm ---------------------------------------------------------------------------------
@@ -141,23 +159,24 @@ def lstm_state(
 
 
 def lstm_state_backward(
-    gates: Array, cell: Array, squashed: Array, dnew: Array, dcell: Array, dgates: Array
+    gates: Array, cell: Array, squashed: Array, dy: Array, dh: Array, dcell: Array
 ) -> None:
-    """Back through `lstm_state`. Writes dgates (S, 4H), before squashing, and dcell: from the
-    gradient of the new cell to the old cell's. dnew is the gradient of the new state.
+    """Back through `lstm_state`. dh (S, H) is the gradient of the new state from later steps, dy
+    that from the output. Writes gates, in place of them their gradients before squashing, and
+    dcell: from the gradient of the new cell to the old cell's.
     """
     i, f, o, g = _quarters(gates)
-    di, df, do, dg = _quarters(dgates)
-    np.multiply(dnew, squashed, out=do)
-    do *= o * (1 - o)
+    dnew = dh + dy
     dcell += dnew * o * (1 - squashed * squashed)
-    np.multiply(dcell, g, out=di)
-    di *= i * (1 - i)
-    np.multiply(dcell, cell, out=df)
-    df *= f * (1 - f)
-    np.multiply(dcell, i, out=dg)
-    dg *= 1 - g * g
-    dcell *= f
+    o *= dnew * squashed * (1 - o)
+    di = dcell * g * i * (1 - i)
+    g *= -g
+    g += 1
+    g *= dcell * i
+    i[...] = di
+    through = dcell * f
+    f *= dcell * cell * (1 - f)
+    dcell[...] = through
 
 
 def _quarters(packed: Array) -> tuple[Array, Array, Array, Array]:

@@ -100,7 +100,7 @@ class AffinePass:
         if is_ids(x):
             v: Array = affine.backend.kernels.gather(affine.weights, x)
         else:
-            v = _product(x, affine.weights.T if at == ALL else self._stepwise())
+            v = self._product(x) if at == ALL else self._step_product(x)
         if affine.norm is None:
             return v
         if self.norm_saved is None:
@@ -109,7 +109,11 @@ class AffinePass:
 
     def backward(self, dy: Array, at: int | slice = ALL) -> Array:
         """dx from dy, for step `at` or all steps."""
-        return _product(self._back_through_norm(dy, at), self.affine.weights)
+        dv = self._back_through_norm(dy, at)
+        dx = self.affine.backend.kernels.gemm_nn(
+            dv.reshape(-1, self.affine.packed), self.affine.weights
+        )
+        return dx.reshape(*dv.shape[:-1], self.affine.inputs)
 
     def accumulate(self, x: Array, dy: Array, dbiases: Array) -> None:
         """Add to the gradients, all steps in one product: x (T, S, I) or ids (T, S) as given
@@ -121,15 +125,25 @@ class AffinePass:
             affine.backend.kernels.scatter_add(affine.weights_grad, x, dv)
         else:
             dv_rows = dv.reshape(-1, affine.packed)
-            affine.weights_grad += dv_rows.T @ x.reshape(-1, affine.inputs)
+            affine.backend.kernels.gemm_tn(
+                dv_rows, x.reshape(-1, affine.inputs), affine.weights_grad
+            )
 
-    def _stepwise(self) -> Array:
-        """The weights, inputs first. A copy makes each step's product a quarter faster; a pass of
-        few steps would not earn it back."""
+    def _product(self, x: Array) -> Array:
+        """W x of all rows as one matrix product; matmul would make one for each step."""
+        affine = self.affine
+        v: Array = affine.backend.kernels.gemm_nt(x.reshape(-1, affine.inputs), affine.weights)
+        return v.reshape(*x.shape[:-1], affine.packed)
+
+    def _step_product(self, x: Array) -> Array:
+        """W x of one step's rows. With a copy of the weights, inputs first, each step's product is
+        a quarter faster; a pass of few steps would not earn it back."""
+        affine = self.affine
+        if self.steps < 8:
+            return affine.backend.kernels.gemm_nt(x, affine.weights)
         if self.weights_t is None:
-            weights, xp = self.affine.weights, self.affine.backend.xp
-            self.weights_t = weights.T if self.steps < 8 else xp.ascontiguousarray(weights.T)
-        return self.weights_t
+            self.weights_t = affine.backend.xp.ascontiguousarray(affine.weights.T)
+        return affine.backend.kernels.gemm_nn(x, self.weights_t)
 
     def _back_through_norm(self, dy: Array, at: int | slice) -> Array:
         """The gradient of W x: dy itself, where there is no norm. Once for each step, because the
@@ -141,12 +155,6 @@ class AffinePass:
             self.dv = self.affine.backend.empty(*saved.normalized.shape)
         self.dv[at] = norm.backward(dy, saved, at)
         return self.dv[at]
-
-
-def _product(rows: Array, matrix: Array) -> Array:
-    """(..., A) times (A, B) as one matrix product; matmul would make one for each step."""
-    flat: Array = rows.reshape(-1, rows.shape[-1]) @ matrix
-    return flat.reshape(*rows.shape[:-1], matrix.shape[1])
 
 
 class PackedLayer(Layer):

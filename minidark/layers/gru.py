@@ -99,16 +99,15 @@ class GruLayer(PackedLayer):
         s: GruSaved = self._take_saved()
         hidden, kernels = self.outputs, self.backend.kernels
 
-        dgates = self.backend.empty(*s.gates.shape)  # before the activations
         dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
         for t in reversed(range(len(dy))):
-            gates, h, dg = s.gates[t], s.states[t], dgates[t]
-            dh += dy[t]
-            kernels.gru_state_backward(gates, h, dh, dg, self.tanh)
-            dreset_state = s.wh.backward(dg[:, 2 * hidden :], t)
-            kernels.gru_gates_backward(gates, h, dreset_state, dh, dg)
-            dh += s.wzr.backward(dg[:, : 2 * hidden], t)
+            gates, h = s.gates[t], s.states[t]  # a step's gates give way to their gradients
+            kernels.gru_state_backward(gates, h, dy[t], dh, self.tanh)
+            dreset_state = s.wh.backward(gates[:, 2 * hidden :], t)
+            kernels.gru_gates_backward(gates, h, dreset_state, dh)
+            dh += s.wzr.backward(gates[:, : 2 * hidden], t)
 
+        dgates = s.gates  # before the activations
         dzr, dc = dgates[:, :, : 2 * hidden], dgates[:, :, 2 * hidden :]
         dbiases = dgates.sum(axis=(0, 1))
         dx = s.u.backward(dgates) if need_dx else None

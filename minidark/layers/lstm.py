@@ -102,14 +102,14 @@ class LstmLayer(PackedLayer):
         s: LstmSaved = self._take_saved()
         kernels = self.backend.kernels
 
-        dgates = self.backend.empty(*s.gates.shape)  # before the activations
         dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
         dcell = self.backend.zeros(*s.states.shape[1:])
         for t in reversed(range(len(dy))):
-            dh = dh + dy[t]
-            kernels.lstm_state_backward(s.gates[t], s.cells[t], s.squashed[t], dh, dcell, dgates[t])
-            dh = s.w.backward(dgates[t], t)
+            gates = s.gates[t]  # give way to their gradients
+            kernels.lstm_state_backward(gates, s.cells[t], s.squashed[t], dy[t], dh, dcell)
+            dh = s.w.backward(gates, t)
 
+        dgates = s.gates  # before the activations
         dbiases = dgates.sum(axis=(0, 1))
         dx = s.u.backward(dgates) if need_dx else None
         s.u.accumulate(s.x, dgates, dbiases)
