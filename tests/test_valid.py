@@ -152,15 +152,21 @@ def lines(name: str) -> list[tuple[str, Array, bytes]]:
 
 
 @pytest.mark.parametrize("name", TEXT_CASES)
-def test_measure_is_darknets(name: str) -> None:
-    net = load_network(Path(GOLDEN / name / "net.cfg"), GOLDEN / name / "net.weights")
+@pytest.mark.parametrize("kernels", ["numpy", "auto"])
+def test_measure_is_darknets(name: str, kernels: str) -> None:
+    net = load_network(
+        Path(GOLDEN / name / "net.cfg"), GOLDEN / name / "net.weights", kernels=kernels
+    )
     for line, symbols, seed in lines(name):
         found = measure(net, symbols, seed)
         matched = re.fullmatch(r"(\d+) BPC: (\S+) +Perplexity: (\S+) +Word Perplexity: (\S+)", line)
         assert matched
         characters, bits, perplexity, word_perplexity = matched.groups()
         assert str(found.characters) == characters
-        assert f"{found.bits_per_character:.4f}" == bits
+        if kernels == "numpy":
+            assert f"{found.bits_per_character:.4f}" == bits
+        else:  # rounds otherwise in the seventh digit, which may tip the fourth behind the point
+            assert found.bits_per_character == pytest.approx(float(bits), rel=1e-6, abs=5e-5)
         # darknet sums in float32, which moves the sum of 599 costs by a few millionths; the
         # powers of two that are printed move by that times their exponents.
         assert found.perplexity == pytest.approx(float(perplexity), rel=2e-5, abs=5e-5)
