@@ -11,7 +11,9 @@ import pytest
 from minidark import Network, generate, load_network
 from minidark.backend import Array
 from tests.golden_cases import GOLDEN, TEXT_CASES, arrays, names, record
-from tests.helpers import input_gradient
+from tests.helpers import input_gradient, loaded
+
+pytestmark = pytest.mark.usefixtures("each_backend")
 
 FORWARD_CASES = [n for n in names("*", "net.weights") if n not in TEXT_CASES]
 SEEN = {
@@ -23,7 +25,8 @@ SEEN = {
 
 
 def load(name: str, weights: str = "net.weights", dtype: str = "float32") -> Network:
-    return load_network(GOLDEN / name / "net.cfg", GOLDEN / name / weights, dtype=dtype)
+    folder = GOLDEN / name
+    return loaded(folder / "net.cfg", folder / weights, dtype=dtype)
 
 
 def assert_output(name: str, y: Array, wanted: Array) -> None:
