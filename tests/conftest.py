@@ -25,7 +25,7 @@ def write_text(tmp_path: Path) -> WriteText:
     return write
 
 
-LONG_ON_STAND_IN = {"test_gradients.py"}  # difference quotients: thousands of passes
+LONG_ON_STAND_IN = {"test_gradients.py", "test_train.py"}  # thousands of passes
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -49,6 +49,9 @@ class Hosted:
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self.thing, name, value)
 
+    def __delattr__(self, name: str) -> None:
+        delattr(self.thing, name)
+
     def _hosted_call(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
             if isinstance(self.thing, Layer):  # a network uploads by itself

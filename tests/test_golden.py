@@ -13,8 +13,6 @@ from minidark.backend import Array
 from tests.golden_cases import GOLDEN, TEXT_CASES, arrays, names, record
 from tests.helpers import input_gradient, loaded
 
-pytestmark = pytest.mark.usefixtures("each_backend")
-
 FORWARD_CASES = [n for n in names("*", "net.weights") if n not in TEXT_CASES]
 SEEN = {
     "header_v01_int32_seen": 777,
@@ -37,12 +35,14 @@ def assert_output(name: str, y: Array, wanted: Array) -> None:
         np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", FORWARD_CASES)
 def test_outputs_are_darknets(name: str) -> None:
     golden = arrays(name)
     assert_output(name, load(name).predict(golden["x"]), golden["y"])
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", FORWARD_CASES)
 def test_outputs_are_darknets_row_by_row(name: str) -> None:
     golden, net = arrays(name), load(name)
@@ -55,6 +55,7 @@ def test_seen_is_read_at_the_headers_width(name: str, seen: int) -> None:
     assert load(name).seen == seen
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", names("train_*", "golden.npz"))
 def test_training_goes_where_darknets_goes(name: str) -> None:
     golden, net = arrays(name), load(name, "start.weights")
@@ -80,6 +81,7 @@ def assert_close_in_float64(ours: Array, wanted: Array) -> None:
     np.testing.assert_allclose(ours[recorded], wanted[recorded], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", names("grad_*", "golden.npz"))
 def test_gradients_are_autograds(name: str) -> None:
     golden = arrays(name)

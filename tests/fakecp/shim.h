@@ -4,15 +4,13 @@
 // without barriers are plain calls. SHIM_BARRIERS says which of the two a kernel gets. It does
 // not show races within a warp, nor what a GPU rounds otherwise than C's math library.
 
+#include <math.h>  // C++'s, where tanh of a float is a float, as in CUDA
 #include <setjmp.h>
 #include <ucontext.h>
 
-#include <cmath>
 #include <cstdint>
 #include <functional>
 #include <vector>
-
-using std::isfinite;
 
 #define __global__
 #define __device__ static inline
