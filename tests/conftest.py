@@ -40,8 +40,6 @@ def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Runs a test twice: with networks on the CPU, and on the stand-in for a GPU."""
     if request.param == "stand-in":
         monkeypatch.setattr(PLACE, "device", "cuda")
-        monkeypatch.setattr(
-            PLACE, "begin", lambda dtype: stand_in.put_in_place(monkeypatch, dtype)
-        )
+        monkeypatch.setattr(PLACE, "begin", lambda dtype: stand_in.put_in_place(monkeypatch, dtype))
         monkeypatch.setattr(PLACE, "held", stand_in.host)
     return str(request.param)

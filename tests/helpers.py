@@ -47,9 +47,7 @@ def network(*sections: str, dtype: str = "float64", seed: int = 0) -> Network:
 
     parsed = parse_sections(cfg(*sections).encode(), None, ignore)
     PLACE.begin(dtype)
-    return PLACE.held(
-        build_network(parsed, None, ignore, seed, get_backend(PLACE.device, dtype))
-    )
+    return PLACE.held(build_network(parsed, None, ignore, seed, get_backend(PLACE.device, dtype)))
 
 
 def loaded(cfg: Path, weights: Path, dtype: str = "float32") -> Network:

@@ -27,7 +27,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: CU
 
 def put_in_place(monkeypatch: pytest.MonkeyPatch, dtype: str = "float32") -> None:
     """From here on `import cupy` gives the stand-in, for networks of that dtype."""
-    monkeypatch.setitem(sys.modules, "cupy", fakecp)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "cupy", fakecp)
     monkeypatch.setattr(fakecp.RULES, "float64", dtype == "float64")
     fakecp.COUNTS.reset()
 
@@ -38,7 +38,7 @@ class Hosted:
     def __init__(self, thing: Network | Layer):
         object.__setattr__(self, "thing", thing)
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self) -> Any:  # isinstance() goes by this
         return type(self.thing)
 

@@ -129,7 +129,13 @@ def gru_gates_backward(gates: Array, state: Array, dreset_state: Array, dh: Arra
 
 def _for_each_unit(name: str, state: Array, *arrays: Array, **flags: bool) -> None:
     _for_each(
-        name, state.size, state.dtype, *arrays, state.size, state.shape[-1], *map(int, flags.values())
+        name,
+        state.size,
+        state.dtype,
+        *arrays,
+        state.size,
+        state.shape[-1],
+        *map(int, flags.values()),
     )
 
 
@@ -145,9 +151,7 @@ def lstm_state(
 def lstm_state_backward(
     gates: Array, cell: Array, squashed: Array, dy: Array, dh: Array, dcell: Array
 ) -> None:
-    _for_each_unit(
-        "lstm_state_backward", cell, gates, cell, squashed, _contiguous(dy), dh, dcell
-    )
+    _for_each_unit("lstm_state_backward", cell, gates, cell, squashed, _contiguous(dy), dh, dcell)
 
 
 # --- batch norm ---------------------------------------------------------------------------

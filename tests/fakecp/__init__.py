@@ -14,7 +14,8 @@ import numpy as np
 
 from minidark.backend import Array
 from tests.fakecp import shim
-from tests.fakecp.array import API, COUNTS, UNWRITTEN, check_keywords, computed
+from tests.fakecp.array import API, UNWRITTEN, check_keywords, computed
+from tests.fakecp.array import COUNTS as COUNTS
 from tests.fakecp.array import RULES as RULES
 from tests.fakecp.array import ndarray as ndarray
 from tests.fakecp.array import without_waiting as without_waiting
@@ -23,7 +24,7 @@ VIEWS = ("moveaxis", "broadcast_to", "expand_dims", "squeeze", "transpose")
 ONE_LAUNCH = (
     "exp", "expm1", "log", "sqrt", "tanh", "floor", "sign", "square", "isfinite", "minimum",
     "maximum", "add", "subtract", "multiply", "where", "clip", "zeros", "ones", "arange",
-    "zeros_like", "ones_like", "full", "full_like", "dot", "concatenate", "stack",
+    "zeros_like", "ones_like", "full", "full_like", "dot", "concatenate", "stack", "take",
 )  # fmt: skip
 TYPES = ("float32", "float64", "int64", "intp")
 
@@ -88,7 +89,9 @@ class RawModule:
         self.library = shim.compiled(keywords["code"], *reals)
 
     def get_function(self, name: str) -> Any:
-        def launch(grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]) -> None:
+        def launch(
+            grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...]
+        ) -> None:
             COUNTS.launches += 1
             for argument in arguments:  # the device would get an address, and no strides
                 if isinstance(argument, ndarray) and not argument.flags.c_contiguous:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -117,6 +117,10 @@ class ndarray:  # noqa: N801  cupy's name
 
     def __init__(self, host: np.ndarray[Any, Any]):
         self.host = host
+
+    if TYPE_CHECKING:  # OPERATORS and METHODS are set below
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __array__(self, *_: Any, **__: Any) -> Any:
         raise TypeError(

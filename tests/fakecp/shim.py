@@ -20,8 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from minidark.backend import Array
-
 SHIM = Path(__file__).with_name("shim.h")
 COMPILER = shutil.which("g++")
 GUARD = 64  # numbers before and behind each array

@@ -142,9 +142,7 @@ def cases(name: str, size: tuple[int, int, int], dtype: str) -> Iterator[Case]:
 
 def test_every_kernel_has_a_case() -> None:
     functions = {
-        name
-        for name, f in vars(numpy_kernels).items()
-        if inspect.isfunction(f) and name[0] != "_"
+        name for name, f in vars(numpy_kernels).items() if inspect.isfunction(f) and name[0] != "_"
     }
     assert set(CASES) == functions
     source = (shim.SHIM.parents[2] / "minidark/backend/kernels.cu").read_text()
