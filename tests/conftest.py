@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,13 @@ def write_text(tmp_path: Path) -> WriteText:
         return path
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _no_cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that happens to be there is for the tests that are marked for it."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setitem(sys.modules, "cupy", None)
 
 
 LONG_ON_STAND_IN = {"test_gradients.py", "test_train.py"}  # thousands of passes

@@ -8,6 +8,7 @@ views of the device's memory. What happens between, in minidark's own code, is o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -28,6 +29,10 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: CU
 def put_in_place(monkeypatch: pytest.MonkeyPatch, dtype: str = "float32") -> None:
     """From here on `import cupy` gives the stand-in, for networks of that dtype."""
     monkeypatch.setitem(sys.modules, "cupy", fakecp)
+    from minidark.backend import cupy_kernels
+
+    monkeypatch.setattr(cupy_kernels, "cupy", fakecp)  # a real one may have been there before
+    monkeypatch.setattr(cupy_kernels, "_module", functools.cache(cupy_kernels._module.__wrapped__))
     monkeypatch.setattr(fakecp.RULES, "float64", dtype == "float64")
     fakecp.COUNTS.reset()
 

@@ -117,9 +117,8 @@ def order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 
 def run(kernels: ModuleType, name: str, case: Case, put: Callable[[Array], Any]) -> list[Any]:
     """All arrays that the kernel was given, and what it returned."""
-    *arguments, last = case
-    keywords = last if isinstance(last, dict) else {}
-    arguments = [*arguments, *([] if keywords else [last])]
+    keywords = case[-1] if isinstance(case[-1], dict) else {}
+    arguments = case[:-1] if keywords else case
     given = [put(a.copy()) if isinstance(a, np.ndarray) else a for a in arguments]
     result = getattr(kernels, name)(*given, **keywords)
     results = result if isinstance(result, tuple) else (result,)
