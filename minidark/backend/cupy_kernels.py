@@ -17,7 +17,7 @@ from minidark.backend import Array, Scalar
 from minidark.backend.numpy_kernels import LEAST
 
 SOURCE = resources.files(__package__).joinpath("kernels.cu")
-OPTIONS = ("--fmad=false", "--std=c++11")
+OPTIONS = ("--fmad=false",)
 C_TYPES = {"float32": "float", "float64": "double"}
 THREADS = 256  # of a block
 LANES, COLUMNS, ROWS = 32, 32, 8  # as in kernels.cu
