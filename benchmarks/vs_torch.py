@@ -33,7 +33,7 @@ def minidark_step(layers: int, width: int, steps: int, streams: int) -> Callable
         path.write_text(cfg)
         net = minidark.load_network(path)
     x, truth = ids(steps, streams)
-    return lambda: net.train_batch(x, truth)
+    return lambda: float(net.train_batch(x, truth))
 
 
 def torch_step(layers: int, width: int, steps: int, streams: int) -> Callable[[], float]:

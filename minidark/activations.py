@@ -6,8 +6,11 @@ values are the same.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
+from typing import Self
 
 import numpy as np
 
@@ -17,90 +20,107 @@ from minidark.errors import CfgError, echo, nearest
 SELU_SCALE, SELU_ALPHA = 1.0507, 1.6732
 
 
+Elementwise = Callable[[ModuleType, Array], Array]  # of an array module and one of its arrays
+
+
 @dataclass(frozen=True, slots=True)
 class Activation:
     """`forward(x)` gives y; `gradient(y)` gives dy/dx. Both are elementwise, neither writes."""
 
     name: str
-    forward: Callable[[Array], Array]
-    gradient: Callable[[Array], Array]
+    of_input: Elementwise
+    of_output: Elementwise
+    xp: ModuleType = np
+
+    def forward(self, x: Array) -> Array:
+        return self.of_input(self.xp, x)
+
+    def gradient(self, y: Array) -> Array:
+        return self.of_output(self.xp, y)
+
+    def on(self, xp: ModuleType) -> Self:
+        """The same on the arrays of another module."""
+        return dataclasses.replace(self, xp=xp)
 
 
-def _piecewise(low: float, high: float) -> Callable[[Array], Array]:
+def _piecewise(low: float, high: float) -> Elementwise:
     """x scaled by `low` below 0 and by `high` above."""
-    return lambda x: np.where(x > 0, high * x, low * x)
+    return lambda xp, x: xp.where(x > 0, high * x, low * x)
 
 
-def _slopes(low: float, high: float) -> Callable[[Array], Array]:
-    return lambda y: np.where(y > 0, y.dtype.type(high), y.dtype.type(low))
+def _slopes(low: float, high: float) -> Elementwise:
+    return lambda xp, y: xp.where(y > 0, y.dtype.type(high), y.dtype.type(low))
 
 
-def _inside(low: float, high: float, slope: float, outside: float) -> Callable[[Array], Array]:
+def _inside(low: float, high: float, slope: float, outside: float) -> Elementwise:
     """`slope` for outputs between low and high, `outside` elsewhere."""
-    return lambda y: np.where((y > low) & (y < high), y.dtype.type(slope), y.dtype.type(outside))
+    return lambda xp, y: xp.where(
+        (y > low) & (y < high), y.dtype.type(slope), y.dtype.type(outside)
+    )
 
 
-def _plse_slope(y: Array) -> Array:
-    return np.where((y < 0) | (y > 1), y.dtype.type(0.01), y.dtype.type(0.125))
+def _plse_slope(xp: ModuleType, y: Array) -> Array:
+    return xp.where((y < 0) | (y > 1), y.dtype.type(0.01), y.dtype.type(0.125))
 
 
-def _expm1_below(x: Array) -> Array:
-    return np.expm1(np.minimum(x, 0))
+def _expm1_below(xp: ModuleType, x: Array) -> Array:
+    return xp.expm1(xp.minimum(x, 0))
 
 
-def _logistic(x: Array) -> Array:
+def _logistic(xp: ModuleType, x: Array) -> Array:
     # Not by tanh, as in the gates: [logistic]'s cost takes the logarithm of small values.
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e) / (1 + e)
+    e = xp.exp(-abs(x))
+    return xp.where(x >= 0, 1, e) / (1 + e)
 
 
-def _plse(x: Array) -> Array:
-    outer = 0.01 * (x - np.where(x > 0, x.dtype.type(4), x.dtype.type(-4)))
-    return np.where(np.abs(x) > 4, np.where(x > 0, outer + 1, outer), 0.125 * x + 0.5)
+def _plse(xp: ModuleType, x: Array) -> Array:
+    outer = 0.01 * (x - xp.where(x > 0, x.dtype.type(4), x.dtype.type(-4)))
+    return xp.where(abs(x) > 4, xp.where(x > 0, outer + 1, outer), 0.125 * x + 0.5)
 
 
-def _lhtan(x: Array) -> Array:
-    inside = np.clip(x, 0, 1)
+def _lhtan(xp: ModuleType, x: Array) -> Array:
+    inside = xp.clip(x, 0, 1)
     return inside + 0.001 * (x - inside)
 
 
-def _stair(x: Array) -> Array:
-    whole = np.floor(x)
-    return np.where(whole % 2 == 0, np.floor(x / 2), (x - whole) + np.floor(x / 2))
+def _stair(xp: ModuleType, x: Array) -> Array:
+    whole = xp.floor(x)
+    return xp.where(whole % 2 == 0, xp.floor(x / 2), (x - whole) + xp.floor(x / 2))
 
 
 ACTIVATIONS = {
     a.name: a
     for a in (
-        Activation("logistic", _logistic, lambda y: y * (1 - y)),
-        Activation("loggy", lambda x: np.tanh(x * 0.5), lambda y: 0.5 * (1 - y * y)),
+        Activation("logistic", _logistic, lambda xp, y: y * (1 - y)),
+        Activation("loggy", lambda xp, x: xp.tanh(x * 0.5), lambda xp, y: 0.5 * (1 - y * y)),
         Activation("relu", _piecewise(0, 1), _slopes(0, 1)),
         Activation(
             "elu",
-            lambda x: np.maximum(x, 0) + _expm1_below(x),
-            lambda y: np.minimum(y, 0) + 1,
+            lambda xp, x: xp.maximum(x, 0) + _expm1_below(xp, x),
+            lambda xp, y: xp.minimum(y, 0) + 1,
         ),
         Activation(
             "selu",
-            lambda x: SELU_SCALE * (np.maximum(x, 0) + SELU_ALPHA * _expm1_below(x)),
-            lambda y: np.where(y >= 0, y.dtype.type(SELU_SCALE), y + SELU_SCALE * SELU_ALPHA),
+            lambda xp, x: SELU_SCALE * (xp.maximum(x, 0) + SELU_ALPHA * _expm1_below(xp, x)),
+            lambda xp, y: xp.where(y >= 0, y.dtype.type(SELU_SCALE), y + SELU_SCALE * SELU_ALPHA),
         ),
         Activation("relie", _piecewise(0.01, 1), _slopes(0.01, 1)),
         Activation("ramp", _piecewise(0.1, 1.1), _slopes(0.1, 1.1)),
-        Activation("linear", lambda x: x, np.ones_like),
-        Activation("tanh", np.tanh, lambda y: 1 - y * y),
+        Activation("linear", lambda xp, x: x, lambda xp, y: xp.ones_like(y)),
+        Activation("tanh", lambda xp, x: xp.tanh(x), lambda xp, y: 1 - y * y),
         Activation("plse", _plse, _plse_slope),
         Activation("leaky", _piecewise(0.1, 1), _slopes(0.1, 1)),
-        Activation("stair", _stair, lambda y: (np.floor(y) != y).astype(y.dtype)),
-        Activation("hardtan", lambda x: np.clip(x, -1, 1), _inside(-1, 1, 1, 0)),
+        Activation("stair", _stair, lambda xp, y: (xp.floor(y) != y).astype(y.dtype)),
+        Activation("hardtan", lambda xp, x: xp.clip(x, -1, 1), _inside(-1, 1, 1, 0)),
         Activation("lhtan", _lhtan, _inside(0, 1, 1, 0.001)),
     )
 }
 
 
-def checked_activation(name: str) -> Activation:
-    """The activation of that name; CfgError with the known names where there is none."""
+def checked_activation(name: str, xp: ModuleType = np) -> Activation:
+    """The activation of that name on the arrays of xp; CfgError with the known names where there
+    is none."""
     if name not in ACTIVATIONS:
         known = f"{', '.join(ACTIVATIONS)}{nearest(name, ACTIVATIONS)}"
         raise CfgError(f"activation={echo(name)} is not one of {known}")
-    return ACTIVATIONS[name]
+    return ACTIVATIONS[name].on(xp)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from minidark.backend import Backend
 from minidark.cfg.parser import build_network
 from minidark.cfg.sections import Pair
 from minidark.errors import WeightsError
@@ -34,21 +35,22 @@ def denormalize(net: Network) -> Network:
     for old, new in zip(net.layers, folded.layers, strict=True):
         if isinstance(old, PackedLayer) and isinstance(new, PackedLayer):
             for name, sublayer in old.sublayers.items():
-                _fold(sublayer, new.sublayers[name])
+                _fold(sublayer, new.sublayers[name], net.backend)
         else:
             for a, b in zip(old.stored_arrays("alexey"), new.stored_arrays("alexey"), strict=True):
                 b.value[...] = a.value
     return folded
 
 
-def _fold(old: Sublayer, new: Sublayer) -> None:
+def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
     if len(old.arrays) == 2:
         new.weights[...], new.biases[...] = old.weights, old.biases
         return
-    scales, mean, variance = (a.value.astype(np.float64) for a in old.arrays[2:])
+    biases, weights, *norm = (backend.asnumpy(a.value) for a in old.arrays)
+    scales, mean, variance = (array.astype(np.float64) for array in norm)
     factor = scales / (np.sqrt(variance) + EPSILON)
-    new.weights[...] = old.weights * factor[:, None]
-    new.biases[...] = old.biases - mean * factor
+    new.weights[...] = backend.asarray(weights * factor[:, None])
+    new.biases[...] = backend.asarray(biases - mean * factor)
 
 
 def average(net: Network, paths: Sequence[Path | str], weights_order: str | None = None) -> None:
@@ -63,7 +65,7 @@ def average(net: Network, paths: Sequence[Path | str], weights_order: str | None
         load_weights(net, path, weights_order=weights_order)
         seen = max(seen, net.seen)
         for total, array in zip(sums, arrays, strict=True):
-            total += array.value
+            total += net.backend.asnumpy(array.value)
     for total, array in zip(sums, arrays, strict=True):
-        array.value[...] = total / len(paths)
+        array.value[...] = net.backend.asarray(total / len(paths))
     net.seen = seen

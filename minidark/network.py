@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark import policy, weights
-from minidark.backend import Array, Backend, get_backend
+from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.cfg.options import LayerOptions, NetOptions
 from minidark.cfg.sections import Section, format_sections
 from minidark.errors import CfgError, DataError, DivergedError, MinidarkError
@@ -32,6 +32,9 @@ from minidark.optim import Adam, Optimizer, Sgd
 
 class Network:
     """Layers, one after another, over S streams of rows.
+
+    On a GPU what comes back and what `parameters()` holds is in its memory, costs too: `float()`
+    and `backend.asnumpy` wait for it. What goes in may be in either memory.
 
     `layer_options` says, layer by layer, what the network does with it: learning-rate scale,
     stopbackward, dontload, dontsave, dontloadscales. `sections` is the cfg it came from.
@@ -95,7 +98,7 @@ class Network:
 
         Raises DataError for another shape, and for an id that is not below `inputs`.
         """
-        array = np.asarray(x)
+        array = self._given(x)
         if array.ndim != (1 if is_ids(array) else 2):
             return self.forward(array)
         if self.streams != 1:
@@ -122,7 +125,7 @@ class Network:
 
     # --- backward and update --------------------------------------------------------------
 
-    def backward(self, truth: npt.ArrayLike) -> float:
+    def backward(self, truth: npt.ArrayLike) -> Scalar:
         """After forward(x, train=True): adds to the gradients, returns the summed cost.
 
         truth: (T, S, outputs), or integer ids (T, S).
@@ -131,7 +134,7 @@ class Network:
             raise MinidarkError("backward needs a forward with train=True before it")
         return self._descend(self._truth(truth, self._y.shape))
 
-    def _descend(self, truth: Array) -> float:
+    def _descend(self, truth: Array) -> Scalar:
         """From the cost layer down to the lowest layer that trains."""
         assert self._y is not None
         y, self._y = self._y, None
@@ -150,11 +153,11 @@ class Network:
         stops = [i for i, options in enumerate(self.layer_options) if options.stopbackward]
         return max(stops) + 1 if stops else 0
 
-    def cost(self, y: Array, truth: npt.ArrayLike) -> float:
+    def cost(self, y: Array, truth: npt.ArrayLike) -> Scalar:
         """The summed cost of outputs y (T, S, outputs) against the truth, as given to backward."""
-        return self._cost_layer().cost(y, self._truth(truth, y.shape))[0]
+        return self._cost_layer().cost(self.backend.asarray(y), self._truth(truth, y.shape))[0]
 
-    def accumulate(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    def accumulate(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:
         """Forward and backward in training mode; adds to the gradients.
 
         x (T, S, inputs) or ids (T, S), truth (T, S, outputs) or ids (T, S). Returns the summed
@@ -178,7 +181,7 @@ class Network:
                 self.optimizer.step(p, rate * options.learning_rate, self._rows)
         self._rows = self._passes = 0
 
-    def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+    def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:
         """accumulate, count `seen`, update when `subdivisions` of them are in; the summed cost."""
         before = self._rows
         cost = self.accumulate(x, truth)
@@ -199,10 +202,13 @@ class Network:
 
     def gradient_norm(self) -> float:
         """The length of the mean gradient: that of all grads together, over the rows."""
-        squares = sum(
+        return float(self._gradient_norm())
+
+    def _gradient_norm(self) -> Scalar:
+        squares: Scalar = sum(
             self.backend.kernels.sum_of_squares(p.grad.reshape(-1)) for p in self.parameters()
         )
-        return float(squares**0.5) / max(1, self._rows)
+        return squares**0.5 / max(1, self._rows)
 
     def check_finite(self) -> None:
         """Raise DivergedError with the first array that holds NaN or infinity."""
@@ -216,9 +222,10 @@ class Network:
 
     def _clip(self) -> None:
         """Shorten the gradient to clip_norm, where it is longer."""
-        if self.clip_norm and (norm := self.gradient_norm()) > self.clip_norm:
+        if self.clip_norm:
+            norm = self._gradient_norm()
             for p in self.parameters():
-                p.grad *= self.clip_norm / norm
+                self.backend.kernels.shorten(p.grad, norm, self.clip_norm)
 
     # --- files and twins ------------------------------------------------------------------
 
@@ -248,7 +255,7 @@ class Network:
     # --- what comes in --------------------------------------------------------------------
 
     def _input(self, x: npt.ArrayLike) -> Array:
-        array = _checked_dtype("x", x)
+        array = _checked_dtype("x", self._given(x))
         if array.shape[1:] != self._tail(array) or not len(array):
             raise _wrong_shape("x", array, self._tail(array))
         if not is_ids(array):
@@ -257,13 +264,17 @@ class Network:
         ids = self.backend.asids(array)
         return ids if self.layers[0].reads_ids else one_hot(ids, self.inputs, self.backend)
 
+    def _given(self, array: npt.ArrayLike) -> Array:
+        """What a caller gave: left where it is, if that is this network's memory."""
+        return array if self.backend.holds(array) else np.asarray(array)  # type: ignore[return-value]
+
     def _tail(self, x: Array) -> tuple[int, ...]:
         """The axes of an input behind its steps."""
         return (self.streams,) if is_ids(x) else (self.streams, self.inputs)
 
     def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
         """As floats of `shape` (T, S, outputs), or ids (T, S)."""
-        array = _checked_dtype("truth", truth)
+        array = _checked_dtype("truth", self._given(truth))
         wanted = shape[:2] if is_ids(array) else shape
         if array.shape != wanted:
             raise DataError(f"truth has shape {array.shape}; expected {wanted}")
@@ -293,8 +304,7 @@ def _costs(layers: Sequence[Layer]) -> CostLayer | None:
     return last if isinstance(last, CostLayer) and last.has_cost else None
 
 
-def _checked_dtype(what: str, given: npt.ArrayLike) -> Array:
-    array = np.asarray(given)
+def _checked_dtype(what: str, array: Array) -> Array:
     if array.dtype.kind not in "fiu":
         raise DataError(f"{what} has dtype {array.dtype}; expected floats, or integer ids")
     return array
@@ -306,6 +316,8 @@ def _wrong_shape(what: str, array: Array, tail: tuple[int, ...]) -> DataError:
 
 
 def _check_ids(what: str, ids: Array, width: int) -> None:
+    if not isinstance(ids, np.ndarray):
+        return  # on a GPU, from its own draws: to look at them would be to wait for it
     if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= width):
         bad = int(ids[(ids < 0) | (ids >= width)][0])
         raise DataError(f"{what} holds symbol {bad}; this network's are 0 to {width - 1}")

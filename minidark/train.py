@@ -112,8 +112,9 @@ def _batch(net: Network, streams: Streams) -> tuple[int, float]:
     with np.errstate(all="ignore"):  # what overflows shows in the cost, which is looked at
         costs = [net.train_batch(*streams.next(steps)) for _ in range(passes)]
     rows = steps * net.streams * passes
-    _check_cost(sum(costs), "loss", net)
-    return rows, sum(costs) / rows
+    cost = float(sum(costs))  # where a GPU is waited for, once in a batch
+    _check_cost(cost, "loss", net)
+    return rows, cost / rows
 
 
 def _check_cost(cost: float, what: str, net: Network) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minidark.backend import Scalar
 from minidark.errors import DataError
 from minidark.network import Network
 from minidark.text import Ids, Part
@@ -39,7 +40,7 @@ def evaluate(net: Network, part: Part, streams: int = 32) -> float:
     warm = min(WARM, int(begins[0]))
     starts = begins - warm
     one = net.twin(streams)
-    cost = 0.0
+    cost: Scalar = 0.0
     for at in range(0, warm + length - 1, WINDOW):
         steps = min(WINDOW, warm + length - 1 - at)
         symbols = np.stack(
@@ -50,7 +51,7 @@ def evaluate(net: Network, part: Part, streams: int = 32) -> float:
         if unscored < steps:
             cost += net.cost(y[unscored:], symbols[1 + unscored :])
     predicted = length if warm else length - 1
-    return cost / (predicted * streams)
+    return float(cost) / (predicted * streams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,12 @@ def measure(net: Network, symbols: Ids, seed: bytes = b"\n\n") -> Measure:
     one = net.twin(1)
     if seed:
         one.predict(np.frombuffer(seed, dtype=np.uint8))
-    nats = 0.0
+    nats: Scalar = 0.0
     for at in range(0, symbols.size - 1, WINDOW):
         window = symbols[at : at + WINDOW + 1, None]
         nats += net.cost(one.forward(window[:-1]), window[1:])
     words = 1 + int(np.isin(symbols[1:], WORD_ENDS).sum())
-    return Measure(symbols.size - 1, words, nats)
+    return Measure(symbols.size - 1, words, float(nats))
 
 
 def _exp(x: float) -> float:

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from minidark.backend import Array
+from minidark.backend import Array, Backend
 from minidark.cfg.options import LayerOptions
 from minidark.errors import WeightsError, echo
 from minidark.files import named, open_regular, write_atomically
@@ -51,6 +51,7 @@ class HasWeights(Protocol):
     layers: list[Layer]
     layer_options: list[LayerOptions]
     seen: int
+    backend: Backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def load_weights(
         data = file.read(payload)
     if len(data) != payload:
         raise WeightsError(f"{path}: changed while it was read; try again")
-    _fill(wanted, np.frombuffer(data, dtype="<f4"), header.transposed)
+    _fill(wanted, np.frombuffer(data, dtype="<f4"), header.transposed, net.backend)
     net.seen = header.seen
     level = logging.DEBUG if order == PJREDDIE else logging.INFO  # ours goes without saying
     log.log(level, "%s: header %s, %s's order of arrays", path, header, order)
@@ -133,7 +134,7 @@ def save_weights(
     kept = saved_arrays(net, order, cutoff)
     _warn_of_unsaved_biases(net, path, kept, cutoff)
     header = struct.pack("<3iQ", *VERSIONS[order], net.seen)
-    write_atomically(path, [header, *(_bytes(a.value) for a in kept)])
+    write_atomically(path, [header, *(_bytes(net.backend.asnumpy(a.value)) for a in kept)])
 
 
 def saved_arrays(net: HasWeights, order: str = PJREDDIE, cutoff: int | None = None) -> list[Stored]:
@@ -150,11 +151,15 @@ def saved_arrays(net: HasWeights, order: str = PJREDDIE, cutoff: int | None = No
 def array_statistics(net: HasWeights) -> list[dict[str, Any]]:
     """Of each stored array: name, shape, mean, spread (standard deviation), mean square, least,
     most, and how many numbers are NaN or infinite; the figures are of the finite ones."""
-    return [_statistics(a) for layer in net.layers for a in layer.stored_arrays(ALEXEY)]
+    return [
+        _statistics(a.name, net.backend.asnumpy(a.value))
+        for layer in net.layers
+        for a in layer.stored_arrays(ALEXEY)
+    ]
 
 
-def _statistics(array: Stored) -> dict[str, Any]:
-    finite = array.value[np.isfinite(array.value)].astype(np.float64)
+def _statistics(name: str, values: Array) -> dict[str, Any]:
+    finite = values[np.isfinite(values)].astype(np.float64)
     figures: dict[str, Any] = dict.fromkeys(("mean", "spread", "mean_square", "least", "most"))
     if finite.size:
         figures = {
@@ -164,12 +169,11 @@ def _statistics(array: Stored) -> dict[str, Any]:
             "least": float(finite.min()),
             "most": float(finite.max()),
         }
-    not_finite = int(array.value.size - finite.size)
     return {
-        "name": array.name,
-        "shape": list(array.value.shape),
+        "name": name,
+        "shape": list(values.shape),
         **figures,
-        "not_finite": not_finite,
+        "not_finite": int(values.size - finite.size),
     }
 
 
@@ -242,7 +246,7 @@ def _check_length(
         )
 
 
-def _fill(wanted: Sequence[Stored], data: Array, transposed: bool) -> None:
+def _fill(wanted: Sequence[Stored], data: Array, transposed: bool, backend: Backend) -> None:
     at = 0
     for array in wanted:
         values = data[at : at + array.value.size]
@@ -250,7 +254,7 @@ def _fill(wanted: Sequence[Stored], data: Array, transposed: bool) -> None:
         if transposed and array.kind == "weights":
             outputs, inputs = array.value.shape
             values = values.reshape(inputs, outputs).T
-        array.value[...] = values.reshape(array.value.shape)
+        array.value[...] = backend.asarray(values.reshape(array.value.shape))
 
 
 def _bytes(array: Array) -> memoryview:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests import stand_in
+from tests.helpers import PLACE
 
 WriteText = Callable[[bytes], Path]
 
@@ -20,3 +24,30 @@ def write_text(tmp_path: Path) -> WriteText:
         return path
 
     return write
+
+
+@pytest.fixture(autouse=True)
+def _no_cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that happens to be there is for the tests that are marked for it."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setitem(sys.modules, "cupy", None)
+
+
+LONG_ON_STAND_IN = {"test_gradients.py", "test_train.py"}  # thousands of passes
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in LONG_ON_STAND_IN and "stand-in" in item.name:
+            item.add_marker(pytest.mark.long)
+
+
+@pytest.fixture(params=["cpu", pytest.param("stand-in", marks=stand_in.needs_compiler)])
+def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test twice: with networks on the CPU, and on the stand-in for a GPU."""
+    if request.param == "stand-in":
+        monkeypatch.setattr(PLACE, "device", "cuda")
+        monkeypatch.setattr(PLACE, "begin", lambda dtype: stand_in.put_in_place(monkeypatch, dtype))
+        monkeypatch.setattr(PLACE, "held", stand_in.host)
+    return str(request.param)

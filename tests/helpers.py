@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from minidark import Network
+from minidark import Network, load_network
 from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
 from minidark.cfg.sections import parse_sections
 from minidark.layers import CostLayer, Layer
 from minidark.layers.base import ALEXEY
+
+
+@dataclass
+class Place:
+    """Where the networks of these helpers are made, and how a test holds them. The fixture
+    `each_backend` moves it."""
+
+    device: str
+    begin: Callable[[str], None]  # called with the dtype of a network that is about to be made
+    held: Callable[[Any], Any]  # a network as a test holds it
+
+
+PLACE = Place("cpu", lambda dtype: None, lambda net: net)
 
 
 def cfg(*sections: str) -> str:
@@ -30,7 +46,14 @@ def network(*sections: str, dtype: str = "float64", seed: int = 0) -> Network:
         del message, line
 
     parsed = parse_sections(cfg(*sections).encode(), None, ignore)
-    return build_network(parsed, None, ignore, seed, get_backend("cpu", dtype))
+    PLACE.begin(dtype)
+    return PLACE.held(build_network(parsed, None, ignore, seed, get_backend(PLACE.device, dtype)))
+
+
+def loaded(cfg: Path, weights: Path, dtype: str = "float32") -> Network:
+    """The network of two files."""
+    PLACE.begin(dtype)
+    return PLACE.held(load_network(cfg, weights, dtype=dtype, device=PLACE.device))
 
 
 def randomize(layers: Sequence[Layer], seed: int = 0) -> None:
@@ -61,7 +84,7 @@ def cost_layer(net: Network) -> tuple[int, CostLayer]:
 def objective(net: Network, x: Array, truth: Array) -> float:
     """What training descends, of one training pass over x."""
     _, layer = cost_layer(net)
-    return layer.objective(net.forward(x, train=True), truth)
+    return float(layer.objective(net.forward(x, train=True), truth))
 
 
 def input_gradient(net: Network, x: Array, truth: Array) -> Array:

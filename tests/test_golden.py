@@ -11,7 +11,7 @@ import pytest
 from minidark import Network, generate, load_network
 from minidark.backend import Array
 from tests.golden_cases import GOLDEN, TEXT_CASES, arrays, names, record
-from tests.helpers import input_gradient
+from tests.helpers import input_gradient, loaded
 
 FORWARD_CASES = [n for n in names("*", "net.weights") if n not in TEXT_CASES]
 SEEN = {
@@ -23,7 +23,8 @@ SEEN = {
 
 
 def load(name: str, weights: str = "net.weights", dtype: str = "float32") -> Network:
-    return load_network(GOLDEN / name / "net.cfg", GOLDEN / name / weights, dtype=dtype)
+    folder = GOLDEN / name
+    return loaded(folder / "net.cfg", folder / weights, dtype=dtype)
 
 
 def assert_output(name: str, y: Array, wanted: Array) -> None:
@@ -34,12 +35,14 @@ def assert_output(name: str, y: Array, wanted: Array) -> None:
         np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=2e-6)
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", FORWARD_CASES)
 def test_outputs_are_darknets(name: str) -> None:
     golden = arrays(name)
     assert_output(name, load(name).predict(golden["x"]), golden["y"])
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", FORWARD_CASES)
 def test_outputs_are_darknets_row_by_row(name: str) -> None:
     golden, net = arrays(name), load(name)
@@ -52,6 +55,7 @@ def test_seen_is_read_at_the_headers_width(name: str, seen: int) -> None:
     assert load(name).seen == seen
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", names("train_*", "golden.npz"))
 def test_training_goes_where_darknets_goes(name: str) -> None:
     golden, net = arrays(name), load(name, "start.weights")
@@ -77,6 +81,7 @@ def assert_close_in_float64(ours: Array, wanted: Array) -> None:
     np.testing.assert_allclose(ours[recorded], wanted[recorded], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", names("grad_*", "golden.npz"))
 def test_gradients_are_autograds(name: str) -> None:
     golden = arrays(name)

@@ -11,6 +11,8 @@ from minidark import DataError, MinidarkError, Network
 from minidark.backend import Array
 from tests.helpers import gradients, network, one_hot, randomize, states, values
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 I, T, S = 5, 4, 2  # noqa: E741  the shape alphabet's inputs
 
 NET = f"net inputs={I} batch={S} time_steps={T} learning_rate=.1 decay=.01"

@@ -19,6 +19,8 @@ from minidark.valid import evaluate, measure
 from tests.conftest import WriteText
 from tests.helpers import network, states, values
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 SYMBOLS = 8
 NET = f"net inputs={SYMBOLS} batch=2 time_steps=5 learning_rate=.1"
 LAYERS = ("gru output=4 tanh=1", f"connected output={SYMBOLS} activation=linear", "softmax")
@@ -95,7 +97,7 @@ def watch(
     def watched(x: Any, truth: Any) -> float:
         before()
         passes.append((x, truth))
-        costs.append(original(x, truth))
+        costs.append(float(original(x, truth)))
         return costs[-1]
 
     monkeypatch.setattr(net, "train_batch", watched)

@@ -166,7 +166,7 @@ def test_measure_is_darknets(name: str, kernels: str) -> None:
         if kernels == "numpy":
             assert f"{found.bits_per_character:.4f}" == bits
         else:  # rounds otherwise in the seventh digit, which may tip the fourth behind the point
-            assert found.bits_per_character == pytest.approx(float(bits), rel=1e-6, abs=5e-5)
+            assert found.bits_per_character == pytest.approx(float(bits), abs=6e-5)
         # darknet sums in float32, which moves the sum of 599 costs by a few millionths; the
         # powers of two that are printed move by that times their exponents.
         assert found.perplexity == pytest.approx(float(perplexity), rel=2e-5, abs=5e-5)

@@ -2,7 +2,7 @@
 
 A `Backend` is an array module, a module of kernels and a dtype. Layers compute through it and
 never ask which one it is; `numpy_kernels` is the reference that every other kernel module must
-equal, function by function.
+equal, function by function. On a GPU nothing here waits for a result unless it says so.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ from minidark.backend import memory, numpy_kernels
 from minidark.errors import BackendError, echo
 
 Array = npt.NDArray[Any]
+Scalar = float | Array  # a number; on a GPU a 0-d array, which float() waits for
 
 KERNELS = ("auto", "numpy", "fast")
 DTYPES = ("float32", "float64")  # to run, and to check
+DEVICES = ("auto", "cpu", "cuda")
+INSTALL = "pip install 'minidark[cuda12]'"
 
 
 @dataclass(slots=True)
@@ -38,7 +41,10 @@ class Backend:
 
     def use_kernels(self, kernels: str) -> None:
         """Compute with these from now on: "numpy", "fast", or "auto", which is fast where the
-        extra of that name is installed and the dtype is float32. Raises BackendError."""
+        extra of that name is installed and the dtype is float32. A GPU has one set, which stays.
+        Raises BackendError."""
+        if self.xp is not np:
+            return  # a GPU has one set
         if kernels not in KERNELS:
             raise BackendError(f"kernels {echo(kernels)} are not one of {', '.join(KERNELS)}")
         if kernels == "auto":
@@ -56,7 +62,17 @@ class Backend:
         """As ids that index rows."""
         return self.xp.asarray(array, dtype=np.intp)
 
+    def asnumpy(self, array: Array) -> Array:
+        """In the host's memory: from a GPU a copy, which waits for it; else the array itself."""
+        return array if self.xp is np else self.xp.asnumpy(array)
+
+    def holds(self, array: object) -> bool:
+        """Whether this is an array in this backend's memory."""
+        return isinstance(array, self.xp.ndarray)
+
     def empty(self, *shape: int) -> Array:
+        if self.xp is not np:
+            return self.xp.empty(shape, dtype=self.dtype)
         return memory.empty(shape, self.dtype)
 
     def zeros(self, *shape: int) -> Array:
@@ -69,17 +85,24 @@ class Backend:
 def get_backend(
     device: str = "cpu", dtype: npt.DTypeLike = "float32", kernels: str = "auto"
 ) -> Backend:
-    """The backend of a device name ("cpu"), a dtype name ("float32", "float64") and the name of
-    its kernels, as given to `Backend.use_kernels`.
+    """The backend of a device name, a dtype name ("float32", "float64") and, for the CPU, the name
+    of its kernels as given to `Backend.use_kernels`.
 
-    Raises BackendError for one that is not there.
+    "cuda" is a GPU through cupy; "auto" is that where it works, else "cpu". Raises BackendError
+    for one that is not there.
     """
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
     if name not in DTYPES:
         raise BackendError(f"dtype {echo(dtype)} is not one of {', '.join(DTYPES)}")
+    if device not in DEVICES:
+        raise BackendError(f"device {echo(device)} is not one of {', '.join(DEVICES)}")
     if device != "cpu":
-        raise BackendError(f"device {echo(device)} is not available; this version runs on 'cpu'")
-    backend = Backend(device, np, numpy_kernels, np.dtype(name))
+        try:
+            return _cuda(np.dtype(name))
+        except BackendError:
+            if device == "cuda":
+                raise
+    backend = Backend("cpu", np, numpy_kernels, np.dtype(name))
     backend.use_kernels(kernels)
     return backend
 
@@ -92,3 +115,24 @@ def _compiled() -> ModuleType:
             f"the fast kernels need numba ({error}); pip install 'minidark[fast]', or choose "
             "--kernels numpy"
         ) from error
+
+
+def _cuda(dtype: np.dtype[Any]) -> Backend:
+    try:
+        import cupy
+    except ImportError:
+        raise BackendError(f"device 'cuda' needs cupy; {INSTALL} brings it") from None
+    if not cupy.cuda.is_available():
+        raise BackendError("device 'cuda': cupy finds no GPU or no driver for one; use 'cpu'")
+    try:  # a bare cupy gets as far as here, and misses cuBLAS or NVRTC in its first product
+        ones = cupy.ones((2, 2), dtype=dtype)
+        float((ones @ ones).sum())
+    except Exception as error:  # whatever CUDA, the driver or the loader of libraries raises
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise BackendError(
+            f"device 'cuda': a product of two small matrices failed ({reason}); "
+            f"{INSTALL} brings the CUDA libraries that cupy needs"
+        ) from error
+    from minidark.backend import cupy_kernels
+
+    return Backend("cuda", cupy, cupy_kernels, dtype)

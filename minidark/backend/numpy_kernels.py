@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from minidark.backend import Array
+    from minidark.backend import Array, Scalar
 
+LEAST = 1e-4  # smaller probabilities are never drawn
 STREAMED = 1 << 15  # elements that the optimizers work on at once, so that scratch stays in cache
 
 
@@ -218,6 +219,15 @@ def normalize_backward(
     return dv
 
 
+def roll(rolling: Array, batch: Array, kept: float) -> None:
+    """rolling = kept rolling + (1 - kept) batch, step by step: batch (T, 1, F), or (1, F).
+    Writes rolling (F,).
+    """
+    for step in batch.reshape(-1, rolling.size):
+        rolling *= kept
+        rolling += (1 - kept) * step
+
+
 # --- softmax ------------------------------------------------------------------------------
 
 
@@ -230,7 +240,7 @@ def softmax(x: Array, temperature: float) -> Array:
     return y
 
 
-def cross_entropy(p: Array, truth: Array) -> tuple[float, Array]:
+def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
     """Minus the truth's log probability in nats, summed over rows, and p - truth.
 
     p (..., O); truth (...) ids, or (..., O). A probability that is zero in floating point
@@ -248,6 +258,37 @@ def cross_entropy(p: Array, truth: Array) -> tuple[float, Array]:
         cost = -float(np.log(np.maximum(hit, tiny)).sum(dtype=np.float64))
         difference.reshape(truth.size, -1)[rows, ids] -= 1
     return cost, difference
+
+
+def total(x: Array) -> Scalar:
+    """The sum of all numbers, added up in float64."""
+    return float(x.sum(dtype=np.float64))
+
+
+# --- sampling -----------------------------------------------------------------------------
+
+
+def draw(p: Array, starts: Array, ids: Array) -> None:
+    """For each row of p (S, O) the symbol that darknet's sample_array draws.
+
+    starts (S,) in float32: rand() / RAND_MAX of each stream. Writes ids (S,): -1 for a row that
+    holds NaN or infinity, the last symbol for one that holds nothing to draw.
+
+    In float32 and one after another, as darknet's loop adds, so that no draw falls otherwise.
+
+    Source: darknet src/utils.c (sample_array), examples/rnn.c (test_char_rnn).
+    """
+    last = p.shape[1] - 1
+    p = np.where(p.astype(np.float64) < LEAST, 0, p).astype(np.float32)
+    totals = np.add.accumulate(p, axis=1)[:, -1:]
+    finite = np.isfinite(totals)[:, 0]
+    p[~finite] = 0
+    p *= (1 / np.where(totals > 0, totals, 1).astype(np.float64)).astype(np.float32)
+    left = np.subtract.accumulate(np.concatenate([starts[:, None], p], axis=1), axis=1)[:, 1:]
+    reached = left <= 0
+    drawn = np.where(reached.any(axis=1), reached.argmax(axis=1), last)
+    drawn[~p.any(axis=1)] = last
+    ids[...] = np.where(finite, drawn, -1)
 
 
 # --- optimizers ---------------------------------------------------------------------------
@@ -295,7 +336,13 @@ def adam_step(
     grad[:] = 0
 
 
-def sum_of_squares(x: Array) -> float:
+def shorten(x: Array, norm: Scalar, longest: float) -> None:
+    """Writes x: times longest / norm, where norm is longer."""
+    if norm > longest:
+        x *= longest / norm
+
+
+def sum_of_squares(x: Array) -> Scalar:
     """Of an array (n,), in float64."""
     wide = (x[part].astype(np.float64) for part in _parts(x.size))
     return float(sum(np.dot(part, part) for part in wide))

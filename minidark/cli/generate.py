@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import click
 
 from minidark import shipped
-from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.cfg_options import CfgChoice, cfg_options, device_option
 from minidark.cli.numbers import Number, count
 from minidark.errors import DataError, echo, nearest
 from minidark.generate import sample
@@ -40,6 +40,7 @@ SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 @click.option("--tokens", metavar="FILE", help="Names of the tokens, one a line; see rnn -tokens.")
 @click.option("--samples", type=count(), metavar="N", default=1, show_default=True,
               help="How many texts, with srand, srand + 1, ...")  # fmt: skip
+@device_option("cpu")
 @cfg_options
 def generate(
     cfg: str | None,
@@ -52,6 +53,7 @@ def generate(
     top_p: float | None,
     tokens: str | None,
     samples: int,
+    device: str,
     choice: CfgChoice,
 ) -> None:
     """Sample text from a network.
@@ -68,7 +70,7 @@ def generate(
         cfg, weights = SHIPPED, str(shipped.folder("weights") / f"{SHIPPED}.weights")
     elif weights is None:
         raise click.UsageError("which weights? minidark generate CFG WEIGHTS")
-    net = choice.load(cfg, weights, batch=1, time_steps=1)
+    net = choice.load(cfg, weights, batch=1, time_steps=1, device=device)
     if srand is None:
         srand = secrets.randbelow(2**31)
         log.info("--srand %d", srand)

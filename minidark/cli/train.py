@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from minidark.backups import SAVE_EVERY, Backups
-from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.cfg_options import CfgChoice, cfg_options, device_option
 from minidark.cli.display import display
 from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
@@ -45,6 +45,7 @@ SAMPLE_EVERY = 500  # batches
               help="Stop after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
               help="Shorten longer mean gradients to this.")  # fmt: skip
+@device_option("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @cfg_options
 def train(
@@ -59,6 +60,7 @@ def train(
     valid_fraction: float,
     patience: int | None,
     clip_norm: float | None,
+    device: str,
     tokenized: bool,
     choice: CfgChoice,
 ) -> None:
@@ -76,7 +78,7 @@ def train(
     seed = secrets.randbelow(2**31) if seed is None else seed
     if batches is not None:
         choice = choice.overruled(f"net.max_batches={batches}")
-    net = choice.load(cfg, weights, seed=seed)
+    net = choice.load(cfg, weights, seed=seed, device=device)
     net.seen = 0 if clear else net.seen
     net.clip_norm = net.clip_norm if clip_norm is None else clip_norm
     batches = net.options.max_batches
@@ -135,8 +137,11 @@ def open_text(paths: Sequence[str], net: Network, tokenized: bool) -> Symbols:
 def _beginning(net: Network, text: Symbols, valid_fraction: float, seed: int) -> str:
     parameters = sum(p.value.size for p in net.parameters())
     held_out = int(text.size * valid_fraction)
+    steps = f"{net.options.time_steps} steps"
+    if net.backend.name != "cpu":
+        steps += f" on {net.backend.name}"
     return (
-        f"{parameters:,} parameters, {net.streams} streams of {net.options.time_steps} steps; "
+        f"{parameters:,} parameters, {net.streams} streams of {steps}; "
         f"{text.size - held_out:,} characters to train on, {held_out:,} to validate on; "
         f"--seed {seed}"
     )

@@ -26,7 +26,7 @@ class ActivationLayer(Layer):
         backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
-        self.activation = checked_activation(activation)
+        self.activation = checked_activation(activation, self.backend.xp)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         y = self.activation.forward(x)

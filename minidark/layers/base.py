@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from minidark.backend import Array, Backend, get_backend
+from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.errors import CfgError, MinidarkError
 
 PJREDDIE, ALEXEY = "pjreddie", "alexey"  # the two orders of arrays in a weight file
@@ -124,20 +124,18 @@ class CostLayer(Layer):
     """A layer that can end a network: it compares its output with the truth."""
 
     @abstractmethod
-    def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
+    def cost(self, y: Array, truth: Array) -> tuple[Scalar, Array]:
         """The cost that darknet reports, summed over rows, and the gradient of `objective` with
         respect to this layer's input. truth is ids (T, S) or (T, S, outputs)."""
 
-    def objective(self, y: Array, truth: Array) -> float:
+    def objective(self, y: Array, truth: Array) -> Scalar:
         """The function that is descended. darknet's reported cost can differ by a factor."""
         return self.cost(y, truth)[0]
 
 
 def one_hot(ids: Array, width: int, backend: Backend) -> Array:
     """Ids (T, S) as rows (T, S, width), for what cannot read ids."""
-    rows = backend.zeros(*ids.shape, width)
-    rows.reshape(ids.size, width)[backend.xp.arange(ids.size), ids.reshape(-1)] = 1
-    return rows
+    return (ids[..., None] == backend.xp.arange(width)).astype(backend.dtype)
 
 
 def truth_rows(truth: Array, y: Array, backend: Backend) -> Array:

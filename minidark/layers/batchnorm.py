@@ -85,12 +85,8 @@ class BatchNorm:
         return dv
 
     def _roll(self, mean: Array, variance: Array) -> None:
-        features = mean.shape[-1]
-        pairs = ((self.rolling_mean, mean), (self.rolling_variance, variance))
-        for rolling, batch in pairs:
-            for step in batch.reshape(-1, features):
-                rolling *= ROLLING
-                rolling += (1 - ROLLING) * step
+        self.backend.kernels.roll(self.rolling_mean, mean, ROLLING)
+        self.backend.kernels.roll(self.rolling_variance, variance, ROLLING)
 
 
 def check_rows(name: str, rows: int) -> None:

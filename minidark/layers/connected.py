@@ -44,7 +44,7 @@ class ConnectedLayer(PackedLayer):
         backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
-        self.activation = checked_activation(activation)
+        self.activation = checked_activation(activation, self.backend.xp)
         self.affine = self._pack(("",), inputs, outputs, batch_normalize)
         initialize(self, rand)
 

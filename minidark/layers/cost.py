@@ -15,10 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
-import numpy as np
-
-from minidark.backend import Array, Backend
+from minidark.backend import Array, Backend, Scalar
 from minidark.errors import CfgError, echo
 from minidark.layers.base import CostLayer, truth_rows
 
@@ -28,19 +27,19 @@ class CostType:
     """Of differences d: what is reported, elementwise; the gradient of what is descended; and
     which share of what is reported that is."""
 
-    reported: Callable[[Array], Array]
-    gradient: Callable[[Array], Array]
+    reported: Callable[[ModuleType, Array], Array]
+    gradient: Callable[[ModuleType, Array], Array]
     descended: float
 
 
 COST_TYPES = {
-    "sse": CostType(np.square, lambda d: d.copy(), 0.5),
+    "sse": CostType(lambda xp, d: d * d, lambda xp, d: d.copy(), 0.5),
     "smooth": CostType(
-        lambda d: np.where(np.abs(d) < 1, d * d, 2 * np.abs(d) - 1),
-        lambda d: np.clip(d, -1, 1),
+        lambda xp, d: xp.where(abs(d) < 1, d * d, 2 * abs(d) - 1),
+        lambda xp, d: xp.clip(d, -1, 1),
         0.5,
     ),
-    "L1": CostType(np.abs, np.sign, 1.0),
+    "L1": CostType(lambda xp, d: abs(d), lambda xp, d: xp.sign(d), 1.0),
 }
 
 
@@ -72,12 +71,13 @@ class CostOfDifference(CostLayer):
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         return dy
 
-    def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
+    def cost(self, y: Array, truth: Array) -> tuple[Scalar, Array]:
+        xp, kernels = self.backend.xp, self.backend.kernels
         d = y - truth_rows(truth, y, self.backend)
-        cost = float(self.cost_type.reported(d).sum(dtype=np.float64))
-        return cost, self.cost_type.gradient(d) * self.scale
+        cost = kernels.total(self.cost_type.reported(xp, d))
+        return cost, self.cost_type.gradient(xp, d) * self.scale
 
-    def objective(self, y: Array, truth: Array) -> float:
+    def objective(self, y: Array, truth: Array) -> Scalar:
         return self.scale * self.cost_type.descended * self.cost(y, truth)[0]
 
 

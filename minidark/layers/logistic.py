@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidark.activations import ACTIVATIONS
-from minidark.backend import Array, Backend
+from minidark.activations import checked_activation
+from minidark.backend import Array, Backend, Scalar
 from minidark.layers.base import CostLayer, truth_rows
 
 
@@ -30,25 +30,26 @@ class LogisticLayer(CostLayer):
         backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        self.activation = checked_activation("logistic", self.backend.xp)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
-        y = ACTIVATIONS["logistic"].forward(x)
+        y = self.activation.forward(x)
         if train:
             self.saved = y
         return y
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         y: Array = self._take_saved()
-        return dy * ACTIVATIONS["logistic"].gradient(y)
+        return dy * self.activation.gradient(y)
 
-    def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
-        xp = self.backend.xp
+    def cost(self, y: Array, truth: Array) -> tuple[Scalar, Array]:
+        xp, kernels = self.backend.xp, self.backend.kernels
         t = truth_rows(truth, y, self.backend)
         # A certain mistake is a large cost, not an infinite one. As in darknet, 1 - y is coarse
         # where y is near 1.
         tiny = np.finfo(y.dtype).tiny
         log_p, log_q = xp.log(xp.maximum(y, tiny)), xp.log(xp.maximum(1 - y, tiny))
-        return -float((t * log_p + (1 - t) * log_q).sum(dtype=np.float64)), y - t
+        return -kernels.total(t * log_p + (1 - t) * log_q), y - t
 
 
 make_logistic_layer = LogisticLayer

@@ -66,8 +66,10 @@ class RnnLayer(PackedLayer):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.hidden = hidden or outputs
         self.shortcut = shortcut
-        self.activation = checked_activation(activation)
-        self.self_activation = checked_activation(self_activation or activation)
+        self.activation, self.self_activation = (
+            checked_activation(name, self.backend.xp)
+            for name in (activation, self_activation or activation)
+        )
         self.input_part = self._pack(("input",), inputs, self.hidden, batch_normalize)
         self.self_part = self._pack(("self",), self.hidden, self.hidden, batch_normalize)
         self.output_part = self._pack(("output",), self.hidden, outputs, batch_normalize)

@@ -13,7 +13,7 @@ backward passes a gradient from above straight through; here it goes through the
 
 from __future__ import annotations
 
-from minidark.backend import Array, Backend
+from minidark.backend import Array, Backend, Scalar
 from minidark.errors import CfgError
 from minidark.layers.base import CostLayer
 
@@ -53,10 +53,10 @@ class SoftmaxLayer(CostLayer):
         along = (p * dy).reshape(grouped).sum(axis=-1, keepdims=True)
         return (dy.reshape(grouped) - along).reshape(p.shape) * p / self.temperature
 
-    def cost(self, y: Array, truth: Array) -> tuple[float, Array]:
+    def cost(self, y: Array, truth: Array) -> tuple[Scalar, Array]:
         return self.backend.kernels.cross_entropy(y, truth)
 
-    def objective(self, y: Array, truth: Array) -> float:
+    def objective(self, y: Array, truth: Array) -> Scalar:
         return self.temperature * self.cost(y, truth)[0]
 
 

@@ -10,6 +10,8 @@ import pytest
 from minidark import CfgError, load_network
 from tests.helpers import cfg, network, randomize, states
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 ONE_ROW = (
     "layer {}: batch_normalize cannot train on one row at a time, "
     "its variance needs two; give [net] a batch of two or more streams"

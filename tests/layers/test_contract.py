@@ -15,6 +15,8 @@ from minidark.layers import Layer, make_gru_layer, make_lstm_layer, make_rnn_lay
 from tests.helpers import network, one_hot, randomize
 from tests.layers.scalar_reference import Reference
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 I, T, S = 6, 4, 3  # noqa: E741  the shape alphabet's inputs
 
 CASES = [

@@ -26,6 +26,8 @@ from tests.helpers import (
     values,
 )
 
+pytestmark = pytest.mark.usefixtures("each_backend")
+
 I, T, S = 5, 4, 3  # noqa: E741  the shape alphabet's inputs
 STEP = 3e-5
 FOURTH_ORDER = np.array([1, -8, 8, -1]) / 12  # a norm over three rows bends too much for less

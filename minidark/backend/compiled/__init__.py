@@ -24,6 +24,7 @@ from minidark.backend.compiled.rows import gather as gather
 from minidark.backend.compiled.rows import scatter_add as scatter_add
 from minidark.backend.compiled.rows import softmax as softmax
 from minidark.backend.numpy_kernels import batch_statistics as batch_statistics
+from minidark.backend.numpy_kernels import draw as draw
 from minidark.backend.numpy_kernels import gru_gates as gru_gates
 from minidark.backend.numpy_kernels import gru_gates_backward as gru_gates_backward
 from minidark.backend.numpy_kernels import gru_state as gru_state
@@ -32,4 +33,7 @@ from minidark.backend.numpy_kernels import logistic as logistic
 from minidark.backend.numpy_kernels import lstm_state as lstm_state
 from minidark.backend.numpy_kernels import lstm_state_backward as lstm_state_backward
 from minidark.backend.numpy_kernels import normalize_backward as normalize_backward
+from minidark.backend.numpy_kernels import roll as roll
+from minidark.backend.numpy_kernels import shorten as shorten
 from minidark.backend.numpy_kernels import sum_of_squares as sum_of_squares
+from minidark.backend.numpy_kernels import total as total

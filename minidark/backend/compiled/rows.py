@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from minidark.backend import Array, numpy_kernels
+from minidark.backend import Array, Scalar, numpy_kernels
 from minidark.backend.compiled.scalar import exp, f
 from minidark.backend.compiled.threads import begin, spread
 from minidark.backend.compiled.tile import COMPILED, PARALLEL
@@ -127,7 +127,7 @@ def _largest(x):
     return largest
 
 
-def cross_entropy(p: Array, truth: Array) -> tuple[float, Array]:
+def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
     if truth.dtype.kind == "f" or not p.flags.c_contiguous:
         return numpy_kernels.cross_entropy(p, truth)
     rows, ids = p.reshape(truth.size, -1), truth.reshape(-1)

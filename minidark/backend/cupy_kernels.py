@@ -1,0 +1,255 @@
+"""The kernels on a GPU: CUDA C for what is fused (kernels.cu), cupy for the products.
+
+Names, arguments and results are those of `numpy_kernels`, but for numbers: a sum is a 0-d array
+that nobody has waited for yet. Arrays that kernels.cu gets are contiguous; it is told no strides.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib import resources
+from typing import Any
+
+import cupy
+import numpy as np
+
+from minidark.backend import Array, Scalar
+from minidark.backend.numpy_kernels import LEAST
+
+SOURCE = resources.files(__package__).joinpath("kernels.cu")
+OPTIONS = ("--fmad=false",)
+C_TYPES = {"float32": "float", "float64": "double"}
+THREADS = 256  # of a block
+LANES, COLUMNS, ROWS = 32, 32, 8  # as in kernels.cu
+
+
+def options(dtype: str) -> tuple[str, ...]:
+    """What kernels.cu is compiled with to work on this dtype."""
+    return (*OPTIONS, f"-Dreal={C_TYPES[dtype]}")
+
+
+@functools.cache
+def _module(dtype: str) -> Any:
+    return cupy.RawModule(code=SOURCE.read_text(), options=options(dtype))
+
+
+def _launch(
+    name: str, dtype: Any, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any
+) -> None:
+    kernel = _module(dtype.name).get_function(name)
+    kernel(grid, block, tuple(_argument(argument, dtype) for argument in arguments))
+
+
+def _argument(value: Any, dtype: Any) -> Any:
+    """A number in the type that kernels.cu declares it: Python's own would travel as doubles."""
+    if isinstance(value, cupy.ndarray):
+        if not value.flags.c_contiguous:
+            raise ValueError("a kernel reads memory in order; this array has strides")
+        return value
+    return np.int64(value) if isinstance(value, int) else dtype.type(value)
+
+
+def _for_each(name: str, threads: int, dtype: Any, *arguments: Any) -> None:
+    _launch(name, dtype, (-(-threads // THREADS),), (THREADS,), *arguments)
+
+
+def _for_each_row(name: str, rows: int, dtype: Any, *arguments: Any) -> None:
+    _for_each(name, rows * LANES, dtype, *arguments)
+
+
+def _for_each_column(name: str, v: Array, *arguments: Any) -> None:
+    grid = (-(-v.shape[-1] // COLUMNS), v.size // (v.shape[-2] * v.shape[-1]))
+    _launch(name, v.dtype, grid, (COLUMNS, ROWS), *arguments)
+
+
+def _contiguous(array: Array) -> Array:
+    """For what is only read: itself, or a copy in one piece."""
+    return cupy.ascontiguousarray(array)
+
+
+# --- products -----------------------------------------------------------------------------
+
+
+def gemm_nt(a: Array, b: Array) -> Array:
+    return a @ b.T
+
+
+def gemm_nn(a: Array, b: Array) -> Array:
+    return a @ b
+
+
+def gemm_tn(a: Array, b: Array, c: Array) -> None:
+    c += a.T @ b
+
+
+# --- rows ---------------------------------------------------------------------------------
+
+
+def gather(weights: Array, ids: Array) -> Array:
+    outputs, inputs = weights.shape
+    rows = cupy.empty((*ids.shape, outputs), dtype=weights.dtype)
+    _for_each(
+        "gather", rows.size, rows.dtype, weights, _contiguous(ids), rows, rows.size, inputs, outputs
+    )
+    return rows
+
+
+def scatter_add(gradient: Array, ids: Array, dy: Array) -> None:
+    outputs, inputs = gradient.shape
+    grid, block = (ids.size, -(-outputs // THREADS)), (THREADS,)
+    arguments = (gradient, _contiguous(ids), _contiguous(dy), ids.size, inputs, outputs)
+    _launch("scatter_add", dy.dtype, grid, block, *arguments)
+
+
+def column_sums(rows: Array) -> Array:
+    return rows.sum(axis=0)
+
+
+# --- elementwise --------------------------------------------------------------------------
+
+
+def logistic(x: Array) -> None:
+    _for_each("logistic", x.size, x.dtype, x, x.size)
+
+
+# --- gru ----------------------------------------------------------------------------------
+
+
+def gru_gates(gates: Array, recurrent: Array, state: Array, reset_state: Array) -> None:
+    _for_each_unit("gru_gates", state, gates, recurrent, state, reset_state)
+
+
+def gru_state(gates: Array, recurrent: Array, state: Array, new: Array, tanh: bool) -> None:
+    _for_each_unit("gru_state", state, gates, recurrent, state, new, tanh=tanh)
+
+
+def gru_state_backward(gates: Array, state: Array, dy: Array, dh: Array, tanh: bool) -> None:
+    _for_each_unit("gru_state_backward", state, gates, state, _contiguous(dy), dh, tanh=tanh)
+
+
+def gru_gates_backward(gates: Array, state: Array, dreset_state: Array, dh: Array) -> None:
+    _for_each_unit("gru_gates_backward", state, gates, state, dreset_state, dh)
+
+
+def _for_each_unit(name: str, state: Array, *arrays: Array, **flags: bool) -> None:
+    _for_each(
+        name,
+        state.size,
+        state.dtype,
+        *arrays,
+        state.size,
+        state.shape[-1],
+        *map(int, flags.values()),
+    )
+
+
+# --- lstm ---------------------------------------------------------------------------------
+
+
+def lstm_state(
+    gates: Array, recurrent: Array, cell: Array, new_cell: Array, squashed: Array, new: Array
+) -> None:
+    _for_each_unit("lstm_state", cell, gates, recurrent, cell, new_cell, squashed, new)
+
+
+def lstm_state_backward(
+    gates: Array, cell: Array, squashed: Array, dy: Array, dh: Array, dcell: Array
+) -> None:
+    _for_each_unit("lstm_state_backward", cell, gates, cell, squashed, _contiguous(dy), dh, dcell)
+
+
+# --- batch norm ---------------------------------------------------------------------------
+
+
+def batch_statistics(v: Array) -> tuple[Array, Array]:
+    v = _contiguous(v)
+    *steps, rows, features = v.shape
+    mean, variance = (cupy.empty((*steps, 1, features), dtype=v.dtype) for _ in range(2))
+    _for_each_column("batch_statistics", v, v, mean, variance, rows, features)
+    return mean, variance
+
+
+def normalize_backward(
+    dnormalized: Array, normalized: Array, deviation: Array, epsilon: float
+) -> Array:
+    dnormalized, normalized, deviation = map(_contiguous, (dnormalized, normalized, deviation))
+    rows, features = normalized.shape[-2:]
+    dv = cupy.empty_like(normalized)
+    arguments = (dnormalized, normalized, deviation, dv, rows, features, epsilon)
+    _for_each_column("normalize_backward", normalized, *arguments)
+    return dv
+
+
+def roll(rolling: Array, batch: Array, kept: float) -> None:
+    steps = batch.size // rolling.size
+    batch = _contiguous(batch)
+    arguments = (rolling, batch, rolling.size, steps, kept, 1 - kept)
+    _for_each("roll", rolling.size, rolling.dtype, *arguments)
+
+
+# --- softmax ------------------------------------------------------------------------------
+
+
+def softmax(x: Array, temperature: float) -> Array:
+    x, outputs = _contiguous(x), x.shape[-1]
+    y = cupy.empty_like(x)
+    rows = x.size // outputs
+    _for_each_row("softmax", rows, x.dtype, x, y, rows, outputs, temperature)
+    return y
+
+
+def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
+    p, truth, outputs = _contiguous(p), _contiguous(truth), p.shape[-1]
+    rows = p.size // outputs
+    difference, costs = cupy.empty_like(p), cupy.empty(rows, dtype=p.dtype)
+    arrays, tiny = (p, truth, costs, difference), np.finfo(p.dtype).tiny
+    if truth.dtype.kind == "f":
+        _for_each_row("cross_entropy_of_rows", rows, p.dtype, *arrays, rows, outputs, tiny)
+    else:
+        _for_each("cross_entropy_of_ids", p.size, p.dtype, *arrays, p.size, outputs, tiny)
+    return costs.sum(), difference
+
+
+def total(x: Array) -> Scalar:
+    return x.sum()
+
+
+# --- sampling -----------------------------------------------------------------------------
+
+
+def draw(p: Array, starts: Array, ids: Array) -> None:
+    streams, outputs = p.shape
+    least = p.dtype.type(LEAST)
+    if float(least) < LEAST:  # the smallest number of p's dtype that is not below it
+        least = np.nextafter(least, p.dtype.type(1))
+    _for_each("draw", streams, p.dtype, _contiguous(p), starts, ids, streams, outputs, least)
+
+
+# --- optimizers ---------------------------------------------------------------------------
+
+
+def sgd_step(
+    value: Array, grad: Array, velocity: Array, rate: float, momentum: float, decay: float
+) -> None:
+    arrays, figures = (value, grad, velocity), (rate, momentum, decay)
+    _for_each("sgd_step", value.size, value.dtype, *arrays, value.size, *map(float, figures))
+
+
+def adam_step(
+    value: Array, grad: Array, m: Array, v: Array, *, rate: float, B1: float, B2: float,
+    eps: float, decay: float, t: int,
+) -> None:  # fmt: skip
+    unbias1, unbias2 = 1 / (1 - B1**t), 1 / (1 - B2**t)
+    arrays, figures = (
+        (value, grad, m, v),
+        (rate * unbias1, B1, 1 - B1, B2, 1 - B2, unbias2, eps, decay),
+    )
+    _for_each("adam_step", value.size, value.dtype, *arrays, value.size, *map(float, figures))
+
+
+def sum_of_squares(x: Array) -> Scalar:
+    return cupy.dot(x, x)
+
+
+def shorten(x: Array, norm: Scalar, longest: float) -> None:
+    _for_each("shorten", x.size, x.dtype, x, norm, x.size, float(longest))

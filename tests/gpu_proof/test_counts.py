@@ -1,0 +1,159 @@
+"""How often the device is launched and waited for: a speed measure that needs no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tests.fakecp as fakecp
+from minidark import Network, Text, train
+from minidark.backend import Array, get_backend
+from minidark.cfg.parser import build_network
+from minidark.cfg.sections import parse_sections
+from tests.fakecp import COUNTS
+from tests.helpers import cfg
+from tests.stand_in import host, needs_compiler, put_in_place
+
+pytestmark = needs_compiler
+
+I, S, T = 12, 4, 6  # noqa: E741  the shape alphabet's inputs
+NET = f"net inputs={I} batch={S} time_steps={T} learning_rate=.01"
+READ_OUT = (f"connected output={I} activation=linear", "softmax")
+MOST_LAUNCHES_A_STEP = 12  # of a GRU, forward and backward together
+
+
+@pytest.fixture(autouse=True)
+def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in_place(monkeypatch)
+
+
+def make(*sections: str, device: str = "cuda") -> Network:
+    def ignore(message: str, line: int) -> None:
+        del message, line
+
+    parsed = parse_sections(cfg(*sections).encode(), None, ignore)
+    return build_network(parsed, None, ignore, 3, get_backend(device))
+
+
+def ids(seed: int, steps: int = T) -> tuple[Array, Array]:
+    both = np.random.default_rng(seed).integers(0, I, (2, steps, S))
+    return both[0], both[1]
+
+
+def launches_a_step(layer: str) -> float:
+    """What a training pass takes for each further step."""
+    found = []
+    for steps in (10, 20):
+        net = make(NET, layer, *READ_OUT)
+        net.accumulate(*ids(0, steps))
+        COUNTS.reset()
+        net.accumulate(*ids(1, steps))
+        found.append(COUNTS.launches)
+    return (found[1] - found[0]) / 10
+
+
+@pytest.mark.parametrize("layer", ["gru output=8 tanh=1", "gru output=8"])
+def test_a_gru_step_takes_few_launches(layer: str) -> None:
+    assert launches_a_step(layer) <= MOST_LAUNCHES_A_STEP
+
+
+def test_an_lstm_step_takes_fewer() -> None:
+    assert launches_a_step("lstm output=8") <= 6
+
+
+EVERY_LAYER = [
+    (NET, "gru output=8 tanh=1", *READ_OUT),
+    (f"{NET} adam=1", "gru output=8", "gru output=8", *READ_OUT),
+    (f"{NET} adam=1 clip_norm=.01", "lstm output=8", "dropout", *READ_OUT),
+    (NET, "rnn output=8 activation=tanh shortcut=1", *READ_OUT),
+    (NET, "rnn output=8 activation=leaky", "activation activation=plse", *READ_OUT),
+    (NET, "gru output=8 batch_normalize=1", "batchnorm", *READ_OUT),
+    (NET, "conn output=8 batch_normalize=1 activation=elu", *READ_OUT),
+    (NET, READ_OUT[0], "logistic"),
+    (NET, READ_OUT[0], "cost type=sse"),
+    (NET, READ_OUT[0], "cost type=smooth"),
+    (NET, "activation activation=stair", READ_OUT[0], "cost type=L1"),
+]
+
+
+@pytest.mark.parametrize("sections", EVERY_LAYER, ids=" | ".join)
+def test_nothing_waits_within_a_batch_and_the_cpu_agrees(sections: tuple[str, ...]) -> None:
+    net, cpu = make(*sections), make(*sections, device="cpu")
+    for seed in range(3):
+        COUNTS.reset()
+        with fakecp.without_waiting():
+            cost = net.train_batch(*ids(seed))
+        assert COUNTS.uploads == 2 + sum(layer.type == "dropout" for layer in net.layers)
+        assert COUNTS.downloads == COUNTS.waits == 0
+        assert host(cost) == pytest.approx(cpu.train_batch(*ids(seed)), rel=1e-5)
+    for ours, theirs in zip(net.parameters(), cpu.parameters(), strict=True):
+        np.testing.assert_allclose(host(ours.value), theirs.value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Iterator[Text]:
+    data = (np.cumsum(np.random.default_rng(0).integers(1, 3, 2000)) % I).astype(np.uint8)
+    path = tmp_path / "text"
+    path.write_bytes(data.tobytes())
+    with Text([path], I) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("subdivisions", [1, 2])
+def test_training_waits_once_for_each_report(text: Text, subdivisions: int) -> None:
+    net = make(
+        f"{NET} adam=1 clip_norm=1".replace(
+            "batch=4", f"batch={4 * subdivisions} subdivisions={subdivisions}"
+        ),
+        "gru output=8 tanh=1",
+        *READ_OUT,
+    )
+    COUNTS.reset()
+    for number, _ in enumerate(train(net, text, 5, valid_fraction=0), start=1):
+        assert COUNTS.waits == number
+    assert COUNTS.downloads == 0
+
+
+def test_a_validation_waits_once(text: Text) -> None:
+    net = make(NET, "gru output=8 tanh=1", *READ_OUT)
+    COUNTS.reset()
+    (report,) = train(net, text, 1, valid_fraction=0.5)
+    assert report.valid_loss is not None
+    assert COUNTS.waits == 2  # for the cost of the batch, and for that of the part held out
+
+
+def sampled(device: str, length: int) -> Array:
+    """Symbols of S streams; the network reads what it drew where it drew it."""
+    net = make(NET, "gru output=8 tanh=1", *READ_OUT, device=device)
+    backend, one = net.backend, net.twin(S)
+    COUNTS.reset()
+    starts = backend.xp.asarray(np.random.default_rng(1).random((length, S), np.float32))
+    drawn = backend.xp.empty((length, S), dtype=np.intp)
+    symbols = backend.asids(np.arange(S)[None])
+    with fakecp.without_waiting():
+        for step in range(length):
+            backend.kernels.draw(one.forward(symbols)[-1], starts[step], drawn[step])
+            symbols = drawn[step : step + 1]
+    return backend.asnumpy(drawn)
+
+
+def test_sampling_moves_nothing_for_each_character() -> None:
+    symbols = sampled("cuda", 30)
+    uploads = COUNTS.uploads
+    assert (COUNTS.waits, COUNTS.downloads) == (1, 1)  # for the whole text
+    sampled("cuda", 60)
+    assert (COUNTS.waits, COUNTS.downloads, COUNTS.uploads) == (1, 1, uploads)
+    assert len(np.unique(symbols)) > 5
+    np.testing.assert_array_equal(symbols, sampled("cpu", 30))
+
+
+def test_weights_go_to_files_and_come_back(tmp_path: Path) -> None:
+    sections = (NET, "gru output=8 batch_normalize=1", *READ_OUT)
+    net, cpu = make(*sections), make(*sections, device="cpu")
+    for one in (net, cpu):
+        one.save_weights(tmp_path / one.backend.name)
+        one.check_finite()
+    assert (tmp_path / "cuda").read_bytes() == (tmp_path / "cpu").read_bytes()
