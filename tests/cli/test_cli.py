@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -89,6 +90,18 @@ def test_help_of_the_whole_lists_every_command() -> None:
     result = run("-h")
     assert result.exit_code == 0
     assert all(f"\n  {command} " in result.stdout for command in ("train", "generate", "valid"))
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_the_line_in_the_help_is_the_first_of_the_commands_own(name: str) -> None:
+    listed = cli.commands[name]
+    _, command, rest = cli.resolve_command(click.Context(cli), [name, "rest"])
+    assert command is not None
+    assert command is not listed
+    assert (command.name, rest) == (name, ["rest"])
+    assert command.get_short_help_str(limit=1000) == listed.get_short_help_str(limit=1000) != ""
+    shared = [option for option in command.params if option.name in ("quiet", "verbose", "debug")]
+    assert len(shared) == 3
 
 
 @pytest.mark.parametrize(
