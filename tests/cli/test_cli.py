@@ -453,6 +453,20 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
     assert end == f"minidark: {Path('backup/a_final.weights')} is written"
 
 
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (1000, "950 characters to train on, 50 to validate on;"),
+        (20_000_000, "19,000,000 characters to train on, 1,000,000 kept out, to validate on "
+         "524,288 from all over them;"),
+    ],
+)  # fmt: skip
+def test_train_tells_how_much_it_validates_on(size: int, said: str) -> None:
+    Path("zeros.txt").write_bytes(bytes(size))
+    result = run("train", "a.cfg", "zeros.txt", "--batches", "1")
+    assert said in result.stderr.splitlines()[0]
+
+
 def trained(*args: str) -> bytes:
     """The final weights of a run into a folder of its own."""
     result = run("train", "a.cfg", "text.txt", "--backup", "b", *args)
