@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 from minidark.errors import MinidarkError
 
 
-def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> BinaryIO:
+def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.BufferedReader:
     """Open a regular file to read bytes; raises `error(said)` for what is missing or is none.
 
     A named pipe or device never blocks.

@@ -9,7 +9,7 @@ import numpy as np
 from minidark import Network
 from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
-from minidark.cfg.sections import parse_sections
+from minidark.cfg.plan import plan_cfg
 from minidark.layers import CostLayer, Layer
 from minidark.layers.base import ALEXEY
 
@@ -29,8 +29,8 @@ def network(*sections: str, dtype: str = "float64", seed: int = 0) -> Network:
     def ignore(message: str, line: int) -> None:
         del message, line
 
-    parsed = parse_sections(cfg(*sections).encode(), None, ignore)
-    return build_network(parsed, None, ignore, seed, get_backend("cpu", dtype))
+    plan = plan_cfg(cfg(*sections).encode(), warn=ignore)
+    return build_network(plan, None, seed, get_backend("cpu", dtype))
 
 
 def randomize(layers: Sequence[Layer], seed: int = 0) -> None:

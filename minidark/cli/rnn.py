@@ -52,7 +52,7 @@ class Line:
 
     def number(self, flag: str, default: float) -> float:
         return self._number(
-            flag, r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", "a number", default
+            flag, r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", "a number", default
         )
 
     def _number(self, flag: str, grammar: str, expected: str, default: float) -> float:

@@ -34,7 +34,7 @@ def average(cfg: str, out: str, weights: tuple[str, ...], choice: CfgChoice) -> 
     minidark average rnn mean.weights backup/rnn_10000.weights backup/rnn_20000.weights
     """
     net = choice.load(cfg)
-    average_into(net, weights, choice.weights_order)
+    average_into(net, weights, **choice.reading)
     net.save_weights(out)
 
 
@@ -88,7 +88,7 @@ def statistics(cfg: str, weights: str, as_json: bool, choice: CfgChoice) -> None
     \b
     minidark statistics rnn backup/rnn_final.weights
     """
-    net = choice.load(cfg, weights)
+    net = choice.with_nonfinite().load(cfg, weights)
     rows = array_statistics(net)
     if as_json:
         click.echo(json.dumps(rows))
@@ -133,5 +133,5 @@ def convert(source: str, out: str, cfg: str, dialect: str, choice: CfgChoice) ->
         if Path(path).suffix not in (".weights", ".backup"):
             raise click.UsageError(f"{path}: converts .weights to .weights, by suffix")
     net = choice.load(cfg)
-    load_weights(net, source, weights_order=choice.weights_order)
+    load_weights(net, source, **choice.reading)
     save_weights(net, out, dialect)
