@@ -30,7 +30,7 @@ lint: .venv/dev
 # Coverage-guided, a minute each; atheris is the extra `fuzz`. What fails a reader is kept in the
 # corpus, which make test replays; new inputs that are merely interesting go to build/.
 fuzz: .venv/dev
-	$(BIN)/pip install --quiet ".[fuzz]"
+	$(BIN)/pip install --quiet --editable ".[fuzz]"
 	for kind in cfg weights; do \
 	    mkdir -p build/fuzz/$$kind; \
 	    $(BIN)/python -m tests.fuzz.with_atheris $$kind -max_total_time=60 -rss_limit_mb=512 \

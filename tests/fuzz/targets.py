@@ -65,22 +65,26 @@ def check_message(error: MinidarkError) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A network that files are read into, and the bytes that are right for it."""
+    """A network that files are read into, and how many bytes behind the header are right for it."""
 
     net: Network
-    fits: int
+    payload: dict[str, int]
 
     @classmethod
     def of(cls, *sections: str) -> Loaded:
         net = network(*sections, dtype="float32")
+        return cls(net, {order: cls.measured(net, order) for order in ("pjreddie", "alexey")})
+
+    @staticmethod
+    def measured(net: Network, order: str) -> int:
         arrays = [
             a
             for layer, options in zip(net.layers, net.layer_options, strict=True)
             if not options.dontload
-            for a in layer.stored_arrays()
+            for a in layer.stored_arrays(order)
             if not options.dontloadscales or a.kind in ("biases", "weights")
         ]
-        return cls(net, 20 + 4 * sum(a.value.size for a in arrays))
+        return 4 * sum(a.value.size for a in arrays)
 
 
 NETWORKS = [
@@ -100,24 +104,23 @@ ORDERS = (None, "pjreddie", "alexey", None)
 def weights_target(data: bytes) -> None:
     """A weight file's bytes fill the network whose file is about as long, or are one line of
     WeightsError and leave it as it was. Its last bytes settle how it is read."""
-    loaded = min(NETWORKS, key=lambda loaded: abs(loaded.fits - len(data)))
+    loaded = min(NETWORKS, key=lambda loaded: abs(loaded.payload["pjreddie"] + 20 - len(data)))
     net, last = loaded.net, data[-1] if data else 0
-    allowed, cutoff = bool(last & 64), (None, None, None, 1)[last >> 4 & 3]
+    order, allowed, cutoff = ORDERS[last & 3], bool(last & 64), (None, None, None, 1)[last >> 4 & 3]
     edges = net.parameters()[0].value, net.parameters()[-1].value
     for edge in edges:  # an input before may have left NaN
         edge[...] = UNTOUCHED
     net.seen = UNTOUCHED
     try:
-        header = read_weights(
-            net, data, "x.weights", 0, cutoff, ORDERS[last & 3], allow_nonfinite=allowed
-        )
+        header = read_weights(net, data, "x.weights", 0, cutoff, order, allow_nonfinite=allowed)
     except WeightsError as error:
         check_message(error)
         assert net.seen == UNTOUCHED
         assert all((edge == UNTOUCHED).all() for edge in edges)
         return
     assert net.seen == header.seen >= 0
-    assert cutoff or header.size + loaded.fits - 20 <= len(data) <= header.size + loaded.fits
+    payload = loaded.payload[order or header.order]
+    assert cutoff or len(data) == header.size + payload
     assert allowed or all(np.isfinite(edge).all() for edge in edges)
 
 
