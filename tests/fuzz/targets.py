@@ -6,7 +6,6 @@ once is found again.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +23,6 @@ RARELY = 32  # one input in so many
 LONGEST_MESSAGE = 500  # characters
 SMALL = 2000  # numbers: networks that are made
 UNTOUCHED = -1
-
-logging.getLogger("minidark.cfg").setLevel(logging.ERROR)  # doubts are many, and nobody reads them
 
 
 def cfg_target(data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,13 @@ from tests.fuzz.targets import TARGETS
 LONGEST = 1.0  # seconds of this process for one input
 MOST_MEMORY = 200 * 2**20  # bytes more than before, for all inputs together
 SEED = 20261125
+
+
+@pytest.fixture(autouse=True)
+def unheard(caplog: pytest.LogCaptureFixture) -> None:
+    """Doubts are many, and nobody reads them."""
+    caplog.set_level(logging.ERROR, "minidark")
+
 
 kinds = pytest.mark.parametrize("kind", TARGETS)
 

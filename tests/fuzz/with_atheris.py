@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import atheris
@@ -10,6 +11,7 @@ with atheris.instrument_imports(include=["minidark"]):
     from tests.fuzz.targets import TARGETS
 
 if __name__ == "__main__":
+    logging.disable()  # doubts are many, and nobody reads them
     kind = sys.argv.pop(1)
     atheris.Setup(sys.argv, TARGETS[kind])
     atheris.Fuzz()
