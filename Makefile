@@ -1,5 +1,6 @@
 # make demo    trains a network on Python's documentation and samples from it (three minutes)
 # make test    lint, types, import contract, tests
+# make fuzz    looks for bytes that a reader cannot take (two minutes)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN = .venv/bin
 # Prints a command as one would type it, then runs it with what is in .venv.
 run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
 
-.PHONY: demo test test-long lint bench clean
+.PHONY: demo test test-long lint fuzz bench clean
 
 demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
@@ -25,6 +26,17 @@ lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Coverage-guided, a minute each; atheris is the extra `fuzz`. What fails a reader is kept in the
+# corpus, which make test replays; new inputs that are merely interesting go to build/.
+fuzz: .venv/dev
+	$(BIN)/pip install --quiet --editable ".[fuzz]"
+	for kind in cfg weights; do \
+	    mkdir -p build/fuzz/$$kind; \
+	    $(BIN)/python -m tests.fuzz.with_atheris $$kind -max_total_time=60 -rss_limit_mb=512 \
+	        -timeout=1 -artifact_prefix=tests/corpus/$$kind/ build/fuzz/$$kind tests/corpus/$$kind \
+	        || exit 1; \
+	done
 
 bench: .venv/dev
 	$(BIN)/pip install --quiet ".[peers]"

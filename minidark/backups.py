@@ -5,7 +5,7 @@
     BASE_best.weights    at each lowest validation cost
     BASE_final.weights   at the end
 
-BASE is the cfg's name up to its first dot.
+BASE is the cfg's name up to its first dot. Beside each stands FILE.json (`made_with`).
 
 Source: darknet examples/rnn.c (train_char_rnn), src/utils.c (basecfg). darknet finds out that the
 folder is missing at batch 100; here it is made and tried before the first.
@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from minidark import made_with
 from minidark.errors import MinidarkError
 from minidark.files import write_atomically
 from minidark.network import Network
 from minidark.train import StepReport
+from minidark.weights import save_weights
 
 SAVE_EVERY = 100
 KEEP_EVERY = 10_000
@@ -30,7 +32,7 @@ class Backups:
     def __init__(
         self, net: Network, folder: Path | str, cfg: Path | str, save_every: int = SAVE_EVERY
     ):
-        self.net, self.folder = net, Path(folder)
+        self.net, self.folder, self.cfg = net, Path(folder), cfg
         self.base = Path(cfg).name.split(".")[0] or "net"
         self.save_every = save_every
         self._probe()
@@ -52,8 +54,10 @@ class Backups:
     def save(self, ending: str) -> Path:
         """Raises DivergedError for weights that are of no use; the file stays what it was."""
         self.net.check_finite()
-        self.net.save_weights(self.path(ending))
-        return self.path(ending)
+        path = self.path(ending)
+        digest = save_weights(self.net, path)
+        made_with.write(path, self.net, self.cfg, digest)
+        return path
 
     def _probe(self) -> None:
         """Make the folder and write a file into it, before any work is done."""
@@ -63,8 +67,9 @@ class Backups:
             write_atomically(probe, [b"minidark"])
             probe.unlink()
             for ending in (".backup", "_best.weights", "_final.weights"):
-                if self.path(ending).is_dir():
-                    raise MinidarkError(f"{self.path(ending)}: Is a directory")
+                for path in (self.path(ending), made_with.beside(self.path(ending))):
+                    if path.is_dir():
+                        raise MinidarkError(f"{path}: Is a directory")
         except (OSError, MinidarkError) as error:
             said = getattr(error, "strerror", None) or str(error).rpartition(": ")[2]
             raise MinidarkError(f"{self.folder}: cannot write: {said}") from error

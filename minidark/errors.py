@@ -8,6 +8,7 @@ behind `minidark: error:` and turns its class into an exit code (`minidark.cli.E
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -56,13 +57,29 @@ def place(path: Path | str | None, line: int | None) -> str:
     return f"{path}: " if line is None else f"{path}:{line}: "
 
 
-def echo(value: object) -> str:
+LONGEST_ECHO = 40  # characters
+
+
+def echo(value: object, longest: int = LONGEST_ECHO) -> str:
     """A value as an error message shows it: its repr, cut after 40 characters."""
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return _cut(repr(value), longest)
+
+
+def bare(name: str) -> str:
+    """A name as an error message shows it: without quotes, what cannot be printed escaped, cut."""
+    return _cut(repr(name)[1:-1], LONGEST_ECHO)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """ " (did you mean 'output'?)", or nothing where no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    return _nearest(word, tuple(known)) if len(word) <= LONGEST_ECHO else ""
+
+
+@functools.lru_cache(maxsize=256)  # a cfg says the same wrong word in every section
+def _nearest(word: str, known: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."

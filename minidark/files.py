@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 from minidark.errors import MinidarkError
 
 
-def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> BinaryIO:
+def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.BufferedReader:
     """Open a regular file to read bytes; raises `error(said)` for what is missing or is none.
 
     A named pipe or device never blocks.
@@ -35,7 +35,7 @@ def named(path: Path | str, kind: type[MinidarkError]) -> Callable[[str], Minida
     return lambda said: kind(f"{path}: {said}")
 
 
-def read_at(file: BinaryIO, size: int, offset: int) -> bytes:
+def read_at(file: io.BufferedReader, size: int, offset: int) -> bytes:
     """`size` bytes from `offset`, fewer where the file ends; threads may share the file."""
     pieces = []
     while size > 0 and (piece := _pread(file.fileno(), size, offset)):

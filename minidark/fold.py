@@ -9,17 +9,19 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from minidark.backend import Backend
 from minidark.cfg.parser import build_network
+from minidark.cfg.plan import plan_network
 from minidark.cfg.sections import Pair
 from minidark.errors import WeightsError
 from minidark.layers.affine import PackedLayer, Sublayer
 from minidark.layers.batchnorm import EPSILON
 from minidark.network import Network
-from minidark.weights import load_weights
+from minidark.weights import Reading, load_weights
 
 
 def denormalize(net: Network) -> Network:
@@ -30,7 +32,8 @@ def denormalize(net: Network) -> Network:
         if "batch_normalize" in section.pairs:
             line = section.pairs["batch_normalize"].line
             section.pairs["batch_normalize"] = Pair("batch_normalize", "0", line)
-    folded = build_network(sections, None, lambda message, line: None, 0, net.backend)
+    plan = plan_network(sections, None, lambda message, line: None)
+    folded = build_network(plan, None, 0, net.backend)
     folded.seen = net.seen
     for old, new in zip(net.layers, folded.layers, strict=True):
         if isinstance(old, PackedLayer) and isinstance(new, PackedLayer):
@@ -53,16 +56,16 @@ def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
     new.biases[...] = backend.asarray(biases - mean * factor)
 
 
-def average(net: Network, paths: Sequence[Path | str], weights_order: str | None = None) -> None:
+def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) -> None:
     """Fill `net` with the mean of several weight files: every array, rolling statistics too.
-    `seen` is the largest. Raises WeightsError."""
+    `seen` is the largest. reading: as for `load_weights`. Raises WeightsError."""
     if not paths:
         raise WeightsError("no weight files to average")
     arrays = [a for layer in net.layers for a in layer.stored_arrays("alexey")]
     sums = [np.zeros(a.value.shape, np.float64) for a in arrays]
     seen = 0
     for path in paths:
-        load_weights(net, path, weights_order=weights_order)
+        load_weights(net, path, **reading)
         seen = max(seen, net.seen)
         for total, array in zip(sums, arrays, strict=True):
             total += net.backend.asnumpy(array.value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -18,10 +19,9 @@ from minidark.backend import Array
 from minidark.errors import DataError, DivergedError, MinidarkError
 from minidark.exact import ExactNetwork
 from minidark.glibc_rand import RAND_MAX, GlibcRand
-from minidark.layers.softmax import SoftmaxLayer
 from minidark.network import Network
 
-LEAST = 1e-4  # smaller probabilities are never drawn
+BLOCK = 256  # draws prepared at once, and on a GPU made before the host sees the symbols
 
 
 def generate(
@@ -60,70 +60,136 @@ def sample(
     top_p: float | None = None,
 ) -> Iterator[int]:
     """The sampled symbols one by one, without the seed; see `generate`."""
+    sampler = _primed(net, seed, length, temperature, [srand], top_k, top_p)
+    return sampler.symbols(length)
+
+
+def sample_many(
+    net: Network,
+    seed: Sequence[int],
+    length: int,
+    temperature: float,
+    srands: Sequence[int],
+    *,
+    top_k: int | None = None,
+    top_p: float | None = None,
+) -> list[list[int]]:
+    """The sampled symbols of one text for each of `srands`, side by side: many times as fast as
+    one after another. Each is what `sample` gives with the same kernels, if these are the fast
+    ones; numpy's may round many rows otherwise than one."""
+    sampler = _primed(net, seed, length, temperature, srands, top_k, top_p)
+    texts = zip(*sampler.rows(length), strict=True)
+    return [list(text) for text in texts] if length else [[] for _ in srands]
+
+
+def _primed(
+    net: Network,
+    seed: Sequence[int],
+    length: int,
+    temperature: float,
+    srands: Sequence[int],
+    top_k: int | None,
+    top_p: float | None,
+) -> Sampler:
     if not seed:
         raise DataError("the seed is empty; a network needs a symbol to go on from")
     if length < 0:
         raise DataError(f"length {length} is negative")
-    sampler = Sampler(net, temperature, srand, top_k=top_k, top_p=top_p)
+    sampler = Sampler(net, temperature, srands, top_k=top_k, top_p=top_p)
     sampler.read(seed)
-    return sampler.symbols(length)
+    return sampler
 
 
 class Sampler:
-    """Reads symbols with one stream of `net` from zero state, and draws what follows.
+    """Reads symbols with streams of `net` from zero state, and draws what follows in each.
 
-    The arguments are those of `generate`. exact: compute in darknet's own order of operations
-    (`minidark.exact`), several times slower, so that no draw can fall otherwise than darknet's.
+    The arguments are those of `generate`, but for srands: one for each stream. exact: compute in
+    darknet's own order of operations (`minidark.exact`), several times slower and one stream only,
+    so that no draw can fall otherwise than darknet's. The parameters are those of the beginning.
+
+    On a GPU the symbols stay there while BLOCK of them are drawn.
     """
 
     def __init__(
         self,
         net: Network,
         temperature: float,
-        srand: int,
+        srands: Sequence[int],
         *,
         top_k: int | None = None,
         top_p: float | None = None,
         exact: bool = False,
     ):
         _check(net, temperature, top_k, top_p)
-        self.inputs = net.inputs
+        self.inputs, self.backend = net.inputs, net.backend
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
-        self.rand = GlibcRand(srand)
-        self.rand.skip(initial_draws(net))
+        self.rands = [GlibcRand(srand) for srand in srands]
+        for rand in self.rands:
+            rand.skip(initial_draws(net))
         softmax_temperature = temperature or None  # argmax does not care for it
         self.after = (
-            ExactNetwork(net, softmax_temperature).after
+            _exact(net, softmax_temperature)
             if exact
-            else _after(net, softmax_temperature)
+            else net.frozen(len(srands), softmax_temperature)
         )
-        self.unread: list[int] = []  # given to read(), not yet to the network
+        self.unread: list[Array] = []  # ids (S,) given to read(), not yet to the network
+        self.starts: list[Array] = []  # (S,) each, for the next draws, the last one first
 
     def read(self, symbols: Sequence[int]) -> None:
-        """Go on from these symbols."""
+        """Go on from these symbols, in every stream."""
         for symbol in symbols:
             if symbol >= self.inputs:
                 raise DataError(
                     f"the seed holds byte {symbol}; this network's are 0 to {self.inputs - 1}"
                 )
-        self.unread.extend(symbols)
+        streams = len(self.rands)
+        self.unread += [self.backend.asids(np.full(streams, symbol)) for symbol in symbols]
 
-    def draw(self) -> int:
-        """The symbol that follows what was read."""
-        if not self.unread:
-            raise DataError("the seed is empty; a network needs a symbol to go on from")
-        p = self.after(self.unread)
-        self.unread = []
-        if self.temperature == 0:
-            return int(p.argmax())
-        return draw(_likeliest(p, self.top_k, self.top_p), self.rand)
+    def draw(self) -> list[int]:
+        """The symbol of each stream that follows what was read."""
+        return self._draw_block(1)[0]
+
+    def rows(self, length: int) -> Iterator[list[int]]:
+        """Draw, read what was drawn, draw again: the symbols of all streams, `length` times."""
+        block = 1 if self.backend.name == "cpu" else BLOCK
+        for begin in range(0, length, block):
+            yield from self._draw_block(min(block, length - begin), read=True)
 
     def symbols(self, length: int) -> Iterator[int]:
-        """Draw, read what was drawn, draw again."""
-        for _ in range(length):
-            symbol = self.draw()
-            yield symbol
-            self.read([symbol])
+        """Those of the first stream."""
+        return (row[0] for row in self.rows(length))
+
+    def _draw_block(self, length: int, read: bool = False) -> list[list[int]]:
+        if not self.unread:
+            raise DataError("the seed is empty; a network needs a symbol to go on from")
+        drawn = self.backend.asids(np.zeros((length, len(self.rands))))
+        for ids in drawn:
+            for symbols in self.unread:
+                p = self.after(symbols)
+            self._choose(p, ids)
+            self.unread = [ids] if read else []
+        rows: list[list[int]] = self.backend.asnumpy(drawn).tolist()
+        if any(-1 in row for row in rows):
+            raise DivergedError(
+                "the network's output is NaN or infinite; these weights are damaged"
+            )
+        return rows
+
+    def _choose(self, p: Array, ids: Array) -> None:
+        """Writes ids (S,) from the probabilities p (S, O)."""
+        if self.temperature == 0:
+            ids[...] = p.argmax(axis=-1)
+        else:
+            likeliest = _likeliest(p, self.top_k, self.top_p, self.backend.xp)
+            self.backend.kernels.draw(likeliest, self._next_starts(), ids)
+
+    def _next_starts(self) -> Array:
+        """Where each stream's draw starts: rand() / RAND_MAX, in float32."""
+        if not self.starts:
+            draws = GlibcRand.draw_together(self.rands, BLOCK)
+            starts = draws.astype(np.float32) / np.float32(RAND_MAX)
+            self.starts = [*self.backend.asarray(starts)][::-1]
+        return self.starts.pop()
 
 
 def until_full_stop(symbols: Iterator[int], last: int = -1) -> Iterator[int]:
@@ -138,13 +204,9 @@ def until_full_stop(symbols: Iterator[int], last: int = -1) -> Iterator[int]:
         last = symbol
 
 
-def _after(net: Network, temperature: float | None) -> Callable[[Sequence[int]], Array]:
-    """What the network predicts after some more symbols."""
-    one = net.twin(1)
-    for layer in one.layers:
-        if isinstance(layer, SoftmaxLayer) and temperature is not None:
-            layer.temperature = temperature
-    return lambda symbols: one.predict(np.array(symbols))[-1]
+def _exact(net: Network, temperature: float | None) -> Callable[[Array], Array]:
+    exact = ExactNetwork(net, temperature)
+    return lambda ids: exact.predict(int(ids[0]))[None]
 
 
 def initial_draws(net: Network) -> int:
@@ -152,32 +214,18 @@ def initial_draws(net: Network) -> int:
     return sum(p.value.size for p in net.parameters() if p.kind == "weights")
 
 
-def draw(p: Array, rand: GlibcRand) -> int:
-    """A symbol drawn with the probabilities p (O,), as darknet's sample_array does."""
-    p = np.where(p.astype(np.float64) < LEAST, np.float32(0), p).astype(np.float32)
-    total = np.add.accumulate(p)[-1]  # one after another, as the C loop adds
-    if not np.isfinite(total):
-        raise DivergedError("the network's output is NaN or infinite; these weights are damaged")
-    if not total:  # possible where the last layer is no softmax
-        return p.size - 1
-    p *= np.float32(1 / np.float64(total))
-    start = np.float32(rand.rand()) / np.float32(RAND_MAX)
-    left = np.subtract.accumulate(np.concatenate([[start], p], dtype=np.float32))[1:]
-    reached = np.flatnonzero(left <= 0)
-    return int(reached[0]) if reached.size else p.size - 1
-
-
-def _likeliest(p: Array, top_k: int | None, top_p: float | None) -> Array:
-    """p with all but the likeliest symbols set to zero."""
+def _likeliest(p: Array, top_k: int | None, top_p: float | None, xp: ModuleType) -> Array:
+    """p (S, O) with all but each row's likeliest symbols set to zero."""
     if top_k is None and top_p is None:
         return p
-    order = np.argsort(-p, kind="stable")
-    keep = order.size if top_k is None else top_k
+    order = xp.argsort(-p, axis=-1, kind="stable")
+    kept = xp.broadcast_to(xp.arange(p.shape[-1]) < (top_k or p.shape[-1]), p.shape)
     if top_p is not None:
-        keep = min(keep, int(np.searchsorted(np.cumsum(p[order]), top_p * p.sum())) + 1)
-    kept = np.zeros_like(p)
-    kept[order[:keep]] = p[order[:keep]]
-    return kept
+        shares = xp.cumsum(xp.take_along_axis(p, order, axis=-1), axis=-1)
+        likelier = xp.concatenate([xp.zeros_like(p[:, :1]), shares[:, :-1]], axis=-1)
+        kept = kept & ~(likelier >= top_p * shares[:, -1:])  # NaN stays, and is found by the draw
+    places = xp.argsort(order, axis=-1, kind="stable")
+    return xp.where(xp.take_along_axis(kept, places, axis=-1), p, p.dtype.type(0))
 
 
 def _check(net: Network, temperature: float, top_k: int | None, top_p: float | None) -> None:

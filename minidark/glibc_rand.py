@@ -14,6 +14,8 @@ Source: glibc stdlib/random_r.c (`__srandom_r`, `__random_r`, TYPE_3).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -50,6 +52,18 @@ class GlibcRand:
         self.state = np.concatenate([self.state, values[-DEGREE:]])[-DEGREE:]
         return np.concatenate([ahead, values >> np.uint32(1)])
 
+    @staticmethod
+    def draw_together(rands: Sequence[GlibcRand], n: int) -> Words:
+        """The next n draws of each generator, (n, R), in the time of one for each step. Not after
+        `rand`, which draws ahead."""
+        assert not any(rand._ahead for rand in rands)
+        states = np.stack([rand.state for rand in rands], axis=1)
+        values = _sequence(states, n)
+        states = np.concatenate([states, values[-DEGREE:]])[-DEGREE:]
+        for rand, state in zip(rands, states.T, strict=True):
+            rand.state = np.ascontiguousarray(state)
+        return values >> np.uint32(1)
+
     def skip(self, n: int) -> None:
         """Pass over n draws in a few dozen small steps, whatever n is."""
         self.state = _advance(self.state, n - len(self._take_ahead(n)))
@@ -84,8 +98,8 @@ def _seeded(seed: int) -> Words:
 
 
 def _sequence(state: Words, n: int) -> Words:
-    """The next n values (not yet shifted), one after another."""
-    values = np.empty(DEGREE + n, dtype=np.uint32)
+    """The next n values (not yet shifted), one after another: along the first axis."""
+    values = np.empty((DEGREE + n, *state.shape[1:]), dtype=np.uint32)
     values[:DEGREE] = state
     for i in range(DEGREE, DEGREE + n, LAG):  # three at a time: r[i-3] is the nearest needed
         stop = min(i + LAG, DEGREE + n)

@@ -12,7 +12,7 @@ train_network_datum, get_current_rate).
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -108,6 +108,26 @@ class Network:
     def forward(self, x: npt.ArrayLike, train: bool = False) -> Array:
         """x (T, S, inputs) or ids (T, S) to (T, S, outputs); with `train`, in training mode."""
         return self._forward(self._input(x), train).copy()
+
+    def frozen(
+        self, streams: int = 1, temperature: float | None = None
+    ) -> Callable[[Array], Array]:
+        """Inference step by step, with the parameters as they are now and `streams` states of its
+        own that start at zero: from ids (S,) in the backend's memory to the outputs (S, O), which
+        the next step may write over. temperature: in place of the softmax layers' own."""
+        layers = self.twin(streams).layers
+        for layer in layers:
+            if isinstance(layer, SoftmaxLayer) and temperature is not None:
+                layer.temperature = temperature
+        steps = [layer.frozen() for layer in layers]
+
+        def step(ids: Array) -> Array:
+            x = ids if layers[0].reads_ids else one_hot(ids, self.inputs, self.backend)
+            for one in steps:
+                x = one(x)
+            return x
+
+        return step
 
     def reset_state(self, stream: int | None = None) -> None:
         """Zero the state of one stream, or of all."""

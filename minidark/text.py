@@ -13,12 +13,13 @@ Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state).
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,7 +43,7 @@ class FileIdentity:
     sampled: str  # sha256, in hex, of the samples; see `sample_offsets`
 
     @classmethod
-    def of(cls, path: Path | str, file: BinaryIO, opened: os.stat_result) -> FileIdentity:
+    def of(cls, path: Path | str, file: io.BufferedReader, opened: os.stat_result) -> FileIdentity:
         size, digest = opened.st_size, hashlib.sha256()
         for offset in sample_offsets(size):
             digest.update(read_at(file, min(SAMPLE_BYTES, size - offset), offset))
@@ -102,7 +103,7 @@ def sample_offsets(size: int) -> list[int]:
 @dataclass(frozen=True, slots=True)
 class _File:
     path: Path
-    file: BinaryIO
+    file: io.BufferedReader
     begin: int  # offset of its first byte in the text
     opened: os.stat_result
 

@@ -15,21 +15,22 @@ Source: darknet src/parser.c (load_weights_upto, save_weights_upto).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 
+from minidark import made_with
 from minidark.backend import Array, Backend
-from minidark.cfg.options import LayerOptions
 from minidark.errors import WeightsError, echo
 from minidark.files import named, open_regular, write_atomically
-from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Stored
+from minidark.layers.base import ALEXEY, PJREDDIE, Stored
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,9 @@ HEADER_BYTES = VERSION_BYTES + 8  # of the files that are written
 LARGEST_VERSION = 2000  # 1000 is added to mark transposed weights; larger is another format
 
 
-class HasWeights(Protocol):
+class HasWeights(made_with.HasLayers, Protocol):
     """What a network is to this module."""
 
-    layers: list[Layer]
-    layer_options: list[LayerOptions]
     seen: int
     backend: Backend
 
@@ -84,57 +83,88 @@ class Header:
         return f"{self.major}.{self.minor}.{self.revision}"
 
 
+class Reading(TypedDict, total=False):
+    """How `load_weights` is to take a file."""
+
+    weights_order: str | None
+    allow_nonfinite: bool
+    allow_other_cfg: bool
+
+
 def load_weights(
     net: HasWeights,
     path: Path | str,
     start: int = 0,
     cutoff: int | None = None,
     weights_order: str | None = None,
+    *,
+    allow_nonfinite: bool = False,
+    allow_other_cfg: bool = False,
 ) -> Header:
     """Fill the layers start..cutoff-1 (None: to the last) from a file, and set `net.seen`.
 
     The file begins with layer `start`. Without `cutoff` it must end with the last layer; with
     it, what follows is not looked at. weights_order: "pjreddie", "alexey", or None: by header.
-    Nothing is changed unless all fits. Raises WeightsError.
+    allow_nonfinite: NaN and infinity are taken as they are. allow_other_cfg: what `made_with` keeps
+    beside the file is not looked at. Nothing is changed unless all fits. Raises WeightsError.
     """
-    order = _checked_order(weights_order)
-    last = len(net.layers) if cutoff is None else cutoff
-    if not 0 <= start <= last <= len(net.layers):
-        raise WeightsError(
-            f"{path}: layers {start} to {last} were asked for; the network has {len(net.layers)}"
-        )
     with open_regular(path, named(path, WeightsError)) as file:
-        length = os.fstat(file.fileno()).st_size
-        likely = order or ALEXEY  # the order of transposed files, whose `seen` the length tells
-        fitting = _payload(_wanted(net, start, last, likely))
-        header = read_header(file.read(VERSION_BYTES + 8), path, length, fitting)
-        order = order or header.order
-        wanted = _wanted(net, start, last, order)
-        _check_length(wanted, header, path, length, to_the_end=cutoff is None)
-        payload = _payload(wanted)
-        file.seek(header.size)
-        data = file.read(payload)
-    if len(data) != payload:
+        before = os.fstat(file.fileno())
+        head = file.read(HEADER_BYTES)
+        wanted = _Wanted.of(net, head, before.st_size, path, start, cutoff, weights_order)
+        file.seek(wanted.header.size)
+        data = file.read(wanted.payload)
+        if not allow_other_cfg:
+            made_with.check(file, path, net, start, cutoff)
+        after = os.fstat(file.fileno())
+    if len(data) != wanted.payload or _stamp(after) != _stamp(before):
         raise WeightsError(f"{path}: changed while it was read; try again")
-    _fill(wanted, np.frombuffer(data, dtype="<f4"), header.transposed, net.backend)
-    net.seen = header.seen
+    wanted.fill(net, data, path, allow_nonfinite)
+    order = wanted.order
     level = logging.DEBUG if order == PJREDDIE else logging.INFO  # ours goes without saying
-    log.log(level, "%s: header %s, %s's order of arrays", path, header, order)
-    return header
+    log.log(level, "%s: header %s, %s's order of arrays", path, wanted.header, order)
+    return wanted.header
+
+
+def read_weights(
+    net: HasWeights,
+    data: bytes,
+    path: Path | str,
+    start: int = 0,
+    cutoff: int | None = None,
+    weights_order: str | None = None,
+    *,
+    allow_nonfinite: bool = False,
+) -> Header:
+    """`load_weights` of a file's bytes; `path` is for messages."""
+    wanted = _Wanted.of(net, data[:HEADER_BYTES], len(data), path, start, cutoff, weights_order)
+    at = wanted.header.size
+    wanted.fill(net, data[at : at + wanted.payload], path, allow_nonfinite)
+    return wanted.header
 
 
 def save_weights(
     net: HasWeights, path: Path | str, order: str = PJREDDIE, cutoff: int | None = None
-) -> None:
+) -> str:
     """Write the layers 0..cutoff-1 (None: all) but those with dontsave, atomically.
 
-    Raises MinidarkError.
+    Returns the SHA-256 of the file, in hex. Raises MinidarkError.
     """
     _checked_order(order)
     kept = saved_arrays(net, order, cutoff)
     _warn_of_unsaved_biases(net, path, kept, cutoff)
     header = struct.pack("<3iQ", *VERSIONS[order], net.seen)
-    write_atomically(path, [header, *(_bytes(net.backend.asnumpy(a.value)) for a in kept)])
+    digest = hashlib.sha256(header)
+
+    def parts() -> Iterator[bytes | memoryview]:
+        yield header
+        for array in kept:
+            part = _bytes(net.backend.asnumpy(array.value))
+            digest.update(part)
+            yield part
+
+    write_atomically(path, parts())
+    return digest.hexdigest()
 
 
 def saved_arrays(net: HasWeights, order: str = PJREDDIE, cutoff: int | None = None) -> list[Stored]:
@@ -185,7 +215,7 @@ def read_header(data: bytes, path: Path | str, length: int, payload: int) -> Hea
             f"{path}: {length} bytes; a weight file's header alone has {VERSION_BYTES + 4} or more"
         )
     major, minor, revision = struct.unpack_from("<3i", data)
-    if not (0 <= major < LARGEST_VERSION and 0 <= minor < LARGEST_VERSION and revision >= 0):
+    if not all(0 <= number < LARGEST_VERSION for number in (major, minor, revision)):
         raise WeightsError(f"{path}: not a darknet weight file (it begins with {echo(data[:12])})")
     if major > 1000 or minor > 1000:  # pjreddie's reads 32 bits here, AlexeyAB's 64
         wide = length == VERSION_BYTES + 8 + payload
@@ -199,29 +229,105 @@ def read_header(data: bytes, path: Path | str, length: int, payload: int) -> Hea
     return Header(major, minor, revision, seen, VERSION_BYTES + (8 if wide else 4))
 
 
-def _wanted(net: HasWeights, start: int, last: int, order: str) -> list[Stored]:
-    """The arrays that the file must hold, in order."""
-    wanted = []
+NORM_KINDS = frozenset({"scales", "rolling_mean", "rolling_variance"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """The arrays that a file must hold after its header, in order."""
+
+    header: Header
+    order: str
+    arrays: list[Stored]
+    payload: int  # their bytes
+
+    @classmethod
+    def of(
+        cls,
+        net: HasWeights,
+        head: bytes,
+        length: int,
+        path: Path | str,
+        start: int,
+        cutoff: int | None,
+        weights_order: str | None,
+    ) -> _Wanted:
+        """From a file's first bytes and its length, which must be accounted for to the last."""
+        order = _checked_order(weights_order)
+        last = len(net.layers) if cutoff is None else cutoff
+        if not 0 <= start <= last <= len(net.layers):
+            raise WeightsError(
+                f"{path}: layers {start} to {last} were asked for; the network has "
+                f"{len(net.layers)}"
+            )
+        # A transposed file has alexey's order, and the length tells how wide its `seen` is.
+        arrays = _file_arrays(net, start, last, order or ALEXEY)
+        header = read_header(head, path, length, _payload(arrays))
+        order = order or header.order
+        arrays = arrays if order == ALEXEY else _file_arrays(net, start, last, order)
+        _check_length(arrays, header, path, length, to_the_end=cutoff is None)
+        return cls(header, order, arrays, _payload(arrays))
+
+    def fill(self, net: HasWeights, data: bytes, path: Path | str, allow_nonfinite: bool) -> None:
+        """Put the payload into the arrays, and `seen` into the network."""
+        numbers = np.frombuffer(data, dtype="<f4")
+        if not (allow_nonfinite or np.isfinite(numbers).all()):
+            raise self._not_finite(numbers, path)
+        for array, values in self._values(numbers):
+            array.value[...] = net.backend.asarray(values)
+        net.seen = self.header.seen
+
+    def _values(self, numbers: Array) -> Iterator[tuple[Stored, Array]]:
+        """Each array and what the file holds for it, in its shape."""
+        at = 0
+        for array in self.arrays:
+            values = numbers[at : at + array.value.size]
+            at += array.value.size
+            shape = array.value.shape
+            if self.header.transposed and array.kind == "weights":
+                yield array, values.reshape(shape[::-1]).T
+            else:
+                yield array, values.reshape(shape)
+
+    def _not_finite(self, numbers: Array, path: Path | str) -> WeightsError:
+        count = int(numbers.size - np.isfinite(numbers).sum())
+        array, values = next(pair for pair in self._values(numbers) if not _finite(pair[1]))
+        index = np.argwhere(~np.isfinite(values))[0].tolist()
+        return WeightsError(
+            f"{path}: {array.name}{index} is {values[tuple(index)]}, "
+            f"one of {count:,} that are NaN or infinite; --allow-nonfinite loads them all the same"
+        )
+
+
+def _finite(values: Array) -> bool:
+    return bool(np.isfinite(values).all())
+
+
+def _file_arrays(net: HasWeights, start: int, last: int, order: str) -> list[Stored]:
+    """The arrays of the layers start..last-1 that stand in a file that is read."""
+    arrays = []
     for i in range(start, last):
         options = net.layer_options[i]
         if options.dontload:
             continue
         for array in net.layers[i].stored_arrays(order):
             if not (options.dontloadscales and array.kind in NORM_KINDS):
-                wanted.append(array)
-    return wanted
+                arrays.append(array)
+    return arrays
 
 
-NORM_KINDS = frozenset({"scales", "rolling_mean", "rolling_variance"})
-
-
-def _payload(wanted: Sequence[Stored]) -> int:
+def _payload(arrays: Sequence[Stored]) -> int:
     """Their bytes in the file."""
-    return 4 * sum(array.value.size for array in wanted)
+    return 4 * sum(array.value.size for array in arrays)
+
+
+def _stamp(file: os.stat_result) -> tuple[int, int]:
+    """What changes when a file is written to."""
+    return file.st_size, file.st_mtime_ns
 
 
 def _check_length(
-    wanted: Sequence[Stored],
+    arrays: Sequence[Stored],
     header: Header,
     path: Path | str,
     length: int,
@@ -229,10 +335,10 @@ def _check_length(
 ) -> None:
     """Account for every byte; name the first array that is short."""
     at = header.size
-    for array in wanted:
+    for array in arrays:
         at += 4 * array.value.size
         if at > length:
-            needed = header.size + _payload(wanted)
+            needed = header.size + _payload(arrays)
             raise WeightsError(
                 f"{path}: layer {array.name} is {at - length:,} bytes short: the file has "
                 f"{length:,}, this cfg needs {needed:,}",
@@ -244,17 +350,6 @@ def _check_length(
             f"{at:,}",
             length - header.size,
         )
-
-
-def _fill(wanted: Sequence[Stored], data: Array, transposed: bool, backend: Backend) -> None:
-    at = 0
-    for array in wanted:
-        values = data[at : at + array.value.size]
-        at += array.value.size
-        if transposed and array.kind == "weights":
-            outputs, inputs = array.value.shape
-            values = values.reshape(inputs, outputs).T
-        array.value[...] = backend.asarray(values.reshape(array.value.shape))
 
 
 def _bytes(array: Array) -> memoryview:

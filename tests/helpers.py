@@ -12,7 +12,7 @@ import numpy as np
 from minidark import Network, load_network
 from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
-from minidark.cfg.sections import parse_sections
+from minidark.cfg.plan import Plan, plan_cfg
 from minidark.layers import CostLayer, Layer
 from minidark.layers.base import ALEXEY
 
@@ -39,15 +39,21 @@ def cfg(*sections: str) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def network(*sections: str, dtype: str = "float64", seed: int = 0) -> Network:
-    """The network of such sections; doubts about them are not heard."""
+def planned(*sections: str) -> Plan:
+    """The plan of such sections; doubts about them are not heard."""
 
     def ignore(message: str, line: int) -> None:
         del message, line
 
-    parsed = parse_sections(cfg(*sections).encode(), None, ignore)
+    return plan_cfg(cfg(*sections).encode(), warn=ignore)
+
+
+def network(*sections: str, dtype: str = "float64", seed: int = 0) -> Network:
+    """The network of such sections; doubts about them are not heard."""
+
     PLACE.begin(dtype)
-    return PLACE.held(build_network(parsed, None, ignore, seed, get_backend(PLACE.device, dtype)))
+    plan = planned(*sections)
+    return PLACE.held(build_network(plan, None, seed, get_backend(PLACE.device, dtype)))
 
 
 def loaded(cfg: Path, weights: Path, dtype: str = "float32") -> Network:

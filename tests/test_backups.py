@@ -24,11 +24,13 @@ def report(batch: int, *, best: bool = False, last: bool = False) -> StepReport:
 
 
 def written(folder: Path) -> list[str]:
-    """What stands in the folder; then it is emptied."""
-    paths = sorted(folder.iterdir())
-    for path in paths:
-        path.unlink()
-    return [path.name for path in paths]
+    """The weight files in the folder, each with its record beside it; then it is emptied."""
+    names = sorted(path.name for path in folder.iterdir())
+    for name in names:
+        (folder / name).unlink()
+    files = [name for name in names if not name.endswith(".json")]
+    assert names == sorted([*files, *(f"{name}.json" for name in files)])
+    return files
 
 
 @pytest.mark.parametrize(

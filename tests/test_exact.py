@@ -11,7 +11,7 @@ import pytest
 from minidark import MinidarkError, load_network
 from minidark.activations import ACTIVATIONS
 from minidark.backend import Array
-from minidark.cfg.parser import LAYER_TYPES
+from minidark.cfg.options import LAYER_TYPES
 from minidark.exact import STEPS, ExactNetwork, Input, Row, activate
 from tests.golden_cases import GOLDEN, TEXT_CASES, arrays, names
 from tests.helpers import network, randomize, states

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from minidark import DataError, MinidarkError, Network, generate
-from minidark.backend import Array
-from minidark.generate import Sampler, draw, sample, until_full_stop
+from minidark.backend import Array, get_backend
+from minidark.generate import Sampler, sample, until_full_stop
 from minidark.glibc_rand import RAND_MAX, GlibcRand
 from tests.helpers import gradients, network, randomize, states, values
 
+KERNELS = [get_backend(kernels=name).kernels for name in ("numpy", "auto")]
 SYMBOLS = 20
 LAYERS = ("gru output=6 tanh=1", f"connected output={SYMBOLS} activation=linear", "softmax")
 
@@ -48,6 +49,18 @@ class Fixed(GlibcRand):
 
     def rand(self) -> int:
         return self.value
+
+
+def draw(p: Array, rand: GlibcRand) -> int:
+    """A symbol drawn from p (O,), by each set of kernels, which must agree."""
+    start = np.array([np.float32(rand.rand()) / np.float32(RAND_MAX)])
+    found = set()
+    for kernels in KERNELS:
+        ids = np.zeros(1, np.intp)
+        kernels.draw(p[None], start, ids)
+        found.add(int(ids[0]))
+    (symbol,) = found
+    return symbol
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 3.0, 8.0])
@@ -253,27 +266,27 @@ def test_networks_whose_outputs_are_no_symbols_are_refused(
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_sampler_reads_and_draws_as_generate_does(exact: bool) -> None:
     net = make()
-    sampler = Sampler(net, 0.8, 5, exact=exact)
+    sampler = Sampler(net, 0.8, [5], exact=exact)
     sampler.read(b"\x01")
     sampler.read(b"\x02\x03")
     assert bytes(sampler.symbols(60)) == generate(net, b"\x01\x02\x03", 60, 0.8, 5)[3:]
 
 
 def test_a_sampler_goes_on_after_symbols_that_it_did_not_draw() -> None:
-    sampler, wanted = Sampler(make(), 0, 1), make().twin(1)
+    sampler, wanted = Sampler(make(), 0, [1]), make().twin(1)
     sampler.read([4, 5])
     wanted.predict(np.array([4]))
-    assert sampler.draw() == wanted.predict(np.array([5])).argmax()
+    assert sampler.draw() == [wanted.predict(np.array([5])).argmax()]
     sampler.read([6, 7])
     wanted.predict(np.array([6]))
-    assert sampler.draw() == wanted.predict(np.array([7])).argmax()
+    assert sampler.draw() == [wanted.predict(np.array([7])).argmax()]
 
 
 def test_exact_draws_leave_the_network_as_it_was() -> None:
     net = make()
     net.predict(np.array([[1, 2, 3]]))
     before = states(net)
-    sampler = Sampler(net, 1.0, 1, exact=True)
+    sampler = Sampler(net, 1.0, [1], exact=True)
     sampler.read([1])
     assert len(list(sampler.symbols(5))) == 5
     for a, b in zip(states(net), before, strict=True):
@@ -282,7 +295,7 @@ def test_exact_draws_leave_the_network_as_it_was() -> None:
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_a_sampler_refuses_symbols_that_are_not_the_networks(exact: bool) -> None:
-    sampler = Sampler(make(), 1.0, 1, exact=exact)
+    sampler = Sampler(make(), 1.0, [1], exact=exact)
     with pytest.raises(DataError) as error:
         sampler.read([3, 20])
     assert str(error.value) == "the seed holds byte 20; this network's are 0 to 19"

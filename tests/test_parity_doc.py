@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from minidark.cfg import options
-from minidark.cfg.parser import LAYER_TYPES, NET_TYPES
+from minidark.cfg.options import LAYER_TYPES
+from minidark.cfg.plan import NET_TYPES
 from minidark.cli.rnn import SWITCHES, VALUES, VERBS
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +60,6 @@ def test_every_section_has_a_row() -> None:
 
 def test_every_key_has_a_row() -> None:
     types: list[type[options.NetOptions | options.LayerOptions]] = [options.NetOptions]
-    types += [kind for kind, _ in LAYER_TYPES.values()]
+    types += [*LAYER_TYPES.values()]
     keys = {field.name for kind in types for field in dataclasses.fields(kind)}
     assert keys - OURS <= first_cells()

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 
 from minidark.cfg import options as o
 from minidark.cfg.sections import Pair, Section
-from minidark.cfg.sizes import SIZES
+from minidark.cfg.sizes import SIZES, file_floats, layer_size
 from minidark.errors import OVERRIDDEN, CfgError
 
 WIDEST = 8192
 TALLEST = 8  # layers more or fewer
+MOST_SECTIONS = 40
 
 
 def stored_bytes(sections: Sequence[Section]) -> int:
@@ -22,21 +23,23 @@ def stored_bytes(sections: Sequence[Section]) -> int:
     inputs = o.read_options(o.NetOptions, sections[0], None, _unheard).row_inputs
     floats = 0
     for section in sections[1:]:
-        if section.type in SIZES:
-            options_type, size = SIZES[section.type]
-            options = o.read_options(options_type, section, None, _unheard)
-            layer_floats, inputs = size(options, inputs)
-            floats += 0 if options.dontload else layer_floats
+        options = o.read_options(o.LAYER_TYPES[section.type], section, None, _unheard)
+        size = layer_size(options, inputs)
+        floats += file_floats(options, size)
+        inputs = size.outputs
     return 4 * floats
 
 
 def changes_that_fit(sections: Sequence[Section], payload: int) -> list[str]:
-    """Single changes of the cfg with which its layers would take `payload` bytes."""
+    """Single changes of the cfg with which its layers would take `payload` bytes; none for a cfg
+    of so many sections that trying them would take long."""
+    if len(sections) > MOST_SECTIONS:
+        return []
     return [said for said, changed in _changes(sections, payload) if _size(changed) == payload]
 
 
 def _changes(sections: Sequence[Section], wanted: int) -> Iterator[tuple[str, list[Section]]]:
-    for kind in dict.fromkeys(s.type for s in sections if s.type in SIZES):
+    for kind in dict.fromkeys(s.type for s in sections[1:] if o.LAYER_TYPES[s.type] in SIZES):
         alike = [i for i, s in enumerate(sections) if s.type == kind]
         groups = [alike] if len(alike) == 1 else [alike, *([i] for i in alike)]
         for group in groups:

@@ -10,6 +10,7 @@ Source: darknet src/parser.c (parse_net_options, parse_gru, ...). darknet's `ato
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import re
 import types
@@ -20,9 +21,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from minidark.cfg.sections import Pair, Section, Warn
-from minidark.errors import CfgError, echo, nearest
+from minidark.errors import CfgError, bare, echo, nearest
 
 LARGEST_INT = 2**31 - 1  # darknet's int
+LONGEST_LIST = 1000
 
 Check = Callable[[Any], str | None]  # None, or what the value should have been
 
@@ -196,6 +198,21 @@ class CostOptions(LayerOptions):
     scale: float = _key(1.0, AT_LEAST_0)
 
 
+LAYER_TYPES: dict[str, type[LayerOptions]] = {  # by the section's name
+    "gru": GruOptions,
+    "lstm": LstmOptions,
+    "rnn": RnnOptions,
+    "connected": ConnectedOptions,
+    "conn": ConnectedOptions,
+    "softmax": SoftmaxOptions,
+    "soft": SoftmaxOptions,
+    "dropout": DropoutOptions,
+    "activation": ActivationOptions,
+    "batchnorm": BatchnormOptions,
+    "logistic": LogisticOptions,
+    "cost": CostOptions,
+}
+
 Options = TypeVar("Options", NetOptions, LayerOptions)
 
 
@@ -204,33 +221,39 @@ def read_options(
 ) -> Options:
     """The section's values, checked. Raises CfgError at the line of a wrong value; an unknown
     key, and one that has no effect on recurrent layers, is a doubt for `warn`."""
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    types_ = typing.get_type_hints(cls)
+    keys = _keys(cls)  # type: ignore[arg-type]  # mypy takes a class for its hashless instance
     values: dict[str, Any] = {}
     for pair in section.pairs.values():
-        if pair.key not in fields:
-            hint = nearest(pair.key, fields)
-            warn(f"unknown key {echo(pair.key)} in [{section.type}]{hint}", pair.line)
+        if pair.key not in keys:
+            hint = nearest(pair.key, keys)
+            warn(f"unknown key {echo(pair.key)} in [{bare(section.type)}]{hint}", pair.line)
             continue
         if pair.key in WITHOUT_EFFECT:
             warn(f"{pair.key} has no effect on [{section.type}]", pair.line)
-        value = _read_value(types_[pair.key], pair, path)
-        check: Check | None = fields[pair.key].metadata["check"]
+        kind, check = keys[pair.key]
+        value = _read_value(kind, pair, path)
         if check and (complaint := check(value)):
             raise CfgError(f"{pair.key}={echo(pair.value)} is {complaint}", path, pair.line)
         values[pair.key] = value
     return cls(**values)
 
 
+@functools.cache
+def _keys(cls: type[NetOptions | LayerOptions]) -> dict[str, tuple[Any, Check | None]]:
+    """Of each key, the type of its value and its check."""
+    types_ = typing.get_type_hints(cls)
+    return {f.name: (types_[f.name], f.metadata["check"]) for f in dataclasses.fields(cls)}
+
+
 def _read_value(kind: Any, pair: Pair, path: Path | str | None) -> Any:
     if isinstance(kind, types.UnionType):  # int | None: the key may be left out
         kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) is tuple:
-        item = typing.get_args(kind)[0]
-        return tuple(
-            _read_value(item, Pair(pair.key, text, pair.line), path)
-            for text in pair.value.split(",")
-        )
+        item, texts = typing.get_args(kind)[0], pair.value.split(",")
+        if len(texts) > LONGEST_LIST:
+            message = f"{pair.key}={echo(pair.value)} has more than {LONGEST_LIST:,} items"
+            raise CfgError(message, path, pair.line)
+        return tuple(_read_value(item, Pair(pair.key, text, pair.line), path) for text in texts)
     if kind is str:
         return pair.value
     read, expected = READERS[kind]
@@ -253,7 +276,9 @@ def _read_int(text: str) -> int:
 
 
 def _read_float(text: str) -> float:
-    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", text):
+    # Each digit matches in one way only: with two, as in [0-9]+[.]?[0-9]*, a megabyte of digits
+    # before an x would take days to be refused.
+    if not re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", text):
         raise ValueError
     value = float(text)
     if not math.isfinite(value):

@@ -1,14 +1,13 @@
 """Sections to a network: each `parse_*` turns typed options into a layer.
 
-A new layer is one file in `minidark.layers`, one dataclass in `cfg.options`, one parse function
-and one row in LAYER_TYPES.
+A new layer is one file in `minidark.layers`, one dataclass in `cfg.options`
+and its row in LAYER_TYPES, one parse function and its row in PARSERS.
 
 Source: darknet src/parser.c (parse_network_cfg, parse_gru, ...).
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ import numpy.typing as npt
 from minidark.backend import Backend, get_backend
 from minidark.cfg import options as o
 from minidark.cfg.fit import changes_that_fit
-from minidark.cfg.sections import Pair, Section, Warn, read_cfg, without_blanks
-from minidark.cfg.sizes import check_memory
-from minidark.errors import OVERRIDDEN, CfgError, WeightsError, echo, nearest, place
+from minidark.cfg.plan import CANONICAL, Doubts, Plan, plan_cfg
+from minidark.cfg.sections import Section, read_cfg
+from minidark.errors import CfgError, WeightsError
 from minidark.glibc_rand import GlibcRand
 from minidark.layers import (
     Layer,
@@ -40,16 +39,6 @@ from minidark.layers import (
 from minidark.layers.affine import UNDRAWN
 from minidark.network import Network
 from minidark.weights import load_weights
-
-log = logging.getLogger(__name__)
-
-NET_TYPES = ("net", "network")
-IMAGE_TYPES = frozenset({
-    "convolutional", "conv", "deconvolutional", "deconv", "local", "maxpool", "max", "avgpool",
-    "avg", "crop", "crnn", "conv_lstm", "upsample", "reorg", "route", "shortcut", "sam",
-    "scale_channels", "region", "yolo", "Gaussian_yolo", "detection", "iseg", "normalization",
-    "lrn", "l2norm",
-})  # fmt: skip
 
 
 class Place(TypedDict):
@@ -147,19 +136,17 @@ def parse_cost(options: o.CostOptions, params: Params) -> Layer:
     return make_cost_layer(**params.place, cost_type=options.type, scale=options.scale)
 
 
-LAYER_TYPES: dict[str, tuple[type[o.LayerOptions], Callable[[Any, Params], Layer]]] = {
-    "gru": (o.GruOptions, parse_gru),
-    "lstm": (o.LstmOptions, parse_lstm),
-    "rnn": (o.RnnOptions, parse_rnn),
-    "connected": (o.ConnectedOptions, parse_connected),
-    "conn": (o.ConnectedOptions, parse_connected),
-    "softmax": (o.SoftmaxOptions, parse_softmax),
-    "soft": (o.SoftmaxOptions, parse_softmax),
-    "dropout": (o.DropoutOptions, parse_dropout),
-    "activation": (o.ActivationOptions, parse_activation),
-    "batchnorm": (o.BatchnormOptions, parse_batchnorm),
-    "logistic": (o.LogisticOptions, parse_logistic),
-    "cost": (o.CostOptions, parse_cost),
+PARSERS: dict[type[o.LayerOptions], Callable[[Any, Params], Layer]] = {
+    o.GruOptions: parse_gru,
+    o.LstmOptions: parse_lstm,
+    o.RnnOptions: parse_rnn,
+    o.ConnectedOptions: parse_connected,
+    o.SoftmaxOptions: parse_softmax,
+    o.DropoutOptions: parse_dropout,
+    o.ActivationOptions: parse_activation,
+    o.BatchnormOptions: parse_batchnorm,
+    o.LogisticOptions: parse_logistic,
+    o.CostOptions: parse_cost,
 }
 
 
@@ -185,16 +172,19 @@ def parse_network_cfg(
     time. Doubts go to the log once each. Raises CfgError.
     """
     backend = get_backend(device, dtype, kernels)
-    warn = _Doubts(path, strict)
-    sections = read_cfg(path, warn)
-    for override in overrides:
-        _override(sections, override)
+    given = [*overrides]
     if batch is not None:
-        _override(sections, f"net.batch={batch}")
-        _override(sections, "net.subdivisions=1")
+        given += [f"net.batch={batch}", "net.subdivisions=1"]
     if time_steps is not None:
-        _override(sections, f"net.time_steps={time_steps}")
-    return build_network(sections, path, warn, seed, backend, draw)
+        given += [f"net.time_steps={time_steps}"]
+    plan = plan_cfg(
+        read_cfg(path),
+        path,
+        warn=Doubts(path, strict),
+        overrides=given,
+        itemsize=backend.dtype.itemsize,
+    )
+    return build_network(plan, path, seed, backend, draw)
 
 
 def load_network(
@@ -210,6 +200,8 @@ def load_network(
     kernels: str = "auto",
     strict: bool = False,
     overrides: Sequence[str] = (),
+    allow_nonfinite: bool = False,
+    allow_other_cfg: bool = False,
 ) -> Network:
     """`parse_network_cfg`, then `load_weights` where a weight file is given."""
     net = parse_network_cfg(
@@ -226,7 +218,13 @@ def load_network(
     )
     if weights is not None:
         try:
-            load_weights(net, weights, weights_order=weights_order)
+            load_weights(
+                net,
+                weights,
+                weights_order=weights_order,
+                allow_nonfinite=allow_nonfinite,
+                allow_other_cfg=allow_other_cfg,
+            )
         except WeightsError as error:
             raise _with_a_change_that_fits(error, net) from error
     return net
@@ -243,161 +241,41 @@ def _with_a_change_that_fits(error: WeightsError, net: Network) -> WeightsError:
 
 
 def build_network(
-    sections: Sequence[Section],
-    path: Path | str | None,
-    warn: Warn,
-    seed: int,
-    backend: Backend,
-    draw: bool = True,
+    plan: Plan, path: Path | str | None, seed: int, backend: Backend, draw: bool = True
 ) -> Network:
-    """The network of a list of sections; `path` is for messages, `draw` parse_network_cfg's."""
-    net_options = _parse_net(sections, path, warn)
+    """The network of a plan; `path` is for messages, `draw` as for `parse_network_cfg`. Raises
+    CfgError."""
     rand, rng = GlibcRand(seed), np.random.default_rng(seed % 2**64)
-    inputs = net_options.row_inputs
     layers: list[Layer] = []
-    layer_options: list[o.LayerOptions] = []
-    for index, section in enumerate(sections[1:]):
-        options_type, parse = _layer_type(section, path)
-        options = o.read_options(options_type, section, path, warn)
+    for index, planned in enumerate(plan.layers):
+        type_ = planned.section.type
         place = Place(
-            batch=net_options.rows,
-            inputs=inputs,
-            steps=net_options.time_steps,
-            name=f"{index}.{CANONICAL.get(section.type, section.type)}",
+            batch=plan.net.rows,
+            inputs=planned.inputs,
+            steps=plan.net.time_steps,
+            name=f"{index}.{CANONICAL.get(type_, type_)}",
             backend=backend,
         )
-        drawn = draw or options.dontload
+        drawn = draw or planned.options.dontload
         params = Params(place, rand if drawn else UNDRAWN, rng)
+        parse = PARSERS[type(planned.options)]
         try:
-            check_memory(section.type, options, inputs, backend.dtype.itemsize)
-            layers.append(parse(options, params))
+            layers.append(parse(planned.options, params))
         except CfgError as error:
-            raise _placed(error, section, path) from None
+            raise _placed(error, planned.section, path) from None
         if not drawn:
             rand.skip(sum(p.value.size for p in layers[-1].parameters() if p.kind == "weights"))
-        layer_options.append(options)
-        inputs = layers[-1].outputs
-        _doubt_layer(options, section, layers, warn)
-    _doubt_frozen_layers(net_options, layer_options, sections, warn)
-    if not layers:
-        raise CfgError("no layers: only [net] stands in this cfg", path)
-    return Network(layers, net_options, layer_options, sections=sections, rng=rng, backend=backend)
-
-
-CANONICAL = {"conn": "connected", "soft": "softmax", "network": "net"}
+    return Network(
+        layers,
+        plan.net,
+        [planned.options for planned in plan.layers],
+        sections=plan.sections,
+        rng=rng,
+        backend=backend,
+    )
 
 
 def _placed(error: CfgError, section: Section, path: Path | str | None) -> CfgError:
     """A factory's complaint, at the line of the key that it begins with."""
     pair = section.pairs.get(str(error).partition("=")[0])
     return CfgError(str(error), path, pair.line if pair else section.line)
-
-
-class _Doubts:
-    """Hears of doubts: logs each kind once per file, or raises them where `strict`."""
-
-    def __init__(self, path: Path | str, strict: bool):
-        self.path, self.strict = path, strict
-        self.heard: set[str] = set()
-
-    def __call__(self, message: str, line: int) -> None:
-        if self.strict:
-            raise CfgError(message, self.path, line)
-        if message not in self.heard:
-            self.heard.add(message)
-            log.warning("%s%s", place(self.path, line), message)
-
-
-def _parse_net(sections: Sequence[Section], path: Path | str | None, warn: Warn) -> o.NetOptions:
-    first = sections[0]
-    if first.type not in NET_TYPES:
-        raise CfgError(f"the first section is [{first.type}]; expected [net]", path, first.line)
-    net = o.read_options(o.NetOptions, first, path, warn)
-
-    def refuse(message: str, *keys: str) -> None:
-        lines = [first.pairs[key].line for key in keys if key in first.pairs]
-        raise CfgError(message, path, lines[0] if lines else first.line)
-
-    if net.batch % net.subdivisions:
-        refuse(
-            f"batch={net.batch} is not divisible by subdivisions={net.subdivisions}",
-            "subdivisions",
-            "batch",
-        )
-    if not net.row_inputs:
-        refuse("[net] needs inputs=N, the number of symbols (256 for bytes)")
-    if net.policy == "steps" and (not net.steps or len(net.steps) != len(net.scales)):
-        refuse(
-            f"policy=steps has {len(net.steps)} steps and {len(net.scales)} scales; "
-            "it needs as many of each, and one at least",
-            "steps",
-            "scales",
-        )
-    if net.policy in ("poly", "cosine") and not net.max_batches:
-        refuse(f"policy={net.policy} needs max_batches", "policy")
-    return net
-
-
-def _layer_type(
-    section: Section, path: Path | str | None
-) -> tuple[type[o.LayerOptions], Callable[[Any, Params], Layer]]:
-    if section.type in LAYER_TYPES:
-        return LAYER_TYPES[section.type]
-    if section.type in NET_TYPES:
-        raise CfgError(f"a second [{section.type}]", path, section.line)
-    if section.type in IMAGE_TYPES:
-        raise CfgError(
-            f"[{section.type}] works on images; minidark is for recurrent networks "
-            f"({', '.join(t for t in LAYER_TYPES if t not in CANONICAL)})",
-            path,
-            section.line,
-        )
-    hint = nearest(section.type, LAYER_TYPES)
-    raise CfgError(f"unknown section [{section.type}]{hint}", path, section.line)
-
-
-def _doubt_layer(
-    options: o.LayerOptions, section: Section, layers: Sequence[Layer], warn: Warn
-) -> None:
-    """What is allowed, but perhaps not meant."""
-    if isinstance(options, o.RnnOptions) and options.hidden not in (None, options.output):
-        warn(
-            f"hidden={options.hidden} is taken as the width of the state, as AlexeyAB's darknet "
-            f"does; pjreddie's ignores it and takes output={options.output}",
-            section.pairs["hidden"].line,
-        )
-    if section.type == "cost" and len(layers) > 1 and layers[-2].has_cost:
-        warn(
-            f"[cost] adds nothing here: the [{layers[-2].type}] before it has its own cost",
-            section.line,
-        )
-
-
-def _doubt_frozen_layers(
-    net: o.NetOptions,
-    layer_options: Sequence[o.LayerOptions],
-    sections: Sequence[Section],
-    warn: Warn,
-) -> None:
-    """Adam makes a full step of whatever gradient there is, be it the decay alone."""
-    for options, section in zip(layer_options, sections[1:], strict=True):
-        if options.stopbackward and net.adam and net.decay:
-            warn(
-                "stopbackward with adam=1 leaves the decay as the only gradient, and Adam moves "
-                "the weights below to zero at the full rate; set decay=0 in [net]",
-                section.pairs["stopbackward"].line,
-            )
-
-
-def _override(sections: Sequence[Section], text: str) -> None:
-    """Apply one "section.key=value" to every section of that type."""
-    place, equals, value = without_blanks(text).partition("=")
-    type_, dot, key = place.partition(".")
-    if not (equals and dot and type_ and key and value):
-        raise CfgError(f"override {echo(text)} is not section.key=value")
-    wanted = CANONICAL.get(type_, type_)
-    hit = [s for s in sections if CANONICAL.get(s.type, s.type) == wanted]
-    if not hit:
-        raise CfgError(f"override {echo(text)}: no [{type_}] in this cfg")
-    for section in hit:
-        section.pairs[key] = Pair(key, value, OVERRIDDEN)

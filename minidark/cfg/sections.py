@@ -15,11 +15,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minidark.errors import CfgError, echo
+from minidark.errors import CfgError, bare, echo
 from minidark.files import open_regular
 
 LARGEST_CFG = 1 << 20  # bytes; a real one has a few thousand
+MOST_SECTIONS = 1000
 
+COMMENT = re.compile("[#;][^\n\r]*")
 # Not str.splitlines(): it also breaks at U+2028 and others that a C program never would.
 LINE_BREAK = re.compile("\r\n|\n|\r")
 
@@ -42,21 +44,21 @@ class Section:
     pairs: dict[str, Pair] = field(default_factory=dict)
 
 
-def read_cfg(path: Path | str, warn: Warn) -> list[Section]:
-    """The sections of a file. `warn(message, line)` hears of doubts. Raises CfgError."""
+def read_cfg(path: Path | str) -> bytes:
+    """The bytes of a file, as far as a cfg could go. Raises CfgError."""
     with open_regular(path, lambda said: CfgError(said, path)) as file:
-        data = file.read(LARGEST_CFG + 1)
-    return parse_sections(data, path, warn)
+        return file.read(LARGEST_CFG + 1)
 
 
 def parse_sections(data: bytes, path: Path | str | None, warn: Warn) -> list[Section]:
-    """The sections of a cfg's bytes."""
+    """The sections of a cfg's bytes. `warn(message, line)` hears of doubts. Raises CfgError."""
     sections: list[Section] = []
-    for number, text in enumerate(_lines(data, path), start=1):
-        line = without_blanks(re.split("[#;]", text, maxsplit=1)[0])
+    for number, line in enumerate(_lines(data, path), start=1):
         if not line:
             continue
         if line.startswith("["):
+            if len(sections) == MOST_SECTIONS:
+                raise CfgError(f"more than {MOST_SECTIONS:,} sections; not a cfg", path, number)
             sections.append(Section(_section_type(line, path, number), number))
             continue
         pair = _pair(line, path, number)
@@ -64,7 +66,8 @@ def parse_sections(data: bytes, path: Path | str | None, warn: Warn) -> list[Sec
             raise CfgError(f"{echo(line)} stands before any [section]", path, number)
         first = sections[-1].pairs.setdefault(pair.key, pair)
         if first is not pair:
-            warn(f"{pair.key} was given on line {first.line} already; the first one counts", number)
+            said = f"{bare(pair.key)} was given on line {first.line} already; the first one counts"
+            warn(said, number)
     if not sections:
         raise CfgError("no [section] in this cfg; it begins with [net]", path)
     return sections
@@ -80,6 +83,7 @@ def format_sections(sections: Sequence[Section]) -> str:
 
 
 def _lines(data: bytes, path: Path | str | None) -> list[str]:
+    """The lines without comments and blanks, which go all at once: a megabyte may be hostile."""
     if len(data) > LARGEST_CFG:
         raise CfgError(f"larger than {LARGEST_CFG:,} bytes; this is not a cfg", path)
     if 0 in data:
@@ -93,7 +97,7 @@ def _lines(data: bytes, path: Path | str | None) -> list[str]:
         raise CfgError(
             f"byte 0x{data[error.start]:02x} is not UTF-8; save the cfg as UTF-8", path, line
         ) from error
-    return LINE_BREAK.split(text)
+    return LINE_BREAK.split(without_blanks(COMMENT.sub("", text)))
 
 
 def _line_of(data: bytes, offset: int) -> int:
@@ -103,7 +107,7 @@ def _line_of(data: bytes, offset: int) -> int:
 
 def without_blanks(text: str) -> str:
     """darknet drops every blank and tab in a line."""
-    return re.sub("[ \t]", "", text)
+    return text.replace(" ", "").replace("\t", "")
 
 
 def _section_type(line: str, path: Path | str | None, number: int) -> str:

@@ -1,74 +1,83 @@
-"""How many numbers a layer stores, from its options alone, before any array is made."""
+"""How many numbers a layer takes, from its options alone, before any array is made."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from minidark.cfg import options as o
-from minidark.errors import CfgError
-
-COPIES = 2  # of every parameter there are at least its value and its gradient
 
 
-def _sublayers(norm: bool, *shapes: tuple[int, int]) -> int:
-    """Floats of sublayers (inputs, outputs): biases, weights, and three more with batch norm."""
-    return sum(out * (i + 1 + 3 * norm) for i, out in shapes)
+@dataclass(frozen=True, slots=True)
+class Size:
+    """Numbers, not bytes, in Python's integers, which do not wrap."""
+
+    outputs: int
+    affine: int = 0  # biases and weights
+    norms: int = 0  # features with a scale, a rolling mean and a rolling variance each
+    aside: int = 0  # trained, but without a place in pjreddie's files
+    state: int = 0  # carried from call to call, of one stream
+    kept: int = 0  # of each row of a training pass until its backward: gates, states, outputs
+
+    @property
+    def held(self) -> int:
+        """In memory, gradients aside."""
+        return self.affine + 3 * self.norms + self.aside
+
+    @property
+    def trained(self) -> int:
+        return self.affine + self.norms + self.aside
 
 
-def _norm(options: o.GruOptions | o.LstmOptions | o.RnnOptions | o.ConnectedOptions) -> bool:
-    return options.batch_normalize and not options.dontloadscales
+def layer_size(options: o.LayerOptions, inputs: int) -> Size:
+    """What a layer over `inputs` numbers a row takes."""
+    size = SIZES.get(type(options))
+    return size(options, inputs) if size else Size(inputs)
 
 
-def _gru(options: o.GruOptions, inputs: int) -> tuple[int, int]:
+def file_floats(options: o.LayerOptions, size: Size) -> int:
+    """How many of them a weight file holds that is read, in pjreddie's order."""
+    if options.dontload:
+        return 0
+    return size.affine if options.dontloadscales else size.affine + 3 * size.norms
+
+
+def _sublayers(
+    outputs: int, norm: bool, *shapes: tuple[int, int], state: int = 0, kept: int
+) -> Size:
+    """Of sublayers (inputs, outputs)."""
+    features = sum(out for _, out in shapes)
+    affine = features + sum(i * out for i, out in shapes)
+    return Size(outputs, affine, features if norm else 0, state=state, kept=kept)
+
+
+def _gru(options: o.GruOptions, inputs: int) -> Size:
     n = options.output
-    return _sublayers(_norm(options), *[(inputs, n)] * 3, *[(n, n)] * 3), n
+    shapes = [(inputs, n)] * 3 + [(n, n)] * 3
+    return _sublayers(n, options.batch_normalize, *shapes, state=n, kept=5 * n)
 
 
-def _lstm(options: o.LstmOptions, inputs: int) -> tuple[int, int]:
+def _lstm(options: o.LstmOptions, inputs: int) -> Size:
     n = options.output
-    return _sublayers(_norm(options), *[(inputs, n)] * 4, *[(n, n)] * 4), n
+    shapes = [(inputs, n)] * 4 + [(n, n)] * 4
+    return _sublayers(n, options.batch_normalize, *shapes, state=2 * n, kept=6 * n)
 
 
-def _rnn(options: o.RnnOptions, inputs: int) -> tuple[int, int]:
+def _rnn(options: o.RnnOptions, inputs: int) -> Size:
     n, hidden = options.output, options.hidden or options.output
-    return _sublayers(_norm(options), (inputs, hidden), (hidden, hidden), (hidden, n)), n
+    shapes = [(inputs, hidden), (hidden, hidden), (hidden, n)]
+    return _sublayers(n, options.batch_normalize, *shapes, state=hidden, kept=2 * hidden + n)
 
 
-def _connected(options: o.ConnectedOptions, inputs: int) -> tuple[int, int]:
-    return _sublayers(_norm(options), (inputs, options.output)), options.output
+def _connected(options: o.ConnectedOptions, inputs: int) -> Size:
+    n = options.output
+    return _sublayers(n, options.batch_normalize, (inputs, n), kept=n)
 
 
-SIZES: dict[str, tuple[type[o.LayerOptions], Callable[..., tuple[int, int]]]] = {
-    "gru": (o.GruOptions, _gru),
-    "lstm": (o.LstmOptions, _lstm),
-    "rnn": (o.RnnOptions, _rnn),
-    "connected": (o.ConnectedOptions, _connected),
-    "conn": (o.ConnectedOptions, _connected),
-    "batchnorm": (
-        o.BatchnormOptions,
-        lambda options, inputs: (0 if options.dontloadscales else 3 * inputs, inputs),
-    ),
+SIZES: dict[type[o.LayerOptions], Callable[..., Size]] = {  # of the layers that hold arrays
+    o.GruOptions: _gru,
+    o.LstmOptions: _lstm,
+    o.RnnOptions: _rnn,
+    o.ConnectedOptions: _connected,
+    o.BatchnormOptions: lambda options, inputs: Size(inputs, norms=inputs, aside=inputs),
 }
-
-
-def check_memory(type_: str, options: o.LayerOptions, inputs: int, itemsize: int) -> None:
-    """Raise CfgError where a layer alone would need more memory than the machine has."""
-    if type_ not in SIZES:
-        return
-    floats, outputs = SIZES[type_][1](options, inputs)
-    needed, there = COPIES * itemsize * floats, _physical_memory()
-    if there and needed > there:
-        raise CfgError(
-            f"output={outputs} over {inputs} inputs makes {floats:,} parameters, which take "
-            f"{needed / 2**30:,.1f} GiB to train; this machine has {there / 2**30:,.1f} GiB"
-        )
-
-
-def _physical_memory() -> int | None:
-    """Bytes, where the platform tells."""
-    names = ("SC_PHYS_PAGES", "SC_PAGE_SIZE")
-    if not all(name in getattr(os, "sysconf_names", {}) for name in names):
-        return None
-    pages, size = map(os.sysconf, names)
-    return pages * size

@@ -16,7 +16,7 @@ from minidark.cfg.parser import load_network
 from minidark.errors import CfgError
 from minidark.network import Network
 from minidark.shipped import find_cfg
-from minidark.weights import ORDERS
+from minidark.weights import ORDERS, Reading
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ class CfgChoice:
 
     strict: bool
     overrides: tuple[str, ...]
-    weights_order: str | None
+    reading: Reading
 
     def load(self, cfg: str, weights: str | None = None, **kwargs: Any) -> Network:
         return load_network(
@@ -35,9 +35,13 @@ class CfgChoice:
             weights,
             strict=self.strict,
             overrides=self.overrides,
-            weights_order=self.weights_order,
+            **self.reading,
             **kwargs,
         )
+
+    def with_nonfinite(self) -> CfgChoice:
+        """As with --allow-nonfinite: for what only shows a file."""
+        return dataclasses.replace(self, reading={**self.reading, "allow_nonfinite": True})
 
     def overruled(self, override: str) -> CfgChoice:
         return dataclasses.replace(self, overrides=(*self.overrides, override))
@@ -58,7 +62,7 @@ def device_option(default: str) -> Callable[[Command], Command]:
 
 
 def cfg_options(command: Command) -> Command:
-    """Adds --strict, --set and --weights-order; the command gets them as `choice`."""
+    """Adds --strict, --set and how to read weights; the command gets them as `choice`."""
 
     @click.option("--strict", is_flag=True, help="Refuse what the cfg would only be warned of.")
     @click.option(
@@ -73,16 +77,29 @@ def cfg_options(command: Command) -> Command:
         type=click.Choice(ORDERS),
         help="Order of arrays in the weight file; by its header, unless given.",
     )
+    @click.option("--allow-nonfinite", is_flag=True, help="Take weights that hold NaN or infinity.")
+    @click.option(
+        "--allow-other-cfg",
+        is_flag=True,
+        help="Take weights that were made with a cfg of other layers.",
+    )
     @functools.wraps(command)
     def wrapped(
         *args: Any,
         strict: bool,
         overrides: tuple[str, ...],
         weights_order: str | None,
+        allow_nonfinite: bool,
+        allow_other_cfg: bool,
         **kwargs: Any,
     ) -> Any:
+        reading = Reading(
+            weights_order=weights_order,
+            allow_nonfinite=allow_nonfinite,
+            allow_other_cfg=allow_other_cfg,
+        )
         try:
-            return command(*args, choice=CfgChoice(strict, overrides, weights_order), **kwargs)
+            return command(*args, choice=CfgChoice(strict, overrides, reading), **kwargs)
         except CfgError as error:  # found out only when the network was used
             cfg = kwargs.get("cfg")
             raise error if error.path or not cfg else CfgError(str(error), find_cfg(cfg)) from error

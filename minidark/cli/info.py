@@ -28,11 +28,12 @@ def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> Non
     minidark info cfg/gru.cfg backup/gru_final.weights
     minidark info lstm --json
     """
+    choice = choice.with_nonfinite()
     net = choice.load(cfg, weights)
     facts = network_facts(net)
     if weights:
-        header = load_weights(net, weights, weights_order=choice.weights_order)
-        facts["weights"] = header_facts(header, choice.weights_order)
+        header = load_weights(net, weights, **choice.reading)
+        facts["weights"] = header_facts(header, choice.reading["weights_order"])
         facts["arrays"] = array_statistics(net)
     if as_json:
         click.echo(json.dumps(facts))

@@ -52,7 +52,7 @@ class Line:
 
     def number(self, flag: str, default: float) -> float:
         return self._number(
-            flag, r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", "a number", default
+            flag, r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", "a number", default
         )
 
     def _number(self, flag: str, grammar: str, expected: str, default: float) -> float:
@@ -137,7 +137,7 @@ def _write_sample(
     srand = job.line.integer("-srand", secrets.randbelow(2**31))
     net = job.load(srand)
     names = job.names(net)
-    sampler = Sampler(net, temperature, srand, exact=True)
+    sampler = Sampler(net, temperature, [srand], exact=True)
     sampler.read(seed)
     symbols = sampler.symbols(length)
     write(names[symbol] for symbol in echoed)

@@ -35,7 +35,7 @@ def average(cfg: str, out: str, weights: tuple[str, ...], choice: CfgChoice) -> 
     Recurrent layers and rolling statistics are averaged too.
     """
     net = choice.load(cfg)
-    average_into(net, weights, choice.weights_order)
+    average_into(net, weights, **choice.reading)
     net.save_weights(out)
 
 
@@ -89,7 +89,7 @@ def statistics(cfg: str, weights: str, as_json: bool, choice: CfgChoice) -> None
     \b
     minidark statistics rnn backup/rnn_final.weights
     """
-    net = choice.load(cfg, weights)
+    net = choice.with_nonfinite().load(cfg, weights)
     rows = array_statistics(net)
     if as_json:
         click.echo(json.dumps(rows))
@@ -134,5 +134,5 @@ def convert(source: str, out: str, cfg: str, dialect: str, choice: CfgChoice) ->
         if Path(path).suffix not in (".weights", ".backup"):
             raise click.UsageError(f"{path}: converts .weights to .weights, by suffix")
     net = choice.load(cfg)
-    load_weights(net, source, weights_order=choice.weights_order)
+    load_weights(net, source, **choice.reading)
     save_weights(net, out, dialect)

@@ -176,10 +176,13 @@ class PackedLayer(Layer):
         return affine
 
     def _whole(self, steps: int) -> bool:
-        """Whether the kernels take a sequence of so many steps whole: where the backend has such
-        kernels and there is no norm, whose statistics are each step's own. A sequence of few steps
-        would not earn back the packing of the weights."""
-        return self.backend.sequences and not self.norm and steps >= FEW_STEPS
+        """Whether the kernels take a sequence of so many steps whole. Not with a norm, whose
+        statistics are each step's own; and few steps do not earn back the packing of weights."""
+        return self._compiled() and steps >= FEW_STEPS
+
+    def _compiled(self) -> bool:
+        """Whether the backend has kernels for this layer as a whole."""
+        return self.backend.sequences and not self.norm
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
         return [a for name in self.file_orders[order] for a in self.sublayers[name].arrays]

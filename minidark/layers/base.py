@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -108,6 +109,11 @@ class Layer(ABC):
             name: self.backend.zeros(streams, state.shape[1]) for name, state in self.states.items()
         }
         return other
+
+    def frozen(self) -> Callable[[Array], Array]:
+        """Inference step by step with the parameters as they are now: (S, inputs), or ids (S,), to
+        (S, outputs), which the next step may write over. The state goes on from step to step."""
+        return lambda x: self.forward(x[None])[0]
 
     def work(self) -> int:
         """Multiply-adds for one row."""

@@ -7,6 +7,7 @@ Source: darknet src/connected_layer.c (make_connected_layer, forward_, backward_
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from minidark.activations import checked_activation
@@ -58,6 +59,14 @@ class ConnectedLayer(PackedLayer):
         if train:
             self.saved = ConnectedSaved(rows, y, affine)
         return y.reshape(steps, streams, self.outputs)
+
+    def frozen(self) -> Callable[[Array], Array]:
+        if not self._compiled():
+            return super().frozen()
+        step = self.backend.kernels.AffineStep(
+            self.affine.weights, self.affine.biases, self.streams
+        )
+        return lambda x: self.activation.forward(step(x))
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         s: ConnectedSaved = self._take_saved()

@@ -15,6 +15,7 @@ empty function on the CPU; the one here is the derivative. Cho et al. 2014, arXi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -99,6 +100,18 @@ class GruLayer(PackedLayer):
         if train:
             self.saved = GruSaved(x, gates, states, reset_states, u, wzr, wh)
         return states[1:]
+
+    def frozen(self) -> Callable[[Array], Array]:
+        if not self._compiled():
+            return super().frozen()
+        return self.backend.kernels.GruStep(
+            self.u.weights,
+            self._gate_biases(),
+            self.wzr.weights,
+            self.wh.weights,
+            self.tanh,
+            self.states["state"],
+        )
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         s: GruSaved = self._take_saved()

@@ -16,6 +16,7 @@ layer's backward on the CPU. Hochreiter and Schmidhuber 1997.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -104,6 +105,17 @@ class LstmLayer(PackedLayer):
         if train:
             self.saved = LstmSaved(x, gates, states, cells, squashed, u, w)
         return states[1:]
+
+    def frozen(self) -> Callable[[Array], Array]:
+        if not self._compiled():
+            return super().frozen()
+        return self.backend.kernels.LstmStep(
+            self.u.weights,
+            self.u.biases + self.w.biases,
+            self.w.weights,
+            self.states["state"],
+            self.states["cell"],
+        )
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         s: LstmSaved = self._take_saved()

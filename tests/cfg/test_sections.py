@@ -134,14 +134,10 @@ def test_what_is_too_large_for_a_cfg_is_refused() -> None:
     assert str(error.value) == "a.cfg: larger than 1,048,576 bytes; this is not a cfg"
 
 
-def ignore(message: str, line: int) -> None:
-    del message, line
-
-
 def test_a_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.cfg").write_bytes(b"[net]\nbatch=4\n")
-    assert plain(read_cfg(tmp_path / "a.cfg", ignore)) == [("net", {"batch": "4"})]
-    assert plain(read_cfg(str(tmp_path / "a.cfg"), ignore)) == [("net", {"batch": "4"})]
+    for path in (tmp_path / "a.cfg", str(tmp_path / "a.cfg")):
+        assert read_cfg(path) == b"[net]\nbatch=4\n"
 
 
 def test_a_large_file_is_refused_without_reading_it_all(tmp_path: Path) -> None:
@@ -149,25 +145,25 @@ def test_a_large_file_is_refused_without_reading_it_all(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)  # holds no blocks
     with pytest.raises(CfgError, match="larger than 1,048,576 bytes; this is not a cfg"):
-        read_cfg(path, ignore)
+        parse(read_cfg(path))
 
 
 def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:
     with pytest.raises(CfgError) as error:
-        read_cfg(tmp_path / "no.cfg", ignore)
+        read_cfg(tmp_path / "no.cfg")
     assert str(error.value) == f"{tmp_path / 'no.cfg'}: cannot read: No such file or directory"
 
 
 def test_a_folder_is_not_a_cfg(tmp_path: Path) -> None:
     with pytest.raises(CfgError, match=r"not a regular file|cannot read"):
-        read_cfg(tmp_path, ignore)
+        read_cfg(tmp_path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
 def test_a_named_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(CfgError) as error:
-        read_cfg(tmp_path / "pipe", ignore)
+        read_cfg(tmp_path / "pipe")
     assert str(error.value) == f"{tmp_path / 'pipe'}: not a regular file"
 
 

@@ -433,7 +433,8 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
     result = run("train", "a.cfg", "text.txt", "--save-every", "3", "--seed", "5")
     assert (result.exit_code, result.stdout) == (0, "")
     assert sorted(p.name for p in (folder / "backup").iterdir()) == [
-        "a.backup", "a_best.weights", "a_final.weights",
+        "a.backup", "a.backup.json", "a_best.weights", "a_best.weights.json", "a_final.weights",
+        "a_final.weights.json",
     ]  # fmt: skip
     assert (seen("backup/a.backup"), seen("backup/a_final.weights")) == (3 * 32, 4 * 32)
     best = Path("backup/a_best.weights").read_bytes()

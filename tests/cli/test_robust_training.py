@@ -130,7 +130,11 @@ def test_weights_that_predict_nan_generate_nothing() -> None:
     net = load_network("a.cfg")
     net.parameters()[-1].value[...] = np.nan
     net.save_weights("nan.weights")
-    result = run("generate", "a.cfg", "nan.weights", "--srand", "1", "--seed", "a")
+    words = ["generate", "a.cfg", "nan.weights", "--srand", "1", "--seed", "a"]
+    refused = run(*words)
+    assert (refused.exit_code, refused.stdout_bytes) == (4, b"")
+    assert "1.connected.weights[0, 0] is nan" in refused.stderr
+    result = run(*words, "--allow-nonfinite")
     assert result.exit_code == 5
     assert "NaN or infinite" in result.stderr
 

@@ -12,11 +12,10 @@ import pytest
 from minidark import BackendError, Network, load_network
 from minidark.backend import Array, Backend, get_backend, numpy_kernels
 from minidark.cfg.parser import build_network
-from minidark.cfg.sections import parse_sections
 from tests.golden_cases import GOLDEN, arrays, names
 from tests.gpu_proof.test_counts import EVERY_LAYER, I, S, ids
 from tests.gpu_proof.test_kernels import CASES, SIZES, cases, wide
-from tests.helpers import cfg
+from tests.helpers import planned
 
 pytestmark = pytest.mark.gpu
 
@@ -31,11 +30,7 @@ def backend(dtype: str = "float32") -> Backend:
 
 
 def make(sections: tuple[str, ...], on: Backend) -> Network:
-    def ignore(message: str, line: int) -> None:
-        del message, line
-
-    parsed = parse_sections(cfg(*sections).encode(), None, ignore)
-    return build_network(parsed, None, ignore, 3, on)
+    return build_network(planned(*sections), None, 3, on)
 
 
 def every_array(kernels: ModuleType, name: str, case: Any, put: Any, get: Any) -> Iterator[Any]:

@@ -12,9 +12,8 @@ import tests.fakecp as fakecp
 from minidark import Network, Text, train
 from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
-from minidark.cfg.sections import parse_sections
 from tests.fakecp import COUNTS
-from tests.helpers import cfg
+from tests.helpers import planned
 from tests.stand_in import host, needs_compiler, put_in_place
 
 pytestmark = needs_compiler
@@ -31,11 +30,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(*sections: str, device: str = "cuda") -> Network:
-    def ignore(message: str, line: int) -> None:
-        del message, line
-
-    parsed = parse_sections(cfg(*sections).encode(), None, ignore)
-    return build_network(parsed, None, ignore, 3, get_backend(device))
+    return build_network(planned(*sections), None, 3, get_backend(device))
 
 
 def ids(seed: int, steps: int = T) -> tuple[Array, Array]:

@@ -10,7 +10,7 @@ import pytest
 
 from minidark import CfgError, MinidarkError
 from minidark.backend import Array
-from minidark.cfg.parser import LAYER_TYPES
+from minidark.cfg.options import LAYER_TYPES
 from minidark.layers import Layer, make_gru_layer, make_lstm_layer, make_rnn_layer
 from tests.helpers import network, one_hot, randomize
 from tests.layers.scalar_reference import Reference

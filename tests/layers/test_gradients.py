@@ -14,7 +14,7 @@ import pytest
 from minidark import Network
 from minidark.activations import ACTIVATIONS
 from minidark.backend import Array
-from minidark.cfg.parser import LAYER_TYPES
+from minidark.cfg.options import LAYER_TYPES
 from minidark.layers.dropout import DropoutLayer
 from tests.helpers import (
     gradients,

@@ -23,8 +23,11 @@ from minidark.backend.compiled.rows import cross_entropy as cross_entropy
 from minidark.backend.compiled.rows import gather as gather
 from minidark.backend.compiled.rows import scatter_add as scatter_add
 from minidark.backend.compiled.rows import softmax as softmax
+from minidark.backend.compiled.steps import AffineStep as AffineStep
+from minidark.backend.compiled.steps import GruStep as GruStep
+from minidark.backend.compiled.steps import LstmStep as LstmStep
+from minidark.backend.compiled.steps import draw as draw
 from minidark.backend.numpy_kernels import batch_statistics as batch_statistics
-from minidark.backend.numpy_kernels import draw as draw
 from minidark.backend.numpy_kernels import gru_gates as gru_gates
 from minidark.backend.numpy_kernels import gru_gates_backward as gru_gates_backward
 from minidark.backend.numpy_kernels import gru_state as gru_state

@@ -29,12 +29,20 @@ def spread(
 ) -> None:
     """serial(*args, 0, size), or where `work` elementary operations are worth it parallel(*args,
     threads), which calls `serial` in each thread with a range of its own."""
-    threads = min(thread_count(), size // grain, work // LEAST)
+    threads = threads_for(size // grain, work)
     if threads > 1:
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         parallel(*args, threads)
     else:
         serial(*args, 0, size)
+
+
+def threads_for(size: int, work: int) -> int:
+    """How many threads `work` elementary operations on `size` things are worth."""
+    threads = min(thread_count(), size, work // LEAST)
+    if threads < 2:
+        return 1
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    return threads
 
 
 @njit(**COMPILED)

@@ -1,0 +1,307 @@
+"""One step of inference of a layer whose parameters stay as they are, as in sampling.
+
+The weights are packed once, each gate by itself. Few streams are bound by reading the weights: the
+threads then share a step by the hidden units, each computes its units' gates, and they wait for one
+another where the whole state is needed. Many streams are bound by the products, and are shared
+themselves. A stream's numbers do not depend on how many there are beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+from minidark.backend import Array, numpy_kernels
+from minidark.backend.compiled.products import packed_transposed
+from minidark.backend.compiled.scalar import f, logistic, tanh
+from minidark.backend.compiled.threads import begin, spread, threads_for
+from minidark.backend.compiled.tile import COMPILED, PANEL, PARALLEL, ROWS, add_product
+
+READ = 8  # multiply-adds in the time of an elementary operation, when weights come from far caches
+MANY = 4 * ROWS  # streams, from which on they are what is shared
+
+
+class Input:
+    """What comes from the input, biases and all: of K gates of H units each, (S, K H).
+
+    Of an id it is a row of a table, of a row of numbers a product with packs.
+    """
+
+    def __init__(self, weights: Array, biases: Array, gates: int):
+        self.weights, self.biases, self.gates = weights, biases, gates
+        self.given: dict[str, tuple[Array, Array]] = {}  # table and packs, by what they are for
+
+    def parts(self, x: Array) -> tuple[Array, Array, Array, Array]:
+        """ids (S,), table (I, K H), rows (S, I) and packs, of which two are empty."""
+        kind = "rows" if x.dtype.kind == "f" else "ids"
+        if kind not in self.given:
+            empty = np.empty((self.gates, 0, 0, PANEL), np.float32)
+            self.given[kind] = (
+                (self.biases[None], packed_by_gate(self.weights, self.gates))
+                if kind == "rows"
+                else (np.ascontiguousarray(self.weights.T) + self.biases, empty)
+            )
+        table, packs = self.given[kind]
+        if kind == "rows":
+            return np.zeros(len(x), np.intp), table, x, packs
+        return x, table, self.biases[None], packs
+
+
+def packed_by_gate(weights: Array, gates: int) -> Array:
+    """(K H, I) as (K, panels of H, I, PANEL)."""
+    return np.stack([packed_transposed(gate) for gate in np.split(weights, gates)])
+
+
+def _share(
+    alone: Any, by_units: Any, by_streams: Any, panels: int, macs: int, v: Array, *args: Any
+) -> None:
+    """Runs one of the three on v (S, K H), by what there is most of: `panels` of units, `macs`
+    multiply-adds for each stream."""
+    many = len(v) >= MANY
+    threads = threads_for(len(v) if many else panels, len(v) * macs // READ)
+    run = alone if threads == 1 else by_streams if many else by_units
+    run(v, *args, threads)
+
+
+@njit(**COMPILED)
+def _begin(v, ids, table, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
+    """Writes panels lo to hi of each of the gates of streams s_lo to s_hi: the input's part."""
+    start, width = lo * PANEL, min(hidden, hi * PANEL) - lo * PANEL
+    for s in range(s_lo, s_hi):
+        for gate in range(gates):
+            at = gate * hidden + start
+            v[s, at : at + width] = table[ids[s], at : at + width]
+    if packs.shape[1] > 0:
+        _add(v, x, packs, gates, hidden, s_lo, s_hi, lo, hi)
+
+
+@njit(**COMPILED)
+def _add(v, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
+    """Adds x times panels lo to hi of each of the first `gates` packs."""
+    depth, start = packs.shape[2], lo * PANEL
+    width = min(hidden, hi * PANEL) - start
+    for gate in range(gates):
+        at, part = gate * hidden + start, packs[gate, lo:hi]
+        add_product(v, at, width, x.ctypes.data, depth, part, 0, depth, s_lo, s_hi)
+
+
+# --- gru ----------------------------------------------------------------------------------
+
+
+class GruStep:
+    """ids (S,) or rows (S, I) to the new state (S, H), which is `state`, written in place."""
+
+    def __init__(
+        self, u: Array, biases: Array, wzr: Array, wh: Array, squash_by_tanh: bool, state: Array
+    ):
+        self.input = Input(u, biases, 3)
+        self.w = packed_by_gate(np.concatenate([wzr, wh]), 3)
+        self.squash_by_tanh, self.state = squash_by_tanh, state
+        self.reset = np.empty_like(state)
+        self.gates = np.empty((len(state), 3 * state.shape[1]), np.float32)
+
+    def __call__(self, x: Array) -> Array:
+        parts = self.input.parts(x)
+        _share(_gru_alone, _gru_by_units, _gru_by_streams, self.w.shape[1],
+               self.w.size + parts[3].size, self.gates, *parts, self.w, self.state, self.reset,
+               self.squash_by_tanh)  # fmt: skip
+        return self.state
+
+
+@njit(**COMPILED)
+def _gru_alone(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
+    _gru_gates(gates, ids, table, x, u, w, state, reset, 0, len(state), 0, w.shape[1])
+    _gru_state(gates, w, state, reset, by_tanh, 0, len(state), 0, w.shape[1])
+
+
+@njit(**PARALLEL)
+def _gru_by_units(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
+    streams, panels = len(state), w.shape[1]
+    for thread in prange(threads):
+        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
+        _gru_gates(gates, ids, table, x, u, w, state, reset, 0, streams, lo, hi)
+    for thread in prange(threads):
+        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
+        _gru_state(gates, w, state, reset, by_tanh, 0, streams, lo, hi)
+
+
+@njit(**PARALLEL)
+def _gru_by_streams(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
+    streams, panels = len(state), w.shape[1]
+    for thread in prange(threads):
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _gru_gates(gates, ids, table, x, u, w, state, reset, lo, hi, 0, panels)
+        _gru_state(gates, w, state, reset, by_tanh, lo, hi, 0, panels)
+
+
+@njit(**COMPILED)
+def _gru_gates(gates, ids, table, x, u, w, state, reset, s_lo, s_hi, lo, hi):
+    hidden = state.shape[1]
+    _begin(gates, ids, table, x, u, 3, hidden, s_lo, s_hi, lo, hi)
+    _add(gates, state, w, 2, hidden, s_lo, s_hi, lo, hi)
+    start, end = lo * PANEL, min(hidden, hi * PANEL)
+    for s in range(s_lo, s_hi):
+        z, r = gates[s, start:end], gates[s, hidden + start : hidden + end]
+        h, out = state[s, start:end], reset[s, start:end]
+        for j in range(end - start):
+            z[j] = logistic(z[j])
+            out[j] = logistic(r[j]) * h[j]
+
+
+@njit(**COMPILED)
+def _gru_state(gates, w, state, reset, by_tanh, s_lo, s_hi, lo, hi):
+    hidden = state.shape[1]
+    start, width = lo * PANEL, min(hidden, hi * PANEL) - lo * PANEL
+    at = 2 * hidden + start
+    r = reset.ctypes.data
+    add_product(gates, at, width, r, hidden, w[2, lo:hi], 0, hidden, s_lo, s_hi)
+    for s in range(s_lo, s_hi):
+        z, c = gates[s, start : start + width], gates[s, at : at + width]
+        h = state[s, start : start + width]
+        for j in range(width):
+            new = tanh(c[j]) if by_tanh else logistic(c[j])
+            h[j] = new + z[j] * (h[j] - new)
+
+
+# --- lstm ---------------------------------------------------------------------------------
+
+
+class LstmStep:
+    """ids (S,) or rows (S, I) to the new state (S, H), which is `state`, written in place."""
+
+    def __init__(self, u: Array, biases: Array, w: Array, state: Array, cell: Array):
+        self.input = Input(u, biases, 4)
+        self.w = packed_by_gate(w, 4)
+        self.state, self.cell = state, cell
+        self.gates = np.empty((len(state), 4 * state.shape[1]), np.float32)
+
+    def __call__(self, x: Array) -> Array:
+        parts = self.input.parts(x)
+        _share(_lstm_alone, _lstm_by_units, _lstm_by_streams, self.w.shape[1],
+               self.w.size + parts[3].size, self.gates, *parts, self.w, self.state,
+               self.cell)  # fmt: skip
+        return self.state
+
+
+@njit(**COMPILED)
+def _lstm_alone(gates, ids, table, x, u, w, state, cell, threads):
+    _lstm_gates(gates, ids, table, x, u, w, state, 0, len(state), 0, w.shape[1])
+    _lstm_state(gates, state, cell, 0, len(state), 0, w.shape[1])
+
+
+@njit(**PARALLEL)
+def _lstm_by_units(gates, ids, table, x, u, w, state, cell, threads):
+    streams, panels = len(state), w.shape[1]
+    for thread in prange(threads):
+        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
+        _lstm_gates(gates, ids, table, x, u, w, state, 0, streams, lo, hi)
+    for thread in prange(threads):
+        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
+        _lstm_state(gates, state, cell, 0, streams, lo, hi)
+
+
+@njit(**PARALLEL)
+def _lstm_by_streams(gates, ids, table, x, u, w, state, cell, threads):
+    streams, panels = len(state), w.shape[1]
+    for thread in prange(threads):
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _lstm_gates(gates, ids, table, x, u, w, state, lo, hi, 0, panels)
+        _lstm_state(gates, state, cell, lo, hi, 0, panels)
+
+
+@njit(**COMPILED)
+def _lstm_gates(gates, ids, table, x, u, w, state, s_lo, s_hi, lo, hi):
+    _begin(gates, ids, table, x, u, 4, state.shape[1], s_lo, s_hi, lo, hi)
+    _add(gates, state, w, 4, state.shape[1], s_lo, s_hi, lo, hi)
+
+
+@njit(**COMPILED)
+def _lstm_state(gates, state, cell, s_lo, s_hi, lo, hi):
+    hidden = state.shape[1]
+    for s in range(s_lo, s_hi):
+        for j in range(lo * PANEL, min(hidden, hi * PANEL)):
+            i, o = logistic(gates[s, j]), logistic(gates[s, 2 * hidden + j])
+            keep, new = logistic(gates[s, hidden + j]), tanh(gates[s, 3 * hidden + j])
+            cell[s, j] = keep * cell[s, j] + i * new
+            state[s, j] = o * tanh(cell[s, j])
+
+
+# --- connected ----------------------------------------------------------------------------
+
+
+class AffineStep:
+    """ids (S,) or rows (S, I) to W x + b (S, O), written over at the next call."""
+
+    def __init__(self, weights: Array, biases: Array, streams: int):
+        self.input = Input(weights, biases, 1)
+        self.v = np.empty((streams, len(weights)), np.float32)
+
+    def __call__(self, x: Array) -> Array:
+        parts = self.input.parts(x)
+        packs = parts[3]
+        _share(_affine_alone, _affine_by_units, _affine_by_streams, packs.shape[1], packs.size,
+               self.v, *parts)  # fmt: skip
+        return self.v
+
+
+@njit(**COMPILED)
+def _affine_alone(v, ids, table, x, packs, threads):
+    _begin(v, ids, table, x, packs, 1, v.shape[1], 0, len(v), 0, (v.shape[1] + PANEL - 1) // PANEL)
+
+
+@njit(**PARALLEL)
+def _affine_by_units(v, ids, table, x, packs, threads):
+    panels = packs.shape[1]
+    for thread in prange(threads):
+        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
+        _begin(v, ids, table, x, packs, 1, v.shape[1], 0, len(v), lo, hi)
+
+
+@njit(**PARALLEL)
+def _affine_by_streams(v, ids, table, x, packs, threads):
+    streams, panels = len(v), packs.shape[1]
+    for thread in prange(threads):
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _begin(v, ids, table, x, packs, 1, v.shape[1], lo, hi, 0, panels)
+
+
+# --- drawing ------------------------------------------------------------------------------
+
+ORDERED: dict[str, Any] = COMPILED | {"fastmath": False}  # darknet's sums, in darknet's order
+LEAST = np.float64(numpy_kernels.LEAST)
+COMPARED = 4  # elementary operations for each probability, one after another
+
+
+def draw(p: Array, starts: Array, ids: Array) -> None:
+    spread(_draw_parallel, _draw, len(p), COMPARED * p.size, p, starts, ids)
+
+
+@njit(**PARALLEL)
+def _draw_parallel(p, starts, ids, threads):
+    for thread in prange(threads):
+        lo, hi = begin(len(p), thread, threads), begin(len(p), thread + 1, threads)
+        _draw(p, starts, ids, lo, hi)
+
+
+@njit(**ORDERED)
+def _draw(p, starts, ids, lo, hi):
+    for s in range(lo, hi):
+        row, total, last = p[s], f(0), p.shape[1] - 1
+        for o in range(last + 1):
+            if not np.float64(row[o]) < LEAST:
+                total += row[o]
+        if not np.isfinite(total):
+            ids[s] = -1
+            continue
+        ids[s] = last
+        if total == f(0):
+            continue
+        left, scale = starts[s], np.float32(1 / np.float64(total))
+        for o in range(last + 1):
+            if not np.float64(row[o]) < LEAST:
+                left -= row[o] * scale
+            if left <= f(0):
+                ids[s] = o
+                break

@@ -1,0 +1,254 @@
+"""What a cfg asks for, checked as far as it can be before any array is made.
+
+`plan_cfg` is a function on bytes: whatever they are, it returns a plan or raises CfgError, in less
+than a second and without allocating what the cfg asks for. `cfg.parser` makes the network.
+
+Source: darknet src/parser.c (parse_network_cfg, parse_net_options), which allocates as it reads.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minidark.cfg import options as o
+from minidark.cfg.sections import Pair, Section, Warn, parse_sections, without_blanks
+from minidark.cfg.sizes import Size, layer_size
+from minidark.errors import OVERRIDDEN, CfgError, bare, echo, nearest, place
+
+log = logging.getLogger(__name__)
+
+NET_TYPES = ("net", "network")
+CANONICAL = {"conn": "connected", "soft": "softmax", "network": "net"}
+IMAGE_TYPES = frozenset({
+    "convolutional", "conv", "deconvolutional", "deconv", "local", "maxpool", "max", "avgpool",
+    "avg", "crop", "crnn", "conv_lstm", "upsample", "reorg", "route", "shortcut", "sam",
+    "scale_channels", "region", "yolo", "Gaussian_yolo", "detection", "iseg", "normalization",
+    "lrn", "l2norm",
+})  # fmt: skip
+MOST_DOUBTS = 100
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLayer:
+    section: Section
+    options: o.LayerOptions
+    inputs: int
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Typed values and sizes, and the sections that they were read from."""
+
+    sections: list[Section]
+    net: o.NetOptions
+    layers: list[PlannedLayer]
+
+    @property
+    def trained(self) -> int:
+        """Numbers that are trained."""
+        return sum(layer.size.trained for layer in self.layers)
+
+    def parameter_bytes(self, itemsize: int) -> int:
+        """The layers' arrays, and beside each trained number its gradient and the optimizer's."""
+        slots = 2 if self.net.adam else 1
+        held = sum(layer.size.held for layer in self.layers)
+        return itemsize * (held + (1 + slots) * self.trained)
+
+    def pass_bytes(self, itemsize: int) -> int:
+        """The states, and what one training pass keeps of its rows, at the least."""
+        state = sum(layer.size.state for layer in self.layers)
+        kept = sum(layer.size.kept for layer in self.layers)
+        return itemsize * (self.net.streams * state + self.net.rows * kept)
+
+
+class Doubts:
+    """Hears of doubts: logs each kind once per file, or raises them where `strict`."""
+
+    def __init__(self, path: Path | str | None, strict: bool):
+        self.path, self.strict = path, strict
+        self.heard: set[str] = set()
+
+    def __call__(self, message: str, line: int) -> None:
+        if self.strict:
+            raise CfgError(message, self.path, line)
+        if message in self.heard:
+            return
+        if len(self.heard) == MOST_DOUBTS:
+            raise CfgError(f"more than {MOST_DOUBTS} doubts; not a cfg", self.path, line)
+        self.heard.add(message)
+        log.warning("%s%s", place(self.path, line), message)
+
+
+def plan_cfg(
+    data: bytes,
+    path: Path | str | None = None,
+    *,
+    warn: Warn | None = None,
+    overrides: Sequence[str] = (),
+    itemsize: int = 4,
+) -> Plan:
+    """The plan of a cfg's bytes; `path` is for messages, `warn` for doubts (None: to the log).
+
+    overrides: "section.key=value", for every section of that type. itemsize: bytes of a number.
+    Raises CfgError, also for what needs more memory than the machine has.
+    """
+    warn = warn or Doubts(path, strict=False)
+    sections = parse_sections(data, path, warn)
+    for override in overrides:
+        _override(sections, override)
+    plan = plan_network(sections, path, warn)
+    check_memory(plan, path, itemsize)
+    return plan
+
+
+def plan_network(sections: Sequence[Section], path: Path | str | None, warn: Warn) -> Plan:
+    """The plan of a list of sections, however large. Raises CfgError."""
+    net = _read_net(sections, path, warn)
+    layers: list[PlannedLayer] = []
+    inputs = net.row_inputs
+    for section in sections[1:]:
+        options = o.read_options(_options_type(section, path), section, path, warn)
+        layers.append(PlannedLayer(section, options, inputs, layer_size(options, inputs)))
+        inputs = layers[-1].size.outputs
+        _doubt_layer(layers, warn)
+    if not layers:
+        raise CfgError("no layers: only [net] stands in this cfg", path)
+    _doubt_frozen_layers(net, layers, warn)
+    return Plan(list(sections), net, layers)
+
+
+def check_memory(plan: Plan, path: Path | str | None, itemsize: int) -> None:
+    """Raise CfgError where the network would need more memory to train than there is."""
+    parameters, one_pass = plan.parameter_bytes(itemsize), plan.pass_bytes(itemsize)
+    needed, there = parameters + one_pass, _memory()
+    if there is None or needed <= there:
+        return
+    message = (
+        f"this network takes {needed / GIB:,.1f} GiB to train; this machine has "
+        f"{there / GIB:,.1f} GiB ({parameters / GIB:,.1f} GiB for {plan.trained:,} parameters, "
+        f"their gradients and updates; {one_pass / GIB:,.1f} GiB for {plan.net.rows:,} rows a pass)"
+    )
+    section, keys = plan.sections[0], ("batch", "time_steps")
+    if parameters > one_pass:
+        largest = max(plan.layers, key=lambda layer: layer.size.held)
+        section, keys = largest.section, ("output", "hidden")
+    raise CfgError(message, path, _line(section, *keys))
+
+
+def _memory() -> int | None:
+    """Bytes that this process may hope for, where the platform tells: those of the machine, or of
+    the container that it is in."""
+    limits = []
+    if {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys():
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int(Path("/sys/fs/cgroup", name).read_text()))
+        except (OSError, ValueError):  # no such limit; without one, memory.max says "max"
+            continue
+    return min(limits, default=None)
+
+
+def _read_net(sections: Sequence[Section], path: Path | str | None, warn: Warn) -> o.NetOptions:
+    first = sections[0]
+    if first.type not in NET_TYPES:
+        raise CfgError(
+            f"the first section is [{bare(first.type)}]; expected [net]", path, first.line
+        )
+    net = o.read_options(o.NetOptions, first, path, warn)
+
+    def refuse(message: str, *keys: str) -> None:
+        raise CfgError(message, path, _line(first, *keys))
+
+    if net.batch % net.subdivisions:
+        refuse(
+            f"batch={net.batch} is not divisible by subdivisions={net.subdivisions}",
+            "subdivisions",
+            "batch",
+        )
+    if not net.row_inputs:
+        refuse("[net] needs inputs=N, the number of symbols (256 for bytes)")
+    if net.policy == "steps" and (not net.steps or len(net.steps) != len(net.scales)):
+        refuse(
+            f"policy=steps has {len(net.steps)} steps and {len(net.scales)} scales; "
+            "it needs as many of each, and one at least",
+            "steps",
+            "scales",
+        )
+    if net.policy in ("poly", "cosine") and not net.max_batches:
+        refuse(f"policy={net.policy} needs max_batches", "policy")
+    return net
+
+
+def _line(section: Section, *keys: str) -> int:
+    """The line of the first of these keys that is there, or of the section."""
+    return next((section.pairs[key].line for key in keys if key in section.pairs), section.line)
+
+
+def _options_type(section: Section, path: Path | str | None) -> type[o.LayerOptions]:
+    if section.type in o.LAYER_TYPES:
+        return o.LAYER_TYPES[section.type]
+    if section.type in NET_TYPES:
+        raise CfgError(f"a second [{section.type}]", path, section.line)
+    if section.type in IMAGE_TYPES:
+        raise CfgError(
+            f"[{section.type}] works on images; minidark is for recurrent networks "
+            f"({', '.join(t for t in o.LAYER_TYPES if t not in CANONICAL)})",
+            path,
+            section.line,
+        )
+    hint = nearest(section.type, o.LAYER_TYPES)
+    raise CfgError(f"unknown section [{bare(section.type)}]{hint}", path, section.line)
+
+
+def _doubt_layer(layers: Sequence[PlannedLayer], warn: Warn) -> None:
+    """What is allowed of the last layer, but perhaps not meant."""
+    options, section = layers[-1].options, layers[-1].section
+    if isinstance(options, o.RnnOptions) and options.hidden not in (None, options.output):
+        warn(
+            f"hidden={options.hidden} is taken as the width of the state, as AlexeyAB's darknet "
+            f"does; pjreddie's ignores it and takes output={options.output}",
+            section.pairs["hidden"].line,
+        )
+    if isinstance(options, o.CostOptions) and len(layers) > 1 and _has_cost(layers[-2].options):
+        warn(
+            f"[cost] adds nothing here: the [{layers[-2].section.type}] before it has its own cost",
+            section.line,
+        )
+
+
+def _has_cost(options: o.LayerOptions) -> bool:
+    return isinstance(options, o.LogisticOptions | o.CostOptions) or (
+        isinstance(options, o.SoftmaxOptions) and not options.noloss
+    )
+
+
+def _doubt_frozen_layers(net: o.NetOptions, layers: Sequence[PlannedLayer], warn: Warn) -> None:
+    """Adam makes a full step of whatever gradient there is, be it the decay alone."""
+    for layer in layers:
+        if layer.options.stopbackward and net.adam and net.decay:
+            warn(
+                "stopbackward with adam=1 leaves the decay as the only gradient, and Adam moves "
+                "the weights below to zero at the full rate; set decay=0 in [net]",
+                layer.section.pairs["stopbackward"].line,
+            )
+
+
+def _override(sections: Sequence[Section], text: str) -> None:
+    """Apply one "section.key=value" to every section of that type."""
+    where, equals, value = without_blanks(text).partition("=")
+    type_, dot, key = where.partition(".")
+    if not (equals and dot and type_ and key and value):
+        raise CfgError(f"override {echo(text)} is not section.key=value")
+    wanted = CANONICAL.get(type_, type_)
+    hit = [s for s in sections if CANONICAL.get(s.type, s.type) == wanted]
+    if not hit:
+        raise CfgError(f"override {echo(text)}: no [{bare(type_)}] in this cfg")
+    for section in hit:
+        section.pairs[key] = Pair(key, value, OVERRIDDEN)

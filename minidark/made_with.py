@@ -1,0 +1,118 @@
+"""What a weight file was made with, kept beside it as FILE.json.
+
+Files of two cfgs can have the same length and still mean different networks: tanh=1 and tanh=0,
+or two layers whose sizes add up alike. darknet's format has no place to tell; a training run
+writes beside each weight file
+
+    {"cfg": "cfg/rnn.cfg", "weights_sha256": "7d86...", "layers": ["[gru] inputs=256 ...", ...]}
+
+where `layers` is the resolved cfg, as far as the weights' meaning hangs on it. What may change
+between training and use, such as learning rates, batch or dropout, is no part of it. A file
+without one loads as always, and so does one whose bytes have another hash: it was replaced since.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from minidark.cfg.options import LayerOptions
+from minidark.errors import MinidarkError, WeightsError, echo
+from minidark.files import open_regular, write_atomically
+from minidark.layers.base import ALEXEY, Layer
+
+LARGEST = 1 << 20  # bytes
+# Of the network around a layer, and of the values before the first batch.
+NO_MEANING = {f.name for f in dataclasses.fields(LayerOptions)} | {
+    "init", "update_bias", "forget_bias",
+}  # fmt: skip
+
+
+class HasLayers(Protocol):
+    layers: list[Layer]
+    layer_options: list[LayerOptions]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    cfg: str  # its name as it was given
+    weights_sha256: str  # of the whole file, in hex
+    layers: list[str]  # what each layer with weights is
+
+
+def beside(path: Path | str) -> Path:
+    """Where it is kept for a weight file."""
+    return Path(f"{path}.json")
+
+
+def write(path: Path | str, net: HasLayers, cfg: Path | str, weights_sha256: str) -> None:
+    """Keep for the weight file `path`, where all layers were saved, what it was made with: the
+    network, and the cfg's name. Atomic. Raises MinidarkError."""
+    record = Record(str(cfg), weights_sha256, _meanings(net, "dontsave"))
+    text = json.dumps(dataclasses.asdict(record), indent=1)
+    write_atomically(beside(path), [text.encode(), b"\n"])
+
+
+def check(
+    file: io.BufferedReader, path: Path | str, net: HasLayers, start: int, cutoff: int | None
+) -> None:
+    """Raise WeightsError where the open weight file was made with other layers than the network's
+    start..cutoff-1. Leaves the file at its end."""
+    record = _read(beside(path))
+    if record is None:
+        return
+    ours = _meanings(net, "dontload", start, cutoff)
+    theirs = record.layers if cutoff is None else record.layers[: len(ours)]
+    if theirs == ours:
+        return
+    file.seek(0)
+    if hashlib.file_digest(file, "sha256").hexdigest() != record.weights_sha256:
+        return  # it is of another file
+    there, here = next(
+        ((a, b) for a, b in zip(theirs, ours, strict=False) if a != b),
+        (f"{len(theirs)} layers with weights", f"{len(ours)}"),
+    )
+    raise WeightsError(
+        f"{path}: made with {echo(record.cfg, 200)}, which has {echo(there, 200)[1:-1]} where this "
+        f"cfg has {here}; load it with that cfg, or with --allow-other-cfg"
+    )
+
+
+def _meanings(net: HasLayers, absent: str, start: int = 0, cutoff: int | None = None) -> list[str]:
+    """A line for each of the layers start..cutoff-1 whose function the weights were made for,
+    without those of which the flag `absent` says that they are not in the file."""
+    layers = zip(net.layers[start:cutoff], net.layer_options[start:cutoff], strict=True)
+    return [
+        _meaning(layer, options)
+        for layer, options in layers
+        if layer.type == "activation" or layer.stored_arrays(ALEXEY)
+        if not getattr(options, absent)
+    ]
+
+
+def _meaning(layer: Layer, options: LayerOptions) -> str:
+    """ "[gru] inputs=256 output=384 batch_normalize=0 tanh=1"."""
+    values: dict[str, Any] = {"inputs": layer.inputs, "output": layer.outputs}
+    for field in dataclasses.fields(options):
+        if field.name not in NO_MEANING:
+            value = getattr(options, field.name)
+            value = layer.outputs if value is None else value  # hidden, where it is left out
+            values[field.name] = int(value) if isinstance(value, bool) else value
+    return " ".join([f"[{layer.type}]", *(f"{key}={value}" for key, value in values.items())])
+
+
+def _read(path: Path) -> Record | None:
+    """A record as it was written, or None: without one a weight file loads as always."""
+    try:
+        with open_regular(path, MinidarkError) as file:
+            record = Record(**json.loads(file.read(LARGEST)))
+    except (MinidarkError, ValueError, TypeError, RecursionError):
+        return None
+    layers = record.layers if isinstance(record.layers, list) else [None]
+    texts = [record.cfg, record.weights_sha256, *layers]
+    return record if all(isinstance(text, str) for text in texts) else None

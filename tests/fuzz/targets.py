@@ -1,0 +1,124 @@
+"""What is fuzzed: the readers as functions on bytes, and what must hold whatever the bytes are.
+
+Which of a target's rarer checks are made hangs on the bytes alone, so that an input that was found
+once is found again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minidark import CfgError, Network, WeightsError
+from minidark.backend import get_backend
+from minidark.cfg.parser import build_network
+from minidark.cfg.plan import Doubts, Plan, plan_cfg
+from minidark.cfg.sections import format_sections
+from minidark.errors import MinidarkError
+from minidark.weights import read_weights
+from tests.helpers import network
+
+RARELY = 32  # one input in so many
+LONGEST_MESSAGE = 500  # characters
+SMALL = 2000  # numbers: networks that are made
+UNTOUCHED = -1
+
+
+def cfg_target(data: bytes) -> None:
+    """A cfg's bytes are a plan that is what it says, or one line of CfgError."""
+    try:
+        plan = plan_cfg(data, "a.cfg", warn=Doubts("a.cfg", strict=len(data) % RARELY == 1))
+    except CfgError as error:
+        check_message(error)
+        return
+    assert plan.layers
+    assert plan.net.rows >= 1
+    if len(data) % RARELY == 0:
+        again = plan_cfg(format_sections(plan.sections).encode())
+        assert sizes(again) == sizes(plan)
+    if len(data) % RARELY == 2 and plan.trained < SMALL and plan.net.streams < SMALL:
+        check_network(plan)
+
+
+def sizes(plan: Plan) -> list[object]:
+    return [plan.net, *((layer.options, layer.inputs, layer.size) for layer in plan.layers)]
+
+
+def check_network(plan: Plan) -> None:
+    try:
+        net = build_network(plan, "a.cfg", 0, get_backend("cpu"))
+    except CfgError as error:  # an activation or another name that is none
+        check_message(error)
+        return
+    assert sum(p.value.size for p in net.parameters()) == plan.trained
+
+
+def check_message(error: MinidarkError) -> None:
+    said = str(error)
+    assert said.isprintable(), said
+    assert len(said) < LONGEST_MESSAGE, said
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A network that files are read into, and how many bytes behind the header are right for it."""
+
+    net: Network
+    payload: dict[str, int]
+
+    @classmethod
+    def of(cls, *sections: str) -> Loaded:
+        net = network(*sections, dtype="float32")
+        return cls(net, {order: cls.measured(net, order) for order in ("pjreddie", "alexey")})
+
+    @staticmethod
+    def measured(net: Network, order: str) -> int:
+        arrays = [
+            a
+            for layer, options in zip(net.layers, net.layer_options, strict=True)
+            if not options.dontload
+            for a in layer.stored_arrays(order)
+            if not options.dontloadscales or a.kind in ("biases", "weights")
+        ]
+        return 4 * sum(a.value.size for a in arrays)
+
+
+NETWORKS = [
+    Loaded.of("net inputs=2", "gru output=2 batch_normalize=1", "connected output=2"),
+    Loaded.of("net inputs=2", "lstm output=3", "dropout", "softmax"),
+    Loaded.of("net inputs=3", "rnn output=2 hidden=1", "batchnorm"),
+    Loaded.of(
+        "net inputs=1",
+        "connected output=2 batch_normalize=1 dontloadscales=1",
+        "gru output=1 dontload=1",
+        "connected output=1 batch_normalize=1",
+    ),
+]
+ORDERS = (None, "pjreddie", "alexey", None)
+
+
+def weights_target(data: bytes) -> None:
+    """A weight file's bytes fill the network whose file is about as long, or are one line of
+    WeightsError and leave it as it was. Its last bytes settle how it is read."""
+    loaded = min(NETWORKS, key=lambda loaded: abs(loaded.payload["pjreddie"] + 20 - len(data)))
+    net, last = loaded.net, data[-1] if data else 0
+    order, allowed, cutoff = ORDERS[last & 3], bool(last & 64), (None, None, None, 1)[last >> 4 & 3]
+    edges = net.parameters()[0].value, net.parameters()[-1].value
+    for edge in edges:  # an input before may have left NaN
+        edge[...] = UNTOUCHED
+    net.seen = UNTOUCHED
+    try:
+        header = read_weights(net, data, "x.weights", 0, cutoff, order, allow_nonfinite=allowed)
+    except WeightsError as error:
+        check_message(error)
+        assert net.seen == UNTOUCHED
+        assert all((edge == UNTOUCHED).all() for edge in edges)
+        return
+    assert net.seen == header.seen >= 0
+    payload = loaded.payload[order or header.order]
+    assert cutoff or len(data) == header.size + payload
+    assert allowed or all(np.isfinite(edge).all() for edge in edges)
+
+
+TARGETS = {"cfg": cfg_target, "weights": weights_target}
