@@ -179,7 +179,6 @@ class Network:
         for parameters, options in zip(self._parameters, self.layer_options, strict=True):
             for p in parameters:
                 self.optimizer.step(p, rate * options.learning_rate, self._rows)
-                p.grad[...] = 0
         self._rows = self._passes = 0
 
     def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:

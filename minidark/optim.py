@@ -27,7 +27,7 @@ class Optimizer(Protocol):
         """Count an update; called once before the parameters' steps."""
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
-        """Move one parameter by its gradient."""
+        """Move one parameter by its gradient, which is zero afterwards."""
 
 
 class Slots:

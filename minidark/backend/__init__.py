@@ -8,31 +8,53 @@ equal, function by function. On a GPU nothing here waits for a result unless it 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from minidark.backend import numpy_kernels
+from minidark.backend import memory, numpy_kernels
 from minidark.errors import BackendError, echo
 
 Array = npt.NDArray[Any]
 Scalar = float | Array  # a number; on a GPU a 0-d array, which float() waits for
 
+KERNELS = ("auto", "numpy", "fast")
 DTYPES = ("float32", "float64")  # to run, and to check
 DEVICES = ("auto", "cpu", "cuda")
 INSTALL = "pip install 'minidark[cuda12]'"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Backend:
-    """`xp` makes arrays of `dtype`; `kernels` holds the functions of `numpy_kernels`."""
+    """`xp` makes arrays of `dtype`; `kernels` holds the functions of `numpy_kernels`, and where
+    `sequences` is true those that take a cell through a whole sequence."""
 
     name: str
     xp: ModuleType
     kernels: ModuleType
     dtype: np.dtype[Any]
+    sequences: bool = False
+
+    def use_kernels(self, kernels: str) -> None:
+        """Compute with these from now on: "numpy", "fast", or "auto", which is fast where the
+        extra of that name is installed and the dtype is float32; on a GPU "auto" alone. Raises
+        BackendError."""
+        if kernels not in KERNELS:
+            raise BackendError(f"kernels {echo(kernels)} are not one of {', '.join(KERNELS)}")
+        if self.xp is not np:
+            if kernels != "auto":
+                raise BackendError(f"kernels {echo(kernels)} are the CPU's; a GPU has its own")
+            return
+        if kernels == "auto":
+            kernels = "fast" if self.dtype == np.float32 and find_spec("numba") else "numpy"
+        if kernels == "fast" and self.dtype != np.float32:
+            raise BackendError(f"the fast kernels are float32; for {self.dtype} take numpy's")
+        self.kernels = _compiled() if kernels == "fast" else numpy_kernels
+        self.sequences = kernels == "fast"
 
     def asarray(self, array: npt.ArrayLike) -> Array:
         """As an array of this backend's dtype."""
@@ -51,6 +73,8 @@ class Backend:
         return isinstance(array, self.xp.ndarray)
 
     def empty(self, *shape: int) -> Array:
+        if self.xp is np:
+            return memory.empty(shape, self.dtype)
         return self.xp.empty(shape, dtype=self.dtype)
 
     def zeros(self, *shape: int) -> Array:
@@ -60,11 +84,14 @@ class Backend:
         return self.xp.ones(shape, dtype=self.dtype)
 
 
-def get_backend(device: str = "cpu", dtype: npt.DTypeLike = "float32") -> Backend:
-    """The backend of a device name and a dtype name ("float32", "float64").
+def get_backend(
+    device: str = "cpu", dtype: npt.DTypeLike = "float32", kernels: str = "auto"
+) -> Backend:
+    """The backend of a device name, a dtype name ("float32", "float64") and the name of its
+    kernels, as given to `Backend.use_kernels`.
 
     "cuda" is a GPU through cupy; "auto" is that where it works, else "cpu". Raises BackendError
-    for a device or dtype that is not there.
+    for one that is not there.
     """
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
     if name not in DTYPES:
@@ -73,14 +100,16 @@ def get_backend(device: str = "cpu", dtype: npt.DTypeLike = "float32") -> Backen
         raise BackendError(f"device {echo(device)} is not one of {', '.join(DEVICES)}")
     if device != "cpu":
         try:
-            return _cuda(np.dtype(name))
+            return _cuda(np.dtype(name), kernels)
         except BackendError:
             if device == "cuda":
                 raise
-    return Backend("cpu", np, numpy_kernels, np.dtype(name))
+    backend = Backend("cpu", np, numpy_kernels, np.dtype(name))
+    backend.use_kernels(kernels)
+    return backend
 
 
-def _cuda(dtype: np.dtype[Any]) -> Backend:
+def _cuda(dtype: np.dtype[Any], kernels: str) -> Backend:
     try:
         import cupy
     except ImportError:
@@ -98,4 +127,16 @@ def _cuda(dtype: np.dtype[Any]) -> Backend:
         ) from error
     from minidark.backend import cupy_kernels
 
-    return Backend("cuda", cupy, cupy_kernels, dtype)
+    backend = Backend("cuda", cupy, cupy_kernels, dtype)
+    backend.use_kernels(kernels)
+    return backend
+
+
+def _compiled() -> ModuleType:
+    try:
+        return import_module("minidark.backend.compiled")
+    except ImportError as error:
+        raise BackendError(
+            f"the fast kernels need numba ({error}); pip install 'minidark[fast]', or choose "
+            "--kernels numpy"
+        ) from error

@@ -101,6 +101,10 @@ def scatter_add(gradient: Array, ids: Array, dy: Array) -> None:
     _launch("scatter_add", dy.dtype, grid, block, *arguments)
 
 
+def column_sums(rows: Array) -> Array:
+    return rows.sum(axis=0)
+
+
 # --- elementwise --------------------------------------------------------------------------
 
 

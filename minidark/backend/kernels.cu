@@ -267,7 +267,7 @@ __global__ void draw(const real* p, const float* starts, long long* ids, long lo
 
 // --- optimizers: a thread for each number ---------------------------------------------------
 
-__global__ void sgd_step(real* value, const real* grad, real* velocity, long long n, real rate,
+__global__ void sgd_step(real* value, real* grad, real* velocity, long long n, real rate,
                          real momentum, real decay) {
   long long i = THREAD;
   if (i >= n) return;
@@ -275,9 +275,10 @@ __global__ void sgd_step(real* value, const real* grad, real* velocity, long lon
   if (decay != 0) v -= decay * value[i];
   value[i] += rate * v;
   velocity[i] = v * momentum;
+  grad[i] = 0;
 }
 
-__global__ void adam_step(real* value, const real* grad, real* m, real* v, long long n, real rate,
+__global__ void adam_step(real* value, real* grad, real* m, real* v, long long n, real rate,
                           real B1, real one_less_B1, real B2, real one_less_B2, real unbias2,
                           real eps, real decay) {
   long long i = THREAD;
@@ -287,6 +288,7 @@ __global__ void adam_step(real* value, const real* grad, real* m, real* v, long 
   m[i] = m[i] * B1 + one_less_B1 * d;
   v[i] = v[i] * B2 + d * d * one_less_B2;
   value[i] += m[i] / (sqrt(v[i] * unbias2) + eps) * rate;
+  grad[i] = 0;
 }
 
 __global__ void shorten(real* x, const real* norm, long long n, real longest) {

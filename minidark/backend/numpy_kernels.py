@@ -54,6 +54,12 @@ def scatter_add(gradient: Array, ids: Array, dy: Array) -> None:
     gradient[:, symbols] += np.add.reduceat(dy[order], starts, axis=0).T
 
 
+def column_sums(rows: Array) -> Array:
+    """The sum of rows (N, O) over N: the gradient of what was added to each."""
+    sums: Array = rows.sum(axis=0)
+    return sums
+
+
 # --- elementwise --------------------------------------------------------------------------
 
 
@@ -291,7 +297,8 @@ def draw(p: Array, starts: Array, ids: Array) -> None:
 def sgd_step(
     value: Array, grad: Array, velocity: Array, rate: float, momentum: float, decay: float
 ) -> None:
-    """v -= g + decay w; w += rate v; v *= momentum. Writes value and velocity, both (n,)."""
+    """v -= g + decay w; w += rate v; v *= momentum. Writes value and velocity, both (n,), and grad:
+    zeros, for the next one to be added to."""
     for part in _parts(value.size):
         v, w = velocity[part], value[part]
         v -= grad[part]
@@ -299,13 +306,15 @@ def sgd_step(
             v -= decay * w
         w += rate * v
         v *= momentum
+    grad[:] = 0
 
 
 def adam_step(
     value: Array, grad: Array, m: Array, v: Array, *, rate: float, B1: float, B2: float,
     eps: float, decay: float, t: int,
 ) -> None:  # fmt: skip
-    """Adam's step number t (from 1) with d = -g - decay w. Writes value, m and v, all (n,)."""
+    """Adam's step number t (from 1) with d = -g - decay w. Writes value, m and v, all (n,), and
+    grad: zeros, for the next one to be added to."""
     unbias1, unbias2 = 1 / (1 - B1**t), 1 / (1 - B2**t)
     for part in _parts(value.size):
         m_, v_, w = m[part], v[part], value[part]
@@ -324,6 +333,7 @@ def adam_step(
         np.divide(m_, d, out=d)
         d *= rate * unbias1
         w += d
+    grad[:] = 0
 
 
 def shorten(x: Array, norm: Scalar, longest: float) -> None:

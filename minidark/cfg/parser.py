@@ -170,16 +170,18 @@ def parse_network_cfg(
     seed: int = 0,
     device: str = "cpu",
     dtype: npt.DTypeLike = "float32",
+    kernels: str = "auto",
     strict: bool = False,
     overrides: Sequence[str] = (),
 ) -> Network:
     """The network of a cfg file, with darknet's initial weights after srand(seed).
 
-    batch=B: B streams, and subdivisions 1. time_steps: in place of the cfg's. strict: doubts,
-    such as unknown keys, are errors. overrides: "section.key=value", for every section of that
-    type. Doubts go to the log once each. Raises CfgError.
+    batch=B: B streams, and subdivisions 1. time_steps: in place of the cfg's. kernels: "numpy",
+    "fast" (compiled, the extra of that name), or "auto", fast where it is installed. strict:
+    doubts, such as unknown keys, are errors. overrides: "section.key=value", for every section of
+    that type. Doubts go to the log once each. Raises CfgError.
     """
-    backend = get_backend(device, dtype)
+    backend = get_backend(device, dtype, kernels)
     warn = _Doubts(path, strict)
     sections = read_cfg(path, warn)
     for override in overrides:
@@ -202,6 +204,7 @@ def load_network(
     weights_order: str | None = None,
     device: str = "cpu",
     dtype: npt.DTypeLike = "float32",
+    kernels: str = "auto",
     strict: bool = False,
     overrides: Sequence[str] = (),
 ) -> Network:
@@ -213,6 +216,7 @@ def load_network(
         seed=seed,
         device=device,
         dtype=dtype,
+        kernels=kernels,
         strict=strict,
         overrides=overrides,
     )

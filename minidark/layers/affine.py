@@ -24,6 +24,7 @@ from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Stored, is_
 from minidark.layers.batchnorm import BatchNorm, NormSaved
 
 ALL = slice(None)
+FEW_STEPS = 8  # a pass of fewer does not earn back a copy of the weights in another order
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,9 @@ class AffinePass:
 
     def _step_product(self, x: Array) -> Array:
         """W x of one step's rows. With a copy of the weights, inputs first, each step's product is
-        a quarter faster; a pass of few steps would not earn it back."""
+        a quarter faster."""
         affine = self.affine
-        if self.steps < 8:
+        if self.steps < FEW_STEPS:
             return affine.backend.kernels.gemm_nt(x, affine.weights)
         if self.weights_t is None:
             self.weights_t = affine.backend.xp.ascontiguousarray(affine.weights.T)
@@ -166,11 +167,19 @@ class PackedLayer(Layer):
     file_orders: ClassVar[dict[str, tuple[str, ...]]]
 
     sublayers: dict[str, Sublayer]
+    norm = False
 
     def _pack(self, names: tuple[str, ...], inputs: int, outputs: int, norm: bool) -> Affine:
         affine = Affine(self.name, names, inputs, outputs, norm, self.backend)
+        self.norm = norm
         self.sublayers = getattr(self, "sublayers", {}) | affine.sublayers
         return affine
+
+    def _whole(self, steps: int) -> bool:
+        """Whether the kernels take a sequence of so many steps whole: where the backend has such
+        kernels and there is no norm, whose statistics are each step's own. A sequence of few steps
+        would not earn back the packing of the weights."""
+        return self.backend.sequences and not self.norm and steps >= FEW_STEPS
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
         return [a for name in self.file_orders[order] for a in self.sublayers[name].arrays]

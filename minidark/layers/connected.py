@@ -66,7 +66,8 @@ class ConnectedLayer(PackedLayer):
         if self.activation.name != "linear":
             dv = dv * self.activation.gradient(s.y)
         dx = s.affine.backward(dv) if need_dx else None
-        s.affine.accumulate(s.x, dv, dv.sum(axis=(0, 1)))
+        dbiases = self.backend.kernels.column_sums(dv[0])
+        s.affine.accumulate(s.x, dv, dbiases)
         return None if dx is None else dx.reshape(steps, streams, self.inputs)
 
 

@@ -80,15 +80,20 @@ class GruLayer(PackedLayer):
         hidden, kernels = self.outputs, self.backend.kernels
         u, wzr, wh = (a.begin(steps, streams, train) for a in (self.u, self.wzr, self.wh))
 
-        gates = u.forward(x)
-        gates += self._gate_biases()
+        gates, biases = u.forward(x), self._gate_biases()
         states = self.backend.empty(steps + 1, streams, hidden)
         states[0] = self.states["state"]
         reset_states = self.backend.empty(steps, streams, hidden)
-        for t in range(steps):
-            h, new = states[t], states[t + 1]
-            kernels.gru_gates(gates[t], wzr.forward(h, t), h, reset_states[t])
-            kernels.gru_state(gates[t], wh.forward(reset_states[t], t), h, new, self.tanh)
+        if self._whole(steps):
+            kernels.gru_sequence(
+                gates, biases, states, reset_states, self.wzr.weights, self.wh.weights, self.tanh
+            )
+        else:
+            gates += biases
+            for t in range(steps):
+                h, new = states[t], states[t + 1]
+                kernels.gru_gates(gates[t], wzr.forward(h, t), h, reset_states[t])
+                kernels.gru_state(gates[t], wh.forward(reset_states[t], t), h, new, self.tanh)
 
         self.states["state"][...] = states[steps]
         if train:
@@ -99,22 +104,31 @@ class GruLayer(PackedLayer):
         s: GruSaved = self._take_saved()
         hidden, kernels = self.outputs, self.backend.kernels
 
-        dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
-        for t in reversed(range(len(dy))):
-            gates, h = s.gates[t], s.states[t]  # a step's gates give way to their gradients
-            kernels.gru_state_backward(gates, h, dy[t], dh, self.tanh)
-            dreset_state = s.wh.backward(gates[:, 2 * hidden :], t)
-            kernels.gru_gates_backward(gates, h, dreset_state, dh)
-            dh += s.wzr.backward(gates[:, : 2 * hidden], t)
-
+        if self._whole(len(dy)):
+            kernels.gru_sequence_backward(
+                s.gates, s.states, dy, self.wzr.weights, self.wh.weights, self.tanh
+            )
+        else:
+            self._backward_steps(s, dy)
         dgates = s.gates  # before the activations
         dzr, dc = dgates[:, :, : 2 * hidden], dgates[:, :, 2 * hidden :]
-        dbiases = dgates.sum(axis=(0, 1))
+        dbiases = kernels.column_sums(dgates.reshape(-1, 3 * hidden))
         dx = s.u.backward(dgates) if need_dx else None
         s.u.accumulate(s.x, dgates, dbiases)
         s.wzr.accumulate(s.states[:-1], dzr, dbiases[: 2 * hidden])
         s.wh.accumulate(s.reset_states, dc, dbiases[2 * hidden :])
         return dx
+
+    def _backward_steps(self, s: GruSaved, dy: Array) -> None:
+        """A step's gates give way to their gradients, before the activations."""
+        hidden, kernels = self.outputs, self.backend.kernels
+        dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
+        for t in reversed(range(len(dy))):
+            gates, h = s.gates[t], s.states[t]
+            kernels.gru_state_backward(gates, h, dy[t], dh, self.tanh)
+            dreset_state = s.wh.backward(gates[:, 2 * hidden :], t)
+            kernels.gru_gates_backward(gates, h, dreset_state, dh)
+            dh += s.wzr.backward(gates[:, : 2 * hidden], t)
 
     def _gate_biases(self) -> Array:
         """Those of u and w together: they meet in the same sum."""

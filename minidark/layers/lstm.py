@@ -81,17 +81,24 @@ class LstmLayer(PackedLayer):
         hidden, kernels = self.outputs, self.backend.kernels
         u, w = (a.begin(steps, streams, train) for a in (self.u, self.w))
 
-        gates = u.forward(x)
-        gates += self.u.biases + self.w.biases
+        gates, biases = u.forward(x), self.u.biases + self.w.biases
         states = self.backend.empty(steps + 1, streams, hidden)
         cells = self.backend.empty(steps + 1, streams, hidden)
         states[0], cells[0] = self.states["state"], self.states["cell"]
         squashed = self.backend.empty(steps, streams, hidden)
-        for t in range(steps):
-            recurrent = w.forward(states[t], t)
-            kernels.lstm_state(
-                gates[t], recurrent, cells[t], cells[t + 1], squashed[t], states[t + 1]
-            )
+        if self._whole(steps):
+            kernels.lstm_sequence(gates, biases, states, cells, squashed, self.w.weights)
+        else:
+            gates += biases
+            for t in range(steps):
+                kernels.lstm_state(
+                    gates[t],
+                    w.forward(states[t], t),
+                    cells[t],
+                    cells[t + 1],
+                    squashed[t],
+                    states[t + 1],
+                )
 
         self.states["state"][...], self.states["cell"][...] = states[steps], cells[steps]
         if train:
@@ -102,19 +109,26 @@ class LstmLayer(PackedLayer):
         s: LstmSaved = self._take_saved()
         kernels = self.backend.kernels
 
-        dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
-        dcell = self.backend.zeros(*s.states.shape[1:])
-        for t in reversed(range(len(dy))):
-            gates = s.gates[t]  # give way to their gradients
-            kernels.lstm_state_backward(gates, s.cells[t], s.squashed[t], dy[t], dh, dcell)
-            dh = s.w.backward(gates, t)
-
+        if self._whole(len(dy)):
+            kernels.lstm_sequence_backward(s.gates, s.cells, s.squashed, dy, self.w.weights)
+        else:
+            self._backward_steps(s, dy)
         dgates = s.gates  # before the activations
-        dbiases = dgates.sum(axis=(0, 1))
+        dbiases = kernels.column_sums(dgates.reshape(-1, 4 * self.outputs))
         dx = s.u.backward(dgates) if need_dx else None
         s.u.accumulate(s.x, dgates, dbiases)
         s.w.accumulate(s.states[:-1], dgates, dbiases)
         return dx
+
+    def _backward_steps(self, s: LstmSaved, dy: Array) -> None:
+        """A step's gates give way to their gradients, before the activations."""
+        dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
+        dcell = self.backend.zeros(*s.states.shape[1:])
+        for t in reversed(range(len(dy))):
+            self.backend.kernels.lstm_state_backward(
+                s.gates[t], s.cells[t], s.squashed[t], dy[t], dh, dcell
+            )
+            dh = s.w.backward(s.gates[t], t)
 
 
 make_lstm_layer = LstmLayer

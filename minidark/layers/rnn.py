@@ -85,12 +85,23 @@ class RnnLayer(PackedLayer):
         from_self = self.backend.empty(*from_input.shape)
         states = self.backend.empty(steps + 1, *from_input.shape[1:])
         states[0] = self.states["state"]
-        for t in range(steps):
-            recurrent = self_.forward(states[t], t) + self.self_part.biases
-            from_self[t] = self.self_activation.forward(recurrent)
-            states[t + 1] = from_input[t] + from_self[t]
-            if self.shortcut:
-                states[t + 1] += states[t]
+        if self._whole(steps):
+            self.backend.kernels.rnn_sequence(
+                from_input,
+                self.self_part.biases,
+                from_self,
+                states,
+                self.self_part.weights,
+                self.self_activation.name,
+                self.shortcut,
+            )
+        else:
+            for t in range(steps):
+                recurrent = self_.forward(states[t], t) + self.self_part.biases
+                from_self[t] = self.self_activation.forward(recurrent)
+                states[t + 1] = from_input[t] + from_self[t]
+                if self.shortcut:
+                    states[t + 1] += states[t]
         y = self.activation.forward(output.forward(states[1:]) + self.output_part.biases)
 
         self.states["state"][...] = states[steps]
@@ -105,20 +116,39 @@ class RnnLayer(PackedLayer):
         dstates = s.output_part.backward(dy)  # from the outputs; below, from later states too
         s.output_part.accumulate(s.states[1:], dy, dy.sum(axis=(0, 1)))
 
-        dself = self.self_activation.gradient(s.from_self)
-        for t in reversed(range(len(dy))):
-            dself[t] *= dstates[t]
-            earlier = s.self_part.backward(dself[t], t)
-            if self.shortcut:
-                earlier += dstates[t]
-            if t:
-                dstates[t - 1] += earlier
+        if self._whole(len(dy)):
+            self.backend.kernels.rnn_sequence_backward(
+                s.from_self,
+                dstates,
+                self.self_part.weights,
+                self.self_activation.name,
+                self.shortcut,
+            )
+        else:
+            self._backward_steps(s, dstates)
+        dself = s.from_self  # before the activation
         s.self_part.accumulate(s.states[:-1], dself, dself.sum(axis=(0, 1)))
 
         dinput = dstates * self.activation.gradient(s.from_input)
         dx = s.input_part.backward(dinput) if need_dx else None
         s.input_part.accumulate(s.x, dinput, dinput.sum(axis=(0, 1)))
         return dx
+
+    def _backward_steps(self, s: RnnSaved, dstates: Array) -> None:
+        """Adds to dstates what comes from later states; what self gave gives way to the gradient
+        before its activation."""
+        for t in reversed(range(len(dstates))):
+            s.from_self[t] = self.self_activation.gradient(s.from_self[t]) * dstates[t]
+            earlier = s.self_part.backward(s.from_self[t], t)
+            if self.shortcut:
+                earlier += dstates[t]
+            if t:
+                dstates[t - 1] += earlier
+
+    def _whole(self, steps: int) -> bool:
+        return super()._whole(steps) and self.self_activation.name in (
+            self.backend.kernels.RNN_ACTIVATIONS
+        )
 
 
 make_rnn_layer = RnnLayer

@@ -173,11 +173,10 @@ def test_sgd_step_is_darknets(size: int, decay: float) -> None:
     value, grad, velocity = (random(size, seed=seed) for seed in range(3))
     v = velocity - grad - decay * value
     w = value + 0.1 * v
-    kept = grad.copy()
     kernels.sgd_step(value, grad, velocity, 0.1, 0.9, decay)
     np.testing.assert_allclose(value, w, rtol=1e-13)
     np.testing.assert_allclose(velocity, 0.9 * v, rtol=1e-13)
-    np.testing.assert_array_equal(grad, kept)
+    np.testing.assert_array_equal(grad, np.zeros(size))
 
 
 @pytest.mark.parametrize("size", OPTIMIZED)
@@ -190,12 +189,11 @@ def test_adam_step_is_kingma_and_bas(size: int, decay: float, t: int) -> None:
     m_new, v_new = 0.8 * m + 0.2 * d, 0.95 * v + 0.05 * d * d
     mhat, vhat = m_new / (1 - 0.8**t), v_new / (1 - 0.95**t)
     w = value + 0.1 * mhat / (np.sqrt(vhat) + 1e-3)
-    kept = grad.copy()
     kernels.adam_step(value, grad, m, v, rate=0.1, B1=0.8, B2=0.95, eps=1e-3, decay=decay, t=t)
     np.testing.assert_allclose(value, w, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(m, m_new, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(v, v_new, rtol=1e-12)
-    np.testing.assert_array_equal(grad, kept)
+    np.testing.assert_array_equal(grad, np.zeros(size))
 
 
 def test_optimizers_work_in_float32() -> None:

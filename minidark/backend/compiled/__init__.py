@@ -1,0 +1,39 @@
+"""Kernels compiled by numba, the extra "fast": float32, for any number of processor cores.
+
+The table has the names and signatures of `numpy_kernels`, whose own serve where nothing is gained,
+and beside them the cells over whole sequences, which layers without batch norm use where a backend
+has them. Importing this package imports numba; the first call of each kernel compiles it, and the
+machine keeps what was compiled.
+"""
+
+from minidark.backend.compiled.gru import gru_sequence as gru_sequence
+from minidark.backend.compiled.gru import gru_sequence_backward as gru_sequence_backward
+from minidark.backend.compiled.lstm import lstm_sequence as lstm_sequence
+from minidark.backend.compiled.lstm import lstm_sequence_backward as lstm_sequence_backward
+from minidark.backend.compiled.optimizers import adam_step as adam_step
+from minidark.backend.compiled.optimizers import sgd_step as sgd_step
+from minidark.backend.compiled.products import gemm_nn as gemm_nn
+from minidark.backend.compiled.products import gemm_nt as gemm_nt
+from minidark.backend.compiled.products import gemm_tn as gemm_tn
+from minidark.backend.compiled.rnn import RNN_ACTIVATIONS as RNN_ACTIVATIONS
+from minidark.backend.compiled.rnn import rnn_sequence as rnn_sequence
+from minidark.backend.compiled.rnn import rnn_sequence_backward as rnn_sequence_backward
+from minidark.backend.compiled.rows import column_sums as column_sums
+from minidark.backend.compiled.rows import cross_entropy as cross_entropy
+from minidark.backend.compiled.rows import gather as gather
+from minidark.backend.compiled.rows import scatter_add as scatter_add
+from minidark.backend.compiled.rows import softmax as softmax
+from minidark.backend.numpy_kernels import batch_statistics as batch_statistics
+from minidark.backend.numpy_kernels import draw as draw
+from minidark.backend.numpy_kernels import gru_gates as gru_gates
+from minidark.backend.numpy_kernels import gru_gates_backward as gru_gates_backward
+from minidark.backend.numpy_kernels import gru_state as gru_state
+from minidark.backend.numpy_kernels import gru_state_backward as gru_state_backward
+from minidark.backend.numpy_kernels import logistic as logistic
+from minidark.backend.numpy_kernels import lstm_state as lstm_state
+from minidark.backend.numpy_kernels import lstm_state_backward as lstm_state_backward
+from minidark.backend.numpy_kernels import normalize_backward as normalize_backward
+from minidark.backend.numpy_kernels import roll as roll
+from minidark.backend.numpy_kernels import shorten as shorten
+from minidark.backend.numpy_kernels import sum_of_squares as sum_of_squares
+from minidark.backend.numpy_kernels import total as total

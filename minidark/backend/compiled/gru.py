@@ -1,0 +1,132 @@
+"""The gated recurrent unit over a whole sequence, forward and backward.
+
+What `layers/gru.py` does step by step; each thread takes some streams through all steps, so that
+within a sequence no thread waits for another, and a step's rows are still in the cache when its
+gates are squashed.
+"""
+
+from __future__ import annotations
+
+from numba import njit, prange
+
+from minidark.backend import Array
+from minidark.backend.compiled.products import packed, packed_transposed
+from minidark.backend.compiled.scalar import f, logistic, tanh
+from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.tile import COMPILED, PARALLEL, add_product
+from minidark.backend.memory import empty, zeros
+
+
+def gru_sequence(
+    gates: Array,
+    biases: Array,
+    states: Array,
+    reset_states: Array,
+    wzr: Array,
+    wh: Array,
+    squash_by_tanh: bool,
+) -> None:
+    """gates (T, S, 3H) holds what comes from the input without biases (3H,); states (T + 1, S, H)
+    the state before step 0. Writes gates (z | r | c), the other states, reset_states (T, S, H).
+    """
+    spread(_forward, _forward_streams, gates.shape[1], gates.size, gates, biases, states,
+           reset_states, packed_transposed(wzr), packed_transposed(wh), squash_by_tanh)  # fmt: skip
+
+
+@njit(**PARALLEL)
+def _forward(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, threads):
+    for thread in prange(threads):
+        streams = gates.shape[1]
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _forward_streams(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, lo, hi)
+
+
+@njit(**COMPILED)
+def _forward_streams(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, lo, hi):
+    steps, _, hidden = reset_states.shape
+    two = 2 * hidden
+    for t in range(steps):
+        g, h, reset, new = gates[t], states[t], reset_states[t], states[t + 1]
+        add_product(g, 0, two, h.ctypes.data, hidden, wzr, 0, hidden, lo, hi)
+        for s in range(lo, hi):
+            _gates(g[s], biases, h[s], reset[s], hidden)
+        add_product(g, two, hidden, reset.ctypes.data, hidden, wh, 0, hidden, lo, hi)
+        for s in range(lo, hi):
+            _state(g[s], biases, h[s], new[s], hidden, squash_by_tanh)
+
+
+@njit(**COMPILED)
+def _gates(gates, biases, h, reset, hidden):
+    z, r = gates[:hidden], gates[hidden : 2 * hidden]
+    bz, br = biases[:hidden], biases[hidden : 2 * hidden]
+    for j in range(hidden):
+        z[j] = logistic(z[j] + bz[j])
+    for j in range(hidden):
+        r[j] = logistic(r[j] + br[j])
+        reset[j] = r[j] * h[j]
+
+
+@njit(**COMPILED)
+def _state(gates, biases, h, new, hidden, squash_by_tanh):
+    z, c, bc = gates[:hidden], gates[2 * hidden :], biases[2 * hidden :]
+    if squash_by_tanh:
+        for j in range(hidden):
+            c[j] = tanh(c[j] + bc[j])
+    else:
+        for j in range(hidden):
+            c[j] = logistic(c[j] + bc[j])
+    for j in range(hidden):
+        new[j] = c[j] + z[j] * (h[j] - c[j])
+
+
+def gru_sequence_backward(
+    gates: Array, states: Array, dy: Array, wzr: Array, wh: Array, squash_by_tanh: bool
+) -> None:
+    """gates and states as `gru_sequence` left them, dy (T, S, H). Writes gates: in place of them
+    their gradients before squashing."""
+    dh, dreset = zeros(dy.shape[1:]), empty(dy.shape[1:])
+    spread(_backward, _backward_streams, gates.shape[1], gates.size, gates, states, dy, dh,
+           dreset, packed(wzr), packed(wh), squash_by_tanh)  # fmt: skip
+
+
+@njit(**PARALLEL)
+def _backward(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, threads):
+    for thread in prange(threads):
+        streams = gates.shape[1]
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _backward_streams(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, lo, hi)
+
+
+@njit(**COMPILED)
+def _backward_streams(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, lo, hi):
+    steps, _, hidden = dy.shape
+    two = 2 * hidden
+    for t in range(steps - 1, -1, -1):
+        g, h, d = gates[t], states[t], dy[t]
+        for s in range(lo, hi):
+            _state_backward(g[s], h[s], d[s], dh[s], hidden, squash_by_tanh)
+            dreset[s] = 0
+        add_product(dreset, 0, hidden, g.ctypes.data + 4 * two, 3 * hidden, wh, 0, hidden, lo, hi)
+        for s in range(lo, hi):
+            _gates_backward(g[s], h[s], dreset[s], dh[s], hidden)
+        add_product(dh, 0, hidden, g.ctypes.data, 3 * hidden, wzr, 0, two, lo, hi)
+
+
+@njit(**COMPILED)
+def _state_backward(gates, h, dy, dh, hidden, squash_by_tanh):
+    z, c = gates[:hidden], gates[2 * hidden :]
+    for j in range(hidden):
+        dnew, keep = dh[j] + dy[j], f(1) - z[j]
+        slope = f(1) - c[j] * c[j] if squash_by_tanh else c[j] * (f(1) - c[j])
+        dh[j] = dnew * z[j]
+        z[j] *= keep * dnew * (h[j] - c[j])
+        c[j] = dnew * keep * slope
+
+
+@njit(**COMPILED)
+def _gates_backward(gates, h, dreset, dh, hidden):
+    r = gates[hidden : 2 * hidden]
+    for j in range(hidden):
+        through = dreset[j] * r[j]
+        dh[j] += through
+        r[j] = through * h[j] * (f(1) - r[j])

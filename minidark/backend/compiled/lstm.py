@@ -1,0 +1,111 @@
+"""The long short-term memory over a whole sequence, forward and backward; see `gru.py`."""
+
+from __future__ import annotations
+
+from numba import njit, prange
+
+from minidark.backend import Array
+from minidark.backend.compiled.products import packed, packed_transposed
+from minidark.backend.compiled.scalar import f, logistic, tanh
+from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.tile import COMPILED, PARALLEL, add_product
+from minidark.backend.memory import zeros
+
+
+def lstm_sequence(
+    gates: Array, biases: Array, states: Array, cells: Array, squashed: Array, w: Array
+) -> None:
+    """gates (T, S, 4H) holds what comes from the input without biases (4H,); states and cells
+    (T + 1, S, H) those before step 0. Writes gates (i | f | o | g), the other states and cells,
+    and squashed (T, S, H): tanh of the cells.
+    """
+    spread(_forward, _forward_streams, gates.shape[1], gates.size, gates, biases, states, cells,
+           squashed, packed_transposed(w))  # fmt: skip
+
+
+@njit(**PARALLEL)
+def _forward(gates, biases, states, cells, squashed, w, threads):
+    for thread in prange(threads):
+        streams = gates.shape[1]
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _forward_streams(gates, biases, states, cells, squashed, w, lo, hi)
+
+
+@njit(**COMPILED)
+def _forward_streams(gates, biases, states, cells, squashed, w, lo, hi):
+    steps, _, hidden = squashed.shape
+    for t in range(steps):
+        g = gates[t]
+        add_product(g, 0, 4 * hidden, states[t].ctypes.data, hidden, w, 0, hidden, lo, hi)
+        for s in range(lo, hi):
+            _step(g[s], biases, cells[t, s], cells[t + 1, s], squashed[t, s], states[t + 1, s])
+
+
+@njit(**COMPILED)
+def _step(gates, biases, cell, new_cell, squashed, new):
+    hidden = cell.size
+    three = 3 * hidden
+    for j in range(three):
+        gates[j] = logistic(gates[j] + biases[j])
+    i, f_, o, g = (
+        gates[:hidden],
+        gates[hidden : 2 * hidden],
+        gates[2 * hidden : three],
+        gates[three:],
+    )
+    bg = biases[three:]
+    for j in range(hidden):
+        g[j] = tanh(g[j] + bg[j])
+        new_cell[j] = f_[j] * cell[j] + i[j] * g[j]
+    for j in range(hidden):
+        squashed[j] = tanh(new_cell[j])
+        new[j] = o[j] * squashed[j]
+
+
+def lstm_sequence_backward(
+    gates: Array, cells: Array, squashed: Array, dy: Array, w: Array
+) -> None:
+    """gates, cells and squashed as `lstm_sequence` left them, dy (T, S, H). Writes gates: in place
+    of them their gradients before squashing."""
+    dh, dcell = zeros(dy.shape[1:]), zeros(dy.shape[1:])
+    spread(_backward, _backward_streams, gates.shape[1], gates.size, gates, cells, squashed, dy,
+           dh, dcell, packed(w))  # fmt: skip
+
+
+@njit(**PARALLEL)
+def _backward(gates, cells, squashed, dy, dh, dcell, w, threads):
+    for thread in prange(threads):
+        streams = gates.shape[1]
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _backward_streams(gates, cells, squashed, dy, dh, dcell, w, lo, hi)
+
+
+@njit(**COMPILED)
+def _backward_streams(gates, cells, squashed, dy, dh, dcell, w, lo, hi):
+    steps, _, hidden = dy.shape
+    for t in range(steps - 1, -1, -1):
+        g = gates[t]
+        for s in range(lo, hi):
+            _step_backward(g[s], cells[t, s], squashed[t, s], dy[t, s], dh[s], dcell[s])
+            dh[s] = 0
+        add_product(dh, 0, hidden, g.ctypes.data, 4 * hidden, w, 0, 4 * hidden, lo, hi)
+
+
+@njit(**COMPILED)
+def _step_backward(gates, cell, squashed, dy, dh, dcell):
+    hidden = cell.size
+    three = 3 * hidden
+    i, f_, o, g = (
+        gates[:hidden],
+        gates[hidden : 2 * hidden],
+        gates[2 * hidden : three],
+        gates[three:],
+    )
+    for j in range(hidden):
+        dnew, open_, kept = dh[j] + dy[j], i[j], f_[j]
+        dc = dcell[j] + dnew * o[j] * (f(1) - squashed[j] * squashed[j])
+        o[j] *= dnew * squashed[j] * (f(1) - o[j])
+        i[j] = dc * g[j] * open_ * (f(1) - open_)
+        g[j] = dc * open_ * (f(1) - g[j] * g[j])
+        f_[j] = dc * cell[j] * kept * (f(1) - kept)
+        dcell[j] = dc * kept

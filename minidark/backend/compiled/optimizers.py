@@ -1,0 +1,62 @@
+"""The steps of the optimizers: one pass over value, gradient and moments."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from minidark.backend import Array
+from minidark.backend.compiled.scalar import f
+from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.tile import COMPILED, PARALLEL
+
+
+def adam_step(
+    value: Array, grad: Array, m: Array, v: Array, *, rate: float, B1: float, B2: float,
+    eps: float, decay: float, t: int,
+) -> None:  # fmt: skip
+    rate1, unbias2 = rate / (1 - B1**t), 1 / (1 - B2**t)
+    factors = np.array([rate1, B1, 1 - B1, B2, 1 - B2, unbias2, eps, decay], np.float32)
+    spread(_adam, _adam_range, value.size, value.size, value, grad, m, v, factors)
+
+
+@njit(**PARALLEL)
+def _adam(value, grad, m, v, factors, threads):
+    for thread in prange(threads):
+        lo, hi = begin(value.size, thread, threads), begin(value.size, thread + 1, threads)
+        _adam_range(value, grad, m, v, factors, lo, hi)
+
+
+@njit(**COMPILED)
+def _adam_range(value, grad, m, v, factors, lo, hi):
+    rate, b1, c1, b2, c2, unbias, eps, decay = factors
+    for i in range(lo, hi):
+        d = -grad[i] - decay * value[i]
+        m[i] = b1 * m[i] + c1 * d
+        v[i] = b2 * v[i] + c2 * d * d
+        value[i] += rate * m[i] / (np.sqrt(v[i] * unbias) + eps)
+        grad[i] = f(0)
+
+
+def sgd_step(
+    value: Array, grad: Array, velocity: Array, rate: float, momentum: float, decay: float
+) -> None:
+    factors = np.array([rate, momentum, decay], np.float32)
+    spread(_sgd, _sgd_range, value.size, value.size, value, grad, velocity, factors)
+
+
+@njit(**PARALLEL)
+def _sgd(value, grad, velocity, factors, threads):
+    for thread in prange(threads):
+        lo, hi = begin(value.size, thread, threads), begin(value.size, thread + 1, threads)
+        _sgd_range(value, grad, velocity, factors, lo, hi)
+
+
+@njit(**COMPILED)
+def _sgd_range(value, grad, velocity, factors, lo, hi):
+    rate, momentum, decay = factors
+    for i in range(lo, hi):
+        v = velocity[i] - grad[i] - decay * value[i]
+        value[i] += rate * v
+        velocity[i] = momentum * v
+        grad[i] = f(0)

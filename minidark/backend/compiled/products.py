@@ -1,0 +1,137 @@
+"""Products of whole sequences: darknet's gemm_nt, gemm_nn and gemm_tn, by tiles.
+
+Source: darknet src/gemm.c.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from minidark.backend import Array
+from minidark.backend.compiled import tile
+from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.tile import COMPILED, PANEL, PARALLEL, ROWS, add_product, add_tile
+from minidark.backend.memory import empty
+
+BLOCK_ROWS = 96  # of a, whose part of BLOCK_DEPTH stays in the cache while all of b passes
+BLOCK_DEPTH = 512
+GRADIENT_DEPTH = 64  # rows whose part of b stays in the cache while all of a's columns pass
+MULTIPLIES = 32  # multiply-adds of a tile in the time of one elementary operation
+
+
+def packed(matrix: Array) -> Array:
+    """(K, N), such as weights (O, I) for products with rows of O, in panels."""
+    return _packed(matrix, False)
+
+
+def packed_transposed(matrix: Array) -> Array:
+    """(N, K), such as weights (O, I) for products with rows of I, in panels."""
+    return _packed(matrix, True)
+
+
+def _packed(matrix: Array, transposed: bool) -> Array:
+    columns, depth = matrix.shape if transposed else matrix.shape[::-1]
+    result = empty((tile.panels(columns), depth, PANEL))
+    spread(_pack, _pack_panels, len(result), matrix.size, matrix, result, transposed)
+    return result
+
+
+@njit(**PARALLEL)
+def _pack(matrix, result, transposed, threads):
+    for thread in prange(threads):
+        lo, hi = begin(len(result), thread, threads), begin(len(result), thread + 1, threads)
+        _pack_panels(matrix, result, transposed, lo, hi)
+
+
+@njit(**COMPILED)
+def _pack_panels(matrix, result, transposed, lo, hi):
+    if transposed:
+        tile.pack_transposed(matrix, result, lo, hi)
+    else:
+        tile.pack(matrix, result, lo, hi)
+
+
+def gemm_nt(a: Array, b: Array) -> Array:
+    return _product(a, packed_transposed(b), len(b))
+
+
+def gemm_nn(a: Array, b: Array) -> Array:
+    return _product(a, packed(b), b.shape[1])
+
+
+def _product(a: Array, b: Array, columns: int) -> Array:
+    c = empty((len(a), columns))
+    a, work = _whole_rows(a), a.size * columns // MULTIPLIES
+    spread(
+        _multiply, _multiply_rows, len(c), work, _address(a), a.strides[0] // 4, b, c, grain=ROWS
+    )
+    return c
+
+
+@njit(**PARALLEL)
+def _multiply(a, a_row, b, c, threads):
+    for thread in prange(threads):
+        lo, hi = begin(len(c), thread, threads, ROWS), begin(len(c), thread + 1, threads, ROWS)
+        _multiply_rows(a, a_row, b, c, lo, hi)
+
+
+@njit(**COMPILED)
+def _multiply_rows(a, a_row, b, c, lo, hi):
+    depth, columns = b.shape[1], c.shape[1]
+    for row in range(lo, hi, BLOCK_ROWS):
+        end = min(row + BLOCK_ROWS, hi)
+        c[row:end] = 0
+        for k in range(0, depth, BLOCK_DEPTH):
+            part = min(BLOCK_DEPTH, depth - k)
+            add_product(c, 0, columns, a + 4 * k, a_row, b, k, part, row, end)
+
+
+def gemm_tn(a: Array, b: Array, c: Array) -> None:
+    a, work = _whole_rows(a), a.size * b.shape[1] // MULTIPLIES
+    if b.shape[1] % PANEL:
+        b, b_k = packed(np.ascontiguousarray(b)), PANEL
+    else:  # its rows are whole lines of panels as they stand
+        b, b_k = np.ascontiguousarray(b)[None], b.shape[1]
+    spread(_gradient, _gradient_rows, len(c), work, _address(a), a.strides[0] // 4, b, c, b_k,
+           grain=ROWS)  # fmt: skip
+
+
+@njit(**PARALLEL)
+def _gradient(a, a_row, b, c, b_k, threads):
+    for thread in prange(threads):
+        lo, hi = begin(len(c), thread, threads, ROWS), begin(len(c), thread + 1, threads, ROWS)
+        _gradient_rows(a, a_row, b, c, b_k, lo, hi)
+
+
+@njit(**COMPILED)
+def _gradient_rows(a, a_row, b, c, b_k, lo, hi):
+    rows, inputs = b.shape[1], c.shape[1]
+    panel = PANEL if b_k > PANEL else rows * PANEL  # from one panel of b to the next
+    edge = np.empty((ROWS, PANEL), np.float32)
+    for k in range(0, rows, GRADIENT_DEPTH):
+        depth = min(GRADIENT_DEPTH, rows - k)
+        for o in range(lo, hi, ROWS):
+            count = min(ROWS, hi - o)
+            a_at = a + 4 * (k * a_row + o)
+            for p in range((inputs + PANEL - 1) // PANEL):
+                b_at = b.ctypes.data + 4 * (p * panel + k * b_k)
+                width = min(PANEL, inputs - p * PANEL)
+                if width == PANEL:
+                    c_at = c.ctypes.data + 4 * (o * inputs + p * PANEL)
+                    add_tile(count, c_at, inputs, a_at, 1, a_row, b_at, b_k, depth)
+                else:
+                    edge[:count] = 0
+                    add_tile(count, edge.ctypes.data, PANEL, a_at, 1, a_row, b_at, b_k, depth)
+                    for r in range(count):
+                        for n in range(width):
+                            c[o + r, p * PANEL + n] += edge[r, n]
+
+
+def _whole_rows(a: Array) -> Array:
+    """a itself where each row is contiguous, such as some columns of a matrix; else a copy."""
+    return a if a.strides[1] == a.itemsize and a.strides[0] >= 0 else np.ascontiguousarray(a)
+
+
+def _address(a: Array) -> int:
+    return int(a.__array_interface__["data"][0])

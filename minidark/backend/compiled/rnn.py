@@ -1,0 +1,129 @@
+"""The recurrent sublayer of darknet's `[rnn]` over a whole sequence, forward and backward.
+
+For the activations in RNN_ACTIVATIONS; what the input and output sublayers do needs no time loop.
+"""
+
+from __future__ import annotations
+
+from numba import njit, prange
+
+from minidark.backend import Array
+from minidark.backend.compiled.products import packed, packed_transposed
+from minidark.backend.compiled.scalar import f, logistic, tanh
+from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.tile import COMPILED, PARALLEL, add_product
+
+RNN_ACTIVATIONS = {"linear": 0, "logistic": 1, "loggy": 2, "tanh": 3, "relu": 4, "leaky": 5}
+
+
+def rnn_sequence(
+    from_input: Array,
+    biases: Array,
+    from_self: Array,
+    states: Array,
+    w: Array,
+    activation: str,
+    shortcut: bool,
+) -> None:
+    """from_input (T, S, H), biases (H,); states (T + 1, S, H) holds the state before step 0.
+    Writes the other states, and from_self (T, S, H): act(w state + biases)."""
+    spread(_forward, _forward_streams, from_self.shape[1], from_self.size, from_input, biases,
+           from_self, states, packed_transposed(w), RNN_ACTIVATIONS[activation],
+           shortcut)  # fmt: skip
+
+
+@njit(**PARALLEL)
+def _forward(from_input, biases, from_self, states, w, activation, shortcut, threads):
+    for thread in prange(threads):
+        streams = from_self.shape[1]
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _forward_streams(from_input, biases, from_self, states, w, activation, shortcut, lo, hi)
+
+
+@njit(**COMPILED)
+def _forward_streams(from_input, biases, from_self, states, w, activation, shortcut, lo, hi):
+    steps, _, hidden = from_self.shape
+    for t in range(steps):
+        for s in range(lo, hi):
+            from_self[t, s] = biases
+        add_product(from_self[t], 0, hidden, states[t].ctypes.data, hidden, w, 0, hidden, lo, hi)
+        for s in range(lo, hi):
+            y, given, old, new = from_self[t, s], from_input[t, s], states[t, s], states[t + 1, s]
+            _squash(y, activation)
+            for j in range(hidden):
+                new[j] = given[j] + y[j] + (old[j] if shortcut else f(0))
+
+
+def rnn_sequence_backward(
+    from_self: Array, dstates: Array, w: Array, activation: str, shortcut: bool
+) -> None:
+    """dstates (T, S, H) holds what comes from the outputs. Writes dstates: adds what comes from
+    later states; and from_self: in its place the gradient before squashing."""
+    spread(_backward, _backward_streams, from_self.shape[1], from_self.size, from_self, dstates,
+           packed(w), RNN_ACTIVATIONS[activation], shortcut)  # fmt: skip
+
+
+@njit(**PARALLEL)
+def _backward(from_self, dstates, w, activation, shortcut, threads):
+    for thread in prange(threads):
+        streams = from_self.shape[1]
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _backward_streams(from_self, dstates, w, activation, shortcut, lo, hi)
+
+
+@njit(**COMPILED)
+def _backward_streams(from_self, dstates, w, activation, shortcut, lo, hi):
+    steps, _, hidden = from_self.shape
+    for t in range(steps - 1, -1, -1):
+        for s in range(lo, hi):
+            _times_slope(from_self[t, s], dstates[t, s], activation)
+        if t:
+            if shortcut:
+                for s in range(lo, hi):
+                    earlier, later = dstates[t - 1, s], dstates[t, s]
+                    for j in range(hidden):
+                        earlier[j] += later[j]
+            add_product(
+                dstates[t - 1], 0, hidden, from_self[t].ctypes.data, hidden, w, 0, hidden, lo, hi
+            )
+
+
+@njit(**COMPILED)
+def _squash(x, activation):
+    if activation == 1:
+        for j in range(x.size):
+            x[j] = logistic(x[j])
+    elif activation == 2:
+        for j in range(x.size):
+            x[j] = tanh(x[j] * f(0.5))
+    elif activation == 3:
+        for j in range(x.size):
+            x[j] = tanh(x[j])
+    elif activation == 4:
+        for j in range(x.size):
+            x[j] = x[j] if x[j] > f(0) else x[j] * f(0)
+    elif activation == 5:
+        for j in range(x.size):
+            x[j] = x[j] if x[j] > f(0) else x[j] * f(0.1)
+
+
+@njit(**COMPILED)
+def _times_slope(y, dy, activation):
+    """dy times the slope at each output y. Writes y."""
+    if activation == 0:
+        y[:] = dy
+    elif activation == 1:
+        for j in range(y.size):
+            y[j] = dy[j] * y[j] * (f(1) - y[j])
+    elif activation == 2:
+        for j in range(y.size):
+            y[j] = dy[j] * f(0.5) * (f(1) - y[j] * y[j])
+    elif activation == 3:
+        for j in range(y.size):
+            y[j] = dy[j] * (f(1) - y[j] * y[j])
+    elif activation == 4:
+        for j in range(y.size):
+            y[j] = dy[j] if y[j] > f(0) else f(0)
+    elif activation == 5:
+        for j in range(y.size):
+            y[j] = dy[j] if y[j] > f(0) else dy[j] * f(0.1)

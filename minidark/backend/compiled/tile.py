@@ -1,0 +1,227 @@
+"""Matrix products of float32 from one tile: a few rows of C, a panel of columns wide, in registers.
+
+    C[r, n] += sum over k of A[r, k] * B[k, n]        r < R <= 6 rows, n < PANEL columns
+
+B lies packed in panels, (panels, K, PANEL): as k runs, the tile reads one contiguous line after
+another, at any K, and each line serves R rows. So a product reaches nearly the peak of a core from
+some five rows on, where a general BLAS spends half its time packing and waiting for its threads;
+and the recurrent products of a training pass are all of that kind, with the same weights in every
+step, which are packed once a pass.
+
+The tile is written in LLVM's intermediate language, because the accumulators must stay in
+registers, and plain loops do not keep them there. Each element of C is summed in the order of k by
+itself: no result depends on the number of threads or on how rows are cut into tiles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+# Sums may be regrouped and fused; NaN and infinity keep their meaning, because a run that diverges
+# is found by them.
+COMPILED: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "fastmath": {"contract", "reassoc", "nsz"},
+    "error_model": "numpy",
+}
+PARALLEL = COMPILED | {"parallel": True}
+
+
+def _vectors() -> tuple[int, int]:
+    """Floats in a vector and vectors in a line of a panel, such that 6 rows of accumulators, a line
+    and a factor fit the registers: 32 of 512 bits, 32 of 128 (ARM), or 16 of 256."""
+    if llvm.get_host_cpu_features().get("avx512f"):
+        return 16, 4
+    return (4, 4) if llvm.get_default_triple().startswith(("aarch64", "arm64")) else (8, 2)
+
+
+WIDTH, VECTORS = _vectors()
+PANEL = WIDTH * VECTORS
+ROWS = 6
+
+
+def _make_tile(rows: int) -> Any:
+    @intrinsic
+    def tile(
+        typingctx: Any,
+        c: Any,
+        c_row: Any,
+        a: Any,
+        a_row: Any,
+        a_k: Any,
+        b: Any,
+        b_k: Any,
+        depth: Any,
+    ) -> Any:
+        """Adds to c; the three arrays by address, the strides of rows and of k in floats."""
+        signature = types.void(c, c_row, a, a_row, a_k, b, b_k, depth)
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            _emit_tile(builder, rows, *args)
+            return context.get_dummy_value()
+
+        return signature, codegen
+
+    return tile
+
+
+def _emit_tile(
+    builder: Any,
+    rows: int,
+    c: Any,
+    c_row: Any,
+    a: Any,
+    a_row: Any,
+    a_k: Any,
+    b: Any,
+    b_k: Any,
+    depth: Any,
+) -> None:
+    float_, index = ir.FloatType(), ir.IntType(64)
+    vector = ir.VectorType(float_, WIDTH)
+    undefined = ir.Constant(vector, ir.Undefined)
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+    fma = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{WIDTH}f32"
+    )
+
+    def at(array: Any, stride: Any, number: Any) -> Any:
+        if isinstance(number, int):
+            number = ir.Constant(index, number)
+        return builder.gep(array, [builder.mul(stride, number)])
+
+    def vector_at(line: Any, v: int) -> Any:
+        start = builder.gep(line, [ir.Constant(index, v * WIDTH)])
+        return builder.bitcast(start, vector.as_pointer())
+
+    c, a, b = (builder.inttoptr(address, float_.as_pointer()) for address in (c, a, b))
+    a_rows = [at(a, a_row, r) for r in range(rows)]
+    before = builder.block
+    loop = builder.append_basic_block("tile")
+    after = builder.append_basic_block("tile_done")
+    builder.branch(loop)
+
+    builder.position_at_end(loop)
+    k = builder.phi(index)
+    sums = [[builder.phi(vector) for _ in range(VECTORS)] for _ in range(rows)]
+    line = at(b, b_k, k)
+    columns = [builder.load(vector_at(line, v), align=4) for v in range(VECTORS)]
+    new_sums = []
+    for r in range(rows):
+        factor = builder.load(at(a_rows[r], a_k, k))
+        first = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
+        factors = builder.shuffle_vector(first, undefined, lanes)
+        new_sums.append(
+            [builder.call(fma, [factors, columns[v], sums[r][v]]) for v in range(VECTORS)]
+        )
+    k_next = builder.add(k, ir.Constant(index, 1))
+    k.add_incoming(ir.Constant(index, 0), before)
+    k.add_incoming(k_next, loop)
+    zeros = ir.Constant(vector, [0.0] * WIDTH)
+    for r in range(rows):
+        for v in range(VECTORS):
+            sums[r][v].add_incoming(zeros, before)
+            sums[r][v].add_incoming(new_sums[r][v], loop)
+    builder.cbranch(builder.icmp_signed("<", k_next, depth), loop, after)
+
+    builder.position_at_end(after)
+    for r in range(rows):
+        for v in range(VECTORS):
+            place = vector_at(at(c, c_row, r), v)
+            old = builder.load(place, align=4)
+            builder.store(builder.fadd(old, new_sums[r][v]), place, align=4)
+
+
+_tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (_make_tile(rows) for rows in range(1, ROWS + 1))
+
+
+@njit(**COMPILED)
+def add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
+    if rows == 6:
+        _tile6(c, c_row, a, a_row, a_k, b, b_k, depth)
+    elif rows == 5:
+        _tile5(c, c_row, a, a_row, a_k, b, b_k, depth)
+    elif rows == 4:
+        _tile4(c, c_row, a, a_row, a_k, b, b_k, depth)
+    elif rows == 3:
+        _tile3(c, c_row, a, a_row, a_k, b, b_k, depth)
+    elif rows == 2:
+        _tile2(c, c_row, a, a_row, a_k, b, b_k, depth)
+    elif rows == 1:
+        _tile1(c, c_row, a, a_row, a_k, b, b_k, depth)
+
+
+@njit(**COMPILED)
+def add_product(c, c_begin, width, a, a_row, packed, k_begin, depth, lo, hi):
+    """c[lo:hi, c_begin:][:width] += a[lo:hi, :depth] times `packed` from row k_begin on.
+
+    c is a C-contiguous matrix; a is an address, and a_row the floats from one row to the next. The
+    rows are cut into tiles of nearly the same height, so that none is left with a single row.
+    """
+    c_row = c.shape[1]
+    edge = np.empty((ROWS, PANEL), np.float32)
+    tiles = (hi - lo + ROWS - 1) // ROWS
+    for p in range(packed.shape[0]):
+        b = packed.ctypes.data + 4 * (p * packed.shape[1] + k_begin) * PANEL
+        columns = min(PANEL, width - p * PANEL)
+        begin = c_begin + p * PANEL
+        row = lo
+        for tile in range(tiles):
+            rows = (hi - row + tiles - tile - 1) // (tiles - tile)
+            a_at = a + 4 * row * a_row
+            if columns == PANEL:
+                c_at = c.ctypes.data + 4 * (row * c_row + begin)
+                add_tile(rows, c_at, c_row, a_at, a_row, 1, b, PANEL, depth)
+            else:
+                edge[:rows] = 0
+                add_tile(rows, edge.ctypes.data, PANEL, a_at, a_row, 1, b, PANEL, depth)
+                for r in range(rows):
+                    for n in range(columns):
+                        c[row + r, begin + n] += edge[r, n]
+            row += rows
+
+
+@njit(**COMPILED)
+def pack(matrix, packed, lo, hi):
+    """(K, N) into panels lo to hi of packed (panels, K, PANEL); columns beyond N are zero."""
+    depth, columns = matrix.shape
+    for p in range(lo, hi):
+        begin = p * PANEL
+        width = min(PANEL, columns - begin)
+        for k in range(depth):
+            line = packed[p, k]
+            if width == PANEL:
+                line[:] = matrix[k, begin : begin + PANEL]
+            else:
+                line[:width] = matrix[k, begin:]
+                line[width:] = 0
+
+
+@njit(**COMPILED)
+def pack_transposed(matrix, packed, lo, hi):
+    """(N, K) transposed into panels lo to hi of packed (panels, K, PANEL)."""
+    columns, depth = matrix.shape
+    for p in range(lo, hi):
+        begin = p * PANEL
+        width = min(PANEL, columns - begin)
+        panel = packed[p]
+        if width < PANEL:
+            panel[:, width:] = 0
+        for k_begin in range(0, depth, PANEL):  # by blocks, so that lines stay in the cache
+            k_end = min(k_begin + PANEL, depth)
+            for n in range(width):
+                row = matrix[begin + n]
+                for k in range(k_begin, k_end):
+                    panel[k, n] = row[k]
+
+
+def panels(columns: int) -> int:
+    return -(-columns // PANEL)

@@ -1,0 +1,64 @@
+"""Large buffers used again.
+
+Fresh memory comes from the system page by page, and the faults take longer than many a kernel that
+fills it. A training pass asks for the same sizes each time; so an array that nobody refers to any
+more, through views either, is given out again.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Buffer = npt.NDArray[Any]
+
+LARGE = 1 << 16  # bytes; below, fresh memory costs nothing
+IDLE = 400  # requests after which an unused buffer is given back to the system: a few passes
+
+_lock = threading.Lock()
+_buffers: dict[int, list[Buffer]] = {}  # by size in bytes
+_last_used: dict[int, int] = {}  # by size: the number of the request
+_requests = 0
+
+
+def empty(shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> Buffer:
+    """An array of that shape with nothing in particular in it."""
+    kind = np.dtype(dtype)
+    size = kind.itemsize
+    for axis in shape:
+        size *= axis
+    if size < LARGE:
+        return np.empty(shape, kind)
+    with _lock:
+        return _unused(size).view(kind).reshape(shape)
+
+
+def zeros(shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> Buffer:
+    """An array of zeros."""
+    array = empty(shape, dtype)
+    array[...] = 0
+    return array
+
+
+def _unused(size: int) -> Buffer:
+    global _requests
+    _requests += 1
+    _last_used[size] = _requests
+    buffers = _buffers.setdefault(size, [])
+    for i in range(len(buffers)):
+        # Two references: the list's, and the one that is looked at. A view would be a third.
+        if sys.getrefcount(buffers[i]) <= 2:
+            return buffers[i]
+    _forget_idle()
+    buffers.append(np.empty(size, np.uint8))
+    return buffers[-1]
+
+
+def _forget_idle() -> None:
+    for size in [s for s, last in _last_used.items() if last < _requests - IDLE]:
+        del _buffers[size], _last_used[size]

@@ -1,0 +1,320 @@
+"""The compiled kernels against numpy's in float64, and that they are what runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidark import BackendError, Network
+from minidark.backend import Array, get_backend, numpy_kernels, threads
+from tests.helpers import network, one_hot, randomize
+
+pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")
+compiled: Any = pytest.importorskip("minidark.backend.compiled")
+gru: Any = pytest.importorskip("minidark.backend.compiled.gru")
+
+PUBLIC = [
+    name
+    for name, function in vars(numpy_kernels).items()
+    if inspect.isfunction(function) and not name.startswith("_")
+]
+# Less and more than a panel of columns (16 or 64), whole panels, a row less than a tile, many rows.
+SHAPES = [(1, 1, 1), (3, 5, 7), (13, 64, 128), (25, 65, 63), (200, 130, 70), (97, 256, 64)]
+
+
+def random(*shape: int, seed: int = 0) -> Array:
+    array: Array = np.random.default_rng(seed).normal(0, 1, shape).astype(np.float32)
+    return array
+
+
+def close(a: Array, b: Array, tolerance: float = 2e-6) -> None:
+    """Within float32's rounding of sums: relative to the largest element."""
+    assert a.dtype == np.float32
+    largest = max(1.0, float(np.abs(b).max()))
+    np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * largest)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    threads.set_threads(2)
+    yield
+    threads._count = None
+
+
+# --- the table ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_kernel_of_numpys_has_its_namesake_with_the_same_signature(name: str) -> None:
+    ours, reference = getattr(compiled, name), getattr(numpy_kernels, name)
+    assert list(inspect.signature(ours).parameters) == list(inspect.signature(reference).parameters)
+
+
+def test_a_backend_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(BackendError, match=r"^kernels 'quick' are not one of auto, numpy, fast$"):
+        get_backend(kernels="quick")
+    with pytest.raises(BackendError, match=r"^the fast kernels are float32; for float64"):
+        get_backend(dtype="float64", kernels="fast")
+
+
+def test_auto_is_fast_for_float32_and_numpys_for_float64() -> None:
+    assert get_backend().kernels is compiled
+    assert get_backend(dtype="float64").kernels is numpy_kernels
+    assert get_backend(kernels="numpy").kernels is numpy_kernels
+
+
+# --- products -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_products(shape: tuple[int, int, int]) -> None:
+    n, i, o = shape
+    x, weights, dy = random(n, i), random(o, i, seed=1), random(n, o, seed=2)
+    wide = [a.astype(np.float64) for a in (x, weights, dy)]
+    close(compiled.gemm_nt(x, weights), wide[0] @ wide[1].T)
+    close(compiled.gemm_nn(dy, weights), wide[2] @ wide[1])
+    gradient = random(o, i, seed=3)
+    wanted = gradient + wide[2].T @ wide[0]
+    compiled.gemm_tn(dy, x, gradient)
+    close(gradient, wanted)
+
+
+@pytest.mark.parametrize("begin", [0, 3])
+def test_products_of_some_columns_of_a_matrix(begin: int) -> None:
+    x, weights = random(20, 40), random(30, 9, seed=1)
+    part = x[:, begin : begin + 30]
+    close(compiled.gemm_nn(part, weights), part.astype(np.float64) @ weights)
+    gradient = np.zeros((30, 9), np.float32)
+    compiled.gemm_tn(part, random(20, 9, seed=2), gradient)
+    close(gradient, part.astype(np.float64).T @ random(20, 9, seed=2))
+    close(compiled.gemm_nt(x[::2, ::2], random(5, 20)), x[::2, ::2].astype("d") @ random(5, 20).T)
+
+
+def test_a_product_spreads_nan_and_infinity() -> None:
+    x = random(9, 70)
+    x[4, 3], x[6, 2] = np.nan, np.inf
+    y = compiled.gemm_nt(x, np.ones((80, 70), np.float32))
+    assert np.isnan(y[4]).all()
+    assert np.isposinf(y[6]).all()
+    assert np.isfinite(y[[0, 1, 2, 3, 5, 7, 8]]).all()
+
+
+# --- rows and optimizers ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (40, 50)])
+def test_gather_and_scatter(shape: tuple[int, int]) -> None:
+    ids = np.random.default_rng(1).integers(0, 7, shape)
+    weights, dy = random(37, 7), random(*shape, 37, seed=2)
+    np.testing.assert_array_equal(compiled.gather(weights, ids), weights.T[ids])
+    gradient = random(37, 7, seed=3)
+    wanted = gradient + dy.reshape(-1, 37).astype(np.float64).T @ one_hot(ids.reshape(-1), 7)
+    compiled.scatter_add(gradient, ids, dy)
+    close(gradient, wanted)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 17), (900, 130)])
+def test_column_sums(shape: tuple[int, int]) -> None:
+    rows = random(*shape)
+    close(compiled.column_sums(rows), rows.astype(np.float64).sum(axis=0), 1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 5.0])
+@pytest.mark.parametrize("shape", [(1, 2, 1), (3, 2, 5), (30, 20, 2, 70)])
+def test_softmax(shape: tuple[int, ...], temperature: float) -> None:
+    x = 10 * random(*shape)
+    p = compiled.softmax(x, temperature)
+    wanted = numpy_kernels.softmax(x.astype(np.float64), temperature)
+    exponent = np.abs(x - x.max(axis=-1, keepdims=True)).max() / temperature  # itself rounded
+    np.testing.assert_allclose(p, wanted, rtol=1e-6 + 1.2e-7 * exponent, atol=1e-35)
+
+
+def test_softmax_of_large_differences_and_of_nan() -> None:
+    rows = np.array([[1e4, -1e4, 0], [3e38, 0, -3e38], [0, np.nan, 0], [np.inf, 0, 0]], np.float32)
+    p = compiled.softmax(rows, 1.0)
+    np.testing.assert_allclose(p[:2], [[1, 0, 0], [1, 0, 0]], atol=1e-37)
+    assert np.isnan(p[2:]).any(axis=1).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (40, 50)])
+def test_cross_entropy(shape: tuple[int, int]) -> None:
+    p = compiled.softmax(random(*shape, 65), 1.0)
+    p[0, 0, 0] = 0
+    ids = np.random.default_rng(1).integers(0, 65, shape)
+    ids[0, 0] = 0  # a certain mistake
+    for truth in (ids, one_hot(ids, 65).astype(np.float32)):
+        cost, difference = compiled.cross_entropy(p, truth)
+        wanted, wanted_difference = numpy_kernels.cross_entropy(p, truth)
+        assert cost == pytest.approx(wanted, rel=1e-6)
+        np.testing.assert_array_equal(difference, wanted_difference)
+
+
+@pytest.mark.parametrize("size", [1, 17, 70000])
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_optimizers(size: int, decay: float) -> None:
+    steps: dict[str, Callable[[Any, list[Array]], None]] = {
+        "sgd": lambda k, a: k.sgd_step(a[0], a[1], a[2], 0.1, 0.9, decay),
+        "adam": lambda k, a: k.adam_step(*a, rate=0.1, B1=0.8, B2=0.95, eps=1e-3, decay=decay, t=3),
+    }
+    for step in steps.values():
+        arrays = [random(size, seed=seed) for seed in range(3)] + [random(size, seed=3) ** 2]
+        wide = [a.astype(np.float64) for a in arrays]
+        step(compiled, arrays)
+        step(numpy_kernels, wide)
+        for ours, theirs in zip(arrays, wide, strict=True):
+            close(ours, theirs)
+        assert not arrays[1].any()
+
+
+# --- cells over whole sequences -----------------------------------------------------------
+
+CELLS = [
+    "gru output=5",
+    "gru output=70 tanh=1",
+    "lstm output=5",
+    "lstm output=70",
+    *(f"rnn output=5 activation={name}" for name in compiled.RNN_ACTIVATIONS),
+    "rnn output=5 hidden=70 activation=tanh shortcut=1",
+    "rnn output=5 activation=elu logistic=1",
+]
+
+
+def three(*sections: str) -> tuple[Network, Network, Network]:
+    """The same network compiled, by numpy in float32, and by numpy in float64."""
+    fast, plain, wide = nets = [
+        network(*sections, dtype=dtype) for dtype in ("float32", "float32", "float64")
+    ]
+    plain.backend.use_kernels("numpy")
+    for net in nets:
+        randomize(net.layers)
+    for arrays in zip(*(net.parameters() for net in nets), strict=True):
+        for p in arrays:
+            p.value[...] = arrays[0].value  # the same after rounding
+    return fast, plain, wide
+
+
+def as_near(ours: Array, plain: Array, wide: Array) -> None:
+    """As near to float64 as numpy's float32 is, of which a chaotic net may be far."""
+    largest = float(np.abs(wide).max())
+    error, usual = (float(np.abs(a - wide).max()) for a in (ours, plain))
+    assert error <= 5 * usual + 1e-6 * largest, (error, usual, largest)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("streams", [1, 13])
+def test_a_sequence_equals_its_steps(cell: str, streams: int) -> None:
+    nets = three(f"net inputs=6 batch={streams}", cell)
+    layers = [net.layers[0] for net in nets]
+    assert [layer.backend.sequences for layer in layers] == [True, False, False]
+    for seed in range(2):  # the second with the state that the first left
+        x, dy = (random(20, streams, n, seed=seed) for n in (6, layers[0].outputs))
+        y, dx = [], []
+        for layer in layers:
+            y.append(layer.forward(x.astype(layer.backend.dtype), train=True))
+            gradient = layer.backward(dy.astype(layer.backend.dtype))
+            assert gradient is not None
+            dx.append(gradient)
+        as_near(*y)
+        as_near(*dx)
+        for parameters in zip(*(layer.parameters() for layer in layers), strict=True):
+            as_near(*(p.grad for p in parameters))
+        for name in layers[0].states:
+            as_near(*(layer.states[name] for layer in layers))
+
+
+NET = "net inputs=9 batch=6 time_steps=10 adam=1 learning_rate=.01 decay=0"
+
+
+@pytest.mark.parametrize(
+    "cell", ["gru output=8 tanh=1", "lstm output=8", "rnn output=8 activation=tanh"]
+)
+def test_training_follows_numpys_in_float64(cell: str) -> None:
+    fast, _, wide = three(NET, cell, cell, "connected output=9 activation=linear", "softmax")
+    ids = (np.arange(11)[:, None] + np.arange(6)) % 9
+    for _ in range(40):
+        ours, theirs = (net.train_batch(ids[:-1], ids[1:]) for net in (fast, wide))
+        assert ours == pytest.approx(theirs, rel=1e-4)
+    assert ours < 0.8 * 60 * np.log(9), "it did not learn"
+
+
+@pytest.mark.parametrize(
+    ("section", "kernel"),
+    [
+        ("gru output=8", "gru_sequence"),
+        ("lstm output=8", "lstm_sequence"),
+        ("rnn output=8 activation=tanh", "rnn_sequence"),
+    ],
+)
+def test_the_fast_path_is_what_ran(
+    section: str, kernel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def spy(name: str, real: Callable[..., Any]) -> None:
+        def noted(*args: Any) -> Any:
+            ran.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(compiled, name, noted)
+
+    names = [kernel, f"{kernel}_backward", "gemm_nt", "gemm_nn", "gemm_tn", "softmax", "gather",
+             "scatter_add", "cross_entropy", "column_sums"]  # fmt: skip
+    for name in names:
+        spy(name, getattr(compiled, name))
+    last = ["connected output=9 activation=linear", "softmax"]
+    net = network(NET, section, section, *last, dtype="float32")
+    ids = np.random.default_rng(0).integers(0, 9, (11, 6))
+    net.train_batch(ids[:-1], ids[1:])
+    assert sorted(set(ran)) == sorted(names)
+    assert ran.count(kernel) == ran.count(f"{kernel}_backward") == 2
+
+    ran.clear()  # a norm's statistics are each step's own
+    net = network(NET, f"{section} batch_normalize=1", *last, dtype="float32")
+    net.train_batch(ids[:-1], ids[1:])
+    assert kernel not in ran
+
+
+# --- threads ------------------------------------------------------------------------------
+
+
+def trained(count: int) -> bytes:
+    """The weights after three batches of a network large enough for several threads."""
+    threads.set_threads(count)
+    net = network(
+        "net inputs=64 batch=20 time_steps=32 adam=1 learning_rate=.01",
+        "gru output=70 tanh=1", "lstm output=64", "rnn output=64 activation=tanh",
+        "connected output=64 activation=linear", "softmax", dtype="float32",
+    )  # fmt: skip
+    ids = np.random.default_rng(0).integers(0, 64, (33, 20))
+    for _ in range(3):
+        net.train_batch(ids[:-1], ids[1:])
+    return b"".join(p.value.tobytes() for p in net.parameters())
+
+
+def test_the_same_bytes_with_any_number_of_threads_and_run_after_run(two_threads: None) -> None:
+    two = trained(2)
+    assert trained(2) == two
+    assert trained(1) == two
+    assert trained(3) == two
+
+
+def test_several_threads_are_what_ran(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    used: list[int] = []
+    real = gru._forward
+
+    def noted(*args: Any) -> None:
+        used.append(args[-1])
+        real(*args)
+
+    monkeypatch.setattr(gru, "_forward", noted)
+    trained(2)
+    assert used == [2, 2, 2]
+
+
+def test_fewer_threads_than_one_are_an_error() -> None:
+    with pytest.raises(BackendError, match=r"^threads=0 are too few to compute with$"):
+        threads.set_threads(0)

@@ -1,0 +1,59 @@
+"""Buffers that are given out again, and never while somebody can still see them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from minidark.backend import Array, memory
+
+SHAPE = (300, 217)  # of no layer's size
+
+
+def test_a_buffer_that_nobody_refers_to_is_given_out_again() -> None:
+    array = memory.empty(SHAPE)
+    address = array.__array_interface__["data"]
+    del array
+    assert memory.empty(SHAPE).__array_interface__["data"] == address
+
+
+VIEWS: dict[str, Callable[[Array], Array]] = {
+    "itself": lambda array: array,
+    "row": lambda array: array[1],
+    "reshaped": lambda array: array.reshape(-1),
+    "transposed": lambda array: array.T,
+    "as bytes": lambda array: array.view(np.uint8),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_buffer_is_kept_from_others_while_a_view_of_it_lives(view: str) -> None:
+    array = memory.empty(SHAPE)
+    array[...] = 7
+    kept = VIEWS[view](array)
+    wanted = kept.copy()
+    del array
+    others = [memory.zeros(SHAPE) for _ in range(3)]
+    np.testing.assert_array_equal(kept, wanted)
+    assert len({other.__array_interface__["data"] for other in others}) == 3
+
+
+def test_other_sizes_and_dtypes_get_what_they_ask_for() -> None:
+    for shape, dtype in (((3,), "float32"), (SHAPE, "float64"), ((0, 5), "float32")):
+        array = memory.zeros(shape, dtype)
+        assert array.shape == shape
+        assert array.dtype == dtype
+        assert not array.any()
+
+
+def test_buffers_of_sizes_no_longer_asked_for_are_given_back() -> None:
+    memory.empty((123, 457))
+    size = 123 * 457 * 4
+    assert size in memory._buffers
+    for _ in range(memory.IDLE + 1):
+        memory.empty(SHAPE)
+    grown = [memory.empty((500, 500 + i)) for i in range(2)]  # a new buffer looks for idle ones
+    assert size not in memory._buffers
+    del grown
