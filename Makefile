@@ -28,6 +28,7 @@ lint: .venv/dev
 
 bench: .venv/dev
 	$(BIN)/pip install --quiet ".[peers]"
+	$(BIN)/python -m benchmarks.start
 	$(BIN)/python benchmarks/vs_torch.py
 
 data.txt:

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and reading regular files only."""
+"""Writing a file whole or not at all, and reading regular files only, at any place of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -32,6 +33,25 @@ def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> Bin
 def named(path: Path | str, kind: type[MinidarkError]) -> Callable[[str], MinidarkError]:
     """An error for `open_regular` that begins with the path."""
     return lambda said: kind(f"{path}: {said}")
+
+
+def read_at(file: BinaryIO, size: int, offset: int) -> bytes:
+    """`size` bytes from `offset`, fewer where the file ends; threads may share the file."""
+    pieces = []
+    while size > 0 and (piece := _pread(file.fileno(), size, offset)):
+        pieces.append(piece)
+        size, offset = size - len(piece), offset + len(piece)
+    return b"".join(pieces)
+
+
+def _seek_and_read(descriptor: int, size: int, offset: int) -> bytes:
+    with _SEEKING:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
+
+
+_SEEKING = threading.Lock()
+_pread = getattr(os, "pread", _seek_and_read)  # Windows has none
 
 
 def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> None:

@@ -5,9 +5,9 @@ same text need the same generator on every platform, and fast: three `[rnn]` lay
 take eight million draws before the first character.
 
 glibc's default generator is additive: r[i] = r[i-3] + r[i-31] modulo 2**32, and each draw is
-r[i] >> 1. That is linear, so "n draws later" is a fixed linear map of the last 31 values:
-the coefficients of x**n modulo x**31 - x**28 - 1. A jump is one such power (`skip`); many draws
-are 4,096 generators standing evenly spaced along the sequence, stepped side by side (`draw`).
+r[i] >> 1. That is linear, so "n draws later" is a fixed linear map of the last 31 values: the
+n-th power of the matrix of one draw. A jump is one such power (`skip`); many draws are 256
+generators standing evenly spaced along the sequence, stepped side by side (`draw`).
 
 Source: glibc stdlib/random_r.c (`__srandom_r`, `__random_r`, TYPE_3).
 """
@@ -20,8 +20,8 @@ import numpy.typing as npt
 RAND_MAX = 2**31 - 1
 DEGREE, LAG = 31, 3
 DISCARDED = 310  # draws that srand throws away
-LANES = 4096
-SEQUENTIAL = 4096  # below this many draws, one generator alone is quicker
+LANES = 256
+SEQUENTIAL = 1024  # below this many draws, one generator alone is quicker
 
 Words = npt.NDArray[np.uint32]
 
@@ -98,11 +98,10 @@ def _lanes(state: Words, n: int) -> Words:
     stretch = -(-n // LANES)
     lanes = np.empty((DEGREE + stretch, LANES), dtype=np.uint32)
     lanes[:DEGREE, 0] = state
-    filled = 1
+    filled, jump = 1, _jump_matrix(stretch)
     while filled < LANES:  # doubling: lane k + filled stands filled stretches after lane k
-        jumped = _jump_matrix(filled * stretch) @ lanes[:DEGREE, :filled]
-        lanes[:DEGREE, filled : 2 * filled] = jumped
-        filled *= 2
+        lanes[:DEGREE, filled : 2 * filled] = jump @ lanes[:DEGREE, :filled]
+        filled, jump = 2 * filled, jump @ jump
     for i in range(DEGREE, DEGREE + stretch):
         np.add(lanes[i - LAG], lanes[i - DEGREE], out=lanes[i])
     return np.ascontiguousarray(lanes[DEGREE:].T).reshape(-1)[:n]
@@ -110,34 +109,11 @@ def _lanes(state: Words, n: int) -> Words:
 
 def _advance(state: Words, n: int) -> Words:
     """The 31 values that stand n draws later."""
-    return _jump_matrix(n) @ state if n else state
+    return _jump_matrix(n) @ state
 
 
 def _jump_matrix(n: int) -> Words:
     """The matrix that takes 31 values to those n draws later, modulo 2**32."""
-    rows = np.empty((DEGREE, DEGREE), dtype=np.uint32)
-    rows[0] = _power_of_x(n)
-    for i in range(1, DEGREE):
-        rows[i] = _reduced(np.concatenate([np.zeros(1, np.uint32), rows[i - 1]]))
-    return rows
-
-
-def _power_of_x(n: int) -> Words:
-    """x**n modulo x**31 - x**28 - 1, coefficients modulo 2**32, lowest first."""
-    power = np.zeros(DEGREE, dtype=np.uint32)
-    power[0] = 1
-    for bit in bin(n)[2:]:
-        power = _reduced(np.convolve(power, power))
-        if bit == "1":
-            power = _reduced(np.concatenate([np.zeros(1, np.uint32), power]))
-    return power
-
-
-def _reduced(polynomial: Words) -> Words:
-    """The remainder after division by x**31 - x**28 - 1."""
-    polynomial = polynomial.astype(np.uint32)
-    for i in range(len(polynomial) - 1, DEGREE - 1, -1):
-        top = polynomial[i : i + 1]  # an array of one wraps in silence, a scalar warns
-        polynomial[i - LAG : i - LAG + 1] += top
-        polynomial[i - DEGREE : i - DEGREE + 1] += top
-    return polynomial[:DEGREE]
+    one = np.eye(DEGREE, k=1, dtype=np.uint32)  # all move up by one place, and behind them
+    one[-1, [0, DEGREE - LAG]] = 1  # comes the sum of two
+    return np.linalg.matrix_power(one, n)

@@ -1,30 +1,102 @@
 """Text as streams of symbols.
 
 A text is the bytes of one or more files, one after another; each byte is a symbol. It is read
-window by window, never whole, so that its size does not matter, and a file that shrinks under
-the reader is an error and not a crash.
+window by window, never whole, so that its size does not matter; each window's symbols are checked
+as it is read, and a file that shrinks under the reader is an error and not a crash.
+
+A run that goes on another day must know whether the text is still the same, and reading 10 GB to
+find out takes minutes: an `Identity` is each file's size, its time, and a hash of 64 samples.
 
 Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state).
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from minidark.errors import DataError
-from minidark.files import named, open_regular
+from minidark.files import named, open_regular, read_at
 
 Ids = npt.NDArray[np.intp]
 
 RESTART = 1 / 64  # a stream's chance, per batch, to begin anew elsewhere
+SAMPLES, SAMPLE_BYTES = 64, 4096
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What a file was when it was opened. Where it lay is not compared."""
+
+    path: str = field(compare=False)
+    size: int  # bytes
+    modified: int  # nanoseconds since 1970
+    sampled: str  # sha256, in hex, of the samples; see `sample_offsets`
+
+    @classmethod
+    def of(cls, path: Path | str, file: BinaryIO, opened: os.stat_result) -> FileIdentity:
+        size, digest = opened.st_size, hashlib.sha256()
+        for offset in sample_offsets(size):
+            digest.update(read_at(file, min(SAMPLE_BYTES, size - offset), offset))
+        return cls(str(path), size, opened.st_mtime_ns, digest.hexdigest())
+
+    def change(self, since: FileIdentity) -> str | None:
+        """What became of the file that was `since`, in one line, or None."""
+        if more := self.size - since.size:
+            change = f"{abs(more):,} bytes {'longer' if more > 0 else 'shorter'} than before"
+        elif self.sampled != since.sampled:
+            change = "as long as before, with other bytes"
+        elif self.modified != since.modified:
+            change = "written anew, though its size and the bytes that were compared are the same"
+        else:
+            return None
+        return f"{self.path}: {change}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a text was: its files in their order. Equal means the same text, as far as sizes,
+    times and samples can tell."""
+
+    files: tuple[FileIdentity, ...]
+
+    def change(self, since: Identity) -> str | None:
+        """How the text differs from what it was, in one line that names the file, or None."""
+        if len(self.files) != len(since.files):
+            return f"{_number(self.files)} in place of {_number(since.files)} before"
+        changes = (f.change(before) for f, before in zip(self.files, since.files, strict=True))
+        return next(filter(None, changes), None)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [asdict(f) for f in self.files]
+
+    @classmethod
+    def from_json(cls, files: list[dict[str, Any]]) -> Identity:
+        """Of what `to_json` gave. Raises DataError for anything else."""
+        try:
+            return cls(tuple(FileIdentity(**f) for f in files))
+        except TypeError as error:
+            raise DataError(f"no identity of a text: {error}") from error
+
+
+def _number(files: tuple[FileIdentity, ...]) -> str:
+    return f"{len(files)} file{'' if len(files) == 1 else 's'}"
+
+
+def sample_offsets(size: int) -> list[int]:
+    """Where the samples begin of a file of `size` bytes: all of a small file, else evenly
+    spaced, the first at its beginning and the last at its end."""
+    if size <= SAMPLES * SAMPLE_BYTES:
+        return [*range(0, size, SAMPLE_BYTES)]
+    return [i * (size - SAMPLE_BYTES) // (SAMPLES - 1) for i in range(SAMPLES)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +104,11 @@ class _File:
     path: Path
     file: BinaryIO
     begin: int  # offset of its first byte in the text
-    size: int
+    opened: os.stat_result
+
+    @property
+    def size(self) -> int:
+        return self.opened.st_size
 
 
 class Symbols(ABC):
@@ -44,6 +120,10 @@ class Symbols(ABC):
     @abstractmethod
     def read(self, start: int, stop: int) -> Ids:
         """The symbols from offset `start` to `stop`, as ids."""
+
+    @abstractmethod
+    def identity(self) -> Identity:
+        """What to know this text by on another day."""
 
     def part(self, begin: int, end: int) -> Part:
         return Part(self, begin, end)
@@ -66,7 +146,8 @@ class Symbols(ABC):
 
 
 class Text(Symbols):
-    """The bytes of `paths`, a path or several, one file after another. Raises DataError."""
+    """The bytes of `paths`, a path or several, one file after another. Threads may share it.
+    Raises DataError."""
 
     def __init__(self, paths: Path | str | Sequence[Path | str], inputs: int):
         paths = [paths] if isinstance(paths, Path | str) else paths
@@ -76,9 +157,8 @@ class Text(Symbols):
         try:
             for path in map(Path, paths):
                 file = open_regular(path, named(path, DataError))
-                size = os.fstat(file.fileno()).st_size
-                self.files.append(_File(path, file, self.size, size))
-                self.size += size
+                self.files.append(_File(path, file, self.size, os.fstat(file.fileno())))
+                self.size += self.files[-1].size
             if not self.size:
                 raise DataError(f"{', '.join(map(str, paths))}: empty; a network learns from text")
         except DataError:
@@ -97,9 +177,11 @@ class Text(Symbols):
         ]
         return np.frombuffer(b"".join(parts), dtype=np.uint8).astype(np.intp)
 
+    def identity(self) -> Identity:
+        return Identity(tuple(FileIdentity.of(f.path, f.file, f.opened) for f in self.files))
+
     def _read_file(self, f: _File, start: int, stop: int) -> bytes:
-        f.file.seek(start - f.begin)
-        data = f.file.read(stop - start)
+        data = read_at(f.file, stop - start, start - f.begin)
         if len(data) < stop - start:
             raise DataError(f"{f.path}: shorter than it was at the start; it changed meanwhile")
         if self.inputs < 256:

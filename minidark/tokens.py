@@ -3,43 +3,70 @@
 A tokenized text is integers between blanks; a token file has one name a line, line n (from 0)
 naming token n. darknet prints a name with a blank after it, and <NEWLINE> as a line break.
 
+Where the n-th token stands is known only to who has read the n - 1 before it, so a tokenized text
+is read once, a piece at a time, and then held in memory: one, two or four bytes a token, by the
+network's number of symbols. Every token is checked before training begins.
+
 Source: darknet examples/rnn.c (read_tokenized_data, read_tokens, print_symbol).
 """
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from minidark.errors import DataError, MinidarkError, echo
 from minidark.files import named, open_regular
-from minidark.text import Ids, Symbols
+from minidark.text import FileIdentity, Identity, Ids, Symbols
 
 NEWLINE = b"<NEWLINE>"
+PIECE = 2**20  # bytes
+DIGITS = 9  # of the longest token
 
 
 class TokenText(Symbols):
     """The tokens of a file, held in memory. Raises DataError at the first that is none."""
 
     def __init__(self, path: Path | str, inputs: int):
+        kind = np.min_scalar_type(inputs - 1)
+        pieces, size = [np.empty(0, kind)], 0
         with open_regular(path, named(path, DataError)) as file:
-            words = file.read().split()
-        if not words:
+            self._identity = Identity((FileIdentity.of(path, file, os.fstat(file.fileno())),))
+            for words in _words(file):
+                ids = [_token(word, size + n, path, inputs) for n, word in enumerate(words)]
+                pieces.append(np.array(ids, kind))
+                size += len(ids)
+        if not size:
             raise DataError(f"{path}: empty; a tokenized text is integers between blanks")
-        ids = [_token(word, number, path, inputs) for number, word in enumerate(words)]
-        self.ids = np.array(ids, dtype=np.intp)
-        self.inputs = inputs
-        self.size = len(ids)
+        self.ids = np.concatenate(pieces)
+        self.inputs, self.size = inputs, size
 
     def read(self, start: int, stop: int) -> Ids:
-        return self.ids[start:stop]
+        return self.ids[start:stop].astype(np.intp)
+
+    def identity(self) -> Identity:
+        return self._identity
+
+
+def _words(file: BinaryIO) -> Iterator[list[bytes]]:
+    """What stands between blanks, a piece of the file at a time; what is too long for a token may
+    come in pieces itself."""
+    begun = b""  # a word whose end has not been read
+    while data := file.read(PIECE):
+        words = (begun + data).split()
+        begun = b"" if data[-1:].isspace() or len(words[-1]) > DIGITS else words.pop()
+        yield words
+    yield [begun] if begun else []
 
 
 def _token(word: bytes, number: int, path: Path | str, inputs: int) -> int:
     text = word.decode(errors="replace")
-    if not re.fullmatch("[0-9]{1,9}", text):
+    if not re.fullmatch(f"[0-9]{{1,{DIGITS}}}", text):
         raise DataError(f"{path}: token {number} is {echo(text)}, not an integer")
     if int(text) >= inputs:
         raise DataError(f"{path}: token {number} is {text}; this network's are 0 to {inputs - 1}")

@@ -22,7 +22,7 @@ import numpy as np
 from minidark.errors import CfgError, DataError, DivergedError
 from minidark.network import Network
 from minidark.text import Part, Streams, Symbols
-from minidark.valid import evaluate
+from minidark.valid import Pieces, evaluate
 
 VALIDATE_EVERY = 100  # batches, and
 VALIDATE_SHARE = 10  # training symbols for each validation symbol, so that it costs little
@@ -42,6 +42,7 @@ class StepReport:
     seconds: float  # since this run began, validation included
     epochs: float  # symbols over the size of the training part
     valid_loss: float | None = None  # where this batch ended in a validation
+    valid_symbols: int | None = None  # that it is the mean of; fewer than were kept out, of many
     best: bool = False  # that validation was the lowest of this run
 
 
@@ -57,7 +58,8 @@ def train(
     """Train until `batches` batches have been seen in all; a report for each.
 
     seed: where streams begin and restart. The last `valid_fraction` of the text is kept out and
-    validated on, now and then and at the end. patience: stop after that many validations without
+    validated on, now and then and at the end, by up to half a million symbols from all of it, the
+    same each time (`valid.MOST`). patience: stop after that many validations without
     a new lowest. Raises DataError for a text that is too short, CfgError for a network
     with another number of outputs than inputs, DivergedError when the cost is NaN or infinite.
     """
@@ -98,6 +100,7 @@ def _reports(
             seconds=time.perf_counter() - began,
             epochs=symbols / part.size,
             valid_loss=valid_loss,
+            valid_symbols=None if valid_loss is None else validation.symbols,
             best=valid_loss is not None and validation.fruitless == 0,
         )
         if stop:
@@ -131,8 +134,8 @@ class _Validation:
 
     def __init__(self, net: Network, part: Part):
         self.net, self.part = net, part
-        wanted = net.seen and part.size >= LEAST_VALIDATION
-        self.lowest = evaluate(net, part) if wanted else math.inf
+        self.symbols = Pieces.of(part).scored if part.size >= LEAST_VALIDATION else 0
+        self.lowest = evaluate(net, part) if net.seen and self.symbols else math.inf
         self.fruitless = 0  # validations since the lowest
         self.since = 0  # symbols trained on since the last
         self.batches = 0
@@ -141,8 +144,8 @@ class _Validation:
         """The validation cost, if this batch is one to validate after."""
         self.since += rows
         self.batches += 1
-        due = self.batches % VALIDATE_EVERY == 0 and self.since >= VALIDATE_SHARE * self.part.size
-        if self.part.size < LEAST_VALIDATION or not (due or last):
+        due = self.batches % VALIDATE_EVERY == 0 and self.since >= VALIDATE_SHARE * self.symbols
+        if not self.symbols or not (due or last):
             return None
         self.since = 0
         with np.errstate(all="ignore"):

@@ -13,6 +13,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from minidark.backend import Scalar
 from minidark.errors import DataError
@@ -21,37 +22,66 @@ from minidark.text import Ids, Part
 
 WINDOW = 128  # steps at a time
 WARM = 100  # symbols that each stream reads before it is scored
+MOST = 2**19  # symbols that are scored, 5 % of 10 MiB: more text is not slower to validate on
 WORD_ENDS = np.array([*b" \n\t"])
 
 
-def evaluate(net: Network, part: Part, streams: int = 32) -> float:
-    """The mean cost (nats per symbol, for a softmax) over `part`, each symbol predicted from
-    those before it.
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """What `evaluate` reads of a part: from each of `starts` (S,) on, `warm` symbols unscored and
+    then `length` that are scored."""
 
-    The part is cut into `streams` pieces (fewer where it is short) that are read side by side.
-    Each first reads the WARM symbols before its piece, where the text has them, unscored. Fewer
-    than `streams` symbols at the part's end are left out. Raises DataError for fewer than two.
+    starts: npt.NDArray[np.intp]  # offsets in the text
+    warm: int
+    length: int
+
+    @property
+    def scored(self) -> int:
+        """Symbols, over all pieces."""
+        return self.starts.size * self.length
+
+    @classmethod
+    def of(cls, part: Part, streams: int = 32, most: int = MOST) -> Pieces:
+        """`streams` pieces (fewer where the part is short), evenly spaced.
+
+        Together they are the part, but for fewer than `streams` symbols at its end, or where it
+        has more than `most` symbols, the first `most / streams` of each stretch: always the same
+        ones, so that costs compare. Raises DataError for a part of fewer than two symbols.
+        """
+        if part.size < 2:
+            raise DataError(f"{part.size} symbols are too few to validate on")
+        streams = max(1, min(streams, part.size // (4 * WARM)))  # warming up stays a small part
+        spacing = part.size // streams
+        length = min(spacing, max(2, most // streams))
+        begins = part.begin + spacing * np.arange(streams)
+        warm = min(WARM, int(begins[0]))
+        if not warm:  # the first symbol of the text has none before it to predict it from
+            warm, length = 1, length - 1
+            begins += 1
+        return cls(begins - warm, warm, length)
+
+
+def evaluate(net: Network, part: Part, streams: int = 32, most: int = MOST) -> float:
+    """The mean cost (nats per symbol, for a softmax) over `part`, each symbol predicted from
+    those before it; of a part larger than `most`, over symbols from all of it.
+
+    The part is read in pieces, side by side; see `Pieces.of`. Each begins with the WARM symbols
+    before it, where the text has them, unscored. Raises DataError for fewer than two symbols.
     """
-    if part.size < 2:
-        raise DataError(f"{part.size} symbols are too few to validate on")
-    streams = max(1, min(streams, part.size // (4 * WARM)))  # so that warming up stays a small part
-    length = part.size // streams
-    begins = part.begin + length * np.arange(streams)
-    warm = min(WARM, int(begins[0]))
-    starts = begins - warm
-    one = net.twin(streams)
+    pieces = Pieces.of(part, streams, most)
+    one = net.twin(pieces.starts.size)
     cost: Scalar = 0.0
-    for at in range(0, warm + length - 1, WINDOW):
-        steps = min(WINDOW, warm + length - 1 - at)
+    last = pieces.warm + pieces.length - 1
+    for at in range(0, last, WINDOW):
+        steps = min(WINDOW, last - at)
         symbols = np.stack(
-            [part.text.read(int(s), int(s) + steps + 1) for s in starts + at], axis=1
+            [part.text.read(int(s), int(s) + steps + 1) for s in pieces.starts + at], axis=1
         )
         y = one.forward(symbols[:-1])
-        unscored = max(0, min(steps, warm - 1 - at)) if warm else 0
+        unscored = max(0, min(steps, pieces.warm - 1 - at))
         if unscored < steps:
             cost += net.cost(y[unscored:], symbols[1 + unscored :])
-    predicted = length if warm else length - 1
-    return float(cost) / (predicted * streams)
+    return float(cost) / pieces.scored
 
 
 @dataclass(frozen=True, slots=True)

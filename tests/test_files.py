@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from minidark import files
 from minidark.errors import DataError, MinidarkError
 from minidark.files import open_regular, write_atomically
 
@@ -176,3 +177,27 @@ def test_a_folder_that_cannot_be_synced_is_told_once_the_file_is_there(
     )
     assert (tmp_path / "a").read_bytes() == b"new"
     assert names(tmp_path) == ["a"]
+
+
+# --- reading at a place -------------------------------------------------------------------
+
+
+system_pread = files._pread
+
+
+def three_at_most(descriptor: int, size: int, offset: int) -> bytes:
+    """As the system does for reads beyond two gigabytes: less than was asked for."""
+    return system_pread(descriptor, min(size, 3), offset)
+
+
+@pytest.mark.parametrize("pread", [files._pread, files._seek_and_read, three_at_most])
+def test_a_stretch_of_a_file_is_read_whole_by_whatever_the_system_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pread: Callable[[int, int, int], bytes]
+) -> None:
+    monkeypatch.setattr(files, "_pread", pread)
+    path = tmp_path / "ten"
+    path.write_bytes(b"0123456789")
+    with path.open("rb") as file:
+        for offset in (7, 0, 3, 10, 12):
+            for size in range(12):
+                assert files.read_at(file, size, offset) == b"0123456789"[offset : offset + size]

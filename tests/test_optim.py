@@ -56,7 +56,7 @@ def after_updates(optimizer: Optimizer, gradients: dict[str, list[Array]]) -> li
         for p in moved:
             p.grad[...] = gradients[p.kind][number]
             optimizer.step(p, rate, rows)
-            np.testing.assert_array_equal(p.grad, gradients[p.kind][number])
+            assert not p.grad.any(), "not ready for the next gradient"
     return moved
 
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from math import floor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from minidark import DataError, Text
-from minidark.text import RESTART, Streams
+from minidark import DataError, Text, train
+from minidark.text import RESTART, Identity, Streams, sample_offsets
+from minidark.tokens import TokenText
+from tests.helpers import network
 
 FILES = [b"The quick ", b"", b"brown", b" fox jumps\n", b"."]
 WHOLE = b"".join(FILES)
@@ -186,3 +197,180 @@ def test_closing_a_text_closes_its_files(tmp_path: Path) -> None:
     with Text(written(tmp_path, FILES), 256) as text:
         pass
     assert all(f.file.closed for f in text.files)
+
+
+def test_threads_may_share_a_text(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).integers(0, 256, 200_000).astype(np.uint8).tobytes()
+    with Text(written(tmp_path, [data[:70_000], data[70_000:]]), 256) as text:
+
+        def read(start: int) -> bool:
+            return text.read(start, start + 999).astype(np.uint8).tobytes() == data[start:][:999]
+
+        with ThreadPoolExecutor(8) as pool:
+            assert all(pool.map(read, range(0, 199_000, 97)))
+
+
+def test_a_file_that_shrinks_while_training_is_an_error_after_the_batches_before(
+    tmp_path: Path,
+) -> None:
+    net = network("net inputs=4 batch=2 time_steps=5", "gru output=3", "connected output=4",
+                  "softmax")  # fmt: skip
+    (path,) = written(tmp_path, [bytes(range(4)) * 5000])
+    with Text(path, 4) as text:
+        reports = train(net, text, 1000)
+        for _ in range(3):
+            next(reports)
+        os.truncate(path, 0)
+        with pytest.raises(DataError, match="shorter than it was at the start; it changed"):
+            next(reports)
+    assert net.batches_seen == 3
+
+
+# --- what a text is known by --------------------------------------------------------------
+
+LARGE = np.random.default_rng(1).integers(0, 256, 1_000_003).astype(np.uint8).tobytes()
+
+
+def identity(*paths: Path) -> Identity:
+    with Text(paths, 256) as text:
+        return text.identity()
+
+
+@pytest.mark.parametrize("size", [1, 4096, 64 * 4096 - 1, 64 * 4096])
+def test_a_small_files_samples_are_the_whole_file(tmp_path: Path, size: int) -> None:
+    (path,) = written(tmp_path, [LARGE[:size]])
+    (file,) = identity(path).files
+    assert file.sampled == hashlib.sha256(LARGE[:size]).hexdigest()
+
+
+def test_a_large_files_samples_are_64_blocks_from_its_beginning_to_its_end(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, [LARGE])
+    os.utime(path, ns=(5, 1_600_000_000_123_456_789))
+    begins = [floor(Fraction(i, 63) * (len(LARGE) - 4096)) for i in range(64)]
+    samples = b"".join(LARGE[begin : begin + 4096] for begin in begins)
+    (file,) = identity(path).files
+    assert len(samples) == 64 * 4096
+    assert (file.path, file.size, file.modified, file.sampled) == (
+        str(path), 1_000_003, os.stat(path).st_mtime_ns, hashlib.sha256(samples).hexdigest(),
+    )  # fmt: skip
+
+
+@given(st.integers(0, 10**14))
+def test_samples_lie_in_the_file_and_not_over_one_another(size: int) -> None:
+    offsets = sample_offsets(size)
+    assert len(offsets) == min(64, -(-size // 4096))
+    gaps = np.diff([*offsets, size])
+    if size > 64 * 4096:
+        assert offsets[0] == 0
+        assert gaps[-1] == 4096
+        assert 4096 <= gaps[:-1].min() <= gaps[:-1].max() <= gaps[:-1].min() + 1
+    else:
+        assert all(gaps[:-1] == 4096)
+
+
+def test_a_text_is_the_same_wherever_it_lies(tmp_path: Path) -> None:
+    paths = written(tmp_path, [LARGE, b"second"])
+    before = identity(*paths)
+    assert identity(*paths) == before
+    moved = [path.rename(path.with_suffix(".moved")) for path in paths]
+    assert identity(*moved) == before
+    assert identity(*moved).change(before) is None
+    assert identity(*moved[::-1]) != before
+
+
+def set_byte(path: Path, at: int) -> None:
+    """Change one byte and leave the time as it was."""
+    times = os.stat(path)
+    with path.open("r+b") as file:
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+CHANGES: list[tuple[Callable[[Path], object], str]] = [
+    (lambda path: path.write_bytes(LARGE + b"12345"), "5 bytes longer than before"),
+    (lambda path: os.truncate(path, 1003), "999,000 bytes shorter than before"),
+    (lambda path: set_byte(path, 0), "as long as before, with other bytes"),
+    (lambda path: set_byte(path, 1_000_002), "as long as before, with other bytes"),
+    (
+        lambda path: os.utime(path, ns=(1, 1)),
+        "written anew, though its size and the bytes that were compared are the same",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), CHANGES)
+def test_what_changed_is_told_in_one_line(
+    tmp_path: Path, change: Callable[[Path], object], said: str
+) -> None:
+    paths = written(tmp_path, [b"first", LARGE])
+    before = identity(*paths)
+    change(paths[1])
+    now = identity(*paths)
+    assert now != before
+    assert now.change(before) == f"{paths[1]}: {said}"
+
+
+def test_another_number_of_files_is_told(tmp_path: Path) -> None:
+    paths = written(tmp_path, [b"a", b"b"])
+    assert identity(*paths).change(identity(paths[0])) == "2 files in place of 1 file before"
+    assert identity(paths[0]).change(identity(*paths)) == "1 file in place of 2 files before"
+
+
+def test_an_identity_is_of_the_file_that_was_opened(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, [b"text"])
+    before = identity(path)
+    with Text(path, 256) as text:
+        with path.open("ab") as file:
+            file.write(b" and more")
+        os.utime(path, ns=(1, 1))
+        assert text.identity() == before
+
+
+def test_an_identity_outlives_the_run_as_json(tmp_path: Path) -> None:
+    found = identity(*written(tmp_path, [LARGE, b"b"]))
+    assert Identity.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+@pytest.mark.parametrize("value", [None, 3, ["x"], [{"size": 1}], [{"path": "a", "what": 1}]])
+def test_json_that_is_no_identity_is_refused(value: object) -> None:
+    with pytest.raises(DataError, match=r"^no identity of a text: "):
+        Identity.from_json(value)  # type: ignore[arg-type]
+
+
+def test_a_tokenized_text_is_known_by_its_file(tmp_path: Path) -> None:
+    (path,) = written(tmp_path, [b"1 2 3\n" * 100_000])
+    assert TokenText(path, 4).identity() == identity(path)
+
+
+# --- ten gigabytes ------------------------------------------------------------------------
+
+RUN = """
+import resource, sys
+import minidark
+net = minidark.load_network(sys.argv[2], seed=1)
+with minidark.Text(sys.argv[1], 256) as text:
+    text.identity()
+    *_, last = minidark.train(net, text, 2)
+print(last.valid_symbols, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no sparse files by truncation")
+def test_ten_gigabytes_take_the_memory_of_ten_megabytes(tmp_path: Path) -> None:
+    cfg = Path(__file__).parent.parent / "cfg" / "rnn.cfg"
+    resident = {}
+    for size in (10 * 2**20, 10 * 2**30):
+        path = tmp_path / f"{size}.txt"
+        with path.open("wb") as file:
+            file.truncate(size)
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, path, cfg], capture_output=True, text=True, check=True
+        )
+        symbols, resident[size] = map(int, done.stdout.split())
+        assert symbols == 2**19
+    small, large = resident.values()
+    assert large < 1.1 * small

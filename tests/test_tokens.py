@@ -27,6 +27,29 @@ def test_tokens_stand_between_blanks_of_any_kind(write_text: WriteText, data: by
         assert np.issubdtype(text.read(0, 1).dtype, np.integer)
 
 
+@pytest.mark.parametrize("piece", [1, 2, 3, 7, 16, 10**6])
+def test_a_text_is_read_piece_by_piece_wherever_words_are_cut(
+    write_text: WriteText, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minidark.tokens.PIECE", piece)
+    data = b" 7 299   12\n\n0\t0000012 1  100\n4"
+    text = TokenText(write_text(data), 300)
+    assert text.read(0, text.size).tolist() == [7, 299, 12, 0, 12, 1, 100, 4]
+    with pytest.raises(DataError, match=r": token 7 is '4x', not an integer$"):
+        TokenText(write_text(data + b"x"), 300)
+    with pytest.raises(DataError, match=r": token 1 is 'x+('|\.\.\.), not an integer$"):
+        TokenText(write_text(b"1 " + b"x" * 99 + b" 2"), 300)
+
+
+@pytest.mark.parametrize(("inputs", "width"), [(256, 1), (257, 2), (2**16, 2), (2**16 + 1, 4)])
+def test_a_token_takes_as_many_bytes_as_it_needs(
+    write_text: WriteText, inputs: int, width: int
+) -> None:
+    text = TokenText(write_text(b"%d 0 1" % (inputs - 1)), inputs)
+    assert text.ids.nbytes == 3 * width
+    assert text.read(0, 3).tolist() == [inputs - 1, 0, 1]
+
+
 def test_a_part_and_its_windows_are_those_of_any_text(write_text: WriteText) -> None:
     with TokenText(write_text(b"0 1 2 3 4 5 6 7 8 9"), 10) as text:
         kept, held_out = text.split(0.3)

@@ -181,8 +181,18 @@ def test_validation_comes_now_and_then_and_at_the_end(text: Text) -> None:
     reports = list(train(net, text, 430, valid_fraction=0.05))  # 200 symbols are held out
     # Each hundred batches are 1,000 symbols; ten times the 200 must go before.
     assert [r.batch for r in reports if r.valid_loss is not None] == [200, 400, 430]
+    assert [r.valid_symbols for r in reports if r.valid_loss is not None] == [200] * 3
+    assert {r.valid_symbols for r in reports if r.valid_loss is None} == {None}
     held_out = text.part(3800, 4000)
     assert reports[-1].valid_loss == evaluate(net, held_out)
+
+
+def test_much_held_out_text_is_validated_on_by_half_a_million_symbols(
+    write_text: WriteText,
+) -> None:
+    with Text([write_text(bytes(2**20 + 100))], SYMBOLS) as text:
+        *_, last = train(make(), text, 1, valid_fraction=0.9)
+    assert last.valid_symbols == 2**19
 
 
 def test_held_out_text_is_not_trained_on(text: Text, monkeypatch: pytest.MonkeyPatch) -> None:

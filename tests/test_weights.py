@@ -18,7 +18,7 @@ from minidark.backend import Array
 from minidark.layers.base import ALEXEY
 from minidark.weights import save_weights
 from tests.golden_cases import GOLDEN, names
-from tests.helpers import network, randomize
+from tests.helpers import cfg, network, randomize
 
 HEADER = struct.pack("<3iQ", 0, 2, 0, 7)
 NAMES = ("net.weights", "start.weights", "end.weights", "seed42.weights")
@@ -384,6 +384,21 @@ def test_a_layer_with_dontsave_is_absent_from_the_file_that_is_written(tmp_path:
     net.save_weights(tmp_path / "two.weights")
     wanted = HEADER + floats(2) + floats(2, start=5)
     assert (tmp_path / "two.weights").read_bytes() == wanted
+
+
+def test_a_layer_that_no_file_fills_has_the_draws_that_it_has_without_one(tmp_path: Path) -> None:
+    path = tmp_path / "net.cfg"
+    path.write_text(cfg("net inputs=3", "gru output=4 init=orthogonal",
+                        "connected output=5 dontload=1", "connected output=2"))  # fmt: skip
+    fresh = load_network(path, seed=7)
+    donor = load_network(path, seed=8)
+    kept = [a for layer in (donor.layers[0], donor.layers[2]) for a in layer.stored_arrays()]
+    weights = tmp_path / "net.weights"
+    weights.write_bytes(struct.pack("<3iQ", 0, 2, 0, 0) + b"".join(a.value.tobytes() for a in kept))
+    loaded = load_network(path, weights, seed=7)
+    for p, drawn, stored in zip(*(n.parameters() for n in (loaded, fresh, donor)), strict=True):
+        wanted = drawn if p.name.startswith("1.") else stored
+        np.testing.assert_array_equal(p.value, wanted.value, err_msg=p.name)
 
 
 def test_with_dontloadscales_the_batch_norm_arrays_are_absent(tmp_path: Path) -> None:

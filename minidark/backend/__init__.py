@@ -41,8 +41,10 @@ class Backend:
 
     def use_kernels(self, kernels: str) -> None:
         """Compute with these from now on: "numpy", "fast", or "auto", which is fast where the
-        extra of that name is installed and the dtype is float32; on a GPU "auto" alone. Raises
-        BackendError."""
+        extra of that name is installed and the dtype is float32. A GPU has one set, which stays.
+        Raises BackendError."""
+        if self.xp is not np:
+            return  # a GPU has one set
         if kernels not in KERNELS:
             raise BackendError(f"kernels {echo(kernels)} are not one of {', '.join(KERNELS)}")
         if self.xp is not np:
@@ -73,9 +75,9 @@ class Backend:
         return isinstance(array, self.xp.ndarray)
 
     def empty(self, *shape: int) -> Array:
-        if self.xp is np:
-            return memory.empty(shape, self.dtype)
-        return self.xp.empty(shape, dtype=self.dtype)
+        if self.xp is not np:
+            return self.xp.empty(shape, dtype=self.dtype)
+        return memory.empty(shape, self.dtype)
 
     def zeros(self, *shape: int) -> Array:
         return self.xp.zeros(shape, dtype=self.dtype)
@@ -87,8 +89,8 @@ class Backend:
 def get_backend(
     device: str = "cpu", dtype: npt.DTypeLike = "float32", kernels: str = "auto"
 ) -> Backend:
-    """The backend of a device name, a dtype name ("float32", "float64") and the name of its
-    kernels, as given to `Backend.use_kernels`.
+    """The backend of a device name, a dtype name ("float32", "float64") and, for the CPU, the name
+    of its kernels as given to `Backend.use_kernels`.
 
     "cuda" is a GPU through cupy; "auto" is that where it works, else "cpu". Raises BackendError
     for one that is not there.
@@ -109,6 +111,16 @@ def get_backend(
     return backend
 
 
+def _compiled() -> ModuleType:
+    try:
+        return import_module("minidark.backend.compiled")
+    except ImportError as error:
+        raise BackendError(
+            f"the fast kernels need numba ({error}); pip install 'minidark[fast]', or choose "
+            "--kernels numpy"
+        ) from error
+
+
 def _cuda(dtype: np.dtype[Any], kernels: str) -> Backend:
     try:
         import cupy
@@ -127,16 +139,4 @@ def _cuda(dtype: np.dtype[Any], kernels: str) -> Backend:
         ) from error
     from minidark.backend import cupy_kernels
 
-    backend = Backend("cuda", cupy, cupy_kernels, dtype)
-    backend.use_kernels(kernels)
-    return backend
-
-
-def _compiled() -> ModuleType:
-    try:
-        return import_module("minidark.backend.compiled")
-    except ImportError as error:
-        raise BackendError(
-            f"the fast kernels need numba ({error}); pip install 'minidark[fast]', or choose "
-            "--kernels numpy"
-        ) from error
+    return Backend("cuda", cupy, cupy_kernels, dtype)

@@ -37,6 +37,7 @@ from minidark.layers import (
     make_rnn_layer,
     make_softmax_layer,
 )
+from minidark.layers.affine import UNDRAWN
 from minidark.network import Network
 from minidark.weights import load_weights
 
@@ -173,13 +174,15 @@ def parse_network_cfg(
     kernels: str = "auto",
     strict: bool = False,
     overrides: Sequence[str] = (),
+    draw: bool = True,
 ) -> Network:
     """The network of a cfg file, with darknet's initial weights after srand(seed).
 
     batch=B: B streams, and subdivisions 1. time_steps: in place of the cfg's. kernels: "numpy",
     "fast" (compiled, the extra of that name), or "auto", fast where it is installed. strict:
     doubts, such as unknown keys, are errors. overrides: "section.key=value", for every section of
-    that type. Doubts go to the log once each. Raises CfgError.
+    that type. draw=False leaves zero the weights that a weight file is to fill, which takes less
+    time. Doubts go to the log once each. Raises CfgError.
     """
     backend = get_backend(device, dtype, kernels)
     warn = _Doubts(path, strict)
@@ -191,7 +194,7 @@ def parse_network_cfg(
         _override(sections, "net.subdivisions=1")
     if time_steps is not None:
         _override(sections, f"net.time_steps={time_steps}")
-    return build_network(sections, path, warn, seed, backend)
+    return build_network(sections, path, warn, seed, backend, draw)
 
 
 def load_network(
@@ -219,6 +222,7 @@ def load_network(
         kernels=kernels,
         strict=strict,
         overrides=overrides,
+        draw=weights is None,
     )
     if weights is not None:
         try:
@@ -239,9 +243,14 @@ def _with_a_change_that_fits(error: WeightsError, net: Network) -> WeightsError:
 
 
 def build_network(
-    sections: Sequence[Section], path: Path | str | None, warn: Warn, seed: int, backend: Backend
+    sections: Sequence[Section],
+    path: Path | str | None,
+    warn: Warn,
+    seed: int,
+    backend: Backend,
+    draw: bool = True,
 ) -> Network:
-    """The network of a list of sections; `path` is for messages."""
+    """The network of a list of sections; `path` is for messages, `draw` parse_network_cfg's."""
     net_options = _parse_net(sections, path, warn)
     rand, rng = GlibcRand(seed), np.random.default_rng(seed % 2**64)
     inputs = net_options.row_inputs
@@ -257,12 +266,15 @@ def build_network(
             name=f"{index}.{CANONICAL.get(section.type, section.type)}",
             backend=backend,
         )
-        params = Params(place, rand, rng)
+        drawn = draw or options.dontload
+        params = Params(place, rand if drawn else UNDRAWN, rng)
         try:
             check_memory(section.type, options, inputs, backend.dtype.itemsize)
             layers.append(parse(options, params))
         except CfgError as error:
             raise _placed(error, section, path) from None
+        if not drawn:
+            rand.skip(sum(p.value.size for p in layers[-1].parameters() if p.kind == "weights"))
         layer_options.append(options)
         inputs = layers[-1].outputs
         _doubt_layer(options, section, layers, warn)

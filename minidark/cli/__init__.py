@@ -1,37 +1,25 @@
 """The command line: one file a command, and the only place that prints.
 
-Text and data go to standard output, everything else to standard error.
+Text and data go to standard output, everything else to standard error. A command's module is
+imported when the command is called, so that `--version` and `--help` need neither numpy nor rich.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
 import traceback
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import click
-import numpy as np
 
 import minidark
-from minidark.cli.generate import generate
-from minidark.cli.info import info
-from minidark.cli.rnn import rnn
 from minidark.cli.stderr import LogHandler, tell
-from minidark.cli.train import train
-from minidark.cli.valid import valid
-from minidark.cli.vec import vec
-from minidark.cli.weights_verbs import (
-    average,
-    convert,
-    denormalize,
-    ops,
-    partial,
-    statistics,
-)
 from minidark.errors import (
     BackendError,
     CfgError,
@@ -55,8 +43,42 @@ EXIT_CODES: dict[type[BaseException], int] = {  # the first that fits
 }
 
 
+COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
+    "train": ("train", "Train a network on a text."),
+    "generate": ("generate", "Sample text from a network."),
+    "valid": ("valid", "Measure how well a network predicts a text: DATA, or standard input."),
+    "vec": (
+        "vec",
+        "Turn lines of standard input into vectors: the first layer's output after each.",
+    ),
+    "info": ("info", "Show a network's layers, and what a weight file says of itself."),
+    "rnn": ("rnn", "darknet's `rnn` command, in its own spelling."),
+    "average": (
+        "weights_verbs",
+        "Write the mean of several weight files of one cfg, as darknet's average does.",
+    ),
+    "convert": ("weights_verbs", "Rewrite a weight file in the other dialect."),
+    "denormalize": (
+        "weights_verbs",
+        "Fold batch norm into weights and biases: the same predictions from fewer arrays.",
+    ),
+    "ops": (
+        "weights_verbs",
+        "Count the floating point operations for one character, forward: two for each weight.",
+    ),
+    "partial": (
+        "weights_verbs",
+        "Write the first LAYERS layers of a weight file, with `seen` zero, to start others from.",
+    ),
+    "statistics": ("weights_verbs", "Show mean, spread and size of every array in a weight file."),
+}
+
+
 class _Group(click.Group):
-    """Commands that turn errors into one line and an exit code, and share three options."""
+    """Commands that turn errors into one line and an exit code, and share three options.
+
+    Those in `commands` have a name and a line of help; `resolve_command` gives the real one.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         logger = logging.getLogger("minidark")
@@ -65,23 +87,30 @@ class _Group(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        import numpy as np  # every command that is invoked needs it; --version and --help are not
+
         # What overflows shows in the result; numpy's warnings would name lines of ours.
         with _told(ctx), np.errstate(all="ignore"):
             return super().invoke(ctx)
-
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        cmd.params.extend(shared_options())
-        super().add_command(cmd, name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
-            return super().resolve_command(ctx, args)
+            name, _, rest = super().resolve_command(ctx, args)
         except click.UsageError as error:
             hint = nearest(args[0], self.list_commands(ctx))
             message = error.message.rstrip(".") + hint if hint else error.message
             raise click.UsageError(message, ctx) from error
+        return name, _command(name) if name else None, rest
+
+
+@functools.cache
+def _command(name: str) -> click.Command:
+    module, _ = COMMANDS[name]
+    command: click.Command = getattr(import_module(f"minidark.cli.{module}"), name)
+    command.params.extend(shared_options())
+    return command
 
 
 DEBUG = "minidark.debug"  # in ctx.meta, which a command shares with its group
@@ -142,12 +171,8 @@ def cli() -> None:
     """
 
 
-COMMANDS = (
-    train, generate, valid, vec, info, rnn,
-    average, convert, denormalize, ops, partial, statistics,
-)  # fmt: skip
-for command in COMMANDS:
-    cli.add_command(command)
+for name, (_, text) in COMMANDS.items():
+    cli.add_command(click.Command(name, help=text))
 cli.params.extend(shared_options())
 
 

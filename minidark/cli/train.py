@@ -20,6 +20,7 @@ from minidark.network import Network
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
 from minidark.train import train as train_network
+from minidark.valid import MOST
 
 SAMPLE_LENGTH = 200
 SAMPLE_EVERY = 500  # batches
@@ -142,9 +143,15 @@ def _beginning(net: Network, text: Symbols, valid_fraction: float, seed: int) ->
         steps += f" on {net.backend.name}"
     return (
         f"{parameters:,} parameters, {net.streams} streams of {steps}; "
-        f"{text.size - held_out:,} characters to train on, {held_out:,} to validate on; "
+        f"{text.size - held_out:,} characters to train on, {_to_validate_on(held_out)}; "
         f"--seed {seed}"
     )
+
+
+def _to_validate_on(held_out: int) -> str:
+    if held_out <= MOST:
+        return f"{held_out:,} to validate on"
+    return f"{held_out:,} kept out, to validate on {MOST:,} from all over them"
 
 
 def _sample(net: Network, batch: int) -> str:

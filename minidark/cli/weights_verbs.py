@@ -27,11 +27,12 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON 
 @click.argument("weights", nargs=-1, required=True)
 @cfg_options
 def average(cfg: str, out: str, weights: tuple[str, ...], choice: CfgChoice) -> None:
-    """Write the mean of several weight files of one cfg, as darknet's average does; recurrent
-    layers and rolling statistics too.
+    """Write the mean of several weight files of one cfg, as darknet's average does.
 
     \b
     minidark average rnn mean.weights backup/rnn_10000.weights backup/rnn_20000.weights
+
+    Recurrent layers and rolling statistics are averaged too.
     """
     net = choice.load(cfg)
     average_into(net, weights, choice.weights_order)

@@ -191,6 +191,7 @@ def one_order(*names: str) -> dict[str, tuple[str, ...]]:
 
 
 INITS = ("darknet", "orthogonal")
+UNDRAWN = GlibcRand()  # given as `rand`, it leaves the weights zero, for a file to fill
 
 
 def initialize(
@@ -199,13 +200,15 @@ def initialize(
     """Draw the weights of every sublayer in the order of creation: sqrt(2 / inputs) *
     uniform(-1, 1), row by row. With "orthogonal" those named `square` are then made so.
 
-    rand None is the generator after srand(0).
+    rand None is the generator after srand(0); with UNDRAWN, nothing is drawn.
 
     Source: darknet src/connected_layer.c (make_connected_layer). Orthogonal is minidark's own
     (Saxe et al. 2013, arXiv:1312.6120); it takes the same draws.
     """
     if init not in INITS:
         raise CfgError(f"init={echo(init)} is not one of {', '.join(INITS)}")
+    if rand is UNDRAWN:
+        return
     rand = rand or GlibcRand(0)
     for name in layer.created:
         weights = layer.sublayers[name].weights

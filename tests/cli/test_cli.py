@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -89,6 +90,18 @@ def test_help_of_the_whole_lists_every_command() -> None:
     result = run("-h")
     assert result.exit_code == 0
     assert all(f"\n  {command} " in result.stdout for command in ("train", "generate", "valid"))
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_the_line_in_the_help_is_the_first_of_the_commands_own(name: str) -> None:
+    listed = cli.commands[name]
+    _, command, rest = cli.resolve_command(click.Context(cli), [name, "rest"])
+    assert command is not None
+    assert command is not listed
+    assert (command.name, rest) == (name, ["rest"])
+    assert command.get_short_help_str(limit=1000) == listed.get_short_help_str(limit=1000) != ""
+    shared = [option for option in command.params if option.name in ("quiet", "verbose", "debug")]
+    assert len(shared) == 3
 
 
 @pytest.mark.parametrize(
@@ -438,6 +451,20 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
         validated,
     )
     assert end == f"minidark: {Path('backup/a_final.weights')} is written"
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (1000, "950 characters to train on, 50 to validate on;"),
+        (20_000_000, "19,000,000 characters to train on, 1,000,000 kept out, to validate on "
+         "524,288 from all over them;"),
+    ],
+)  # fmt: skip
+def test_train_tells_how_much_it_validates_on(size: int, said: str) -> None:
+    Path("zeros.txt").write_bytes(bytes(size))
+    result = run("train", "a.cfg", "zeros.txt", "--batches", "1")
+    assert said in result.stderr.splitlines()[0]
 
 
 def trained(*args: str) -> bytes:

@@ -92,6 +92,7 @@ CASES: dict[str, Callable[[Draws], list[Case]]] = {
         (d.probabilities(d.T, d.S, d.H), d.probabilities(d.T, d.S, d.H)),
     ],
     "total": lambda d: [(d.normal(d.S, d.H),)],
+    "column_sums": lambda d: [(d.normal(d.S, d.H),)],
     "draw": lambda d: [
         (d.probabilities(d.S, d.H), d.rng.random(d.S, np.float32), np.zeros(d.S, np.int64))
     ],
