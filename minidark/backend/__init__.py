@@ -47,10 +47,6 @@ class Backend:
             return  # a GPU has one set
         if kernels not in KERNELS:
             raise BackendError(f"kernels {echo(kernels)} are not one of {', '.join(KERNELS)}")
-        if self.xp is not np:
-            if kernels != "auto":
-                raise BackendError(f"kernels {echo(kernels)} are the CPU's; a GPU has its own")
-            return
         if kernels == "auto":
             kernels = "fast" if self.dtype == np.float32 and find_spec("numba") else "numpy"
         if kernels == "fast" and self.dtype != np.float32:
@@ -102,7 +98,7 @@ def get_backend(
         raise BackendError(f"device {echo(device)} is not one of {', '.join(DEVICES)}")
     if device != "cpu":
         try:
-            return _cuda(np.dtype(name), kernels)
+            return _cuda(np.dtype(name))
         except BackendError:
             if device == "cuda":
                 raise
@@ -121,7 +117,7 @@ def _compiled() -> ModuleType:
         ) from error
 
 
-def _cuda(dtype: np.dtype[Any], kernels: str) -> Backend:
+def _cuda(dtype: np.dtype[Any]) -> Backend:
     try:
         import cupy
     except ImportError:

@@ -63,7 +63,6 @@ CASES: dict[str, Callable[[Draws], list[Case]]] = {
         (d.normal(d.H, width), d.ids(width, d.T, d.S), d.normal(d.T, d.S, d.H))
         for width in (1, 7, 300)
     ],
-    "column_sums": lambda d: [(d.normal(d.S, d.H),)],
     "logistic": lambda d: [(d.normal(d.S, d.H) * 20,)],
     "gru_gates": lambda d: [
         (d.normal(d.S, 3 * d.H), d.normal(d.S, 2 * d.H), d.normal(d.S, d.H), d.normal(d.S, d.H))
