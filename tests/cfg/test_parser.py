@@ -234,7 +234,7 @@ def test_a_cfg_without_layers_is_refused(write: Write) -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"device": "tpu"}, "device 'tpu' is not available; this version runs on 'cpu'"),
+        ({"device": "tpu"}, "device 'tpu' is not one of auto, cpu, cuda"),
         ({"dtype": "float16"}, "dtype 'float16' is not one of float32, float64"),
     ],
 )
