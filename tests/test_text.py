@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from minidark import DataError, Text, train
 from minidark.text import RESTART, Identity, Streams, sample_offsets
 from minidark.tokens import TokenText
-from tests.helpers import network
+from tests.helpers import cfg, network
 
 FILES = [b"The quick ", b"", b"brown", b" fox jumps\n", b"."]
 WHOLE = b"".join(FILES)
@@ -361,14 +361,16 @@ print(last.valid_symbols, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 @pytest.mark.long
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no sparse files by truncation")
 def test_ten_gigabytes_take_the_memory_of_ten_megabytes(tmp_path: Path) -> None:
-    cfg = Path(__file__).parent.parent / "cfg" / "rnn.cfg"
+    path = tmp_path / "a.cfg"
+    path.write_text(cfg("net inputs=256 batch=16 time_steps=64", "gru output=16",
+                        "connected output=256", "softmax"))  # fmt: skip
     resident = {}
     for size in (10 * 2**20, 10 * 2**30):
-        path = tmp_path / f"{size}.txt"
-        with path.open("wb") as file:
+        text = tmp_path / f"{size}.txt"
+        with text.open("wb") as file:
             file.truncate(size)
         done = subprocess.run(
-            [sys.executable, "-c", RUN, path, cfg], capture_output=True, text=True, check=True
+            [sys.executable, "-c", RUN, text, path], capture_output=True, text=True, check=True
         )
         symbols, resident[size] = map(int, done.stdout.split())
         assert symbols == 2**19

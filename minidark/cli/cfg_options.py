@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import click
 
-from minidark.backend import DEVICES
 from minidark.cfg.parser import load_network
 from minidark.errors import CfgError
 from minidark.network import Network
@@ -48,17 +47,6 @@ class CfgChoice:
 
     def path(self, cfg: str) -> Path:
         return find_cfg(cfg)
-
-
-def device_option(default: str) -> Callable[[Command], Command]:
-    """Adds --device; the command gets its `device`."""
-    return click.option(
-        "--device",
-        type=click.Choice(DEVICES),
-        default=default,
-        show_default=True,
-        help="Where to compute: cuda is a GPU; auto takes one that works, else the CPU.",
-    )
 
 
 def cfg_options(command: Command) -> Command:

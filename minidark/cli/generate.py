@@ -10,14 +10,17 @@ from collections.abc import Iterable
 import click
 
 from minidark import shipped
-from minidark.cli.cfg_options import CfgChoice, cfg_options, device_option
+from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import Number, count
 from minidark.errors import DataError, echo, nearest
-from minidark.generate import sample
+from minidark.generate import sample, sample_many
 from minidark.tokens import NEWLINE, byte_names, read_token_names
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 64  # texts that are sampled side by side
+CHARACTER = 2e6  # multiply-adds that would take as long as what else numpy does for a character
 SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 
 
@@ -40,7 +43,7 @@ SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 @click.option("--tokens", metavar="FILE", help="Names of the tokens, one a line; see rnn -tokens.")
 @click.option("--samples", type=count(), metavar="N", default=1, show_default=True,
               help="How many texts, with srand, srand + 1, ...")  # fmt: skip
-@device_option("cpu")
+@compute_options("cpu")
 @cfg_options
 def generate(
     cfg: str | None,
@@ -53,7 +56,7 @@ def generate(
     top_p: float | None,
     tokens: str | None,
     samples: int,
-    device: str,
+    compute: Compute,
     choice: CfgChoice,
 ) -> None:
     """Sample text from a network.
@@ -70,17 +73,25 @@ def generate(
         cfg, weights = SHIPPED, str(shipped.folder("weights") / f"{SHIPPED}.weights")
     elif weights is None:
         raise click.UsageError("which weights? minidark generate CFG WEIGHTS")
-    net = choice.load(cfg, weights, batch=1, time_steps=1, device=device)
+    net = choice.load(cfg, weights, batch=1, time_steps=1, **compute.loading)
     if srand is None:
         srand = secrets.randbelow(2**31)
         log.info("--srand %d", srand)
     names = byte_names(net.outputs) if tokens is None else read_token_names(tokens, net.outputs)
     primer = _primer(seed, names, tokens)
-    for number in range(srand, srand + samples):
-        write(names[symbol] for symbol in primer)
-        symbols = sample(net, primer, length, temperature, number, top_k=top_k, top_p=top_p)
-        write(names[symbol] for symbol in symbols)
-        write([b"\n"])
+    work = sum(layer.work() for layer in net.layers)
+    compute.settle(net, length * (samples * work + CHARACTER))
+    for begin in range(srand, srand + samples, AT_ONCE):
+        srands = range(begin, min(begin + AT_ONCE, srand + samples))
+        drawn: Iterable[Iterable[int]]
+        if samples == 1:  # each character as it comes
+            drawn = [sample(net, primer, length, temperature, srand, top_k=top_k, top_p=top_p)]
+        else:
+            drawn = sample_many(net, primer, length, temperature, srands, top_k=top_k, top_p=top_p)
+        for symbols in drawn:
+            write(names[symbol] for symbol in primer)
+            write(names[symbol] for symbol in symbols)
+            write([b"\n"])
 
 
 def _primer(seed: str | None, names: list[bytes], tokens: str | None) -> list[int]:

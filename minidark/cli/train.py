@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import click
 
 from minidark.backups import SAVE_EVERY, Backups
-from minidark.cli.cfg_options import CfgChoice, cfg_options, device_option
+from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import display
 from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
@@ -46,7 +47,7 @@ SAMPLE_EVERY = 500  # batches
               help="Stop after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
               help="Shorten longer mean gradients to this.")  # fmt: skip
-@device_option("auto")
+@compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @cfg_options
 def train(
@@ -61,7 +62,7 @@ def train(
     valid_fraction: float,
     patience: int | None,
     clip_norm: float | None,
-    device: str,
+    compute: Compute,
     tokenized: bool,
     choice: CfgChoice,
 ) -> None:
@@ -79,12 +80,13 @@ def train(
     seed = secrets.randbelow(2**31) if seed is None else seed
     if batches is not None:
         choice = choice.overruled(f"net.max_batches={batches}")
-    net = choice.load(cfg, weights, seed=seed, device=device)
+    net = choice.load(cfg, weights, seed=seed, **compute.loading)
     net.seen = 0 if clear else net.seen
     net.clip_norm = net.clip_norm if clip_norm is None else clip_norm
     batches = net.options.max_batches
     path = choice.path(cfg)
     _check_batches(net, batches, path)
+    compute.settle(net, multiply_adds(net, batches - net.batches_seen))
     if not backup:
         raise click.UsageError("--backup needs the name of a folder")
     with (
@@ -126,6 +128,12 @@ def _check_batches(net: Network, batches: int, path: object) -> None:
         )
 
 
+def multiply_adds(net: Network, batches: int) -> float:
+    """Of training: each weight is used in the forward pass and twice in the backward pass."""
+    rows = net.options.rows * net.options.subdivisions
+    return 3.0 * rows * batches * sum(layer.work() for layer in net.layers)
+
+
 def open_text(paths: Sequence[str], net: Network, tokenized: bool) -> Symbols:
     """The texts, as bytes or as tokens."""
     if not tokenized:
@@ -141,6 +149,8 @@ def _beginning(net: Network, text: Symbols, valid_fraction: float, seed: int) ->
     steps = f"{net.options.time_steps} steps"
     if net.backend.name != "cpu":
         steps += f" on {net.backend.name}"
+    elif net.backend.sequences:
+        steps += " with the fast kernels"
     return (
         f"{parameters:,} parameters, {net.streams} streams of {steps}; "
         f"{text.size - held_out:,} characters to train on, {_to_validate_on(held_out)}; "
