@@ -14,6 +14,7 @@ Source: glibc stdlib/random_r.c (`__srandom_r`, `__random_r`, TYPE_3).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -126,6 +127,7 @@ def _advance(state: Words, n: int) -> Words:
     return _jump_matrix(n) @ state
 
 
+@functools.cache
 def _jump_matrix(n: int) -> Words:
     """The matrix that takes 31 values to those n draws later, modulo 2**32."""
     one = np.eye(DEGREE, k=1, dtype=np.uint32)  # all move up by one place, and behind them

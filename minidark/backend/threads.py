@@ -6,6 +6,7 @@ by its BLAS, which knows no more than a count for the whole process.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from importlib import import_module
@@ -19,8 +20,11 @@ _count: int | None = None
 
 def thread_count() -> int:
     """As many as were chosen, else one for each processor."""
-    if _count is not None:
-        return _count
+    return _count or _processors()
+
+
+@functools.cache
+def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

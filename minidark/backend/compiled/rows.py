@@ -95,7 +95,7 @@ def softmax(x: Array, temperature: float) -> Array:
         return numpy_kernels.softmax(x, temperature)
     rows = x.reshape(-1, x.shape[-1])
     p = empty(rows.shape)
-    spread(_softmax, _softmax_rows, len(rows), rows.size, rows, p, np.float32(1 / temperature))
+    spread(_softmax, _softmax_rows, len(rows), 4 * rows.size, rows, p, np.float32(1 / temperature))
     return p.reshape(x.shape)
 
 

@@ -19,7 +19,7 @@ from minidark.backend.compiled.scalar import f, logistic, tanh
 from minidark.backend.compiled.threads import begin, spread, threads_for
 from minidark.backend.compiled.tile import COMPILED, PANEL, PARALLEL, ROWS, add_product
 
-READ = 8  # multiply-adds in the time of an elementary operation, when weights come from far caches
+READ = 4  # multiply-adds in the time of an elementary operation, when weights come from far caches
 MANY = 4 * ROWS  # streams, from which on they are what is shared
 
 

@@ -7,6 +7,7 @@ many there are.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from numba import njit
 from minidark.backend.compiled.tile import COMPILED
 from minidark.backend.threads import thread_count
 
+_chosen = threading.local()
 LEAST = 1 << 14  # elements, or as much work, below which a second thread costs more than it saves
 
 
@@ -38,10 +40,13 @@ def spread(
 
 def threads_for(size: int, work: int) -> int:
     """How many threads `work` elementary operations on `size` things are worth."""
-    threads = min(thread_count(), size, work // LEAST)
-    if threads < 2:
+    threads = min(size, work // LEAST)
+    if threads < 2 or (threads := min(threads, thread_count())) < 2:
         return 1
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    awake = min(threads, numba.config.NUMBA_NUM_THREADS)
+    if getattr(_chosen, "threads", 0) != awake:  # numba keeps the choice, by thread
+        numba.set_num_threads(awake)
+        _chosen.threads = awake
     return threads
 
 
