@@ -39,9 +39,8 @@ fuzz: .venv/dev
 	done
 
 bench: .venv/dev
-	$(BIN)/pip install --quiet ".[peers]"
-	$(BIN)/python -m benchmarks.start
-	$(BIN)/python benchmarks/vs_torch.py
+	$(BIN)/pip install --quiet --editable ".[peers]"
+	$(BIN)/python -m benchmarks --profile
 
 data.txt:
 	$(PYTHON) -c "import pydoc_data.topics as t; print('\n\n'.join(t.topics[k] for k in sorted(t.topics)))" > $@
@@ -52,7 +51,7 @@ data.txt:
 	touch $@
 
 .venv/dev: .venv/minidark
-	$(BIN)/pip install --quiet --editable ".[dev]"
+	$(BIN)/pip install --quiet --editable ".[dev,fast]"
 	touch $@
 
 clean:

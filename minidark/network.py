@@ -159,13 +159,16 @@ class Network:
         assert self._y is not None
         y, self._y = self._y, None
         cost, gradient = self._cost_layer().cost(y, truth)
+        self._rows += y.shape[0] * y.shape[1]
         top, bottom = self.layers.index(self._cost_layer()), self._bottom()
+        for layer in self.layers[top:]:
+            layer.saved = None
+        del y  # with what the cost layers saved, as large as all outputs: their memory is free now
         for i in range(top - 1, bottom - 1, -1):
             below = self.layers[i].backward(gradient, need_dx=i > bottom)
             gradient = gradient if below is None else below
-        for layer in self.layers:
-            layer.saved = None  # the cost layers', and those below a stopbackward
-        self._rows += y.shape[0] * y.shape[1]
+        for layer in self.layers[:bottom]:
+            layer.saved = None
         return cost
 
     def _bottom(self) -> int:

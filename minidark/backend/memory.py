@@ -45,6 +45,13 @@ def zeros(shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> Buffer:
     return array
 
 
+def release() -> None:
+    """Give back to the system what nobody refers to."""
+    with _lock:
+        _buffers.clear()
+        _last_used.clear()
+
+
 def _unused(size: int) -> Buffer:
     global _requests
     _requests += 1

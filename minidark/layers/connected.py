@@ -19,7 +19,7 @@ from minidark.layers.affine import AffinePass, PackedLayer, initialize, one_orde
 @dataclass(slots=True)
 class ConnectedSaved:
     x: Array  # (1, N, I), or ids (1, N)
-    y: Array  # (1, N, O)
+    y: Array | None  # (1, N, O); None where the activation is linear, which does not need it
     affine: AffinePass
 
 
@@ -57,7 +57,9 @@ class ConnectedLayer(PackedLayer):
         v += self.affine.biases
         y = self.activation.forward(v)
         if train:
-            self.saved = ConnectedSaved(rows, y, affine)
+            self.saved = ConnectedSaved(
+                rows, None if self.activation.name == "linear" else y, affine
+            )
         return y.reshape(steps, streams, self.outputs)
 
     def frozen(self) -> Callable[[Array], Array]:
@@ -71,8 +73,8 @@ class ConnectedLayer(PackedLayer):
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         s: ConnectedSaved = self._take_saved()
         steps, streams = dy.shape[:2]
-        dv = dy.reshape(s.y.shape)
-        if self.activation.name != "linear":
+        dv = dy.reshape(1, steps * streams, self.outputs)
+        if s.y is not None:
             dv = dv * self.activation.gradient(s.y)
         dx = s.affine.backward(dv) if need_dx else None
         dbiases = self.backend.kernels.column_sums(dv[0])

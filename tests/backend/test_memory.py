@@ -40,6 +40,15 @@ def test_a_buffer_is_kept_from_others_while_a_view_of_it_lives(view: str) -> Non
     assert len({other.__array_interface__["data"] for other in others}) == 3
 
 
+def test_release_gives_back_what_nobody_refers_to() -> None:
+    kept = memory.zeros(SHAPE)
+    memory.release()
+    assert not memory._buffers
+    kept[...] = 3
+    assert not memory.zeros(SHAPE).any(), "a kept buffer was given out"
+    np.testing.assert_array_equal(kept, np.full(SHAPE, 3))
+
+
 def test_other_sizes_and_dtypes_get_what_they_ask_for() -> None:
     for shape, dtype in (((3,), "float32"), (SHAPE, "float64"), ((0, 5), "float32")):
         array = memory.zeros(shape, dtype)

@@ -1,0 +1,55 @@
+"""The recurrent products of a GRU's sequence, forward and backward, by tiles and without gates:
+what the gates cost is the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+from benchmarks.nets import Shape
+from minidark.backend.compiled.products import packed, packed_transposed
+from minidark.backend.compiled.threads import begin, threads_for
+from minidark.backend.compiled.tile import COMPILED, PARALLEL, add_product
+
+
+def forward_and_backward(shape: Shape) -> Callable[[], None]:
+    rng, h = np.random.default_rng(0), shape.width
+    gates, states = (
+        rng.normal(0, 0.05, (shape.steps, shape.streams, n)).astype(np.float32) for n in (3 * h, h)
+    )
+    wzr, wh = (rng.normal(0, 0.05, (n, h)).astype(np.float32) for n in (2 * h, h))
+
+    def run() -> None:
+        threads = threads_for(shape.streams, gates.size)
+        for wzr_packed, wh_packed, back in (
+            (packed_transposed(wzr), packed_transposed(wh), False),
+            (packed(wzr), packed(wh), True),
+        ):
+            _products(gates, states, wzr_packed, wh_packed, back, threads)
+
+    return run
+
+
+@njit(**PARALLEL)  # type: ignore[untyped-decorator]
+def _products(gates: Any, states: Any, wzr: Any, wh: Any, back: Any, threads: Any) -> None:
+    for thread in prange(threads):
+        streams = gates.shape[1]
+        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        _of_streams(gates, states, wzr, wh, back, lo, hi)
+
+
+@njit(**COMPILED)  # type: ignore[untyped-decorator]
+def _of_streams(gates: Any, states: Any, wzr: Any, wh: Any, back: Any, lo: Any, hi: Any) -> None:
+    steps, _, h = states.shape
+    for t in range(steps):
+        if back:
+            at = gates[t].ctypes.data
+            add_product(states[t], 0, h, at + 8 * h, 3 * h, wh, 0, h, lo, hi)
+            add_product(states[t], 0, h, at, 3 * h, wzr, 0, 2 * h, lo, hi)
+        else:
+            at = states[t].ctypes.data
+            add_product(gates[t], 0, 2 * h, at, h, wzr, 0, h, lo, hi)
+            add_product(gates[t], 2 * h, h, at, h, wh, 0, h, lo, hi)

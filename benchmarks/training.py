@@ -1,0 +1,233 @@
+"""Training beside PyTorch, beside the bare matrix products, and its memory.
+
+`python -m benchmarks.training` prints the table; `--profile` adds where the time goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from benchmarks import nets
+from benchmarks.nets import SYMBOLS, Shape
+from benchmarks.recurrent import forward_and_backward
+from benchmarks.table import Row, machine, show
+from benchmarks.turns import medians
+from minidark.backend import compiled, memory
+
+# Shape, rounds, and the goals: times nn.GRU with the fast kernels, times the formula, the share of
+# bare products, times nn.GRU with numpy's kernels.
+GOALS = {
+    Shape(2, 128, 50, 50): (9, 2.5, 4.5, 0.75, 1.5),
+    Shape(3, 256, 50, 50): (9, 1.8, 4.0, 0.85, 1.15),
+    Shape(2, 512, 64, 64): (7, 1.7, 4.5, 0.90, 1.2),
+    Shape(3, 1024, 32, 32): (5, 1.5, 2.2, 0.93, 1.2),
+}
+OTHERS = {"lstm": "LSTM", "rnn": "RNN"}
+FLOAT = 4  # bytes
+
+
+def rows() -> list[Row]:
+    return [*gru_rows(), *other_rows(), *compiled_rows(), *memory_rows()]
+
+
+def gru_rows() -> Iterator[Row]:
+    for shape, (rounds, beside_gru, beside_formula, share, numpys) in GOALS.items():
+        seconds = medians(
+            {
+                "fast": nets.minidark_step(shape, "fast"),
+                "numpy": nets.minidark_step(shape, "numpy"),
+                "nn.GRU": nets.torch_step(shape, "GRU"),
+                "formula": nets.torch_step(shape, "Formula"),
+                "packed": nets.torch_step(shape, "PackedFormula"),
+                "bare": bare_products(shape),
+            },
+            rounds,
+        )
+        times = ", ".join(f"{name} {1e3 * s:.1f}" for name, s in seconds.items())
+        fast = seconds["fast"]
+        yield Row(f"train {shape}, nn.GRU", seconds["nn.GRU"] / fast, beside_gru, remark=times)
+        yield Row(f"train {shape}, the formula in PyTorch", seconds["formula"] / fast,
+                  beside_formula)  # fmt: skip
+        yield Row(f"train {shape}, the formula packed", seconds["packed"] / fast)
+        yield Row(f"train {shape}, bare numpy products", seconds["bare"] / fast, share)
+        yield Row(f"train {shape}, nn.GRU by numpy's kernels", seconds["nn.GRU"] / seconds["numpy"],
+                  numpys)  # fmt: skip
+
+
+def other_rows() -> Iterator[Row]:
+    for cell, name in OTHERS.items():
+        for shape, rounds in ((Shape(2, 128, 50, 50), 7), (Shape(3, 256, 50, 50), 7)):
+            seconds = medians(
+                {
+                    "fast": nets.minidark_step(shape, "fast", cell),
+                    "numpy": nets.minidark_step(shape, "numpy", cell),
+                    f"nn.{name}": nets.torch_step(shape, name),
+                },
+                rounds,
+            )
+            times = ", ".join(f"{name} {1e3 * s:.1f}" for name, s in seconds.items())
+            ratio = seconds[f"nn.{name}"] / seconds["fast"]
+            yield Row(f"train {cell} {shape}, nn.{name}", ratio, remark=times)
+
+
+def compiled_rows() -> Iterator[Row]:
+    """`torch.compile` of the packed formula, where there is the compiler that it needs. It unrolls
+    the time loop, which takes minutes for the larger shapes."""
+    if not shutil.which("g++"):
+        return
+    shape = Shape(2, 128, 50, 50)
+    runs = {
+        "fast": nets.minidark_step(shape, "fast"),
+        "torch.compile": nets.torch_step(shape, "PackedFormula", compiled=True),
+    }
+    began = time.perf_counter()
+    runs["torch.compile"]()
+    remark = f"first step {time.perf_counter() - began:.0f} s"
+    seconds = medians(runs, 9)
+    ratio = seconds["torch.compile"] / seconds["fast"]
+    yield Row(f"train {shape}, the formula packed, torch.compile", ratio, remark=remark)
+
+
+# --- bare products ------------------------------------------------------------------------
+
+
+def products(shape: Shape) -> Iterator[tuple[int, int, int, int]]:
+    """Of a training step: how often, and rows, depth and columns of a and b in a @ b."""
+    n, s, h = shape.steps * shape.streams, shape.streams, shape.width
+    for layer in range(shape.layers):
+        yield shape.steps, s, h, 2 * h  # wz | wr, forward
+        yield shape.steps, s, h, h  # wh
+        yield shape.steps, s, h, h  # backward
+        yield shape.steps, s, 2 * h, h
+        yield 1, 2 * h, n, h  # gradients of the weights
+        yield 1, h, n, h
+        if layer:  # below, symbols are looked up
+            yield 1, n, h, 3 * h
+            yield 1, n, 3 * h, h
+            yield 1, 3 * h, n, h
+    yield 1, n, h, SYMBOLS
+    yield 1, n, SYMBOLS, h
+    yield 1, SYMBOLS, n, h
+
+
+def bare_products(shape: Shape) -> Callable[[], None]:
+    """The matrix products of a step and nothing else, by numpy."""
+    rng = np.random.default_rng(0)
+    work = []
+    for times, rows, depth, columns in products(shape):
+        a = rng.normal(0, 0.05, (rows, depth)).astype(np.float32)
+        b = rng.normal(0, 0.05, (depth, columns)).astype(np.float32)
+        work.append((times, a, b, np.empty((rows, columns), np.float32)))
+
+    def run() -> None:
+        for times, a, b, c in work:
+            for _ in range(times):
+                np.matmul(a, b, out=c)
+
+    return run
+
+
+# --- memory -------------------------------------------------------------------------------
+
+
+def memory_rows() -> Iterator[Row]:
+    """The peak of a training step, over what it cannot do without."""
+    for shape in GOALS:
+        memory.release()
+        tracemalloc.start()
+        step = nets.minidark_step(shape, "fast")
+        for _ in range(3):
+            step()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        needed = FLOAT * (4 * _parameters(shape) + _activations(shape))
+        remark = f"{peak / 2**20:.1f} MiB of {needed / 2**20:.1f}"
+        yield Row(f"memory {shape}, peak over need", peak / needed, 1.3, "x", True, remark)
+
+
+def _parameters(shape: Shape) -> int:
+    return sum(p.value.size for p in nets.network(shape, "numpy").parameters())
+
+
+def _activations(shape: Shape) -> int:
+    """What backward reads: of each GRU the gates, states and reset states, and the softmax's p."""
+    n = shape.steps * shape.streams
+    return (
+        n * (5 * shape.width * shape.layers + SYMBOLS) + shape.layers * shape.streams * shape.width
+    )
+
+
+# --- profile ------------------------------------------------------------------------------
+
+PARTS = {
+    "products of all rows": ("gemm_nt", "gemm_nn", "gemm_tn"),
+    "sequences: products and gates": ("gru_sequence", "gru_sequence_backward"),
+    "softmax and cost": ("softmax", "cross_entropy"),
+    "optimizer": ("adam_step",),
+    "data: gather, scatter, sums": ("gather", "scatter_add", "column_sums"),
+}
+
+
+def profile_rows(shape: Shape, rounds: int) -> Iterator[Row]:
+    """The share of a step's time that each part of the fast kernels takes; of the sequences, what
+    their products alone take is the remark."""
+    seconds: dict[str, float] = {}
+    real = {name: getattr(compiled, name) for names in PARTS.values() for name in names}
+    step = nets.minidark_step(shape, "fast")
+    step()
+    try:
+        for name, kernel in real.items():
+            setattr(compiled, name, _timed(kernel, name, seconds))
+        step()
+        seconds.clear()
+        began = time.perf_counter()
+        for _ in range(rounds):
+            step()
+        whole = time.perf_counter() - began
+    finally:
+        for name, kernel in real.items():
+            setattr(compiled, name, kernel)
+    bare = shape.layers * medians({"bare": forward_and_backward(shape)}, rounds)["bare"]
+    for part, names in PARTS.items():
+        share = 100 * sum(seconds.get(name, 0) for name in names) / whole
+        remark = f"products alone {100 * bare * rounds / whole:.0f} %" if "gates" in part else ""
+        yield Row(f"{shape} {part}", share, unit="%", remark=remark)
+    rest = 100 * (1 - sum(seconds.values()) / whole)
+    yield Row(
+        f"{shape} the rest, in Python", rest, unit="%", remark=f"{1e3 * whole / rounds:.1f} ms"
+    )
+
+
+def _timed(kernel: Any, name: str, seconds: dict[str, float]) -> Any:
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        result = kernel(*args, **kwargs)
+        seconds[name] = seconds.get(name, 0) + time.perf_counter() - began
+        return result
+
+    return timed
+
+
+def show_profile() -> None:
+    shown = [row for shape, goals in GOALS.items() for row in profile_rows(shape, goals[0])]
+    show("Where the time of a step goes, with the fast kernels", shown)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--profile", action="store_true")
+    arguments = parser.parse_args()
+    show(f"Training. {machine()}", rows())
+    if arguments.profile:
+        show_profile()
+
+
+if __name__ == "__main__":
+    main()
