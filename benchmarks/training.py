@@ -140,6 +140,7 @@ def bare_products(shape: Shape) -> Callable[[], None]:
 def memory_rows() -> Iterator[Row]:
     """The peak of a training step, over what it cannot do without."""
     for shape in GOALS:
+        nets.minidark_step(shape, "fast")()  # loads the kernels, which are not the training's
         memory.release()
         tracemalloc.start()
         step = nets.minidark_step(shape, "fast")

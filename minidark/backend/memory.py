@@ -53,17 +53,21 @@ def release() -> None:
 
 
 def _unused(size: int) -> Buffer:
+    """`size` bytes of a buffer that nobody refers to: the smallest of those that are at most twice
+    as large, or a new one."""
     global _requests
     _requests += 1
-    _last_used[size] = _requests
-    buffers = _buffers.setdefault(size, [])
-    for i in range(len(buffers)):
-        # Two references: the list's, and the one that is looked at. A view would be a third.
-        if sys.getrefcount(buffers[i]) <= 2:
-            return buffers[i]
+    for held in sorted(held for held in _buffers if size <= held <= 2 * size):
+        for i in range(len(_buffers[held])):
+            # Two references: the list's, and the one that is looked at. A view would be a third.
+            if sys.getrefcount(_buffers[held][i]) <= 2:
+                _last_used[held] = _requests
+                return _buffers[held][i][:size]
     _forget_idle()
-    buffers.append(np.empty(size, np.uint8))
-    return buffers[-1]
+    new = np.empty(size, np.uint8)
+    _buffers.setdefault(size, []).append(new)
+    _last_used[size] = _requests
+    return new
 
 
 def _forget_idle() -> None:

@@ -57,9 +57,8 @@ class ConnectedLayer(PackedLayer):
         v += self.affine.biases
         y = self.activation.forward(v)
         if train:
-            self.saved = ConnectedSaved(
-                rows, None if self.activation.name == "linear" else y, affine
-            )
+            linear = self.activation.name == "linear"
+            self.saved = ConnectedSaved(rows, None if linear else y, affine)
         return y.reshape(steps, streams, self.outputs)
 
     def frozen(self) -> Callable[[Array], Array]:

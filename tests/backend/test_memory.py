@@ -49,6 +49,18 @@ def test_release_gives_back_what_nobody_refers_to() -> None:
     np.testing.assert_array_equal(kept, np.full(SHAPE, 3))
 
 
+def test_a_buffer_serves_for_less_but_not_for_much_less() -> None:
+    memory.release()
+    array = memory.empty(SHAPE)
+    address = array.__array_interface__["data"]
+    del array
+    part = memory.empty((SHAPE[0], SHAPE[1] // 2 + 1))
+    assert part.__array_interface__["data"] == address
+    assert memory.empty((SHAPE[0], SHAPE[1] // 2 + 1)).__array_interface__["data"] != address
+    del part
+    assert memory.empty((SHAPE[0], SHAPE[1] // 2 - 1)).__array_interface__["data"] != address
+
+
 def test_other_sizes_and_dtypes_get_what_they_ask_for() -> None:
     for shape, dtype in (((3,), "float32"), (SHAPE, "float64"), ((0, 5), "float32")):
         array = memory.zeros(shape, dtype)
@@ -58,8 +70,8 @@ def test_other_sizes_and_dtypes_get_what_they_ask_for() -> None:
 
 
 def test_buffers_of_sizes_no_longer_asked_for_are_given_back() -> None:
-    memory.empty((123, 457))
-    size = 123 * 457 * 4
+    memory.empty((130, 130))
+    size = 130 * 130 * 4
     assert size in memory._buffers
     for _ in range(memory.IDLE + 1):
         memory.empty(SHAPE)
