@@ -163,7 +163,8 @@ class Sampler:
         if not self.unread:
             raise DataError("the seed is empty; a network needs a symbol to go on from")
         drawn = self.backend.asids(np.zeros((length, len(self.rands))))
-        for ids in drawn:
+        for number in range(length):
+            ids = drawn[number]
             for symbols in self.unread:
                 p = self.after(symbols)
             self._choose(p, ids)
@@ -188,7 +189,8 @@ class Sampler:
         if not self.starts:
             draws = GlibcRand.draw_together(self.rands, BLOCK)
             starts = draws.astype(np.float32) / np.float32(RAND_MAX)
-            self.starts = [*self.backend.asarray(starts)][::-1]
+            rows = self.backend.asarray(starts)
+            self.starts = [rows[draw] for draw in reversed(range(BLOCK))]
         return self.starts.pop()
 
 

@@ -112,17 +112,18 @@ class Network:
     def frozen(
         self, streams: int = 1, temperature: float | None = None
     ) -> Callable[[Array], Array]:
-        """Inference step by step, with the parameters as they are now and `streams` states of its
-        own that start at zero: from ids (S,) in the backend's memory to the outputs (S, O), which
-        the next step may write over. temperature: in place of the softmax layers' own."""
+        """Inference step by step while the parameters stay as they are, with `streams` states of
+        its own that start at zero: from ids (S,) in the backend's memory to the outputs (S, O),
+        which the next step may write over. temperature: in place of the softmax layers' own."""
         layers = self.twin(streams).layers
         for layer in layers:
             if isinstance(layer, SoftmaxLayer) and temperature is not None:
                 layer.temperature = temperature
-        steps = [layer.frozen() for layer in layers]
+        reads_ids = layers[0].reads_ids
+        steps = [layer.frozen(ids=reads_ids and at == 0) for at, layer in enumerate(layers)]
 
         def step(ids: Array) -> Array:
-            x = ids if layers[0].reads_ids else one_hot(ids, self.inputs, self.backend)
+            x = ids if reads_ids else one_hot(ids, self.inputs, self.backend)
             for one in steps:
                 x = one(x)
             return x

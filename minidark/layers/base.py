@@ -110,9 +110,10 @@ class Layer(ABC):
         }
         return other
 
-    def frozen(self) -> Callable[[Array], Array]:
-        """Inference step by step with the parameters as they are now: (S, inputs), or ids (S,), to
-        (S, outputs), which the next step may write over. The state goes on from step to step."""
+    def frozen(self, ids: bool) -> Callable[[Array], Array]:
+        """Inference step by step while the parameters stay as they are: (S, inputs), or with `ids`
+        ids (S,), to (S, outputs), which the next step may write over. The state goes on from step
+        to step."""
         return lambda x: self.forward(x[None])[0]
 
     def work(self) -> int:

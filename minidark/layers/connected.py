@@ -61,11 +61,11 @@ class ConnectedLayer(PackedLayer):
             self.saved = ConnectedSaved(rows, None if linear else y, affine)
         return y.reshape(steps, streams, self.outputs)
 
-    def frozen(self) -> Callable[[Array], Array]:
+    def frozen(self, ids: bool) -> Callable[[Array], Array]:
         if not self._compiled():
-            return super().frozen()
+            return super().frozen(ids)
         step = self.backend.kernels.AffineStep(
-            self.affine.weights, self.affine.biases, self.streams
+            self.affine.weights, self.affine.biases, self.streams, ids
         )
         return lambda x: self.activation.forward(step(x))
 

@@ -101,9 +101,9 @@ class GruLayer(PackedLayer):
             self.saved = GruSaved(x, gates, states, reset_states, u, wzr, wh)
         return states[1:]
 
-    def frozen(self) -> Callable[[Array], Array]:
+    def frozen(self, ids: bool) -> Callable[[Array], Array]:
         if not self._compiled():
-            return super().frozen()
+            return super().frozen(ids)
         return self.backend.kernels.GruStep(
             self.u.weights,
             self._gate_biases(),
@@ -111,6 +111,7 @@ class GruLayer(PackedLayer):
             self.wh.weights,
             self.tanh,
             self.states["state"],
+            ids,
         )
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:

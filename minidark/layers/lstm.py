@@ -106,15 +106,16 @@ class LstmLayer(PackedLayer):
             self.saved = LstmSaved(x, gates, states, cells, squashed, u, w)
         return states[1:]
 
-    def frozen(self) -> Callable[[Array], Array]:
+    def frozen(self, ids: bool) -> Callable[[Array], Array]:
         if not self._compiled():
-            return super().frozen()
+            return super().frozen(ids)
         return self.backend.kernels.LstmStep(
             self.u.weights,
             self.u.biases + self.w.biases,
             self.w.weights,
             self.states["state"],
             self.states["cell"],
+            ids,
         )
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:

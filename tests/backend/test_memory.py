@@ -70,6 +70,7 @@ def test_other_sizes_and_dtypes_get_what_they_ask_for() -> None:
 
 
 def test_buffers_of_sizes_no_longer_asked_for_are_given_back() -> None:
+    memory.release()
     memory.empty((130, 130))
     size = 130 * 130 * 4
     assert size in memory._buffers

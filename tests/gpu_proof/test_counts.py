@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import tests.fakecp as fakecp
-from minidark import Network, Text, train
+from minidark import Network, Text, generate, train
 from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
+from minidark.generate import BLOCK, Sampler
 from tests.fakecp import COUNTS
 from tests.helpers import planned
 from tests.stand_in import host, needs_compiler, put_in_place
@@ -120,29 +122,31 @@ def test_a_validation_waits_once(text: Text) -> None:
     assert COUNTS.waits == 2  # for the cost of the batch, and for that of the part held out
 
 
-def sampled(device: str, length: int) -> Array:
-    """Symbols of S streams; the network reads what it drew where it drew it."""
+def sampled(device: str, length: int, **limits: Any) -> list[list[int]]:
+    """The texts of S streams."""
     net = make(NET, "gru output=8 tanh=1", *READ_OUT, device=device)
-    backend, one = net.backend, net.twin(S)
+    sampler = Sampler(net, 0.9, range(S), **limits)
+    sampler.read([1, 2])
     COUNTS.reset()
-    starts = backend.xp.asarray(np.random.default_rng(1).random((length, S), np.float32))
-    drawn = backend.xp.empty((length, S), dtype=np.intp)
-    symbols = backend.asids(np.arange(S)[None])
-    with fakecp.without_waiting():
-        for step in range(length):
-            backend.kernels.draw(one.forward(symbols)[-1], starts[step], drawn[step])
-            symbols = drawn[step : step + 1]
-    return backend.asnumpy(drawn)
+    return [*sampler.rows(length)]
 
 
-def test_sampling_moves_nothing_for_each_character() -> None:
-    symbols = sampled("cuda", 30)
-    uploads = COUNTS.uploads
-    assert (COUNTS.waits, COUNTS.downloads) == (1, 1)  # for the whole text
-    sampled("cuda", 60)
-    assert (COUNTS.waits, COUNTS.downloads, COUNTS.uploads) == (1, 1, uploads)
-    assert len(np.unique(symbols)) > 5
-    np.testing.assert_array_equal(symbols, sampled("cpu", 30))
+@pytest.mark.parametrize("limits", [{}, {"top_k": 5}, {"top_p": 0.8}, {"top_k": 4, "top_p": 0.6}])
+def test_sampling_moves_nothing_for_each_character(limits: dict[str, Any]) -> None:
+    """A block of starts and one for ids are uploaded, and a block of symbols comes back."""
+    symbols = sampled("cuda", BLOCK, **limits)
+    assert (COUNTS.uploads, COUNTS.downloads) == (2, 1)
+    sampled("cuda", 3 * BLOCK, **limits)
+    assert (COUNTS.uploads, COUNTS.downloads) == (6, 3)
+    assert symbols == sampled("cpu", BLOCK, **limits)
+
+
+def test_generate_is_the_cpus() -> None:
+    texts = [
+        generate(make(NET, "lstm output=8", *READ_OUT, device=device), b"\x01", 40, 1.0, 5)
+        for device in ("cuda", "cpu")
+    ]
+    assert texts[0] == texts[1]
 
 
 def test_weights_go_to_files_and_come_back(tmp_path: Path) -> None:

@@ -26,27 +26,24 @@ MANY = 4 * ROWS  # streams, from which on they are what is shared
 class Input:
     """What comes from the input, biases and all: of K gates of H units each, (S, K H).
 
-    Of an id it is a row of a table, of a row of numbers a product with packs.
+    Of ids it is rows of a table, of rows of numbers a product with packs, which is still to be
+    added to the biases. `parts` gives what a kernel takes for either.
     """
 
-    def __init__(self, weights: Array, biases: Array, gates: int):
-        self.weights, self.biases, self.gates = weights, biases, gates
-        self.given: dict[str, tuple[Array, Array]] = {}  # table and packs, by what they are for
+    def __init__(self, weights: Array, biases: Array, gates: int, ids: bool):
+        self.ids = ids
+        if ids:
+            self.table = np.ascontiguousarray(weights.T) + biases
+            self.packs = np.empty((gates, 0, 0, PANEL), np.float32)
+        else:
+            self.table = biases[None].copy()
+            self.packs = packed_by_gate(weights, gates)
 
     def parts(self, x: Array) -> tuple[Array, Array, Array, Array]:
-        """ids (S,), table (I, K H), rows (S, I) and packs, of which two are empty."""
-        kind = "rows" if x.dtype.kind == "f" else "ids"
-        if kind not in self.given:
-            empty = np.empty((self.gates, 0, 0, PANEL), np.float32)
-            self.given[kind] = (
-                (self.biases[None], packed_by_gate(self.weights, self.gates))
-                if kind == "rows"
-                else (np.ascontiguousarray(self.weights.T) + self.biases, empty)
-            )
-        table, packs = self.given[kind]
-        if kind == "rows":
-            return np.zeros(len(x), np.intp), table, x, packs
-        return x, table, self.biases[None], packs
+        """ids (S,), the table (I, K H) or (1, K H), rows (S, I) and the packs, or no such."""
+        if self.ids:
+            return x, self.table, self.table, self.packs
+        return np.zeros(len(x), np.intp), self.table, x, self.packs
 
 
 def packed_by_gate(weights: Array, gates: int) -> Array:
@@ -94,9 +91,16 @@ class GruStep:
     """ids (S,) or rows (S, I) to the new state (S, H), which is `state`, written in place."""
 
     def __init__(
-        self, u: Array, biases: Array, wzr: Array, wh: Array, squash_by_tanh: bool, state: Array
+        self,
+        u: Array,
+        biases: Array,
+        wzr: Array,
+        wh: Array,
+        squash_by_tanh: bool,
+        state: Array,
+        ids: bool,
     ):
-        self.input = Input(u, biases, 3)
+        self.input = Input(u, biases, 3, ids)
         self.w = packed_by_gate(np.concatenate([wzr, wh]), 3)
         self.squash_by_tanh, self.state = squash_by_tanh, state
         self.reset = np.empty_like(state)
@@ -171,8 +175,8 @@ def _gru_state(gates, w, state, reset, by_tanh, s_lo, s_hi, lo, hi):
 class LstmStep:
     """ids (S,) or rows (S, I) to the new state (S, H), which is `state`, written in place."""
 
-    def __init__(self, u: Array, biases: Array, w: Array, state: Array, cell: Array):
-        self.input = Input(u, biases, 4)
+    def __init__(self, u: Array, biases: Array, w: Array, state: Array, cell: Array, ids: bool):
+        self.input = Input(u, biases, 4, ids)
         self.w = packed_by_gate(w, 4)
         self.state, self.cell = state, cell
         self.gates = np.empty((len(state), 4 * state.shape[1]), np.float32)
@@ -234,8 +238,8 @@ def _lstm_state(gates, state, cell, s_lo, s_hi, lo, hi):
 class AffineStep:
     """ids (S,) or rows (S, I) to W x + b (S, O), written over at the next call."""
 
-    def __init__(self, weights: Array, biases: Array, streams: int):
-        self.input = Input(weights, biases, 1)
+    def __init__(self, weights: Array, biases: Array, streams: int, ids: bool):
+        self.input = Input(weights, biases, 1, ids)
         self.v = np.empty((streams, len(weights)), np.float32)
 
     def __call__(self, x: Array) -> Array:
