@@ -17,7 +17,8 @@ from minidark.network import Network
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 NUMPY_RATE = 2e10  # multiply-adds a second, in training on two cores
-WORTH_COMPILING = 20  # seconds of numpy's that the fast kernels' first compilation may take
+WORTH_COMPILING = 60  # seconds of numpy's, of which the fast kernels save half: as much as their
+# first compilation on a machine takes
 
 
 @dataclass(frozen=True, slots=True)
