@@ -17,9 +17,9 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +76,10 @@ class Identity:
         changes = (f.change(before) for f, before in zip(self.files, since.files, strict=True))
         return next(filter(None, changes), None)
 
+    def undated(self) -> Identity:
+        """Without the times: what a copy of the same bytes has in common with them."""
+        return Identity(tuple(replace(f, modified=0) for f in self.files))
+
     def to_json(self) -> list[dict[str, Any]]:
         return [asdict(f) for f in self.files]
 
@@ -115,6 +119,7 @@ class _File:
 class Symbols(ABC):
     """A sequence of `size` symbols below `inputs`; use it in a `with`, it may hold files open."""
 
+    tokenized: ClassVar[bool] = False  # integers between blanks, and not bytes
     inputs: int
     size: int
 
@@ -125,6 +130,9 @@ class Symbols(ABC):
     @abstractmethod
     def identity(self) -> Identity:
         """What to know this text by on another day."""
+
+    def check_unchanged(self, since: Identity) -> None:  # noqa: B027  what is in memory stays
+        """Raise DataError where a file that is still to be read from is no longer what it was."""
 
     def part(self, begin: int, end: int) -> Part:
         return Part(self, begin, end)
@@ -181,10 +189,23 @@ class Text(Symbols):
     def identity(self) -> Identity:
         return Identity(tuple(FileIdentity.of(f.path, f.file, f.opened) for f in self.files))
 
+    def check_unchanged(self, since: Identity) -> None:
+        """A look at sizes and times, and at the samples only where a time is another. What a file
+        has grown by is not read, and is no change."""
+        for f, before in zip(self.files, since.files, strict=True):
+            now = os.fstat(f.file.fileno())
+            if now.st_size < before.size:
+                raise _shorter(f)
+            touched = (now.st_size, now.st_mtime_ns) != (before.size, before.modified)
+            if touched and FileIdentity.of(f.path, f.file, f.opened).sampled != before.sampled:
+                raise DataError(f"{f.path}: has other bytes than at the start")
+            if _replaced(f.path, now):
+                raise DataError(f"{f.path}: replaced by another file since the start")
+
     def _read_file(self, f: _File, start: int, stop: int) -> bytes:
         data = read_at(f.file, stop - start, start - f.begin)
         if len(data) < stop - start:
-            raise DataError(f"{f.path}: shorter than it was at the start; it changed meanwhile")
+            raise _shorter(f)
         if self.inputs < 256:
             symbols = np.frombuffer(data, dtype=np.uint8)
             wrong = np.flatnonzero(symbols >= self.inputs)
@@ -195,6 +216,18 @@ class Text(Symbols):
                     f"symbols are 0 to {self.inputs - 1}, bytes take inputs=256"
                 )
         return data
+
+
+def _shorter(f: _File) -> DataError:
+    return DataError(f"{f.path}: shorter than it was at the start; it changed meanwhile")
+
+
+def _replaced(path: Path, opened: os.stat_result) -> bool:
+    """Whether another file stands there now. One that was only removed is still read."""
+    try:
+        return not os.path.samestat(os.stat(path), opened)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
