@@ -81,14 +81,15 @@ class Checkpoint:
     since: int
     validated: int
 
-    def write(self, path: Path | str) -> None:
-        """Put it in the place of `path`; what was there becomes PATH.prev. At no moment is there
-        no whole file. Raises MinidarkError."""
+    def write(self, path: Path | str, keep: bool = True) -> None:
+        """Put it in the place of `path`. With `keep`, for what is sound, the file that was there
+        becomes PATH.prev. At no moment is there no whole file. Raises MinidarkError."""
         values = {f: getattr(self, f) for f in _fields()}
         run = json.dumps(values, allow_nan=False, sort_keys=True)
         metadata = f'{{"sha256": "{_sha256(run, self.arrays)}", "run": {run}}}'
         data = safetensors.numpy.save(self.arrays, {KEY: metadata})
-        _keep_previous(Path(os.path.realpath(path)))
+        if keep:
+            _keep_previous(Path(os.path.realpath(path)))
         write_atomically(path, [data])
 
     @classmethod
@@ -164,6 +165,15 @@ def _keep_previous(path: Path) -> None:
             os.replace(path, previous(path))
         else:
             os.replace(spare, previous(path))
+
+
+def is_sound(path: Path | str) -> bool:
+    """Whether `Checkpoint.read` would read it."""
+    try:
+        Checkpoint.read(path)
+    except WeightsError:
+        return False
+    return True
 
 
 def newest_sound(path: Path | str) -> tuple[Path, Checkpoint]:

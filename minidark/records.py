@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from minidark.checkpoint import Checkpoint, cfg_values, computing, surroundings
+from minidark.checkpoint import Checkpoint, cfg_values, computing, is_sound, surroundings
 from minidark.errors import MinidarkError
 from minidark.files import open_regular, write_atomically
 from minidark.train import StepReport, Training
@@ -47,6 +47,7 @@ class Records:
     ):
         self.training, self.folder = training, folder
         self.checkpoint = folder / f"{base}.ckpt"
+        self.sound = False  # what is there; a damaged one must not take the place of its previous
         before = read_run(folder) if resumed else {}
         ours = resumed is not None and before.get("began") == resumed.began
         self.log = _Log(folder / "log.jsonl", resumed.batch if resumed and ours else 0)
@@ -62,7 +63,9 @@ class Records:
         weights that are of no use; the file stays what it was."""
         self.training.net.check_finite()
         self.log.sync()
-        self.training.checkpoint().write(self.checkpoint)
+        self.sound = self.sound or is_sound(self.checkpoint)
+        self.training.checkpoint().write(self.checkpoint, keep=self.sound)
+        self.sound = True
         return self.checkpoint
 
     def _write_run(

@@ -261,6 +261,16 @@ class Streams:
         self.part, self.rng = part, rng
         self.offsets = rng.integers(0, part.size, streams)
 
+    def move(self, offsets: Sequence[int]) -> None:
+        """Go to other places, one for each stream. Raises ValueError where there are none such."""
+        places = np.array(offsets, dtype=self.offsets.dtype)
+        if (
+            places.shape != self.offsets.shape
+            or not ((places >= 0) & (places < self.part.size)).all()
+        ):
+            raise ValueError("offsets that are not the streams'")
+        self.offsets = places
+
     def next(self, steps: int) -> tuple[Ids, Ids]:
         """The next `steps` symbols of each stream, and what follows each: ids (T, S), (T, S)."""
         windows = np.stack([self.part.window(int(at), steps + 1) for at in self.offsets], axis=1)

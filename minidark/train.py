@@ -207,7 +207,7 @@ class Training(Iterator[StepReport]):
             restore_arrays(self.net, since)
             for name, generator in self._generators().items():
                 generator.bit_generator.state = since.generators[name]
-            self.streams.offsets[...] = since.offsets
+            self.streams.move(since.offsets)
         except MALFORMED as error:
             raise WeightsError(f"the checkpoint does not fit: {error}") from error
         self.began, self.seconds = since.began, since.seconds
