@@ -91,7 +91,7 @@ def train(
     if not backup:
         raise click.UsageError("--backup needs the name of a folder")
     path = choice.path(cfg)
-    since = resuming.find(resume, Path(backup, f"{base_name(path)}.ckpt")) if resume else None
+    since = resuming.find(resume, Path(backup, f"{base_name(path)}.ckpt"))
     if since:
         seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
         batches = since.batches if batches is None else batches

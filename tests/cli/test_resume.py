@@ -230,6 +230,15 @@ def test_an_option_that_says_something_else_is_wrong_usage(option: list[str], sa
     trained("backup", "--resume", "auto", "--seed", "3", "--valid-fraction", ".05")
 
 
+def test_a_run_that_begins_tells_of_the_one_it_will_replace() -> None:
+    assert "--resume" not in trained("backup", "--batches", "2")
+    told = trained("backup", "--batches", "2").splitlines()
+    newest = Path("backup/a.ckpt")
+    assert told[0] == (
+        f"minidark: {newest} is of a run before this one, which --resume auto goes on with"
+    )
+
+
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from() -> None:
     result = run(*words("backup", "--resume", "auto"))
     said = "there is none to go on from; without --resume a run begins"
