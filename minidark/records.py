@@ -11,14 +11,16 @@ behind it, which come again. Both are of one run, the last that began in the fol
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import io
 import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from minidark.checkpoint import Checkpoint, cfg_values, computing, is_sound, surroundings
 from minidark.errors import MinidarkError
@@ -148,29 +150,37 @@ class _Log:
         self.path = path
         with self._open() as file:
             file.seek(0)
-            file.truncate(_length_upto(file, upto))
+            file.truncate(_length_upto(file.readall(), upto))
 
     def add(self, line: dict[str, Any]) -> None:
+        """The whole line, or where that fails nothing of it."""
+        data = json.dumps(line).encode() + b"\n"
         with self._open() as file:
-            file.write(json.dumps(line).encode() + b"\n")
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(end)
+                raise
 
     def sync(self) -> None:
         with self._open() as file:
             os.fsync(file.fileno())
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[BinaryIO]:
+    def _open(self) -> Iterator[io.FileIO]:
         try:
-            with open(self.path, "a+b") as file:
+            with open(self.path, "a+b", buffering=0) as file:
                 yield file
         except OSError as error:
             raise MinidarkError(f"{self.path}: cannot write: {error.strerror}") from error
 
 
-def _length_upto(file: BinaryIO, batch: int) -> int:
+def _length_upto(data: bytes, batch: int) -> int:
     """Bytes of the whole lines before the first of a later batch, or that is none of ours."""
     length = 0
-    for line in file:
+    for line in io.BytesIO(data):
         try:
             if not line.endswith(b"\n") or not 0 < json.loads(line)["batch"] <= batch:
                 break

@@ -110,10 +110,14 @@ class _File:
     file: io.BufferedReader
     begin: int  # offset of its first byte in the text
     opened: os.stat_result
+    identity: FileIdentity
 
     @property
     def size(self) -> int:
         return self.opened.st_size
+
+    def changed(self, how: str) -> DataError:
+        return DataError(f"{self.path}: {how}; it changed meanwhile")
 
 
 class Symbols(ABC):
@@ -131,7 +135,7 @@ class Symbols(ABC):
     def identity(self) -> Identity:
         """What to know this text by on another day."""
 
-    def check_unchanged(self, since: Identity) -> None:  # noqa: B027  what is in memory stays
+    def check(self) -> None:  # noqa: B027  what is in memory stays
         """Raise DataError where a file that is still to be read from is no longer what it was."""
 
     def part(self, begin: int, end: int) -> Part:
@@ -166,7 +170,9 @@ class Text(Symbols):
         try:
             for path in map(Path, paths):
                 file = open_regular(path, named(path, DataError))
-                self.files.append(_File(path, file, self.size, os.fstat(file.fileno())))
+                opened = os.fstat(file.fileno())
+                identity = FileIdentity.of(path, file, opened)
+                self.files.append(_File(path, file, self.size, opened, identity))
                 self.size += self.files[-1].size
             if not self.size:
                 raise DataError(f"{', '.join(map(str, paths))}: empty; a network learns from text")
@@ -187,25 +193,25 @@ class Text(Symbols):
         return np.frombuffer(b"".join(parts), dtype=np.uint8).astype(np.intp)
 
     def identity(self) -> Identity:
-        return Identity(tuple(FileIdentity.of(f.path, f.file, f.opened) for f in self.files))
+        return Identity(tuple(f.identity for f in self.files))
 
-    def check_unchanged(self, since: Identity) -> None:
+    def check(self) -> None:
         """A look at sizes and times, and at the samples only where a time is another. What a file
         has grown by is not read, and is no change."""
-        for f, before in zip(self.files, since.files, strict=True):
+        for f in self.files:
             now = os.fstat(f.file.fileno())
-            if now.st_size < before.size:
-                raise _shorter(f)
-            touched = (now.st_size, now.st_mtime_ns) != (before.size, before.modified)
-            if touched and FileIdentity.of(f.path, f.file, f.opened).sampled != before.sampled:
-                raise DataError(f"{f.path}: has other bytes than at the start")
+            if now.st_size < f.size:
+                raise f.changed("shorter than it was at the start")
+            touched = now.st_mtime_ns != f.opened.st_mtime_ns
+            if touched and FileIdentity.of(f.path, f.file, f.opened) != f.identity:
+                raise f.changed("holds other bytes than at the start")
             if _replaced(f.path, now):
-                raise DataError(f"{f.path}: replaced by another file since the start")
+                raise f.changed("another file than at the start")
 
     def _read_file(self, f: _File, start: int, stop: int) -> bytes:
         data = read_at(f.file, stop - start, start - f.begin)
         if len(data) < stop - start:
-            raise _shorter(f)
+            raise f.changed("shorter than it was at the start")
         if self.inputs < 256:
             symbols = np.frombuffer(data, dtype=np.uint8)
             wrong = np.flatnonzero(symbols >= self.inputs)
@@ -216,10 +222,6 @@ class Text(Symbols):
                     f"symbols are 0 to {self.inputs - 1}, bytes take inputs=256"
                 )
         return data
-
-
-def _shorter(f: _File) -> DataError:
-    return DataError(f"{f.path}: shorter than it was at the start; it changed meanwhile")
 
 
 def _replaced(path: Path, opened: os.stat_result) -> bool:

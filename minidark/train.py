@@ -135,7 +135,7 @@ class Training(Iterator[StepReport]):
     def __next__(self) -> StepReport:
         if self.over or not self.whole:
             raise StopIteration
-        self.text.check_unchanged(self.identity)
+        self.text.check()
         self.whole = False
         if self.symbols:
             for stream in self.streams.restart():

@@ -188,6 +188,24 @@ def test_weights_that_are_of_no_use_replace_no_checkpoint(text: Text, folder: Pa
     assert not (folder / "a.ckpt.prev").exists()
 
 
+def test_a_line_that_does_not_fit_on_the_disk_is_not_there_at_all(text: Text, folder: Path) -> None:
+    resource = pytest.importorskip("resource", reason="this platform has no limits on files")
+    training = start(text)
+    records = Records(training, folder, "a", "a.cfg")
+    follow(training, records, 19)
+    report = next(training)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = (folder / "log.jsonl").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, hard))
+    try:
+        with pytest.raises(MinidarkError, match=r"log\.jsonl: cannot write: "):
+            records.add(report)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    follow(training, records, 30)
+    assert batches(folder) == [10, 30]
+
+
 def test_a_log_that_cannot_be_written_is_one_error(text: Text, folder: Path) -> None:
     (folder / "log.jsonl").mkdir()
     with pytest.raises(MinidarkError, match=r"log\.jsonl: cannot write: Is a directory"):

@@ -20,18 +20,13 @@ BEGIN = ("weights", "clear")  # options that begin a run
 KEPT = ("seed", "valid_fraction", "clip_norm", "tokenized")  # that a run keeps to its end
 
 
-def find(resume: str | None, newest: Path) -> Checkpoint | None:
+def find(resume: str, newest: Path) -> Checkpoint:
     """The checkpoint of --resume, and a note of which it is: that of a file, or with "auto" that
-    in `newest`, or the one before it where that is damaged. None without --resume, and then a
-    note where there is one that the run will replace.
+    in `newest`, or the one before it where that is damaged.
 
     Raises WeightsError, and UsageError for an option of the running command that begins a run, or
     that says something else than this one was begun with.
     """
-    if resume is None:
-        if newest.exists():
-            log.info("%s is of a run before this one, which --resume auto goes on with", newest)
-        return None
     for name in BEGIN:
         if given(name):
             raise click.UsageError(f"--{name} begins a run, --resume goes on with one; give either")

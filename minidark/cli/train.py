@@ -91,7 +91,8 @@ def train(
     if not backup:
         raise click.UsageError("--backup needs the name of a folder")
     path = choice.path(cfg)
-    since = resuming.find(resume, Path(backup, f"{base_name(path)}.ckpt"))
+    newest = Path(backup, f"{base_name(path)}.ckpt")
+    since = resuming.find(resume, newest) if resume else None
     if since:
         seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
         batches = since.batches if batches is None else batches
@@ -126,6 +127,8 @@ def train(
         backups = Backups(net, backup, path, save_every)
         command = ["minidark", *sys.argv[1:]]
         backups.records = Records(training, backups.folder, backups.base, path, command, since)
+        if not since and newest.exists():
+            shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))
         try:
             for report in training:
