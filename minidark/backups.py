@@ -88,7 +88,7 @@ class Backups:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(probe, [b"minidark"])
             probe.unlink()
-            for ending in (".backup", "_best.weights", "_final.weights"):
+            for ending in (".backup", "_best.weights", "_final.weights", ".ckpt"):
                 for path in (self.path(ending), made_with.beside(self.path(ending))):
                     if path.is_dir():
                         raise MinidarkError(f"{path}: Is a directory")

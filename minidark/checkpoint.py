@@ -45,7 +45,7 @@ from minidark.network import Network
 log = logging.getLogger(__name__)
 
 KEY = "minidark"  # of the metadata
-LARGEST_HEADER = 1 << 24  # bytes; a thousand layers take two million
+LARGEST_HEADER = 1 << 24  # bytes; a thousand layers take less than half of it
 FALLING = ("poly", "cosine")  # policies by which the rate hangs on max_batches
 
 

@@ -27,6 +27,8 @@ def find(resume: str, newest: Path) -> Checkpoint:
     Raises WeightsError, and UsageError for an option of the running command that begins a run, or
     that says something else than this one was begun with.
     """
+    if not resume:
+        raise click.UsageError("--resume needs auto or the name of a file")
     for name in BEGIN:
         if given(name):
             raise click.UsageError(f"--{name} begins a run, --resume goes on with one; give either")

@@ -92,7 +92,7 @@ def train(
         raise click.UsageError("--backup needs the name of a folder")
     path = choice.path(cfg)
     newest = Path(backup, f"{base_name(path)}.ckpt")
-    since = resuming.find(resume, newest) if resume else None
+    since = None if resume is None else resuming.find(resume, newest)
     if since:
         seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
         batches = since.batches if batches is None else batches

@@ -244,6 +244,18 @@ def test_without_a_checkpoint_there_is_nothing_to_go_on_from() -> None:
     assert not Path("backup").exists()
 
 
+def test_an_empty_name_is_no_checkpoint_and_begins_no_run() -> None:
+    result = run(*words("backup", "--resume", ""))
+    assert_wrong_usage(result, "--resume needs auto or the name of a file")
+    assert not Path("backup").exists()
+
+
+def test_a_folder_in_its_place_is_found_out_before_training() -> None:
+    Path("backup/a.ckpt").mkdir(parents=True)
+    result = run(*words("backup", "--batches", "2"))
+    assert_refused(result, 1, "backup: cannot write: Is a directory")
+
+
 def test_another_cfg_is_3_and_another_text_4() -> None:
     trained("backup", "--batches", "2")
     write_cfg(*ADAM[:2], "gru output=7 tanh=1", *OUT)
