@@ -12,7 +12,8 @@ train_network_datum, get_current_rate).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -205,13 +206,24 @@ class Network:
                 self.optimizer.step(p, rate * options.learning_rate, self._rows)
         self._rows = self._passes = 0
 
+    def drop_gradients(self) -> None:
+        """Forget what was accumulated since the last update."""
+        for p in self.parameters():
+            p.grad[...] = 0
+        self._rows = self._passes = 0
+
     def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:
-        """accumulate, count `seen`, update when `subdivisions` of them are in; the summed cost."""
+        """accumulate, count `seen`, update when `subdivisions` of them are in; the summed cost.
+
+        After a cost of NaN or infinity the weights stay, so that one can see where it came from;
+        but on a GPU, where to look at the cost would be to wait for it.
+        """
         before = self._rows
         cost = self.accumulate(x, truth)
         self.seen += self._rows - before
         self._passes += 1
-        if self._passes == self.options.subdivisions:
+        diverged = isinstance(cost, float) and not math.isfinite(cost)
+        if self._passes == self.options.subdivisions and not diverged:
             self.update()
         return cost
 
@@ -235,14 +247,27 @@ class Network:
         return squares**0.5 / max(1, self._rows)
 
     def check_finite(self) -> None:
-        """Raise DivergedError with the first array that holds NaN or infinity."""
+        """Raise DivergedError with the first stored array that holds NaN or infinity."""
+        stored = ((a.name, a.value) for layer in self.layers for a in layer.stored_arrays(ALEXEY))
+        if name := self._first_not_finite(stored):
+            raise DivergedError(
+                f"{name} holds NaN or infinity after batch {self.batches_seen}; "
+                "try a lower learning_rate, or --clip-norm 1"
+            )
+
+    def first_not_finite(self) -> str | None:
+        """What went bad first, from the input on: the name of an array of weights or of a state,
+        or whose gradient, that holds NaN or infinity."""
+        values, gradients = [], []
         for layer in self.layers:
-            for array in layer.stored_arrays(ALEXEY):
-                if not self.backend.xp.isfinite(array.value).all():
-                    raise DivergedError(
-                        f"{array.name} holds NaN or infinity after batch {self.batches_seen}; "
-                        "try a lower learning_rate, or --clip-norm 1"
-                    )
+            values += [(a.name, a.value) for a in layer.stored_arrays(ALEXEY)]
+            values += [(f"{layer.name}.{name}", state) for name, state in layer.states.items()]
+            gradients += [(f"the gradient of {p.name}", p.grad) for p in layer.parameters()]
+        return self._first_not_finite(values + gradients[::-1])  # those come from the output
+
+    def _first_not_finite(self, arrays: Iterable[tuple[str, Array]]) -> str | None:
+        finite = self.backend.xp.isfinite
+        return next((name for name, array in arrays if not finite(array).all()), None)
 
     def _clip(self) -> None:
         """Shorten the gradient to clip_norm, where it is longer."""

@@ -13,15 +13,18 @@ arXiv:1412.6980.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from minidark.backend import Array, Backend
 from minidark.layers.base import Parameter
 
 
 class Optimizer(Protocol):
-    slots: dict[str, Array]  # "0.gru.uz.weights.m" -> array, for checkpoints
+    kinds: ClassVar[tuple[str, ...]]  # of the slots beside each parameter, for checkpoints
     updates: int
+
+    def slot(self, parameter: Parameter, kind: str) -> Array:
+        """Its slot of one of `kinds`: live, flat, zero at first."""
 
     def begin_update(self) -> None:
         """Count an update; called once before the parameters' steps."""
@@ -35,7 +38,7 @@ class Slots:
 
     def __init__(self, backend: Backend):
         self.backend = backend
-        self.slots: dict[str, Array] = {}
+        self.slots: dict[str, Array] = {}  # "0.gru.uz.weights.m" -> array
         self.updates = 0
 
     def begin_update(self) -> None:
@@ -49,6 +52,8 @@ class Slots:
 
 
 class Sgd(Slots):
+    kinds: ClassVar[tuple[str, ...]] = ("velocity",)
+
     def __init__(self, momentum: float, decay: float, backend: Backend):
         super().__init__(backend)
         self.momentum, self.decay = momentum, decay
@@ -61,6 +66,8 @@ class Sgd(Slots):
 
 
 class Adam(Slots):
+    kinds: ClassVar[tuple[str, ...]] = ("m", "v")
+
     def __init__(self, B1: float, B2: float, eps: float, decay: float, backend: Backend):
         super().__init__(backend)
         self.B1, self.B2, self.eps, self.decay = B1, B2, eps, decay

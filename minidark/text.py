@@ -17,9 +17,9 @@ import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +76,10 @@ class Identity:
         changes = (f.change(before) for f, before in zip(self.files, since.files, strict=True))
         return next(filter(None, changes), None)
 
+    def undated(self) -> Identity:
+        """Without the times: what a copy of the same bytes has in common with them."""
+        return Identity(tuple(replace(f, modified=0) for f in self.files))
+
     def to_json(self) -> list[dict[str, Any]]:
         return [asdict(f) for f in self.files]
 
@@ -106,15 +110,20 @@ class _File:
     file: io.BufferedReader
     begin: int  # offset of its first byte in the text
     opened: os.stat_result
+    identity: FileIdentity
 
     @property
     def size(self) -> int:
         return self.opened.st_size
 
+    def changed(self, how: str) -> DataError:
+        return DataError(f"{self.path}: {how}; it changed meanwhile")
+
 
 class Symbols(ABC):
     """A sequence of `size` symbols below `inputs`; use it in a `with`, it may hold files open."""
 
+    tokenized: ClassVar[bool] = False  # integers between blanks, and not bytes
     inputs: int
     size: int
 
@@ -125,6 +134,9 @@ class Symbols(ABC):
     @abstractmethod
     def identity(self) -> Identity:
         """What to know this text by on another day."""
+
+    def check(self) -> None:  # noqa: B027  what is in memory stays
+        """Raise DataError where a file that is still to be read from is no longer what it was."""
 
     def part(self, begin: int, end: int) -> Part:
         return Part(self, begin, end)
@@ -158,7 +170,9 @@ class Text(Symbols):
         try:
             for path in map(Path, paths):
                 file = open_regular(path, named(path, DataError))
-                self.files.append(_File(path, file, self.size, os.fstat(file.fileno())))
+                opened = os.fstat(file.fileno())
+                identity = FileIdentity.of(path, file, opened)
+                self.files.append(_File(path, file, self.size, opened, identity))
                 self.size += self.files[-1].size
             if not self.size:
                 raise DataError(f"{', '.join(map(str, paths))}: empty; a network learns from text")
@@ -179,12 +193,25 @@ class Text(Symbols):
         return np.frombuffer(b"".join(parts), dtype=np.uint8).astype(np.intp)
 
     def identity(self) -> Identity:
-        return Identity(tuple(FileIdentity.of(f.path, f.file, f.opened) for f in self.files))
+        return Identity(tuple(f.identity for f in self.files))
+
+    def check(self) -> None:
+        """A look at sizes and times, and at the samples only where a time is another. What a file
+        has grown by is not read, and is no change."""
+        for f in self.files:
+            now = os.fstat(f.file.fileno())
+            if now.st_size < f.size:
+                raise f.changed("shorter than it was at the start")
+            touched = now.st_mtime_ns != f.opened.st_mtime_ns
+            if touched and FileIdentity.of(f.path, f.file, f.opened) != f.identity:
+                raise f.changed("holds other bytes than at the start")
+            if _replaced(f.path, now):
+                raise f.changed("another file than at the start")
 
     def _read_file(self, f: _File, start: int, stop: int) -> bytes:
         data = read_at(f.file, stop - start, start - f.begin)
         if len(data) < stop - start:
-            raise DataError(f"{f.path}: shorter than it was at the start; it changed meanwhile")
+            raise f.changed("shorter than it was at the start")
         if self.inputs < 256:
             symbols = np.frombuffer(data, dtype=np.uint8)
             wrong = np.flatnonzero(symbols >= self.inputs)
@@ -195,6 +222,14 @@ class Text(Symbols):
                     f"symbols are 0 to {self.inputs - 1}, bytes take inputs=256"
                 )
         return data
+
+
+def _replaced(path: Path, opened: os.stat_result) -> bool:
+    """Whether another file stands there now. One that was only removed is still read."""
+    try:
+        return not os.path.samestat(os.stat(path), opened)
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +262,16 @@ class Streams:
     def __init__(self, part: Part, streams: int, rng: np.random.Generator):
         self.part, self.rng = part, rng
         self.offsets = rng.integers(0, part.size, streams)
+
+    def move(self, offsets: Sequence[int]) -> None:
+        """Go to other places, one for each stream. Raises ValueError where there are none such."""
+        places = np.array(offsets, dtype=self.offsets.dtype)
+        if (
+            places.shape != self.offsets.shape
+            or not ((places >= 0) & (places < self.part.size)).all()
+        ):
+            raise ValueError("offsets that are not the streams'")
+        self.offsets = places
 
     def next(self, steps: int) -> tuple[Ids, Ids]:
         """The next `steps` symbols of each stream, and what follows each: ids (T, S), (T, S)."""

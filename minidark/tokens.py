@@ -32,6 +32,8 @@ DIGITS = 9  # of the longest token
 class TokenText(Symbols):
     """The tokens of a file, held in memory. Raises DataError at the first that is none."""
 
+    tokenized = True
+
     def __init__(self, path: Path | str, inputs: int):
         kind = np.min_scalar_type(inputs - 1)
         pieces, size = [np.empty(0, kind)], 0

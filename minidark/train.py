@@ -4,7 +4,8 @@ Each pass feeds every stream its next T symbols, with the state that the last pa
 `subdivisions` passes the weights move. Now and then a stream begins anew at a random place with
 a zero state, so that the network does not see the same order for ever.
 
-`train` yields a report per batch and prints nothing.
+`train` gives an iterator of reports, one for each batch, and prints nothing. After a report all of
+the run can be had as a `Checkpoint`, from which another `train` goes on to the same bytes.
 
 Source: darknet examples/rnn.c (train_char_rnn). pjreddie's `[rnn]` on a CPU forgets the state
 between passes; here it is carried, as darknet's GPU code does.
@@ -12,17 +13,34 @@ between passes; here it is carried, as darknet's GPU code does.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
-from minidark.errors import CfgError, DataError, DivergedError
+from minidark.checkpoint import (
+    MALFORMED,
+    Checkpoint,
+    cfg_values,
+    check_cfg,
+    check_computing,
+    computing,
+    copied_arrays,
+    generators,
+    restore_arrays,
+    surroundings,
+    warn_of_surroundings,
+)
+from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, WeightsError
 from minidark.network import Network
-from minidark.text import Part, Streams, Symbols
+from minidark.text import Identity, Part, Streams, Symbols
 from minidark.valid import Pieces, evaluate
+
+log = logging.getLogger(__name__)
 
 VALIDATE_EVERY = 100  # batches, and
 VALIDATE_SHARE = 10  # training symbols for each validation symbol, so that it costs little
@@ -54,59 +72,168 @@ def train(
     seed: int = 0,
     valid_fraction: float = 0.05,
     patience: int | None = None,
-) -> Iterator[StepReport]:
+    resume: Checkpoint | None = None,
+) -> Training:
     """Train until `batches` batches have been seen in all; a report for each.
 
     seed: where streams begin and restart. The last `valid_fraction` of the text is kept out and
     validated on, now and then and at the end, by up to half a million symbols from all of it, the
     same each time (`valid.MOST`). patience: stop after that many validations without
-    a new lowest. Raises DataError for a text that is too short, CfgError for a network
-    with another number of outputs than inputs, DivergedError when the cost is NaN or infinite.
+    a new lowest. resume: go on from there as if nothing had happened; seed and valid_fraction are
+    its own then, and what the network held is replaced.
+
+    Raises DataError for a text that is too short, or not the one to go on with; CfgError for a
+    network with another number of outputs than inputs, or not the one to go on with, BackendError
+    where that was computed otherwise; and from an iteration DivergedError when the cost is NaN or
+    infinite, DataError when the text changed meanwhile.
     """
-    part, held_out = text.split(valid_fraction)
-    if patience and held_out.size < LEAST_VALIDATION:
-        raise DataError(
-            f"patience needs a validation, and {held_out.size} characters held out are too few "
-            f"for one; it takes {LEAST_VALIDATION}"
-        )
-    _check_fit(part, net)
-    validation = _Validation(net, held_out)
-    return _reports(net, part, batches, seed, validation, patience)
+    if resume is not None:
+        seed, valid_fraction = resume.seed, resume.valid_fraction
+    training = Training(net, text, batches, seed, valid_fraction, patience)
+    if resume is None:
+        training.validation.begin()
+    else:
+        training.go_on(resume)
+    return training
 
 
-def _reports(
-    net: Network,
-    part: Part,
-    batches: int,
-    seed: int,
-    validation: _Validation,
-    patience: int | None,
-) -> Iterator[StepReport]:
-    streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]))
-    began, average, symbols = time.perf_counter(), math.nan, 0
-    while net.batches_seen < batches:
-        rows, loss = _batch(net, streams)
-        symbols += rows
-        average = loss if math.isnan(average) else 0.9 * average + 0.1 * loss
-        valid_loss = validation.after(rows, last=net.batches_seen >= batches)
-        stop = patience is not None and validation.fruitless >= max(1, patience)
-        yield StepReport(
-            batch=net.batches_seen,
-            last=stop or net.batches_seen >= batches,
+class Training(Iterator[StepReport]):
+    """A run as it goes. Between two reports `checkpoint` has all of it."""
+
+    def __init__(
+        self,
+        net: Network,
+        text: Symbols,
+        batches: int,
+        seed: int,
+        valid_fraction: float,
+        patience: int | None,
+    ):
+        self.part, held_out = text.split(valid_fraction)
+        if patience and held_out.size < LEAST_VALIDATION:
+            raise DataError(
+                f"patience needs a validation, and {held_out.size} characters held out are too few "
+                f"for one; it takes {LEAST_VALIDATION}"
+            )
+        _check_fit(self.part, net)
+        self.net, self.text, self.batches = net, text, batches
+        self.seed, self.valid_fraction, self.patience = seed, valid_fraction, patience
+        self.identity = text.identity()
+        self.streams = Streams(self.part, net.streams, np.random.default_rng([seed % 2**64, 1]))
+        self.validation = _Validation(net, held_out)
+        self.average, self.symbols = math.nan, 0
+        self.began = datetime.now(UTC).isoformat()
+        self.seconds = 0.0  # before `clock`
+        self.clock = time.perf_counter()
+        self.whole = True  # between two batches, and not within one
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no batch to come."""
+        return self.net.batches_seen >= self.batches or self.validation.exhausts(self.patience)
+
+    def __next__(self) -> StepReport:
+        if self.over or not self.whole:
+            raise StopIteration
+        self.text.check()
+        self.whole = False
+        if self.symbols:
+            for stream in self.streams.restart():
+                self.net.reset_state(stream)
+        rows, loss = _batch(self.net, self.streams)
+        self.symbols += rows
+        self.average = loss if math.isnan(self.average) else 0.9 * self.average + 0.1 * loss
+        validation = self.validation
+        valid_loss = validation.after(rows, last=self.net.batches_seen >= self.batches)
+        self.whole = True
+        return StepReport(
+            batch=self.net.batches_seen,
+            last=self.over,
             loss=loss,
-            average=average,
-            rate=net.last_rate,
-            symbols=symbols,
-            seconds=time.perf_counter() - began,
-            epochs=symbols / part.size,
+            average=self.average,
+            rate=self.net.last_rate,
+            symbols=self.symbols,
+            seconds=self._seconds(),
+            epochs=self.symbols / self.part.size,
             valid_loss=valid_loss,
             valid_symbols=None if valid_loss is None else validation.symbols,
             best=valid_loss is not None and validation.fruitless == 0,
         )
-        if stop:
-            return
-        for stream in streams.restart():
-            net.reset_state(stream)
+
+    def _seconds(self) -> float:
+        return self.seconds + time.perf_counter() - self.clock
+
+    def checkpoint(self) -> Checkpoint:
+        """All of the run as it is after the last report. Raises MinidarkError before the first,
+        and after an error within a batch."""
+        if not (self.whole and self.symbols):
+            raise MinidarkError("a checkpoint is taken after a whole batch")
+        net, validation = self.net, self.validation
+        return Checkpoint(
+            arrays=copied_arrays(net),
+            began=self.began,
+            cfg=cfg_values(net),
+            computing=computing(net.backend),
+            surroundings=surroundings(),
+            text=self.identity.to_json(),
+            tokenized=self.text.tokenized,
+            seed=self.seed,
+            valid_fraction=float(self.valid_fraction),
+            clip_norm=float(net.clip_norm),
+            batches=self.batches,
+            patience=self.patience,
+            batch=net.batches_seen,
+            seen=net.seen,
+            updates=net.optimizer.updates,
+            generators={name: g.bit_generator.state for name, g in self._generators().items()},
+            offsets=self.streams.offsets.tolist(),
+            symbols=self.symbols,
+            seconds=self._seconds(),
+            average=self.average,
+            lowest=None if math.isinf(validation.lowest) else validation.lowest,
+            fruitless=validation.fruitless,
+            since=validation.since,
+            validated=validation.batches,
+        )
+
+    def go_on(self, since: Checkpoint) -> None:
+        """Be the run that `since` was taken of. Raises MinidarkError where it cannot be."""
+        _check_text(self.text, self.identity, since)
+        check_cfg(self.net, since)
+        check_computing(self.net.backend, since)
+        warn_of_surroundings(since)
+        validation = self.validation
+        try:
+            restore_arrays(self.net, since)
+            for name, generator in self._generators().items():
+                generator.bit_generator.state = since.generators[name]
+            self.streams.move(since.offsets)
+        except MALFORMED as error:
+            raise WeightsError(f"the checkpoint does not fit: {error}") from error
+        self.began, self.seconds = since.began, since.seconds
+        self.symbols, self.average = since.symbols, since.average
+        validation.lowest = math.inf if since.lowest is None else since.lowest
+        validation.fruitless, validation.since = since.fruitless, since.since
+        validation.batches = since.validated
+
+    def _generators(self) -> dict[str, np.random.Generator]:
+        return {"streams": self.streams.rng, **generators(self.net)}
+
+
+def _check_text(text: Symbols, now: Identity, since: Checkpoint) -> None:
+    """A file's time alone may be another, as a copy's is: sizes and samples are the text."""
+    before = Identity.from_json(since.text)
+    if text.tokenized != since.tokenized:
+        change: str | None = f"tokenized={text.tokenized}, and before {since.tokenized}"
+    else:
+        change = now.undated().change(before.undated())
+    if change:
+        raise DataError(
+            f"{change}; a run goes on with the text that it began with, and --weights begins "
+            "another from its weights"
+        )
+    if redated := now.change(before):
+        log.warning("%s; taken for the same", redated)
 
 
 def _batch(net: Network, streams: Streams) -> tuple[int, float]:
@@ -122,23 +249,33 @@ def _batch(net: Network, streams: Streams) -> tuple[int, float]:
 
 def _check_cost(cost: float, what: str, net: Network) -> None:
     if not math.isfinite(cost):
+        name = net.first_not_finite()
+        where = f", and NaN or infinity is first in {name}" if name else ""
         raise DivergedError(
-            f"batch {net.batches_seen}: the {what} is {cost}; "
+            f"batch {net.batches_seen}: the {what} is {cost}{where}; "
             "try a lower learning_rate, or --clip-norm 1"
         )
 
 
 class _Validation:
-    """When to validate, and whether it still falls. Weights that have been trained before are
-    validated first: a run goes on from them, and its best is to be better."""
+    """When to validate, and whether it still falls."""
 
     def __init__(self, net: Network, part: Part):
         self.net, self.part = net, part
         self.symbols = Pieces.of(part).scored if part.size >= LEAST_VALIDATION else 0
-        self.lowest = evaluate(net, part) if net.seen and self.symbols else math.inf
+        self.lowest = math.inf
         self.fruitless = 0  # validations since the lowest
         self.since = 0  # symbols trained on since the last
         self.batches = 0
+
+    def begin(self) -> None:
+        """Weights that have been trained before are validated first: the best of a run that
+        starts from them is to be better."""
+        if self.net.seen and self.symbols:
+            self.lowest = evaluate(self.net, self.part)
+
+    def exhausts(self, patience: int | None) -> bool:
+        return patience is not None and self.fruitless >= max(1, patience)
 
     def after(self, rows: int, last: bool) -> float | None:
         """The validation cost, if this batch is one to validate after."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
-from minidark.backups import SAVE_EVERY, Backups
+from minidark.backups import SAVE_EVERY, Backups, base_name
+from minidark.cli import resuming
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import display
@@ -18,6 +20,7 @@ from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError, DataError
 from minidark.generate import generate
 from minidark.network import Network
+from minidark.records import Records
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
 from minidark.train import train as train_network
@@ -32,6 +35,9 @@ SAMPLE_EVERY = 500  # batches
 @click.argument("data", nargs=-1, required=True)
 @click.option("--weights", metavar="FILE", help="Start from these weights.")
 @click.option("--clear", is_flag=True, help="Count `seen` from zero, with --weights.")
+@click.option("--resume", metavar="auto|FILE",
+              help="Go on from a checkpoint as if nothing had happened; auto is the newest sound "
+              "one in --backup. What is not given is as it was.")  # fmt: skip
 @click.option("--backup", default="backup", show_default=True, metavar="DIR",
               help="Where the weights go; made where it is missing.")  # fmt: skip
 @click.option("--save-every", type=count(), default=SAVE_EVERY, show_default=True, metavar="N",
@@ -55,6 +61,7 @@ def train(
     data: tuple[str, ...],
     weights: str | None,
     clear: bool,
+    resume: str | None,
     backup: str,
     save_every: int,
     batches: int | None,
@@ -72,11 +79,25 @@ def train(
     minidark train cfg/rnn.cfg data.txt
     minidark train gru book1.txt book2.txt --backup runs/books --seed 1
     minidark train cfg/rnn.cfg more.txt --weights backup/rnn_final.weights --clear
+    minidark train cfg/rnn.cfg data.txt --resume auto
 
-    The text is the bytes of DATA, one file after another. Leaves BASE.backup, BASE_best.weights
-    and BASE_final.weights in the backup folder, BASE being the cfg's name. Ctrl-C finishes the
-    batch, saves BASE.backup and stops.
+    The text is the bytes of DATA, one file after another. Leaves BASE.backup, BASE_best.weights,
+    BASE_final.weights and the checkpoint BASE.ckpt in the backup folder, BASE being the cfg's
+    name. Ctrl-C finishes the batch, saves BASE.backup and BASE.ckpt and stops.
+
+    --weights begins a run with weights that there are; --resume goes on with a run, in the same
+    cfg and text, to the same bytes as if it had never been stopped.
     """
+    if not backup:
+        raise click.UsageError("--backup needs the name of a folder")
+    path = choice.path(cfg)
+    newest = Path(backup, f"{base_name(path)}.ckpt")
+    since = None if resume is None else resuming.find(resume, newest)
+    if since:
+        seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
+        batches = since.batches if batches is None else batches
+        patience = since.patience if patience is None else patience
+        compute = resuming.computed_as(compute, since)
     seed = secrets.randbelow(2**31) if seed is None else seed
     if batches is not None:
         choice = choice.overruled(f"net.max_batches={batches}")
@@ -84,38 +105,54 @@ def train(
     net.seen = 0 if clear else net.seen
     net.clip_norm = net.clip_norm if clip_norm is None else clip_norm
     batches = net.options.max_batches
-    path = choice.path(cfg)
     _check_batches(net, batches, path)
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
-    if not backup:
-        raise click.UsageError("--backup needs the name of a folder")
     with (
         open_text(data, net, tokenized) as text,
         stoppable() as stop,
         display(batches, net.predicts_symbols) as shown,
     ):
-        reports = train_network(
-            net, text, batches, seed=seed, valid_fraction=valid_fraction, patience=patience
+        training = train_network(
+            net,
+            text,
+            batches,
+            seed=seed,
+            valid_fraction=valid_fraction,
+            patience=patience,
+            resume=since,
         )
+        if training.over:
+            tell(_over(net, batches))
+            return
         backups = Backups(net, backup, path, save_every)
+        command = ["minidark", *sys.argv[1:]]
+        backups.records = Records(training, backups.folder, backups.base, path, command, since)
+        if not since and newest.exists():
+            shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))
         try:
-            for report in reports:
+            for report in training:
                 backups.after(report)
                 shown.step(report)
                 if report.batch % SAMPLE_EVERY == 0 and not report.last and net.outputs <= 256:
                     shown.note(_sample(net, report.batch))
                 if stop.signal and not report.last:
-                    backups.save(".backup")
+                    backups.stop()
                     break
         except DataError:  # the text changed under the run: what was learned from it is kept
             if net.optimizer.updates:
-                backups.save(".backup")
+                backups.stop()
             raise
     if stop.signal and not report.last:
-        tell(f"minidark: stopped; {backups.path('.backup')} is saved")
+        tell(f"minidark: stopped; {backups.path('.backup')} is saved, --resume auto goes on")
         sys.exit(128 + stop.signal)
     tell(f"minidark: {backups.path('_final.weights')} is written")
+
+
+def _over(net: Network, batches: int) -> str:
+    if net.batches_seen < batches:
+        return "minidark: this run has ended by its --patience; a larger one lets it go on"
+    return f"minidark: this run has seen its {batches} batches; --batches N lets it go on"
 
 
 def _check_batches(net: Network, batches: int, path: object) -> None:

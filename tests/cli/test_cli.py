@@ -433,8 +433,8 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
     result = run("train", "a.cfg", "text.txt", "--save-every", "3", "--seed", "5")
     assert (result.exit_code, result.stdout) == (0, "")
     assert sorted(p.name for p in (folder / "backup").iterdir()) == [
-        "a.backup", "a.backup.json", "a_best.weights", "a_best.weights.json", "a_final.weights",
-        "a_final.weights.json",
+        "a.backup", "a.backup.json", "a.ckpt", "a.ckpt.prev", "a_best.weights",
+        "a_best.weights.json", "a_final.weights", "a_final.weights.json", "log.jsonl", "run.json",
     ]  # fmt: skip
     assert (seen("backup/a.backup"), seen("backup/a_final.weights")) == (3 * 32, 4 * 32)
     best = Path("backup/a_best.weights").read_bytes()
@@ -553,7 +553,8 @@ def test_a_run_that_diverges_is_5_and_says_what_to_try() -> None:
     begin, *lines = done.stderr.splitlines()
     assert begin.endswith("--seed 1")
     assert re.fullmatch(
-        r"batch [0-9]+: the loss is nan; try a lower learning_rate, or --clip-norm 1",
+        r"batch [0-9]+: the loss is nan, and NaN or infinity is first in 0\.gru\.uz\.\w+; "
+        r"try a lower learning_rate, or --clip-norm 1",
         only_line("\n".join(lines)),
     )
     assert not Path("backup/a_final.weights").exists()
@@ -578,7 +579,10 @@ def test_a_stopped_run_saves_and_tells_by_its_exit_code(number: int, code: int) 
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (code, b"")
     saved = Path("backup/a.backup")
-    assert err.decode().splitlines()[-1] == f"minidark: stopped; {saved} is saved"
+    assert (
+        err.decode().splitlines()[-1]
+        == f"minidark: stopped; {saved} is saved, --resume auto goes on"
+    )
     assert b"Traceback" not in err
     net = load_network("a.cfg", saved)
     assert net.seen > 0

@@ -1,0 +1,316 @@
+"""All that a training run is, in one file, so that another day can go on as if none had passed.
+
+A checkpoint is a safetensors file: the network's arrays, its states and the optimizer's slots by
+name, and one entry of metadata, `minidark`, which is JSON:
+
+    {"sha256": "83c1...", "run": {"batch": 400, "cfg": [...], "text": [...], "offsets": [...], ...}}
+
+The hash is of all the rest, arrays and JSON: a file that was cut, overwritten or changed in one bit
+is refused, and what is read is never run. What the run was begun with stands in it too, so that
+going on with another cfg or text is an error that names the difference.
+
+The file is replaced only by one that is whole, and the one before stays beside it, as PATH.prev.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import platform
+import struct
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+import minidark
+from minidark.backend import Array, Backend
+from minidark.backend.threads import thread_count
+from minidark.errors import BackendError, CfgError, WeightsError, echo
+from minidark.files import named, open_regular, write_atomically
+from minidark.layers.base import ALEXEY
+from minidark.layers.dropout import DropoutLayer
+from minidark.network import Network
+
+log = logging.getLogger(__name__)
+
+KEY = "minidark"  # of the metadata
+LARGEST_HEADER = 1 << 24  # bytes; a thousand layers take less than half of it
+FALLING = ("poly", "cosine")  # policies by which the rate hangs on max_batches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """A run after a batch. Arrays are numpy's; the rest is what JSON holds."""
+
+    arrays: dict[str, Array] = field(repr=False)
+    # What the run was begun with.
+    began: str  # when, in UTC; no two runs have the same
+    cfg: list[dict[str, Any]]  # each section with all its values; see `cfg_values`
+    computing: dict[str, Any]  # see `computing`
+    surroundings: dict[str, Any]  # see `surroundings`
+    text: list[dict[str, Any]]  # `Identity.to_json`
+    tokenized: bool
+    seed: int
+    valid_fraction: float
+    clip_norm: float
+    # How far it is to go: this alone may change.
+    batches: int
+    patience: int | None
+    # Where it is.
+    batch: int
+    seen: int
+    updates: int
+    generators: dict[str, Any]  # numpy's bit generators, by whose they are
+    offsets: list[int]  # of the streams
+    symbols: int
+    seconds: float
+    average: float
+    lowest: float | None  # validation cost
+    fruitless: int
+    since: int
+    validated: int
+
+    def write(self, path: Path | str, keep: bool = True) -> None:
+        """Put it in the place of `path`. With `keep`, for what is sound, the file that was there
+        becomes PATH.prev. At no moment is there no whole file. Raises MinidarkError."""
+        values = {f: getattr(self, f) for f in _fields()}
+        run = json.dumps(values, allow_nan=False, sort_keys=True)
+        metadata = f'{{"sha256": "{_sha256(run, self.arrays)}", "run": {run}}}'
+        data = safetensors.numpy.save(self.arrays, {KEY: metadata})
+        if keep:
+            _keep_previous(Path(os.path.realpath(path)))
+        write_atomically(path, [data])
+
+    @classmethod
+    def read(cls, path: Path | str) -> Checkpoint:
+        """What `write` wrote, to the last bit. Raises WeightsError for anything else."""
+        with open_regular(path, named(path, WeightsError)) as file:
+            size = os.fstat(file.fileno()).st_size
+            head = file.read(8)
+            (length,) = struct.unpack("<Q", head) if len(head) == 8 else (0,)
+            header = file.read(length) if 0 < length <= min(size - 8, LARGEST_HEADER) else b""
+            if f'"{KEY}"'.encode() not in header:  # nothing else is read whole
+                raise WeightsError(f"{path}: not a checkpoint, which `train` leaves as BASE.ckpt")
+            data = head + header + file.read(size - 8 - length)
+        try:
+            arrays = safetensors.numpy.load(data)
+            metadata = json.loads(json.loads(header)["__metadata__"][KEY])
+            run = metadata["run"]
+            sound = isinstance(run, dict) and metadata["sha256"] == _sha256(
+                json.dumps(run, sort_keys=True), arrays
+            )
+        except (safetensors.SafetensorError, *MALFORMED):
+            sound = False
+        if not sound:
+            raise WeightsError(f"{path}: damaged: these are not the bytes that were written")
+        for name, kind in _fields().items():
+            if not isinstance(run.get(name), kind):
+                raise WeightsError(f"{path}: a checkpoint of another version, without {name!r}")
+        return cls(arrays=arrays, **{name: run[name] for name in _fields()})
+
+
+# What Python raises for values of another kind than were meant.
+MALFORMED = (
+    KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
+)  # fmt: skip
+
+
+def _fields() -> dict[str, Any]:
+    """What stands in the JSON: names, and what isinstance() takes for their values."""
+    hints = typing.get_type_hints(Checkpoint)
+    return {
+        f.name: hint if isinstance(hint, types.UnionType) else typing.get_origin(hint) or hint
+        for f in dataclasses.fields(Checkpoint)
+        if f.name != "arrays"
+        for hint in [hints[f.name]]
+    }
+
+
+def _sha256(run: str, arrays: dict[str, Array]) -> str:
+    """Of the JSON, and of each array's name, kind and bytes."""
+    digest = hashlib.sha256(run.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\n{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def previous(path: Path | str) -> Path:
+    """Where the checkpoint before that in `path` is kept."""
+    return Path(f"{path}.prev")
+
+
+def _keep_previous(path: Path) -> None:
+    """Give what is at `path` a second name. Where it cannot have two, it loses the first, and
+    for the moment until the new one is written it goes by the second."""
+    spare = path.with_name(f".minidark.{path.name}.prev")
+    with suppress(OSError):  # what does not work here fails the write behind it, which tells
+        spare.unlink(missing_ok=True)
+        try:
+            os.link(path, spare)
+        except FileNotFoundError:
+            return
+        except OSError:
+            os.replace(path, previous(path))
+        else:
+            os.replace(spare, previous(path))
+
+
+def is_sound(path: Path | str) -> bool:
+    """Whether `Checkpoint.read` would read it."""
+    try:
+        Checkpoint.read(path)
+    except WeightsError:
+        return False
+    return True
+
+
+def newest_sound(path: Path | str) -> tuple[Path, Checkpoint]:
+    """The checkpoint at `path`, or where that is missing or damaged, which is logged, the one
+    before; and where it lies. Raises WeightsError where none is sound."""
+    there = [p for p in (Path(path), previous(path)) if os.path.lexists(p)]
+    if not there:
+        raise WeightsError(f"{path}: there is none to go on from; without --resume a run begins")
+    for candidate in there:
+        try:
+            return candidate, Checkpoint.read(candidate)
+        except WeightsError as error:
+            log.warning("%s", error)
+    raise WeightsError(f"{path}: no checkpoint to go on from is sound")
+
+
+# --- the network's part -------------------------------------------------------------------
+
+
+def network_arrays(net: Network) -> Iterator[tuple[str, Array]]:
+    """Everything that a network's next batch hangs on, by name: live, where the backend has it."""
+    for layer in net.layers:
+        for array in layer.stored_arrays(ALEXEY):  # the dialect that holds every array
+            yield array.name, array.value
+        for name, state in layer.states.items():
+            yield f"{layer.name}.{name}", state
+    for parameter in net.parameters():
+        for kind in net.optimizer.kinds:
+            slot = net.optimizer.slot(parameter, kind)
+            yield f"{parameter.name}.{kind}", slot.reshape(parameter.value.shape)
+
+
+def copied_arrays(net: Network) -> dict[str, Array]:
+    """The same, as numpy's arrays that stay what they are."""
+    return {name: np.array(net.backend.asnumpy(a)) for name, a in network_arrays(net)}
+
+
+def generators(net: Network) -> dict[str, np.random.Generator]:
+    """Where the network's draws come from; one may have several names."""
+    layers = {layer.name: layer.rng for layer in net.layers if isinstance(layer, DropoutLayer)}
+    return {"network": net.rng, **layers}
+
+
+def restore_arrays(net: Network, since: Checkpoint) -> None:
+    """Make the network what it was, but for its generators. Raises WeightsError where it has other
+    arrays; nothing is changed then."""
+    arrays = dict(network_arrays(net))
+    if {n: a.shape for n, a in arrays.items()} != {n: a.shape for n, a in since.arrays.items()}:
+        raise WeightsError("the checkpoint's arrays are not those of this network")
+    net.drop_gradients()
+    for name, array in arrays.items():
+        array[...] = net.backend.asarray(since.arrays[name])
+    net.seen, net.optimizer.updates = since.seen, since.updates
+    net.clip_norm = since.clip_norm
+
+
+# --- whether it is the same run -----------------------------------------------------------
+
+
+def cfg_values(net: Network) -> list[dict[str, Any]]:
+    """Every value that the cfg gave or left at its default, section by section, as JSON has them.
+    max_batches is among them where the rate falls towards it."""
+    options = [("net", net.options)]
+    options += [(a.type, b) for a, b in zip(net.layers, net.layer_options, strict=True)]  # type: ignore[misc]
+    sections = [{"section": name, **dataclasses.asdict(o)} for name, o in options]
+    if net.options.policy not in FALLING:
+        del sections[0]["max_batches"]
+    values: list[dict[str, Any]] = json.loads(json.dumps(sections))
+    return values
+
+
+def check_cfg(net: Network, since: Checkpoint) -> None:
+    """Raise CfgError with the first value that is not what it was."""
+    if said := _difference(cfg_values(net), since.cfg):
+        raise CfgError(
+            f"{said}; a run goes on with the cfg that it began with, and --weights begins "
+            "another from its weights"
+        )
+
+
+def _difference(now: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> str | None:
+    if len(now) != len(before):
+        return f"{len(now) - 1} layers, and {len(before) - 1} in the checkpoint"
+    for i, (here, there) in enumerate(zip(now, before, strict=True)):
+        place = f"layer {i - 1} [{here['section']}]" if i else "[net]"
+        if here["section"] != there["section"]:
+            return f"{place} is [{there['section']}] in the checkpoint"
+        for key in {**here, **there}:
+            if here.get(key) != there.get(key):
+                return f"{place} {_pair(key, here)}, and {_pair(key, there)} in the checkpoint"
+    return None
+
+
+def _pair(key: str, values: dict[str, Any]) -> str:
+    if key not in values:
+        return f"no {key}"
+    value = values[key]
+    return f"{key}={echo(int(value) if isinstance(value, bool) else value)}"
+
+
+def computing(backend: Backend) -> dict[str, Any]:
+    """What decides the last digits."""
+    kernels = "fast" if backend.sequences else "numpy"
+    return {
+        "device": backend.name,
+        "kernels": kernels if backend.name == "cpu" else backend.name,
+        "dtype": backend.dtype.name,
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """What may decide them: numpy's products are a library's, which sums as it likes."""
+    return {
+        "minidark": minidark.__version__,
+        "numpy": np.__version__,
+        "machine": platform.machine(),
+        "threads": thread_count(),
+    }
+
+
+def warn_of_surroundings(since: Checkpoint) -> None:
+    """Log what is other than it was."""
+    there = since.surroundings
+    changed = [
+        f"{name} {value}, before {echo(there.get(name))}"
+        for name, value in surroundings().items()
+        if value != there.get(name)
+    ]
+    if changed:
+        log.warning("%s: the last digits may differ from one run in one go", "; ".join(changed))
+
+
+def check_computing(backend: Backend, since: Checkpoint) -> None:
+    """Raise BackendError where it is not what it was."""
+    for key, value in computing(backend).items():
+        if value != since.computing.get(key):
+            raise BackendError(
+                f"{key} {value}, and {echo(since.computing.get(key))} in the checkpoint: a run "
+                "goes on exactly only with the same"
+            )

@@ -1,0 +1,64 @@
+"""`train --resume`: which checkpoint, and what of the command line is the checkpoint's to say."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from minidark.checkpoint import Checkpoint, newest_sound
+from minidark.cli.compute import Compute
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"
+BEGIN = ("weights", "clear")  # options that begin a run
+KEPT = ("seed", "valid_fraction", "clip_norm", "tokenized")  # that a run keeps to its end
+
+
+def find(resume: str, newest: Path) -> Checkpoint:
+    """The checkpoint of --resume, and a note of which it is: that of a file, or with "auto" that
+    in `newest`, or the one before it where that is damaged.
+
+    Raises WeightsError, and UsageError for an option of the running command that begins a run, or
+    that says something else than this one was begun with.
+    """
+    if not resume:
+        raise click.UsageError("--resume needs auto or the name of a file")
+    for name in BEGIN:
+        if given(name):
+            raise click.UsageError(f"--{name} begins a run, --resume goes on with one; give either")
+    path, since = (
+        newest_sound(newest) if resume == AUTO else (Path(resume), Checkpoint.read(resume))
+    )
+    for name in KEPT:
+        was = getattr(since, name)
+        if given(name) and current(name) != was:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{path}: begun with {option} {was}, not {current(name)}")
+    log.info("going on from %s, after batch %d", path, since.batch)
+    return since
+
+
+def computed_as(compute: Compute, since: Checkpoint) -> Compute:
+    """Device and kernels: those of the checkpoint, where the choice is left to minidark."""
+    chosen: dict[str, Any] = {}
+    if compute.device == "auto":
+        chosen["device"] = since.computing.get("device")
+    if compute.kernels == "auto" and since.computing.get("device") == "cpu":
+        chosen["kernels"] = since.computing.get("kernels")
+    return dataclasses.replace(compute, **chosen)
+
+
+def given(name: str) -> bool:
+    """Whether this option of the running command was given."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, ParameterSource.DEFAULT)
+
+
+def current(name: str) -> Any:
+    return click.get_current_context().params[name]

@@ -1,0 +1,190 @@
+"""What a training run leaves in its folder beside the weights.
+
+    BASE.ckpt        all of the run, to go on from; BASE.ckpt.prev is the one before it
+    log.jsonl        a JSON object for every tenth batch, every validation and the last batch
+    run.json         what was run: command, cfg, text, seed, versions; and when it was gone on with
+
+log.jsonl is only ever added to. A run that goes on from a checkpoint first cuts off the batches
+behind it, which come again. Both are of one run, the last that began in the folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from minidark.checkpoint import Checkpoint, cfg_values, computing, is_sound, surroundings
+from minidark.errors import MinidarkError
+from minidark.files import open_regular, write_atomically
+from minidark.train import StepReport, Training
+
+LOG_EVERY = 10  # batches
+LARGEST_RUN = 1 << 24  # bytes
+
+
+class Records:
+    """Keeps them for `training`, in `folder`, which is there. Raises MinidarkError.
+
+    base: the checkpoint's name without its ending. cfg: the name of the cfg. command: how the run
+    was called. resumed: where it goes on from; None for a run that begins.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        folder: Path,
+        base: str,
+        cfg: Path | str,
+        command: Sequence[str] = (),
+        resumed: Checkpoint | None = None,
+    ):
+        self.training, self.folder = training, folder
+        self.checkpoint = folder / f"{base}.ckpt"
+        self.sound = False  # what is there; a damaged one must not take the place of its previous
+        before = read_run(folder) if resumed else {}
+        ours = resumed is not None and before.get("began") == resumed.began
+        self.log = _Log(folder / "log.jsonl", resumed.batch if resumed and ours else 0)
+        self._write_run(before if ours else {}, cfg, command, resumed)
+
+    def add(self, report: StepReport) -> None:
+        """A line in the log, if the batch is one to keep."""
+        if report.batch % LOG_EVERY == 0 or report.last or report.valid_loss is not None:
+            self.log.add(log_line(report))
+
+    def save(self) -> Path:
+        """Write the checkpoint; what the log holds is safe before it. Raises DivergedError for
+        weights that are of no use; the file stays what it was."""
+        self.training.net.check_finite()
+        self.log.sync()
+        self.sound = self.sound or is_sound(self.checkpoint)
+        self.training.checkpoint().write(self.checkpoint, keep=self.sound)
+        self.sound = True
+        return self.checkpoint
+
+    def _write_run(
+        self,
+        before: dict[str, Any],
+        cfg: Path | str,
+        command: Sequence[str],
+        resumed: Checkpoint | None,
+    ) -> None:
+        training, net = self.training, self.training.net
+        values = cfg_values(net)
+        run = {
+            "began": training.began,
+            "command": list(command),
+            "cfg": str(cfg),
+            "cfg_sha256": hashlib.sha256(json.dumps(values).encode()).hexdigest(),
+            "cfg_values": values,
+            "text": training.identity.to_json(),
+            "seed": training.seed,
+            "valid_fraction": training.valid_fraction,
+            "clip_norm": net.clip_norm,
+            "resumed": [],
+            **before,
+            "batches": training.batches,
+            "patience": training.patience,
+        }
+        if resumed:
+            now = datetime.now(UTC).isoformat()
+            again = {
+                "at": now,
+                "batch": resumed.batch,
+                "command": list(command),
+                **made_on(training),
+            }
+            run["resumed"] = [*run["resumed"], again]
+        else:
+            run |= made_on(training)
+        write_atomically(self.folder / "run.json", [json.dumps(run, indent=1).encode(), b"\n"])
+
+
+def made_on(training: Training) -> dict[str, Any]:
+    """With what it is computed."""
+    backend = training.net.backend
+    return {**computing(backend), **surroundings(), "python": platform.python_version()}
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What stands in `run.json`; nothing where there is none that is sound."""
+    try:
+        with open_regular(folder / "run.json", MinidarkError) as file:
+            run = json.loads(file.read(LARGEST_RUN))
+    except (MinidarkError, ValueError, RecursionError):
+        return {}
+    return run if isinstance(run, dict) and isinstance(run.get("resumed"), list) else {}
+
+
+def log_line(report: StepReport) -> dict[str, Any]:
+    """A report as it stands in the log."""
+    line: dict[str, Any] = {
+        "batch": report.batch,
+        "loss": report.loss,
+        "average": report.average,
+        "rate": report.rate,
+        "symbols": report.symbols,
+        "epochs": report.epochs,
+    }
+    if report.valid_loss is not None:
+        line |= {
+            "valid_loss": report.valid_loss,
+            "valid_symbols": report.valid_symbols,
+            "best": report.best,
+        }
+    return {**line, "seconds": round(report.seconds, 3)}
+
+
+class _Log:
+    """Lines of JSON, closed between two of them; those of batches above `upto` are gone."""
+
+    def __init__(self, path: Path, upto: int):
+        self.path = path
+        with self._open() as file:
+            file.seek(0)
+            file.truncate(_length_upto(file.readall(), upto))
+
+    def add(self, line: dict[str, Any]) -> None:
+        """The whole line, or where that fails nothing of it."""
+        data = json.dumps(line).encode() + b"\n"
+        with self._open() as file:
+            end = file.seek(0, os.SEEK_END)
+            try:
+                if file.write(data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                file.truncate(end)
+                raise
+
+    def sync(self) -> None:
+        with self._open() as file:
+            os.fsync(file.fileno())
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[io.FileIO]:
+        try:
+            with open(self.path, "a+b", buffering=0) as file:
+                yield file
+        except OSError as error:
+            raise MinidarkError(f"{self.path}: cannot write: {error.strerror}") from error
+
+
+def _length_upto(data: bytes, batch: int) -> int:
+    """Bytes of the whole lines before the first of a later batch, or that is none of ours."""
+    length = 0
+    for line in io.BytesIO(data):
+        try:
+            if not line.endswith(b"\n") or not 0 < json.loads(line)["batch"] <= batch:
+                break
+        except (ValueError, TypeError, KeyError, RecursionError):
+            break
+        length += len(line)
+    return length
