@@ -120,7 +120,9 @@ def test_a_failure_half_way_leaves_the_old_file_alone(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     with pytest.raises(MinidarkError) as error:
         write_atomically(tmp_path / "a", failing())
-    assert str(error.value) == f"{tmp_path / 'a'}: cannot write: No space left on device"
+    assert str(error.value) == (
+        f"{tmp_path / 'a'}: cannot write: No space left on device; the file that was there is whole"
+    )
     assert (tmp_path / "a").read_bytes() == b"old"
     assert names(tmp_path) == ["a"]
 
