@@ -55,8 +55,7 @@ def holding(folder: Path) -> Iterator[None]:
     path = folder / NAME
     descriptor = _open_locked(path, folder)
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, b"%d\n" % os.getpid())
+        path.write_bytes(b"%d\n" % os.getpid())
         yield
     finally:
         with contextlib.suppress(OSError):  # Windows removes no file that is open
@@ -66,7 +65,7 @@ def holding(folder: Path) -> Iterator[None]:
 
 def _open_locked(path: Path, folder: Path) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)
         try:
             if not lock(descriptor):
                 process = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"

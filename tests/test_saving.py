@@ -23,6 +23,7 @@ import pytest
 from minidark import files
 from minidark.errors import SaveError
 from minidark.files import write_atomically
+from minidark.locks import lock
 from tests.faults import ERRNOS, failing, temporaries, watched
 
 PARTS = [b"the new one, ", b"in parts", b"."]
@@ -81,7 +82,7 @@ def test_a_save_takes_these_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ]  # fmt: skip
 
 
-HARMLESS = {3, 4, 5, 6, 7, 9}  # tidying up, and the lock that tells a temporary file from a leftover
+HARMLESS = {3, 4, 5, 6, 7, 9}  # tidying up, and the lock of the temporary file
 
 
 @pytest.mark.parametrize("for_ever", [False, True], ids=["once", "for ever"])
@@ -178,7 +179,7 @@ def test_a_file_system_without_locks_is_no_hindrance(
 def test_what_another_process_is_writing_is_not_left_over(tmp_path: Path) -> None:
     (tmp_path / ".minidark.ab.1.tmp").write_bytes(b"being written")
     with (tmp_path / ".minidark.ab.1.tmp").open() as held:
-        assert files.lock(held.fileno())
+        assert lock(held.fileno())
         write_atomically(tmp_path / "a", PARTS)
         assert temporaries(tmp_path) == [".minidark.ab.1.tmp"]
     write_atomically(tmp_path / "a", PARTS)
@@ -237,6 +238,7 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from minidark.errors import SaveError
 from minidark.files import write_atomically
+from minidark.locks import lock
 
 code = 0
 try:
@@ -253,7 +255,8 @@ PYTHON = os.path.realpath(sys.executable)  # not a script that starts it
 
 
 def traced(place: Place, *options: str) -> int:
-    command = ["strace", "-qq", *options, PYTHON, "-I", "-S", "-c", SAVES, ROOT, place.link]
+    script = [PYTHON, "-I", "-S", "-c", SAVES, str(ROOT), str(place.link)]
+    command = ["strace", "-qq", *options, *script]
     done = subprocess.run(command, env={"PYTHONHASHSEED": "0"}, stdout=subprocess.DEVNULL,
                           stderr=subprocess.PIPE, timeout=60)  # fmt: skip
     return done.returncode
