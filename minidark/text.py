@@ -124,20 +124,20 @@ class _File:
         with self.told():
             data = read_at(self.file, stop - start, start - self.begin)
         if len(data) < stop - start:
-            raise self._changed("shorter than it was at the start")
+            raise DataError(f"{self.path}: shorter than it was at the start; it changed meanwhile")
         return data
 
     def check(self) -> None:
         """Raise DataError where the file is no longer what it was."""
         with contextlib.suppress(OSError):  # where it is gone, what is open is read on
             if not os.path.samestat(os.stat(self.place), self.opened):
-                raise self._changed("another file than at the start")
+                raise DataError(f"{self.path}: replaced by another file since the start")
         with self.told():
             now = os.fstat(self.file.fileno())
             if _stamp(now) == _stamp(self.as_seen_last):
                 return
             if _sampled(self.file, self.size) != self.identity.sampled:
-                raise self._changed("holds other bytes than at the start")
+                raise DataError(f"{self.path}: has other bytes than at the start")
         self.as_seen_last = now
 
     @contextlib.contextmanager
@@ -146,9 +146,6 @@ class _File:
             yield
         except OSError as error:
             raise DataError(f"{self.path}: cannot read: {error.strerror}") from error
-
-    def _changed(self, how: str) -> DataError:
-        return DataError(f"{self.path}: {how}; it changed meanwhile")
 
 
 def _stamp(file: os.stat_result) -> tuple[int, int]:
