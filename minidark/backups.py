@@ -8,21 +8,35 @@
 
 BASE is the cfg's name up to its first dot. Beside each stands FILE.json (`made_with`).
 
+A disk that fails does not end a run: what was there before stays, a warning says so, and the file
+is written when it is due again. Only a run whose last attempt at one of its files failed ends in
+an error.
+
 Source: darknet examples/rnn.c (train_char_rnn), src/utils.c (basecfg). darknet finds out that the
 folder is missing at batch 100; here it is made and tried before the first.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from minidark import made_with
-from minidark.errors import MinidarkError
+from minidark.errors import MinidarkError, SaveError
 from minidark.files import write_atomically
+from minidark.locks import holding
 from minidark.network import Network
 from minidark.records import Records
 from minidark.train import StepReport
 from minidark.weights import save_weights
+
+log = logging.getLogger(__name__)
 
 SAVE_EVERY = 100
 KEEP_EVERY = 10_000
@@ -34,9 +48,11 @@ def base_name(cfg: Path | str) -> str:
 
 
 class Backups:
-    """Saves `net` into `folder` as its reports come in. Raises MinidarkError.
+    """Saves `net` into `folder` as its reports come in.
 
-    `records`, once it is set, keeps checkpoints and the log as well.
+    `records`, once it is set, keeps checkpoints and the log as well. In a `with`, no other run can
+    have the folder, and the end raises SaveError if the last attempt at any file failed. Raises
+    MinidarkError for a folder that cannot be written into or is taken.
     """
 
     def __init__(
@@ -46,7 +62,26 @@ class Backups:
         self.net, self.folder, self.cfg = net, Path(folder), cfg
         self.base = base_name(cfg)
         self.save_every = save_every
+        self._failed: dict[Path, SaveError] = {}  # the files whose last attempt failed
+        self._held = contextlib.ExitStack()
         self._probe()
+
+    def __enter__(self) -> Self:
+        try:
+            self._held.enter_context(holding(self.folder))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._held.close()
+        if self._failed and error is None:
+            raise SaveError("; ".join(map(str, self._failed.values())))
 
     def path(self, ending: str) -> Path:
         return self.folder / f"{self.base}{ending}"
@@ -54,8 +89,9 @@ class Backups:
     def after(self, report: StepReport) -> None:
         """Write what is due after this batch; the checkpoint last, since a run that goes on from
         it does not come by here again."""
-        if self.records:
-            self.records.add(report)
+        records = self.records
+        if records:
+            self.attempt(records.log.path, lambda _: records.add(report))
         if report.best:
             self.save("_best.weights")
         if report.batch % self.save_every == 0:
@@ -64,22 +100,35 @@ class Backups:
             self.save(f"_{report.batch}.weights")
         if report.last:
             self.save("_final.weights")
-        if self.records and (report.last or report.batch % self.save_every == 0):
-            self.records.save()
+        if records and (report.last or report.batch % self.save_every == 0):
+            self.attempt(records.checkpoint, lambda _: records.save())
 
     def stop(self) -> None:
         """Write what a run that ends early is to be gone on with."""
         self.save(".backup")
-        if self.records and self.records.training.whole:
-            self.records.save()
+        records = self.records
+        if records and records.training.whole:
+            self.attempt(records.checkpoint, lambda _: records.save())
 
     def save(self, ending: str) -> Path:
         """Raises DivergedError for weights that are of no use; the file stays what it was."""
         self.net.check_finite()
         path = self.path(ending)
-        digest = save_weights(self.net, path)
-        made_with.write(path, self.net, self.cfg, digest)
+        self.attempt(path, self._write)
         return path
+
+    def attempt(self, path: Path, write: Callable[[Path], object]) -> None:
+        """`write(path)`, where a SaveError is a warning now; see `__exit__`."""
+        try:
+            write(path)
+        except SaveError as error:
+            self._failed[path] = error
+            log.warning("%s; the run goes on", error)
+        else:
+            self._failed.pop(path, None)
+
+    def _write(self, path: Path) -> None:
+        made_with.write(path, self.net, self.cfg, save_weights(self.net, path))
 
     def _probe(self) -> None:
         """Make the folder and write a file into it, before any work is done."""
@@ -91,7 +140,11 @@ class Backups:
             for ending in (".backup", "_best.weights", "_final.weights", ".ckpt"):
                 for path in (self.path(ending), made_with.beside(self.path(ending))):
                     if path.is_dir():
-                        raise MinidarkError(f"{path}: Is a directory")
-        except (OSError, MinidarkError) as error:
-            said = getattr(error, "strerror", None) or str(error).rpartition(": ")[2]
-            raise MinidarkError(f"{self.folder}: cannot write: {said}") from error
+                        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        except (OSError, SaveError) as error:
+            raise self._unwritable(error.__cause__ or error) from error
+
+    def _unwritable(self, reason: BaseException) -> MinidarkError:
+        return MinidarkError(
+            f"{self.folder}: cannot write: {getattr(reason, 'strerror', None) or reason}"
+        )

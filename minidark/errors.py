@@ -48,6 +48,11 @@ class DivergedError(MinidarkError):
     """The cost became NaN or infinite."""
 
 
+class SaveError(MinidarkError):
+    """A file could not be written, or not brought to the disk. Its old bytes or its new ones are
+    there, whole; the text says which."""
+
+
 def place(path: Path | str | None, line: int | None) -> str:
     """ "path:line: " in front of a message, as far as both are known."""
     if path is None:

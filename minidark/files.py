@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from minidark.errors import MinidarkError
+from minidark.errors import MinidarkError, SaveError
+from minidark.locks import lock
+
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows only
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY  # a named pipe never blocks
 
 
 def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.BufferedReader:
@@ -20,10 +25,9 @@ def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.
     A named pipe or device never blocks.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        descriptor = os.open(path, _READ_ONLY)
     except (OSError, ValueError) as reason:
-        said = getattr(reason, "strerror", None) or str(reason)
-        raise error(f"cannot read: {said}") from reason
+        raise error(f"cannot read: {_reason(reason)}") from reason
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise error("not a regular file")
@@ -54,55 +58,134 @@ _SEEKING = threading.Lock()
 _pread = getattr(os, "pread", _seek_and_read)  # Windows has none
 
 
+@dataclass(frozen=True, slots=True)
+class System:
+    """The system calls of a save: a seam, where tests make the k-th of them fail."""
+
+    realpath: Callable[..., str] = os.path.realpath
+    stat: Callable[..., os.stat_result] = os.stat
+    listdir: Callable[..., list[str]] = os.listdir
+    open: Callable[..., int] = os.open
+    lock: Callable[[int], bool] = lock
+    write: Callable[[int, memoryview], int] = os.write
+    chmod: Callable[..., None] = os.chmod
+    fsync: Callable[[int], None] = os.fsync
+    close: Callable[[int], None] = os.close
+    replace: Callable[..., None] = os.replace
+    unlink: Callable[..., None] = os.unlink
+
+
+SYSTEM = System()
+
+
 def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> None:
     """Write `parts` to a temporary file beside `path`, then rename it into place.
 
-    Whatever happens, `path` holds the old bytes or the new ones. A symlink is followed.
-    Raises MinidarkError with the system's reason.
+    Whatever happens, `path` holds the old bytes or the new ones, and at most one temporary file is
+    left, which the next writing into that folder removes. A symlink is followed. Raises SaveError
+    with the system's reason, which says truly which of the two `path` holds.
     """
-    temporary: str | None = None
-    renamed = False
+    mode = None
     try:
-        target = Path(os.path.realpath(path))
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        descriptor, temporary = tempfile.mkstemp(prefix=".minidark.", dir=target.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, _mode(target))
-        os.replace(temporary, target)
-        renamed = True
-        _sync_folder(target.parent)
+        target, mode = _target(path)
+        temporary = target.parent / _temporary_name()
+        _remove_leftovers(target.parent)
+        try:
+            _fill(temporary, parts, mode)
+            SYSTEM.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                SYSTEM.unlink(temporary)
+            raise
     except (OSError, ValueError) as reason:
-        failed = "written, but perhaps not safe from a power cut" if renamed else "cannot write"
-        said = getattr(reason, "strerror", None) or str(reason)
-        raise MinidarkError(f"{path}: {failed}: {said}") from reason
+        kept = "" if mode is None else "; the file that was there is whole"
+        raise SaveError(f"{path}: cannot write: {_reason(reason)}{kept}") from reason
+    try:
+        _sync_folder(target.parent)
+    except OSError as reason:
+        said = "the new file is in place, but perhaps not safe from a power cut"
+        raise SaveError(f"{path}: {said}: {_reason(reason)}") from reason
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _target(path: Path | str) -> tuple[Path, int | None]:
+    """Where `path` leads, and the permissions of the file that is there."""
+    try:
+        target = SYSTEM.realpath(path, strict=True)
+    except FileNotFoundError:
+        target = SYSTEM.realpath(path)
+    try:
+        mode = SYSTEM.stat(target).st_mode
+    except FileNotFoundError:
+        return Path(target), None
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return Path(target), stat.S_IMODE(mode)
+
+
+def _fill(temporary: Path, parts: Iterable[bytes | memoryview], mode: int | None) -> None:
+    """Write the temporary file and bring it to the disk. What is locked is not left over."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
+    descriptor = SYSTEM.open(temporary, flags, 0o666 if mode is None else 0o600)
+    try:
+        _lock_if_can(descriptor)
+        for part in parts:
+            rest = memoryview(part)
+            while rest:  # a disk that gets full takes a part of it
+                rest = rest[SYSTEM.write(descriptor, rest) :]
+        if mode is not None:
+            SYSTEM.chmod(temporary, mode)
+        SYSTEM.fsync(descriptor)
     finally:
-        if temporary is not None and not renamed:
-            Path(temporary).unlink(missing_ok=True)
+        SYSTEM.close(descriptor)
 
 
-_BINARY = getattr(os, "O_BINARY", 0)  # Windows only
+_PROCESS = os.urandom(8).hex()
 
 
-def _mode(target: Path) -> int:
-    """The permissions the file had, or those a new one gets (mkstemp's are for its owner only)."""
-    if target.exists():
-        return stat.S_IMODE(target.stat().st_mode)
-    umask = os.umask(0)
-    os.umask(umask)
-    return 0o666 & ~umask
+def _temporary_name() -> str:
+    """One for each thread of each process: what could not be removed does not become more."""
+    return f".minidark.{_PROCESS}.{threading.get_native_id()}.tmp"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed, as far as that can be done."""
+    with contextlib.suppress(OSError):
+        for name in SYSTEM.listdir(folder):
+            if name.startswith(".minidark.") and name.endswith(".tmp"):
+                with contextlib.suppress(OSError):
+                    _remove_unless_locked(folder / name)
+
+
+def _remove_unless_locked(path: Path) -> None:
+    descriptor = SYSTEM.open(path, _READ_ONLY)
+    try:
+        left_over = _lock_if_can(descriptor)
+    finally:
+        SYSTEM.close(descriptor)
+    if left_over:
+        SYSTEM.unlink(path)
+
+
+def _lock_if_can(descriptor: int) -> bool:
+    """False where another has the lock; a file system that knows no locks is no hindrance."""
+    try:
+        return SYSTEM.lock(descriptor)
+    except OSError:
+        return True
 
 
 def _sync_folder(folder: Path) -> None:
     """Make the rename itself durable, where the platform can."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = SYSTEM.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        SYSTEM.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        SYSTEM.close(descriptor)

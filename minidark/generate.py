@@ -211,6 +211,12 @@ def _exact(net: Network, temperature: float | None) -> Callable[[Array], Array]:
     return lambda ids: exact.predict(int(ids[0]))[None]
 
 
+def default_primer(inputs: int) -> bytes:
+    """What to go on from where nothing is given: darknet's two line breaks, or the first symbol
+    of a network that has no line break among its symbols."""
+    return b"\n\n" if inputs > ord("\n") else b"\0"
+
+
 def initial_draws(net: Network) -> int:
     """How many draws building the network takes: one for each weight."""
     return sum(p.value.size for p in net.parameters() if p.kind == "weights")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from minidark.checkpoint import Checkpoint, cfg_values, computing, is_sound, surroundings
-from minidark.errors import MinidarkError
+from minidark.errors import MinidarkError, SaveError
 from minidark.files import open_regular, write_atomically
 from minidark.train import StepReport, Training
 
@@ -174,7 +174,7 @@ class _Log:
             with open(self.path, "a+b", buffering=0) as file:
                 yield file
         except OSError as error:
-            raise MinidarkError(f"{self.path}: cannot write: {error.strerror}") from error
+            raise SaveError(f"{self.path}: cannot write: {error.strerror}") from error
 
 
 def _length_upto(data: bytes, batch: int) -> int:

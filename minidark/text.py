@@ -4,19 +4,21 @@ A text is the bytes of one or more files, one after another; each byte is a symb
 window by window, never whole, so that its size does not matter; each window's symbols are checked
 as it is read, and a file that shrinks under the reader is an error and not a crash.
 
-A run that goes on another day must know whether the text is still the same, and reading 10 GB to
-find out takes minutes: an `Identity` is each file's size, its time, and a hash of 64 samples.
+A run must know whether the text is still the same, the next moment and on another day, and reading
+10 GB to find out takes minutes: an `Identity` is each file's size, its time, and a hash of 64
+samples.
 
 Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -44,10 +46,8 @@ class FileIdentity:
 
     @classmethod
     def of(cls, path: Path | str, file: io.BufferedReader, opened: os.stat_result) -> FileIdentity:
-        size, digest = opened.st_size, hashlib.sha256()
-        for offset in sample_offsets(size):
-            digest.update(read_at(file, min(SAMPLE_BYTES, size - offset), offset))
-        return cls(str(path), size, opened.st_mtime_ns, digest.hexdigest())
+        sampled = _sampled(file, opened.st_size)
+        return cls(str(path), opened.st_size, opened.st_mtime_ns, sampled)
 
     def change(self, since: FileIdentity) -> str | None:
         """What became of the file that was `since`, in one line, or None."""
@@ -96,6 +96,13 @@ def _number(files: tuple[FileIdentity, ...]) -> str:
     return f"{len(files)} file{'' if len(files) == 1 else 's'}"
 
 
+def _sampled(file: io.BufferedReader, size: int) -> str:
+    digest = hashlib.sha256()
+    for offset in sample_offsets(size):
+        digest.update(read_at(file, min(SAMPLE_BYTES, size - offset), offset))
+    return digest.hexdigest()
+
+
 def sample_offsets(size: int) -> list[int]:
     """Where the samples begin of a file of `size` bytes: all of a small file, else evenly
     spaced, the first at its beginning and the last at its end."""
@@ -104,20 +111,50 @@ def sample_offsets(size: int) -> list[int]:
     return [i * (size - SAMPLE_BYTES) // (SAMPLES - 1) for i in range(SAMPLES)]
 
 
-@dataclass(frozen=True, slots=True)
 class _File:
-    path: Path
-    file: io.BufferedReader
-    begin: int  # offset of its first byte in the text
-    opened: os.stat_result
-    identity: FileIdentity
+    """An open file of a text, which begins at offset `begin` of it."""
 
-    @property
-    def size(self) -> int:
-        return self.opened.st_size
+    def __init__(self, path: Path, begin: int):
+        self.path, self.begin = path, begin
+        self.place = path.absolute()
+        self.file = open_regular(path, named(path, DataError))
+        self.opened = self.as_seen_last = os.fstat(self.file.fileno())
+        self.size = self.opened.st_size
+        with self.told():
+            self.identity = FileIdentity.of(path, self.file, self.opened)
 
-    def changed(self, how: str) -> DataError:
-        return DataError(f"{self.path}: {how}; it changed meanwhile")
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from offset `start` of the text to `stop`."""
+        with self.told():
+            data = read_at(self.file, stop - start, start - self.begin)
+        if len(data) < stop - start:
+            raise DataError(f"{self.path}: shorter than it was at the start; it changed meanwhile")
+        return data
+
+    def check(self) -> None:
+        """Raise DataError where the file is no longer what it was."""
+        with contextlib.suppress(OSError):  # where it is gone, what is open is read on
+            if not os.path.samestat(os.stat(self.place), self.opened):
+                raise DataError(f"{self.path}: replaced by another file since the start")
+        with self.told():
+            now = os.fstat(self.file.fileno())
+            if _stamp(now) == _stamp(self.as_seen_last):
+                return
+            if _sampled(self.file, self.size) != self.identity.sampled:
+                raise DataError(f"{self.path}: has other bytes than at the start")
+        self.as_seen_last = now
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot read: {error.strerror}") from error
+
+
+def _stamp(file: os.stat_result) -> tuple[int, int]:
+    """What changes when a file is written to."""
+    return file.st_size, file.st_mtime_ns
 
 
 class Symbols(ABC):
@@ -135,8 +172,9 @@ class Symbols(ABC):
     def identity(self) -> Identity:
         """What to know this text by on another day."""
 
-    def check(self) -> None:  # noqa: B027  what is in memory stays
-        """Raise DataError where a file that is still to be read from is no longer what it was."""
+    def check(self) -> None:  # noqa: B027  a text in memory stays what it was
+        """Raise DataError where a file was replaced, or holds other bytes than at the start as far
+        as its samples tell. That it grew does not matter."""
 
     def part(self, begin: int, end: int) -> Part:
         return Part(self, begin, end)
@@ -169,10 +207,7 @@ class Text(Symbols):
         self.size = 0
         try:
             for path in map(Path, paths):
-                file = open_regular(path, named(path, DataError))
-                opened = os.fstat(file.fileno())
-                identity = FileIdentity.of(path, file, opened)
-                self.files.append(_File(path, file, self.size, opened, identity))
+                self.files.append(_File(path, self.size))
                 self.size += self.files[-1].size
             if not self.size:
                 raise DataError(f"{', '.join(map(str, paths))}: empty; a network learns from text")
@@ -186,7 +221,7 @@ class Text(Symbols):
 
     def read(self, start: int, stop: int) -> Ids:
         parts = [
-            self._read_file(f, max(start, f.begin), min(stop, f.begin + f.size))
+            self._read(f, max(start, f.begin), min(stop, f.begin + f.size))
             for f in self.files
             if f.begin < stop and start < f.begin + f.size
         ]
@@ -196,22 +231,11 @@ class Text(Symbols):
         return Identity(tuple(f.identity for f in self.files))
 
     def check(self) -> None:
-        """A look at sizes and times, and at the samples only where a time is another. What a file
-        has grown by is not read, and is no change."""
         for f in self.files:
-            now = os.fstat(f.file.fileno())
-            if now.st_size < f.size:
-                raise f.changed("shorter than it was at the start")
-            touched = now.st_mtime_ns != f.opened.st_mtime_ns
-            if touched and FileIdentity.of(f.path, f.file, f.opened) != f.identity:
-                raise f.changed("holds other bytes than at the start")
-            if _replaced(f.path, now):
-                raise f.changed("another file than at the start")
+            f.check()
 
-    def _read_file(self, f: _File, start: int, stop: int) -> bytes:
-        data = read_at(f.file, stop - start, start - f.begin)
-        if len(data) < stop - start:
-            raise f.changed("shorter than it was at the start")
+    def _read(self, f: _File, start: int, stop: int) -> bytes:
+        data = f.read(start, stop)
         if self.inputs < 256:
             symbols = np.frombuffer(data, dtype=np.uint8)
             wrong = np.flatnonzero(symbols >= self.inputs)
@@ -276,6 +300,7 @@ class Streams:
     def next(self, steps: int) -> tuple[Ids, Ids]:
         """The next `steps` symbols of each stream, and what follows each: ids (T, S), (T, S)."""
         windows = np.stack([self.part.window(int(at), steps + 1) for at in self.offsets], axis=1)
+        self.part.text.check()
         self.offsets = (self.offsets + steps) % self.part.size
         return windows[:-1], windows[1:]
 

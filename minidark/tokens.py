@@ -75,17 +75,18 @@ def _token(word: bytes, number: int, path: Path | str, inputs: int) -> int:
     return int(text)
 
 
-def read_token_names(path: Path | str, outputs: int) -> list[bytes]:
+def read_token_names(path: Path | str, tokens: int) -> list[bytes]:
     """What each token prints as: its name and a blank. Raises DataError for too few names."""
     with open_regular(path, named(path, DataError)) as file:
         names = file.read().splitlines()
-    if len(names) < outputs:
-        raise DataError(f"{path}: {len(names)} names; this network has {outputs} tokens")
+    if len(names) < tokens:
+        raise DataError(f"{path}: {len(names)} names; this network has {tokens} tokens")
     return [(b"\n" if name == NEWLINE else name) + b" " for name in names]
 
 
 def byte_names(outputs: int = 256) -> list[bytes]:
-    """What each symbol prints as where there are no names: itself."""
+    """What each byte prints as where there are no names, itself: those that a network has no output
+    for may stand in a seed. Raises MinidarkError for more outputs than a byte has values."""
     if outputs > 256:
         raise MinidarkError(f"{outputs} symbols are more than a byte has; name them by tokens")
-    return [bytes([symbol]) for symbol in range(outputs)]
+    return [bytes([symbol]) for symbol in range(256)]

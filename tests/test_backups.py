@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 from pathlib import Path
 
 import pytest
 
-from minidark import MinidarkError, Network, load_weights
+from minidark import DivergedError, MinidarkError, Network, files, load_weights
 from minidark.backups import Backups
+from minidark.errors import SaveError
 from minidark.train import StepReport
+from tests.faults import failing
 from tests.helpers import network
 
 
@@ -107,9 +111,56 @@ def test_a_folder_that_cannot_be_made_is_found_out_at_once(
 def test_a_folder_that_cannot_be_written_into_is_found_out_at_once(
     net: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(*args: object, **kwargs: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("tempfile.mkstemp", refused)
+    monkeypatch.setattr(files, "SYSTEM", failing(lambda n, name: name == "open", errno.EACCES))
     with pytest.raises(MinidarkError, match="cannot write: Permission denied"):
         Backups(net, tmp_path / "b", "rnn.cfg")
+
+
+# --- files that cannot be written -----------------------------------------------------------
+
+
+def broken(path: Path) -> None:
+    raise SaveError(f"{path}: no")
+
+
+def whole(path: Path) -> None:
+    path.write_bytes(b"whole")
+
+
+def test_the_last_attempt_at_each_file_counts(
+    net: Network, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "minidark")
+    a, b, c = (tmp_path / name for name in "abc")
+    backups = Backups(net, tmp_path, "rnn.cfg").__enter__()
+    for path, write in [(a, broken), (b, whole), (c, broken), (a, whole), (b, broken)]:
+        backups.attempt(path, write)
+    with pytest.raises(SaveError) as error:
+        backups.__exit__(None, None, None)
+    assert str(error.value) == f"{c}: no; {b}: no"
+    assert caplog.messages == [f"{path}: no; the run goes on" for path in (a, c, b)]
+
+
+def test_what_else_goes_wrong_is_what_the_run_ends_in(net: Network, tmp_path: Path) -> None:
+    def run() -> None:
+        with Backups(net, tmp_path, "rnn.cfg") as backups:
+            backups.attempt(tmp_path / "a", broken)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        run()
+    with Backups(net, tmp_path, "rnn.cfg") as backups:  # the folder is free again
+        net.parameters()[0].value[...] = float("nan")
+        with pytest.raises(DivergedError):
+            backups.save(".backup")
+
+
+def test_one_run_at_a_time_has_the_folder(net: Network, tmp_path: Path) -> None:
+    with (
+        Backups(net, tmp_path, "rnn.cfg"),
+        pytest.raises(MinidarkError, match=r"in use by another run, process [0-9]+; give this"),
+        Backups(net, tmp_path, "other.cfg"),
+    ):
+        pass
+    with Backups(net, tmp_path, "other.cfg"):
+        pass

@@ -120,7 +120,9 @@ def test_a_failure_half_way_leaves_the_old_file_alone(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"old")
     with pytest.raises(MinidarkError) as error:
         write_atomically(tmp_path / "a", failing())
-    assert str(error.value) == f"{tmp_path / 'a'}: cannot write: No space left on device"
+    assert str(error.value) == (
+        f"{tmp_path / 'a'}: cannot write: No space left on device; the file that was there is whole"
+    )
     assert (tmp_path / "a").read_bytes() == b"old"
     assert names(tmp_path) == ["a"]
 
@@ -162,18 +164,17 @@ def test_where_nothing_can_be_written_the_reason_is_told(
 def test_a_folder_that_cannot_be_synced_is_told_once_the_file_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync = os.fsync
-
     def files_only(descriptor: int) -> None:
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(5, "Input/output error")
-        sync(descriptor)
+        os.fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", files_only)
+    monkeypatch.setattr(files, "SYSTEM", files.System(fsync=files_only))
     with pytest.raises(MinidarkError) as error:
         write_atomically(tmp_path / "a", [b"new"])
     assert str(error.value) == (
-        f"{tmp_path / 'a'}: written, but perhaps not safe from a power cut: Input/output error"
+        f"{tmp_path / 'a'}: the new file is in place, but perhaps not safe from a power cut: "
+        "Input/output error"
     )
     assert (tmp_path / "a").read_bytes() == b"new"
     assert names(tmp_path) == ["a"]

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -102,7 +102,10 @@ class _Group(click.Group):
             hint = nearest(args[0], self.list_commands(ctx))
             message = error.message.rstrip(".") + hint if hint else error.message
             raise click.UsageError(message, ctx) from error
-        return name, _command(name) if name else None, rest
+        command = _command(name) if name else None
+        if callable(ctx.obj):
+            ctx.obj()
+        return name, command, rest
 
 
 @functools.cache
@@ -176,9 +179,9 @@ for name, (_, text) in COMMANDS.items():
 cli.params.extend(shared_options())
 
 
-def main() -> None:
-    """The `minidark` command."""
+def main(imported: Callable[[], object] | None = None) -> None:
+    """The `minidark` command. `imported` is called once its modules are there, before it runs."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller, as with `>&-`
             setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  lives as long as we do
-    cli(prog_name="minidark")
+    cli(prog_name="minidark", obj=imported)

@@ -14,7 +14,7 @@ from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import Number, count
 from minidark.errors import DataError, echo, nearest
-from minidark.generate import sample, sample_many
+from minidark.generate import default_primer, sample, sample_many
 from minidark.tokens import NEWLINE, byte_names, read_token_names
 
 log = logging.getLogger(__name__)
@@ -77,8 +77,8 @@ def generate(
     if srand is None:
         srand = secrets.randbelow(2**31)
         log.info("--srand %d", srand)
-    names = byte_names(net.outputs) if tokens is None else read_token_names(tokens, net.outputs)
-    primer = _primer(seed, names, tokens)
+    names = byte_names(net.outputs) if tokens is None else read_token_names(tokens, net.inputs)
+    primer = _primer(net.inputs, seed, names, tokens)
     work = sum(layer.work() for layer in net.layers)
     compute.settle(net, length * (samples * work + CHARACTER))
     for begin in range(srand, srand + samples, AT_ONCE):
@@ -94,10 +94,11 @@ def generate(
             write([b"\n"])
 
 
-def _primer(seed: str | None, names: list[bytes], tokens: str | None) -> list[int]:
-    """The seed's bytes, or the tokens of its words; two line breaks, or the first token."""
+def _primer(inputs: int, seed: str | None, names: list[bytes], tokens: str | None) -> list[int]:
+    """The seed's bytes, or the tokens of its words; two line breaks, or the first symbol."""
     if tokens is None:
-        return [*(b"\n\n" if seed is None else seed.encode("utf-8", "surrogateescape"))]
+        given = default_primer(inputs) if seed is None else seed.encode("utf-8", "surrogateescape")
+        return [*given]
     if seed is None:
         return [0]
     words = seed.encode("utf-8", "surrogateescape").split()

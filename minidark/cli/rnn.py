@@ -96,7 +96,7 @@ class Job:
 
     def names(self, net: Network) -> list[bytes]:
         path = self.line.flags.get("-tokens")
-        return byte_names(net.outputs) if path is None else read_token_names(path, net.outputs)
+        return byte_names(net.outputs) if path is None else read_token_names(path, net.inputs)
 
 
 def _train(job: Job) -> None:
@@ -106,8 +106,11 @@ def _train(job: Job) -> None:
     if "-clear" in job.line.flags:
         net.seen = 0
     path = job.line.flags.get("-file", "data/shakespeare.txt")
-    with open_text([path], net, "-tokenized" in job.line.flags) as text, stoppable() as stop:
-        backups = Backups(net, "backup", find_cfg(cfg))
+    with (
+        open_text([path], net, "-tokenized" in job.line.flags) as text,
+        stoppable() as stop,
+        Backups(net, "backup", find_cfg(cfg)) as backups,
+    ):
         o = net.options
         tell(f"Learning Rate: {o.learning_rate:g}, Momentum: {o.momentum:g}, Decay: {o.decay:g}")
         for report in train_network(net, text, o.max_batches, valid_fraction=0):
@@ -115,8 +118,11 @@ def _train(job: Job) -> None:
             backups.after(report)
             if stop.signal and not report.last:
                 backups.save(".backup")
-                sys.exit(128 + stop.signal)
-        backups.save("_final.weights")  # as darknet, even where nothing was left to train
+                break
+        else:
+            backups.save("_final.weights")  # as darknet, even where nothing was left to train
+            return
+    sys.exit(128 + stop.signal)
 
 
 def _generate(job: Job) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError, DataError
-from minidark.generate import generate
+from minidark.generate import default_primer, generate
 from minidark.network import Network
 from minidark.records import Records
 from minidark.text import Symbols, Text
@@ -111,6 +112,7 @@ def train(
         open_text(data, net, tokenized) as text,
         stoppable() as stop,
         display(batches, net.predicts_symbols) as shown,
+        contextlib.ExitStack() as held,
     ):
         training = train_network(
             net,
@@ -124,7 +126,7 @@ def train(
         if training.over:
             tell(_over(net, batches))
             return
-        backups = Backups(net, backup, path, save_every)
+        backups = held.enter_context(Backups(net, backup, path, save_every))
         command = ["minidark", *sys.argv[1:]]
         backups.records = Records(training, backups.folder, backups.base, path, command, since)
         if not since and newest.exists():
@@ -202,5 +204,6 @@ def _to_validate_on(held_out: int) -> str:
 
 
 def _sample(net: Network, batch: int) -> str:
-    text = generate(net, b"\n\n", SAMPLE_LENGTH, srand=batch).decode(errors="replace")
-    return f"--- a sample after {batch} batches:\n{text.strip()}\n---"
+    text = generate(net, default_primer(net.inputs), SAMPLE_LENGTH, srand=batch)
+    shown = text.decode(errors="replace").strip()
+    return f"--- a sample after {batch} batches:\n{shown}\n---"

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +39,6 @@ def start(*args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
 
 
-def until_saved(path: str) -> None:
-    for _ in range(600):
-        if Path(path).exists():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"{path} was never written")
-
-
 def test_a_run_whose_standard_error_is_closed_trains_to_its_end() -> None:
     with start("--batches", "60") as process:
         assert process.stderr
@@ -75,18 +66,6 @@ def test_the_first_signal_says_that_a_second_stops_at_once() -> None:
         process.send_signal(signal.SIGTERM)
         told = process.communicate(timeout=30)[1]
     assert b"finishing this batch, then saving; once more to stop at once" in told
-
-
-def test_a_text_that_shrinks_under_the_run_leaves_what_was_learned() -> None:
-    with start(*LONG, "--save-every", "20") as process:
-        until_saved("backup/a.backup")
-        Path("text.txt").write_bytes(b"short")
-        told = process.communicate(timeout=60)[1]
-    assert process.returncode == 4
-    assert told.decode().splitlines()[-1] == (
-        "minidark: error: text.txt: shorter than it was at the start; it changed meanwhile"
-    )
-    assert load_network("a.cfg", "backup/a.backup").seen > 20 * 32
 
 
 def test_weights_that_diverged_in_the_last_update_replace_nothing() -> None:

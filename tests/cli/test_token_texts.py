@@ -83,3 +83,61 @@ def test_train_names_the_token_that_is_none_and_takes_one_file() -> None:
     assert_refused(result, 4, "bad: token 2 is 5; this network's are 0 to 4")
     two = run("train", "a.cfg", "ids", "ids", "--tokenized", "--seed", "1")
     assert_wrong_usage(two, "a tokenized text is one file")
+
+
+# --- few symbols, as bytes ------------------------------------------------------------------------
+
+
+def few_symbols(inputs: int, outputs: int) -> None:
+    Path("few.cfg").write_text(
+        cfg(f"net inputs={inputs}", "gru output=4", f"connected output={outputs}", "softmax")
+    )
+    load_network("few.cfg", seed=1).save_weights("few.weights")
+
+
+FEW = ["generate", "few.cfg", "few.weights", "--srand", "1", "--len", "5"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "primer"),
+    [(5, 5, b"\0"), (10, 10, b"\0"), (11, 11, b"\n\n"), (256, 5, b"\n\n"), (11, 3, b"\n\n")],
+)
+def test_without_a_seed_a_network_of_few_symbols_goes_on_from_one_it_has(
+    inputs: int, outputs: int, primer: bytes
+) -> None:
+    few_symbols(inputs, outputs)
+    for samples in ("1", "2"):
+        text = output(*FEW, "--samples", samples)
+        assert text.startswith(primer)
+        assert len(text) == int(samples) * (len(primer) + 5 + 1)
+        assert max(text[len(primer) :][:5]) < outputs
+
+
+@pytest.mark.parametrize("samples", ["1", "2"])
+def test_a_seed_outside_a_networks_symbols_is_refused_before_anything_is_printed(
+    samples: str,
+) -> None:
+    few_symbols(98, 98)
+    result = run(*FEW, "--seed", "abc", "--samples", samples)
+    assert_refused(result, 4, "the seed holds byte 98; this network's are 0 to 97")
+
+
+def test_a_seed_may_hold_what_a_network_never_prints() -> None:
+    few_symbols(256, 5)
+    assert output(*FEW, "--seed", "abc").startswith(b"abc")
+    result = run(*FEW, "--tokens", "names")
+    assert_refused(result, 4, "names: 5 names; this network has 256 tokens")
+
+
+def test_darknets_generate_takes_such_networks_alike() -> None:
+    few_symbols(256, 5)
+    words = ["rnn", "generate", "few.cfg", "few.weights", "-srand", "1", "-len", "5"]
+    assert output(*words).startswith(b"\n\n")
+    few_symbols(5, 5)
+    assert_refused(run(*words), 4, "the seed holds byte 10; this network's are 0 to 4")
+
+
+def test_training_on_few_symbols_shows_its_samples() -> None:
+    result = run("train", "a.cfg", "ids", "--tokenized", "--seed", "1", "--batches", "501")
+    assert result.exit_code == 0, result.stderr
+    assert "--- a sample after 500 batches:" in result.stderr
