@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from minidark import MinidarkError, Network, WeightsError, load_network, load_weights
+from minidark import MinidarkError, Network, WeightsError, files, load_network, load_weights
 from minidark.backend import Array
 from minidark.layers.base import ALEXEY
 from minidark.weights import save_weights
@@ -481,9 +481,11 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(files, "SYSTEM", files.System(fsync=full))
     with pytest.raises(MinidarkError) as error:
         three().save_weights(path)
-    assert str(error.value) == f"{path}: cannot write: No space left on device"
+    assert str(error.value) == (
+        f"{path}: cannot write: No space left on device; the file that was there is whole"
+    )
     assert path.read_bytes() == (GOLDEN / "gru_tanh" / "net.weights").read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == ["x.weights"]
