@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from benchmarks.nets import Shape
+from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import packed, packed_transposed
-from minidark.backend.compiled.threads import begin, threads_for
-from minidark.backend.compiled.tile import COMPILED, PARALLEL, add_product
+from minidark.backend.compiled.threads import begin
+from minidark.backend.compiled.tile import add_product
+from minidark.backend.threads import thread_count
 
 
 def forward_and_backward(shape: Shape) -> Callable[[], None]:
@@ -23,17 +25,16 @@ def forward_and_backward(shape: Shape) -> Callable[[], None]:
     wzr, wh = (rng.normal(0, 0.05, (n, h)).astype(np.float32) for n in (2 * h, h))
 
     def run() -> None:
-        threads = threads_for(shape.streams, gates.size)
         for wzr_packed, wh_packed, back in (
             (packed_transposed(wzr), packed_transposed(wh), False),
             (packed(wzr), packed(wh), True),
         ):
-            _products(gates, states, wzr_packed, wh_packed, back, threads)
+            _products(gates, states, wzr_packed, wh_packed, back, thread_count())
 
     return run
 
 
-@njit(**PARALLEL)  # type: ignore[untyped-decorator]
+@kernel(parallel=True)
 def _products(gates: Any, states: Any, wzr: Any, wh: Any, back: Any, threads: Any) -> None:
     for thread in prange(threads):
         streams = gates.shape[1]
@@ -41,7 +42,7 @@ def _products(gates: Any, states: Any, wzr: Any, wh: Any, back: Any, threads: An
         _of_streams(gates, states, wzr, wh, back, lo, hi)
 
 
-@njit(**COMPILED)  # type: ignore[untyped-decorator]
+@kernel()
 def _of_streams(gates: Any, states: Any, wzr: Any, wh: Any, back: Any, lo: Any, hi: Any) -> None:
     steps, _, h = states.shape
     for t in range(steps):

@@ -138,7 +138,7 @@ class Sampler:
     def read(self, symbols: Sequence[int]) -> None:
         """Go on from these symbols, in every stream."""
         for symbol in symbols:
-            if symbol >= self.inputs:
+            if not 0 <= symbol < self.inputs:
                 raise DataError(
                     f"the seed holds byte {symbol}; this network's are 0 to {self.inputs - 1}"
                 )
@@ -179,7 +179,8 @@ class Sampler:
     def _choose(self, p: Array, ids: Array) -> None:
         """Writes ids (S,) from the probabilities p (S, O)."""
         if self.temperature == 0:
-            ids[...] = p.argmax(axis=-1)
+            finite = self.backend.xp.isfinite(p).all(axis=-1)
+            ids[...] = self.backend.xp.where(finite, p.argmax(axis=-1), -1)
         else:
             likeliest = _likeliest(p, self.top_k, self.top_p, self.backend.xp)
             self.backend.kernels.draw(likeliest, self._next_starts(), ids)

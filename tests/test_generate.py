@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidark import DataError, MinidarkError, Network, generate
+from minidark import DataError, DivergedError, MinidarkError, Network, generate
 from minidark.backend import Array, get_backend
 from minidark.generate import Sampler, sample, until_full_stop
 from minidark.glibc_rand import RAND_MAX, GlibcRand
@@ -258,6 +258,19 @@ def test_networks_whose_outputs_are_no_symbols_are_refused(
     with pytest.raises(MinidarkError) as error:
         generate(net, b"\x01")
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7])
+def test_damaged_weights_are_told_at_any_temperature(temperature: float) -> None:
+    net = make()
+    net.parameters()[0].value[0] = np.nan
+    with pytest.raises(DivergedError, match="NaN or infinite; these weights are damaged"):
+        generate(net, b"\x01", 5, temperature)
+
+
+def test_a_seed_below_zero_is_no_symbol() -> None:
+    with pytest.raises(DataError, match="the seed holds byte -1"):
+        sample(make(), [-1], 3, 1.0, 1)
 
 
 # --- the sampler --------------------------------------------------------------------------

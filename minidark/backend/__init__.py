@@ -7,6 +7,8 @@ equal, function by function. On a GPU nothing here waits for a result unless it 
 
 from __future__ import annotations
 
+import functools
+import logging
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,6 +20,8 @@ import numpy.typing as npt
 
 from minidark.backend import memory, numpy_kernels
 from minidark.errors import BackendError, echo
+
+log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 Scalar = float | Array  # a number; on a GPU a 0-d array, which float() waits for
@@ -48,7 +52,7 @@ class Backend:
         if kernels not in KERNELS:
             raise BackendError(f"kernels {echo(kernels)} are not one of {', '.join(KERNELS)}")
         if kernels == "auto":
-            kernels = "fast" if self.dtype == np.float32 and find_spec("numba") else "numpy"
+            kernels = "fast" if self.dtype == np.float32 and _fast_works() else "numpy"
         if kernels == "fast" and self.dtype != np.float32:
             raise BackendError(f"the fast kernels are float32; for {self.dtype} take numpy's")
         self.kernels = _compiled() if kernels == "fast" else numpy_kernels
@@ -109,12 +113,28 @@ def get_backend(
 
 def _compiled() -> ModuleType:
     try:
+        if import_module("numba").config.DISABLE_JIT:
+            raise RuntimeError("NUMBA_DISABLE_JIT is set")
         return import_module("minidark.backend.compiled")
-    except ImportError as error:
+    except Exception as error:  # numba raises what it likes where it does not fit numpy or is off
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise BackendError(
-            f"the fast kernels need numba ({error}); pip install 'minidark[fast]', or choose "
+            f"the fast kernels need numba ({reason}); pip install 'minidark[fast]', or choose "
             "--kernels numpy"
         ) from error
+
+
+@functools.cache
+def _fast_works() -> bool:
+    """Whether numba is installed and can be used, which is told once where it cannot."""
+    if not find_spec("numba"):
+        return False
+    try:
+        _compiled()
+    except BackendError as error:
+        log.warning("%s; going on with numpy's", error)
+        return False
+    return True
 
 
 def _cuda(dtype: np.dtype[Any]) -> Backend:

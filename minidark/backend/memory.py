@@ -7,6 +7,7 @@ more, through views either, is given out again.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
@@ -32,6 +33,11 @@ def empty(shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> Buffer:
     size = kind.itemsize
     for axis in shape:
         size *= axis
+    global _requests
+    _requests += 1
+    if _requests % IDLE == 0:
+        with _lock:
+            _forget_idle()
     if size < LARGE:
         return np.empty(shape, kind)
     with _lock:
@@ -55,15 +61,12 @@ def release() -> None:
 def _unused(size: int) -> Buffer:
     """`size` bytes of a buffer that nobody refers to: the smallest of those that are at most twice
     as large, or a new one."""
-    global _requests
-    _requests += 1
     for held in sorted(held for held in _buffers if size <= held <= 2 * size):
         for i in range(len(_buffers[held])):
             # Two references: the list's, and the one that is looked at. A view would be a third.
             if sys.getrefcount(_buffers[held][i]) <= 2:
                 _last_used[held] = _requests
                 return _buffers[held][i][:size]
-    _forget_idle()
     new = np.empty(size, np.uint8)
     _buffers.setdefault(size, []).append(new)
     _last_used[size] = _requests
@@ -73,3 +76,12 @@ def _unused(size: int) -> Buffer:
 def _forget_idle() -> None:
     for size in [s for s, last in _last_used.items() if last < _requests - IDLE]:
         del _buffers[size], _last_used[size]
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from minidark.backend import DEVICES, KERNELS
 from minidark.backend.threads import set_threads
 from minidark.cli.numbers import count
 from minidark.network import Network
+
+log = logging.getLogger(__name__)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -40,6 +43,8 @@ class Compute:
         """With "auto", take the fast kernels for a run long enough to pay for compiling them."""
         if self.kernels == "auto" and multiply_adds > NUMPY_RATE * WORTH_COMPILING:
             net.backend.use_kernels("auto")
+        if net.backend.sequences and not net.backend.kernels.are_kept():
+            log.info("compiling the fast kernels, once: about half a minute")
 
 
 def compute_options(device: str) -> Callable[[Command], Command]:

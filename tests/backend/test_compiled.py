@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -23,7 +27,9 @@ PUBLIC = [
     if inspect.isfunction(function) and not name.startswith("_")
 ]
 # Less and more than a panel of columns (16 or 64), whole panels, a row less than a tile, many rows.
-SHAPES = [(1, 1, 1), (3, 5, 7), (13, 64, 128), (25, 65, 63), (200, 130, 70), (97, 256, 64)]
+# The last two are deeper than a block of a product.
+SHAPES = [(1, 1, 1), (3, 5, 7), (13, 64, 128), (25, 65, 63), (200, 130, 70), (97, 256, 64),
+          (13, 1100, 70), (13, 70, 1100)]  # fmt: skip
 
 
 def random(*shape: int, seed: int = 0) -> Array:
@@ -92,6 +98,22 @@ def test_products_of_some_columns_of_a_matrix(begin: int) -> None:
     compiled.gemm_tn(part, random(20, 9, seed=2), gradient)
     close(gradient, part.astype(np.float64).T @ random(20, 9, seed=2))
     close(compiled.gemm_nt(x[::2, ::2], random(5, 20)), x[::2, ::2].astype("d") @ random(5, 20).T)
+
+
+def test_products_of_rows_that_do_not_lie_on_whole_floats() -> None:
+    packed_rows = np.zeros((9, 1), [("row", "<f4", (64,)), ("byte", "u1")])
+    packed_rows["row"][...] = random(9, 1, 64)
+    x, weights = packed_rows["row"][:, 0], random(5, 64, seed=1)
+    close(compiled.gemm_nt(x, weights), x.astype(np.float64) @ weights.T)
+
+
+@pytest.mark.parametrize("bad", [-1, 7, 10**9])
+def test_ids_that_are_none_are_an_error_and_read_nothing(bad: int) -> None:
+    ids = np.array([[0, bad]] * 9)
+    with pytest.raises(IndexError, match="not from 0 to 6"):
+        compiled.gather(random(4, 7), ids)
+    with pytest.raises(IndexError, match="not from 0 to 6"):
+        compiled.scatter_add(random(4, 7), ids, random(9, 2, 4))
 
 
 def test_a_product_spreads_nan_and_infinity() -> None:
@@ -192,8 +214,10 @@ def three(*sections: str) -> tuple[Network, Network, Network]:
     for net in nets:
         randomize(net.layers)
     for arrays in zip(*(net.parameters() for net in nets), strict=True):
+        kept = arrays[0].value.copy()
+        kept *= min(1, (2 / kept.shape[-1]) ** 0.5)  # a wide net would make a chaos of rounding
         for p in arrays:
-            p.value[...] = arrays[0].value  # the same after rounding
+            p.value[...] = kept  # the same after rounding
     return fast, plain, wide
 
 
@@ -300,6 +324,67 @@ def test_the_same_bytes_with_any_number_of_threads_and_run_after_run(two_threads
     assert trained(2) == two
     assert trained(1) == two
     assert trained(3) == two
+
+
+def test_python_threads_do_not_meet_and_a_forked_process_works(two_threads: None) -> None:
+    alone = trained(2)
+    with ThreadPoolExecutor(3) as pool:
+        assert {*pool.map(trained, [2, 2, 2])} == {alone}
+    code = "\n".join([
+        "import os",
+        "from tests.backend.test_compiled import trained",
+        "wanted = trained(2)",
+        "child = os.fork()",
+        "if not child:",
+        "    os._exit(trained(2) != wanted)",
+        "assert os.waitpid(child, 0)[1] == 0",
+    ])  # fmt: skip
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=100)
+
+
+# --- what is kept -------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_stamped_with_all_sources_and_the_width() -> None:
+    kernel: Any = pytest.importorskip("minidark.backend.compiled.kernel")
+    kept = gru._state._cache._cache_file
+    assert kept._source_stamp[1] == kernel.STAMP
+    compiled_before = kernel.is_kept(gru._state)
+    kept._source_stamp = (kept._source_stamp[0], "of other sources")
+    try:
+        assert not kernel.is_kept(gru._state)
+    finally:
+        kept._source_stamp = (kept._source_stamp[0], kernel.STAMP)
+    assert kernel.is_kept(gru._state) == compiled_before
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"NUMBA_DISABLE_JIT": "1"}, "going on with numpy's"),
+        ({"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"}, "cannot be kept"),
+    ],
+)
+def test_a_numba_that_cannot_work_as_it_should_is_a_warning(
+    environment: dict[str, str], said: str
+) -> None:
+    code = "\n".join([
+        "import logging",
+        "logging.basicConfig()",
+        "from minidark.backend import get_backend",
+        "print(get_backend().dtype)",
+    ])  # fmt: skip
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=True,
+    )
+    assert result.stdout == "float32\n"
+    assert result.stderr.count("WARNING") == 1
+    assert said in result.stderr
 
 
 def test_several_threads_are_what_ran(two_threads: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def test_temperature_is_of_the_steps_alone() -> None:
 # --- many texts side by side ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", ["gru output=70 tanh=1", "lstm output=20"])
+@pytest.mark.parametrize("layer", ["gru output=70 tanh=1", "lstm output=20", "lstm output=150"])
 def test_texts_side_by_side_are_those_one_by_one(layer: str) -> None:
     net = network(f"net inputs={I}", layer, f"connected output={I}", "softmax", dtype="float32")
     randomize(net.layers)
@@ -79,6 +79,22 @@ def test_texts_side_by_side_are_those_one_by_one(layer: str) -> None:
     assert len({tuple(text) for text in together}) > MANY // 2
     for name, value in values(net).items():
         np.testing.assert_array_equal(value, kept[name])
+
+
+@pytest.mark.parametrize("layer", ["gru output=150 tanh=1", "lstm output=150"])
+def test_a_streams_numbers_do_not_depend_on_threads_or_on_others(layer: str) -> None:
+    net = network(f"net inputs={I}", layer, layer, dtype="float32")
+    randomize(net.layers)
+    ids = np.random.default_rng(0).integers(0, I, (200, MANY))
+    found = set()
+    for streams in (1, 2, FEW, MANY):
+        for threads_ in (1, 2, 3):
+            threads.set_threads(threads_)
+            step = net.frozen(streams)
+            for row in ids:
+                y = step(row[:streams])
+            found.add(y[0].tobytes())
+    assert len(found) == 1
 
 
 def test_texts_of_no_length_are_empty() -> None:

@@ -6,6 +6,7 @@ has them. Importing this package imports numba; the first call of each kernel co
 machine keeps what was compiled.
 """
 
+from minidark.backend.compiled import gru, kernel
 from minidark.backend.compiled.gru import gru_sequence as gru_sequence
 from minidark.backend.compiled.gru import gru_sequence_backward as gru_sequence_backward
 from minidark.backend.compiled.lstm import lstm_sequence as lstm_sequence
@@ -40,3 +41,8 @@ from minidark.backend.numpy_kernels import roll as roll
 from minidark.backend.numpy_kernels import shorten as shorten
 from minidark.backend.numpy_kernels import sum_of_squares as sum_of_squares
 from minidark.backend.numpy_kernels import total as total
+
+
+def are_kept() -> bool:
+    """Whether this machine has compiled kernels before, as they are now."""
+    return kernel.is_kept(gru._state)

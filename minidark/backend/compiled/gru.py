@@ -7,13 +7,14 @@ gates are squashed.
 
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import prange
 
 from minidark.backend import Array
+from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import packed, packed_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
 from minidark.backend.compiled.threads import begin, spread
-from minidark.backend.compiled.tile import COMPILED, PARALLEL, add_product
+from minidark.backend.compiled.tile import add_product
 from minidark.backend.memory import empty, zeros
 
 
@@ -33,7 +34,7 @@ def gru_sequence(
            reset_states, packed_transposed(wzr), packed_transposed(wh), squash_by_tanh)  # fmt: skip
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _forward(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, threads):
     for thread in prange(threads):
         streams = gates.shape[1]
@@ -41,7 +42,7 @@ def _forward(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, threa
         _forward_streams(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _forward_streams(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, lo, hi):
     steps, _, hidden = reset_states.shape
     two = 2 * hidden
@@ -55,7 +56,7 @@ def _forward_streams(gates, biases, states, reset_states, wzr, wh, squash_by_tan
             _state(g[s], biases, h[s], new[s], hidden, squash_by_tanh)
 
 
-@njit(**COMPILED)
+@kernel()
 def _gates(gates, biases, h, reset, hidden):
     z, r = gates[:hidden], gates[hidden : 2 * hidden]
     bz, br = biases[:hidden], biases[hidden : 2 * hidden]
@@ -66,7 +67,7 @@ def _gates(gates, biases, h, reset, hidden):
         reset[j] = r[j] * h[j]
 
 
-@njit(**COMPILED)
+@kernel()
 def _state(gates, biases, h, new, hidden, squash_by_tanh):
     z, c, bc = gates[:hidden], gates[2 * hidden :], biases[2 * hidden :]
     if squash_by_tanh:
@@ -89,7 +90,7 @@ def gru_sequence_backward(
            dreset, packed(wzr), packed(wh), squash_by_tanh)  # fmt: skip
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _backward(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, threads):
     for thread in prange(threads):
         streams = gates.shape[1]
@@ -97,7 +98,7 @@ def _backward(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, threads):
         _backward_streams(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _backward_streams(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, lo, hi):
     steps, _, hidden = dy.shape
     two = 2 * hidden
@@ -112,7 +113,7 @@ def _backward_streams(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, lo
         add_product(dh, 0, hidden, g.ctypes.data, 3 * hidden, wzr, 0, two, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _state_backward(gates, h, dy, dh, hidden, squash_by_tanh):
     z, c = gates[:hidden], gates[2 * hidden :]
     for j in range(hidden):
@@ -123,7 +124,7 @@ def _state_backward(gates, h, dy, dh, hidden, squash_by_tanh):
         c[j] = dnew * keep * slope
 
 
-@njit(**COMPILED)
+@kernel()
 def _gates_backward(gates, h, dreset, dh, hidden):
     r = gates[hidden : 2 * hidden]
     for j in range(hidden):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import prange
 
 from minidark.backend import Array
+from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import packed, packed_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
 from minidark.backend.compiled.threads import begin, spread
-from minidark.backend.compiled.tile import COMPILED, PARALLEL, add_product
+from minidark.backend.compiled.tile import add_product
 from minidark.backend.memory import zeros
 
 
@@ -23,7 +24,7 @@ def lstm_sequence(
            squashed, packed_transposed(w))  # fmt: skip
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _forward(gates, biases, states, cells, squashed, w, threads):
     for thread in prange(threads):
         streams = gates.shape[1]
@@ -31,7 +32,7 @@ def _forward(gates, biases, states, cells, squashed, w, threads):
         _forward_streams(gates, biases, states, cells, squashed, w, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _forward_streams(gates, biases, states, cells, squashed, w, lo, hi):
     steps, _, hidden = squashed.shape
     for t in range(steps):
@@ -41,7 +42,7 @@ def _forward_streams(gates, biases, states, cells, squashed, w, lo, hi):
             _step(g[s], biases, cells[t, s], cells[t + 1, s], squashed[t, s], states[t + 1, s])
 
 
-@njit(**COMPILED)
+@kernel()
 def _step(gates, biases, cell, new_cell, squashed, new):
     hidden = cell.size
     three = 3 * hidden
@@ -72,7 +73,7 @@ def lstm_sequence_backward(
            dh, dcell, packed(w))  # fmt: skip
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _backward(gates, cells, squashed, dy, dh, dcell, w, threads):
     for thread in prange(threads):
         streams = gates.shape[1]
@@ -80,7 +81,7 @@ def _backward(gates, cells, squashed, dy, dh, dcell, w, threads):
         _backward_streams(gates, cells, squashed, dy, dh, dcell, w, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _backward_streams(gates, cells, squashed, dy, dh, dcell, w, lo, hi):
     steps, _, hidden = dy.shape
     for t in range(steps - 1, -1, -1):
@@ -91,7 +92,7 @@ def _backward_streams(gates, cells, squashed, dy, dh, dcell, w, lo, hi):
         add_product(dh, 0, hidden, g.ctypes.data, 4 * hidden, w, 0, 4 * hidden, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _step_backward(gates, cell, squashed, dy, dh, dcell):
     hidden = cell.size
     three = 3 * hidden

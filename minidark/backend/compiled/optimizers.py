@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minidark.backend import Array
+from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.scalar import f
 from minidark.backend.compiled.threads import begin, spread
-from minidark.backend.compiled.tile import COMPILED, PARALLEL
 
 
 def adam_step(
@@ -20,14 +20,14 @@ def adam_step(
     spread(_adam, _adam_range, value.size, value.size, value, grad, m, v, factors)
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _adam(value, grad, m, v, factors, threads):
     for thread in prange(threads):
         lo, hi = begin(value.size, thread, threads), begin(value.size, thread + 1, threads)
         _adam_range(value, grad, m, v, factors, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _adam_range(value, grad, m, v, factors, lo, hi):
     rate, b1, c1, b2, c2, unbias, eps, decay = factors
     for i in range(lo, hi):
@@ -45,14 +45,14 @@ def sgd_step(
     spread(_sgd, _sgd_range, value.size, value.size, value, grad, velocity, factors)
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _sgd(value, grad, velocity, factors, threads):
     for thread in prange(threads):
         lo, hi = begin(value.size, thread, threads), begin(value.size, thread + 1, threads)
         _sgd_range(value, grad, velocity, factors, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _sgd_range(value, grad, velocity, factors, lo, hi):
     rate, momentum, decay = factors
     for i in range(lo, hi):

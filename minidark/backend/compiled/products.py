@@ -6,12 +6,13 @@ Source: darknet src/gemm.c.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minidark.backend import Array
 from minidark.backend.compiled import tile
+from minidark.backend.compiled.kernel import PANEL, kernel
 from minidark.backend.compiled.threads import begin, spread
-from minidark.backend.compiled.tile import COMPILED, PANEL, PARALLEL, ROWS, add_product, add_tile
+from minidark.backend.compiled.tile import ROWS, add_product, add_tile
 from minidark.backend.memory import empty
 
 BLOCK_ROWS = 96  # of a, whose part of BLOCK_DEPTH stays in the cache while all of b passes
@@ -37,14 +38,14 @@ def _packed(matrix: Array, transposed: bool) -> Array:
     return result
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _pack(matrix, result, transposed, threads):
     for thread in prange(threads):
         lo, hi = begin(len(result), thread, threads), begin(len(result), thread + 1, threads)
         _pack_panels(matrix, result, transposed, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _pack_panels(matrix, result, transposed, lo, hi):
     if transposed:
         tile.pack_transposed(matrix, result, lo, hi)
@@ -69,14 +70,14 @@ def _product(a: Array, b: Array, columns: int) -> Array:
     return c
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _multiply(a, a_row, b, c, threads):
     for thread in prange(threads):
         lo, hi = begin(len(c), thread, threads, ROWS), begin(len(c), thread + 1, threads, ROWS)
         _multiply_rows(a, a_row, b, c, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _multiply_rows(a, a_row, b, c, lo, hi):
     depth, columns = b.shape[1], c.shape[1]
     for row in range(lo, hi, BLOCK_ROWS):
@@ -97,14 +98,14 @@ def gemm_tn(a: Array, b: Array, c: Array) -> None:
            grain=ROWS)  # fmt: skip
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _gradient(a, a_row, b, c, b_k, threads):
     for thread in prange(threads):
         lo, hi = begin(len(c), thread, threads, ROWS), begin(len(c), thread + 1, threads, ROWS)
         _gradient_rows(a, a_row, b, c, b_k, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _gradient_rows(a, a_row, b, c, b_k, lo, hi):
     rows, inputs = b.shape[1], c.shape[1]
     panel = PANEL if b_k > PANEL else rows * PANEL  # from one panel of b to the next
@@ -130,7 +131,8 @@ def _gradient_rows(a, a_row, b, c, b_k, lo, hi):
 
 def _whole_rows(a: Array) -> Array:
     """a itself where each row is contiguous, such as some columns of a matrix; else a copy."""
-    return a if a.strides[1] == a.itemsize and a.strides[0] >= 0 else np.ascontiguousarray(a)
+    whole = a.strides[1] == a.itemsize and a.strides[0] >= 0 and a.strides[0] % a.itemsize == 0
+    return a if whole and a.flags.aligned else np.ascontiguousarray(a)
 
 
 def _address(a: Array) -> int:

@@ -5,13 +5,14 @@ For the activations in RNN_ACTIVATIONS; what the input and output sublayers do n
 
 from __future__ import annotations
 
-from numba import njit, prange
+from numba import prange
 
 from minidark.backend import Array
+from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import packed, packed_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
 from minidark.backend.compiled.threads import begin, spread
-from minidark.backend.compiled.tile import COMPILED, PARALLEL, add_product
+from minidark.backend.compiled.tile import add_product
 
 RNN_ACTIVATIONS = {"linear": 0, "logistic": 1, "loggy": 2, "tanh": 3, "relu": 4, "leaky": 5}
 
@@ -32,7 +33,7 @@ def rnn_sequence(
            shortcut)  # fmt: skip
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _forward(from_input, biases, from_self, states, w, activation, shortcut, threads):
     for thread in prange(threads):
         streams = from_self.shape[1]
@@ -40,7 +41,7 @@ def _forward(from_input, biases, from_self, states, w, activation, shortcut, thr
         _forward_streams(from_input, biases, from_self, states, w, activation, shortcut, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _forward_streams(from_input, biases, from_self, states, w, activation, shortcut, lo, hi):
     steps, _, hidden = from_self.shape
     for t in range(steps):
@@ -63,7 +64,7 @@ def rnn_sequence_backward(
            packed(w), RNN_ACTIVATIONS[activation], shortcut)  # fmt: skip
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _backward(from_self, dstates, w, activation, shortcut, threads):
     for thread in prange(threads):
         streams = from_self.shape[1]
@@ -71,7 +72,7 @@ def _backward(from_self, dstates, w, activation, shortcut, threads):
         _backward_streams(from_self, dstates, w, activation, shortcut, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _backward_streams(from_self, dstates, w, activation, shortcut, lo, hi):
     steps, _, hidden = from_self.shape
     for t in range(steps - 1, -1, -1):
@@ -88,7 +89,7 @@ def _backward_streams(from_self, dstates, w, activation, shortcut, lo, hi):
             )
 
 
-@njit(**COMPILED)
+@kernel()
 def _squash(x, activation):
     if activation == 1:
         for j in range(x.size):
@@ -107,7 +108,7 @@ def _squash(x, activation):
             x[j] = x[j] if x[j] > f(0) else x[j] * f(0.1)
 
 
-@njit(**COMPILED)
+@kernel()
 def _times_slope(y, dy, activation):
     """dy times the slope at each output y. Writes y."""
     if activation == 0:

@@ -8,9 +8,8 @@ NaN stays NaN.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from minidark.backend.compiled.tile import COMPILED
+from minidark.backend.compiled.kernel import kernel
 
 f = np.float32
 
@@ -29,7 +28,7 @@ LOG2_E, LN2_HIGH, LN2_LOW = f(1.4426950408889634), f(0.693359375), f(-2.12194440
 EXP_BEGIN = f(-87)  # below, the result is less than the smallest normal number
 
 
-@njit(inline="always", **COMPILED)
+@kernel(inline="always")
 def tanh(x):
     x = TANH_END if x > TANH_END else x
     x = -TANH_END if x < -TANH_END else x
@@ -38,12 +37,12 @@ def tanh(x):
     return p / (f(1) + y * (Q1 + y * (Q2 + y * Q3)))
 
 
-@njit(inline="always", **COMPILED)
+@kernel(inline="always")
 def logistic(x):
     return tanh(x * f(0.5)) * f(0.5) + f(0.5)
 
 
-@njit(inline="always", **COMPILED)
+@kernel(inline="always")
 def exp(x):
     """Of x <= 0."""
     x = EXP_BEGIN if x < EXP_BEGIN else x

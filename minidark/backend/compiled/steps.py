@@ -11,13 +11,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
 from minidark.backend import Array, numpy_kernels
+from minidark.backend.compiled.kernel import PANEL, kernel
 from minidark.backend.compiled.products import packed_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
-from minidark.backend.compiled.threads import begin, spread, threads_for
-from minidark.backend.compiled.tile import COMPILED, PANEL, PARALLEL, ROWS, add_product
+from minidark.backend.compiled.threads import begin, give_threads, spread, take_threads
+from minidark.backend.compiled.tile import ROWS, add_product
 
 READ = 4  # multiply-adds in the time of an elementary operation, when weights come from far caches
 MANY = 4 * ROWS  # streams, from which on they are what is shared
@@ -57,12 +58,17 @@ def _share(
     """Runs one of the three on v (S, K H), by what there is most of: `panels` of units, `macs`
     multiply-adds for each stream."""
     many = len(v) >= MANY
-    threads = threads_for(len(v) if many else panels, len(v) * macs // READ)
-    run = alone if threads == 1 else by_streams if many else by_units
-    run(v, *args, threads)
+    threads = take_threads(len(v) if many else panels, len(v) * macs // READ)
+    if threads < 2:
+        alone(v, *args, threads)
+        return
+    try:
+        (by_streams if many else by_units)(v, *args, threads)
+    finally:
+        give_threads()
 
 
-@njit(**COMPILED)
+@kernel()
 def _begin(v, ids, table, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
     """Writes panels lo to hi of each of the gates of streams s_lo to s_hi: the input's part."""
     start, width = lo * PANEL, min(hidden, hi * PANEL) - lo * PANEL
@@ -74,7 +80,7 @@ def _begin(v, ids, table, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
         _add(v, x, packs, gates, hidden, s_lo, s_hi, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _add(v, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
     """Adds x times panels lo to hi of each of the first `gates` packs."""
     depth, start = packs.shape[2], lo * PANEL
@@ -114,13 +120,13 @@ class GruStep:
         return self.state
 
 
-@njit(**COMPILED)
+@kernel()
 def _gru_alone(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
     _gru_gates(gates, ids, table, x, u, w, state, reset, 0, len(state), 0, w.shape[1])
     _gru_state(gates, w, state, reset, by_tanh, 0, len(state), 0, w.shape[1])
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _gru_by_units(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
     streams, panels = len(state), w.shape[1]
     for thread in prange(threads):
@@ -131,7 +137,7 @@ def _gru_by_units(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
         _gru_state(gates, w, state, reset, by_tanh, 0, streams, lo, hi)
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _gru_by_streams(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
     streams, panels = len(state), w.shape[1]
     for thread in prange(threads):
@@ -140,7 +146,7 @@ def _gru_by_streams(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
         _gru_state(gates, w, state, reset, by_tanh, lo, hi, 0, panels)
 
 
-@njit(**COMPILED)
+@kernel()
 def _gru_gates(gates, ids, table, x, u, w, state, reset, s_lo, s_hi, lo, hi):
     hidden = state.shape[1]
     _begin(gates, ids, table, x, u, 3, hidden, s_lo, s_hi, lo, hi)
@@ -154,7 +160,7 @@ def _gru_gates(gates, ids, table, x, u, w, state, reset, s_lo, s_hi, lo, hi):
             out[j] = logistic(r[j]) * h[j]
 
 
-@njit(**COMPILED)
+@kernel()
 def _gru_state(gates, w, state, reset, by_tanh, s_lo, s_hi, lo, hi):
     hidden = state.shape[1]
     start, width = lo * PANEL, min(hidden, hi * PANEL) - lo * PANEL
@@ -189,13 +195,13 @@ class LstmStep:
         return self.state
 
 
-@njit(**COMPILED)
+@kernel()
 def _lstm_alone(gates, ids, table, x, u, w, state, cell, threads):
     _lstm_gates(gates, ids, table, x, u, w, state, 0, len(state), 0, w.shape[1])
     _lstm_state(gates, state, cell, 0, len(state), 0, w.shape[1])
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _lstm_by_units(gates, ids, table, x, u, w, state, cell, threads):
     streams, panels = len(state), w.shape[1]
     for thread in prange(threads):
@@ -206,7 +212,7 @@ def _lstm_by_units(gates, ids, table, x, u, w, state, cell, threads):
         _lstm_state(gates, state, cell, 0, streams, lo, hi)
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _lstm_by_streams(gates, ids, table, x, u, w, state, cell, threads):
     streams, panels = len(state), w.shape[1]
     for thread in prange(threads):
@@ -215,13 +221,13 @@ def _lstm_by_streams(gates, ids, table, x, u, w, state, cell, threads):
         _lstm_state(gates, state, cell, lo, hi, 0, panels)
 
 
-@njit(**COMPILED)
+@kernel()
 def _lstm_gates(gates, ids, table, x, u, w, state, s_lo, s_hi, lo, hi):
     _begin(gates, ids, table, x, u, 4, state.shape[1], s_lo, s_hi, lo, hi)
     _add(gates, state, w, 4, state.shape[1], s_lo, s_hi, lo, hi)
 
 
-@njit(**COMPILED)
+@kernel()
 def _lstm_state(gates, state, cell, s_lo, s_hi, lo, hi):
     hidden = state.shape[1]
     for s in range(s_lo, s_hi):
@@ -250,12 +256,12 @@ class AffineStep:
         return self.v
 
 
-@njit(**COMPILED)
+@kernel()
 def _affine_alone(v, ids, table, x, packs, threads):
     _begin(v, ids, table, x, packs, 1, v.shape[1], 0, len(v), 0, (v.shape[1] + PANEL - 1) // PANEL)
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _affine_by_units(v, ids, table, x, packs, threads):
     panels = packs.shape[1]
     for thread in prange(threads):
@@ -263,7 +269,7 @@ def _affine_by_units(v, ids, table, x, packs, threads):
         _begin(v, ids, table, x, packs, 1, v.shape[1], 0, len(v), lo, hi)
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _affine_by_streams(v, ids, table, x, packs, threads):
     streams, panels = len(v), packs.shape[1]
     for thread in prange(threads):
@@ -273,7 +279,6 @@ def _affine_by_streams(v, ids, table, x, packs, threads):
 
 # --- drawing ------------------------------------------------------------------------------
 
-ORDERED: dict[str, Any] = COMPILED | {"fastmath": False}  # darknet's sums, in darknet's order
 LEAST = np.float64(numpy_kernels.LEAST)
 COMPARED = 4  # elementary operations for each probability, one after another
 
@@ -282,14 +287,14 @@ def draw(p: Array, starts: Array, ids: Array) -> None:
     spread(_draw_parallel, _draw, len(p), COMPARED * p.size, p, starts, ids)
 
 
-@njit(**PARALLEL)
+@kernel(parallel=True)
 def _draw_parallel(p, starts, ids, threads):
     for thread in prange(threads):
         lo, hi = begin(len(p), thread, threads), begin(len(p), thread + 1, threads)
         _draw(p, starts, ids, lo, hi)
 
 
-@njit(**ORDERED)
+@kernel()
 def _draw(p, starts, ids, lo, hi):
     for s in range(lo, hi):
         row, total, last = p[s], f(0), p.shape[1] - 1

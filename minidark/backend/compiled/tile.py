@@ -17,34 +17,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-# Sums may be regrouped and fused; NaN and infinity keep their meaning, because a run that diverges
-# is found by them.
-COMPILED: dict[str, Any] = {
-    "nogil": True,
-    "cache": True,
-    "fastmath": {"contract", "reassoc", "nsz"},
-    "error_model": "numpy",
-}
-PARALLEL = COMPILED | {"parallel": True}
+from minidark.backend.compiled.kernel import PANEL, VECTORS, WIDTH, kernel
 
-
-def _vectors() -> tuple[int, int]:
-    """Floats in a vector and vectors in a line of a panel, such that 6 rows of accumulators, a line
-    and a factor fit the registers: 32 of 512 bits, 32 of 128 (ARM), or 16 of 256."""
-    if llvm.get_host_cpu_features().get("avx512f"):
-        return 16, 4
-    return (4, 4) if llvm.get_default_triple().startswith(("aarch64", "arm64")) else (8, 2)
-
-
-WIDTH, VECTORS = _vectors()
-PANEL = WIDTH * VECTORS
 ROWS = 6
 
 
@@ -143,7 +123,7 @@ def _emit_tile(
 _tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (_make_tile(rows) for rows in range(1, ROWS + 1))
 
 
-@njit(**COMPILED)
+@kernel()
 def add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
     if rows == 6:
         _tile6(c, c_row, a, a_row, a_k, b, b_k, depth)
@@ -159,7 +139,7 @@ def add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
         _tile1(c, c_row, a, a_row, a_k, b, b_k, depth)
 
 
-@njit(**COMPILED)
+@kernel()
 def add_product(c, c_begin, width, a, a_row, packed, k_begin, depth, lo, hi):
     """c[lo:hi, c_begin:][:width] += a[lo:hi, :depth] times `packed` from row k_begin on.
 
@@ -189,7 +169,7 @@ def add_product(c, c_begin, width, a, a_row, packed, k_begin, depth, lo, hi):
             row += rows
 
 
-@njit(**COMPILED)
+@kernel()
 def pack(matrix, packed, lo, hi):
     """(K, N) into panels lo to hi of packed (panels, K, PANEL); columns beyond N are zero."""
     depth, columns = matrix.shape
@@ -205,7 +185,7 @@ def pack(matrix, packed, lo, hi):
                 line[width:] = 0
 
 
-@njit(**COMPILED)
+@kernel()
 def pack_transposed(matrix, packed, lo, hi):
     """(N, K) transposed into panels lo to hi of packed (panels, K, PANEL)."""
     columns, depth = matrix.shape
