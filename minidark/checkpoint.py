@@ -167,8 +167,9 @@ def _keep_previous(link: Path | str) -> None:
             return
         except OSError:
             system.replace(path, previous(path))
-        else:
-            system.replace(spare, previous(path))
+            return
+        system.replace(spare, previous(path))
+        system.unlink(spare)  # still there where both were one file, after a write that failed
 
 
 def is_sound(path: Path | str) -> bool:

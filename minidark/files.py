@@ -139,10 +139,12 @@ def append(path: Path | str, at: int, data: bytes, sync: bool = False) -> int:
 
 def _cut(descriptor: int, at: int) -> int:
     """Take away what lies behind `at`; how long the file is then, which may be less already."""
-    length = os.fstat(descriptor).st_size
-    if length > at:
+    now = os.fstat(descriptor)
+    if not stat.S_ISREG(now.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    if now.st_size > at:
         SYSTEM.truncate(descriptor, at)
-    return min(at, length)
+    return min(at, now.st_size)
 
 
 def _reason(error: Exception) -> str:
