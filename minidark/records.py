@@ -4,8 +4,9 @@
     log.jsonl        a JSON object for every tenth batch, every validation and the last batch
     run.json         what was run: command, cfg, text, seed, versions; and when it was gone on with
 
-log.jsonl is only ever added to; a line that could not be written comes with the next. A run that goes on from a checkpoint first cuts off the batches
-behind it, which come again. Both are of one run, the last that began in the folder.
+log.jsonl is only ever added to; a line that could not be written comes with the next. A run that
+goes on from a checkpoint first cuts off the batches behind it, which come again. Both are of one
+run, the last that began in the folder.
 """
 
 from __future__ import annotations

@@ -408,7 +408,8 @@ def test_a_second_signal_stops_at_once_even_in_a_save(number: int, code: int) ->
         "def fsync(descriptor):",
         "    if os.path.exists('go'):",
         "        open('saving', 'w').close()",
-        "        time.sleep(60)",
+        "        for _ in range(600):",  # a signal that another thread gets wakes no sleep
+        "            time.sleep(.1)",
         "files.SYSTEM = files.System(fsync=fsync)",
         "main()",
     ]
