@@ -32,7 +32,7 @@ from minidark.errors import MinidarkError, SaveError
 from minidark.files import write_atomically
 from minidark.locks import holding
 from minidark.network import Network
-from minidark.records import Records
+from minidark.records import Records, is_logged
 from minidark.train import StepReport
 from minidark.weights import save_weights
 
@@ -90,7 +90,7 @@ class Backups:
         """Write what is due after this batch; the checkpoint last, since a run that goes on from
         it does not come by here again."""
         records = self.records
-        if records:
+        if records and is_logged(report):
             self.attempt(records.log.path, lambda _: records.add(report))
         if report.best:
             self.save("_best.weights")
@@ -101,14 +101,14 @@ class Backups:
         if report.last:
             self.save("_final.weights")
         if records and (report.last or report.batch % self.save_every == 0):
-            self.attempt(records.checkpoint, lambda _: records.save())
+            self._save_run(records)
 
     def stop(self) -> None:
         """Write what a run that ends early is to be gone on with."""
         self.save(".backup")
         records = self.records
         if records and records.training.whole:
-            self.attempt(records.checkpoint, lambda _: records.save())
+            self._save_run(records)
 
     def save(self, ending: str) -> Path:
         """Raises DivergedError for weights that are of no use; the file stays what it was."""
@@ -116,6 +116,11 @@ class Backups:
         path = self.path(ending)
         self.attempt(path, self._write)
         return path
+
+    def _save_run(self, records: Records) -> None:
+        """The log before the checkpoint, behind which nothing in it comes again."""
+        self.attempt(records.log.path, lambda _: records.log.sync())
+        self.attempt(records.checkpoint, lambda _: records.save())
 
     def attempt(self, path: Path, write: Callable[[Path], object]) -> None:
         """`write(path)`, where a SaveError is a warning now; see `__exit__`."""

@@ -34,6 +34,7 @@ import safetensors
 import safetensors.numpy
 
 import minidark
+from minidark import files
 from minidark.backend import Array, Backend
 from minidark.backend.threads import thread_count
 from minidark.errors import BackendError, CfgError, WeightsError, echo
@@ -89,7 +90,7 @@ class Checkpoint:
         metadata = f'{{"sha256": "{_sha256(run, self.arrays)}", "run": {run}}}'
         data = safetensors.numpy.save(self.arrays, {KEY: metadata})
         if keep:
-            _keep_previous(Path(os.path.realpath(path)))
+            _keep_previous(path)
         write_atomically(path, [data])
 
     @classmethod
@@ -151,20 +152,24 @@ def previous(path: Path | str) -> Path:
     return Path(f"{path}.prev")
 
 
-def _keep_previous(path: Path) -> None:
-    """Give what is at `path` a second name. Where it cannot have two, it loses the first, and
-    for the moment until the new one is written it goes by the second."""
-    spare = path.with_name(f".minidark.{path.name}.prev")
+def _keep_previous(link: Path | str) -> None:
+    """Give the file that `link` leads to a second name. Where it cannot have two, it loses the
+    first, and for the moment until the new one is written it goes by the second."""
+    system = files.SYSTEM
     with suppress(OSError):  # what does not work here fails the write behind it, which tells
-        spare.unlink(missing_ok=True)
+        path = Path(system.realpath(link))
+        spare = path.with_name(f".minidark.{path.name}.prev")
+        with suppress(FileNotFoundError):
+            system.unlink(spare)
         try:
-            os.link(path, spare)
+            system.link(path, spare)
         except FileNotFoundError:
             return
         except OSError:
-            os.replace(path, previous(path))
-        else:
-            os.replace(spare, previous(path))
+            system.replace(path, previous(path))
+            return
+        system.replace(spare, previous(path))
+        system.unlink(spare)  # still there where both were one file, after a write that failed
 
 
 def is_sound(path: Path | str) -> bool:

@@ -71,6 +71,8 @@ class System:
     chmod: Callable[..., None] = os.chmod
     fsync: Callable[[int], None] = os.fsync
     close: Callable[[int], None] = os.close
+    truncate: Callable[[int, int], None] = os.ftruncate
+    link: Callable[..., None] = os.link
     replace: Callable[..., None] = os.replace
     unlink: Callable[..., None] = os.unlink
 
@@ -107,6 +109,44 @@ def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> N
         raise SaveError(f"{path}: {said}: {_reason(reason)}") from reason
 
 
+def append(path: Path | str, at: int, data: bytes, sync: bool = False) -> int:
+    """Put `data` behind the first `at` bytes of a file, in the place of all that lies there; made
+    where it is missing, and with `sync` brought to the disk. Gives the file's new length.
+
+    Those first bytes stay whatever happens; where `data` does not fit, none of it stays if that can
+    be helped, and the next call takes away what did. Raises SaveError with the system's reason.
+    """
+    said = "cannot write"
+    try:
+        descriptor = SYSTEM.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
+        try:
+            end = _cut(descriptor, at)
+            try:
+                _write_all(descriptor, data)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    _cut(descriptor, end)
+                raise
+            said = "written, but perhaps not safe from a power cut"
+            if sync:
+                SYSTEM.fsync(descriptor)
+        finally:
+            SYSTEM.close(descriptor)
+    except (OSError, ValueError) as reason:
+        raise SaveError(f"{path}: {said}: {_reason(reason)}") from reason
+    return end + len(data)
+
+
+def _cut(descriptor: int, at: int) -> int:
+    """Take away what lies behind `at`; how long the file is then, which may be less already."""
+    now = os.fstat(descriptor)
+    if not stat.S_ISREG(now.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    if now.st_size > at:
+        SYSTEM.truncate(descriptor, at)
+    return min(at, now.st_size)
+
+
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error)
 
@@ -135,14 +175,18 @@ def _fill(temporary: Path, parts: Iterable[bytes | memoryview], mode: int | None
     try:
         _lock_if_can(descriptor)
         for part in parts:
-            rest = memoryview(part)
-            while rest:  # a disk that gets full takes a part of it
-                rest = rest[SYSTEM.write(descriptor, rest) :]
+            _write_all(descriptor, part)
         if mode is not None:
             SYSTEM.chmod(temporary, mode)
         SYSTEM.fsync(descriptor)
     finally:
         SYSTEM.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    rest = memoryview(data)
+    while rest:  # a disk that gets full takes a part of it
+        rest = rest[SYSTEM.write(descriptor, rest) :]
 
 
 _PROCESS = os.urandom(8).hex()

@@ -4,27 +4,25 @@
     log.jsonl        a JSON object for every tenth batch, every validation and the last batch
     run.json         what was run: command, cfg, text, seed, versions; and when it was gone on with
 
-log.jsonl is only ever added to. A run that goes on from a checkpoint first cuts off the batches
-behind it, which come again. Both are of one run, the last that began in the folder.
+log.jsonl is only ever added to; a line that could not be written comes with the next. A run that
+goes on from a checkpoint first cuts off the batches behind it, which come again. Both are of one
+run, the last that began in the folder.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import io
 import json
-import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from minidark.checkpoint import Checkpoint, cfg_values, computing, is_sound, surroundings
 from minidark.errors import MinidarkError, SaveError
-from minidark.files import open_regular, write_atomically
+from minidark.files import append, named, open_regular, write_atomically
 from minidark.train import StepReport, Training
 
 LOG_EVERY = 10  # batches
@@ -57,14 +55,13 @@ class Records:
 
     def add(self, report: StepReport) -> None:
         """A line in the log, if the batch is one to keep."""
-        if report.batch % LOG_EVERY == 0 or report.last or report.valid_loss is not None:
+        if is_logged(report):
             self.log.add(log_line(report))
 
     def save(self) -> Path:
-        """Write the checkpoint; what the log holds is safe before it. Raises DivergedError for
-        weights that are of no use; the file stays what it was."""
+        """Write the checkpoint; `log.sync` before it makes safe what the log holds by then. Raises
+        DivergedError for weights that are of no use; the file stays what it was."""
         self.training.net.check_finite()
-        self.log.sync()
         self.sound = self.sound or is_sound(self.checkpoint)
         self.training.checkpoint().write(self.checkpoint, keep=self.sound)
         self.sound = True
@@ -124,6 +121,11 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run if isinstance(run, dict) and isinstance(run.get("resumed"), list) else {}
 
 
+def is_logged(report: StepReport) -> bool:
+    """Whether the log has a line for this batch."""
+    return report.batch % LOG_EVERY == 0 or report.last or report.valid_loss is not None
+
+
 def log_line(report: StepReport) -> dict[str, Any]:
     """A report as it stands in the log."""
     line: dict[str, Any] = {
@@ -144,37 +146,29 @@ def log_line(report: StepReport) -> dict[str, Any]:
 
 
 class _Log:
-    """Lines of JSON, closed between two of them; those of batches above `upto` are gone."""
+    """Lines of JSON, closed between two of them; those of batches above `upto` are gone. A line
+    that could not be written waits for the next. Raises SaveError."""
 
     def __init__(self, path: Path, upto: int):
-        self.path = path
-        with self._open() as file:
-            file.seek(0)
-            file.truncate(_length_upto(file.readall(), upto))
+        self.path, self.waiting = path, b""
+        self.size = 0  # bytes of the whole lines that are there
+        if upto and path.exists():
+            with open_regular(path, named(path, SaveError)) as file:
+                self.size = _length_upto(file.read(), upto)
+        self._write()
 
     def add(self, line: dict[str, Any]) -> None:
-        """The whole line, or where that fails nothing of it."""
-        data = json.dumps(line).encode() + b"\n"
-        with self._open() as file:
-            end = file.seek(0, os.SEEK_END)
-            try:
-                if file.write(data) < len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError:
-                file.truncate(end)
-                raise
+        """The whole line behind those that wait, or where that fails nothing of them."""
+        self.waiting += json.dumps(line).encode() + b"\n"
+        self._write()
 
     def sync(self) -> None:
-        with self._open() as file:
-            os.fsync(file.fileno())
+        """Bring it to the disk, with the lines that wait."""
+        self._write(sync=True)
 
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[io.FileIO]:
-        try:
-            with open(self.path, "a+b", buffering=0) as file:
-                yield file
-        except OSError as error:
-            raise SaveError(f"{self.path}: cannot write: {error.strerror}") from error
+    def _write(self, sync: bool = False) -> None:
+        self.size = append(self.path, self.size, self.waiting, sync)
+        self.waiting = b""
 
 
 def _length_upto(data: bytes, batch: int) -> int:

@@ -128,7 +128,7 @@ class _File:
         with self.told():
             data = read_at(self.file, stop - start, start - self.begin)
         if len(data) < stop - start:
-            raise DataError(f"{self.path}: shorter than it was at the start; it changed meanwhile")
+            raise self.shrunk()
         return data
 
     def check(self) -> None:
@@ -140,9 +140,14 @@ class _File:
             now = os.fstat(self.file.fileno())
             if _stamp(now) == _stamp(self.as_seen_last):
                 return
+            if now.st_size < self.size:
+                raise self.shrunk()
             if _sampled(self.file, self.size) != self.identity.sampled:
                 raise DataError(f"{self.path}: has other bytes than at the start")
         self.as_seen_last = now
+
+    def shrunk(self) -> DataError:
+        return DataError(f"{self.path}: shorter than it was at the start; it changed meanwhile")
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
@@ -173,8 +178,8 @@ class Symbols(ABC):
         """What to know this text by on another day."""
 
     def check(self) -> None:  # noqa: B027  a text in memory stays what it was
-        """Raise DataError where a file was replaced, or holds other bytes than at the start as far
-        as its samples tell. That it grew does not matter."""
+        """Raise DataError where a file was replaced, is shorter, or has other bytes than at the
+        start as far as its samples tell. That it grew does not matter."""
 
     def part(self, begin: int, end: int) -> Part:
         return Part(self, begin, end)
@@ -248,14 +253,6 @@ class Text(Symbols):
         return data
 
 
-def _replaced(path: Path, opened: os.stat_result) -> bool:
-    """Whether another file stands there now. One that was only removed is still read."""
-    try:
-        return not os.path.samestat(os.stat(path), opened)
-    except OSError:
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class Part:
     """A stretch of a text, from offset `begin` to `end`."""
@@ -300,7 +297,6 @@ class Streams:
     def next(self, steps: int) -> tuple[Ids, Ids]:
         """The next `steps` symbols of each stream, and what follows each: ids (T, S), (T, S)."""
         windows = np.stack([self.part.window(int(at), steps + 1) for at in self.offsets], axis=1)
-        self.part.text.check()
         self.offsets = (self.offsets + steps) % self.part.size
         return windows[:-1], windows[1:]
 

@@ -28,6 +28,7 @@ from minidark import (
     Network,
     Text,
     WeightsError,
+    files,
     load_network,
     train,
 )
@@ -37,6 +38,7 @@ from minidark.text import Symbols
 from minidark.tokens import TokenText
 from minidark.train import StepReport, Training
 from tests.conftest import WriteText
+from tests.faults import watched
 from tests.helpers import cfg, network
 
 SYMBOLS = 8
@@ -544,21 +546,18 @@ def test_at_no_moment_is_there_no_whole_one(
     numbered(since, 2).write(path)
     sound: list[int] = []
 
-    def watched(name: str) -> None:
-        original = getattr(os, name)
+    calls: list[str] = []
 
-        def call(*args: Any, **keywords: Any) -> Any:
-            sound.append(newest_sound(path)[1].batch)
-            if name == "link" and not links:
-                raise OSError(95, "Operation not supported")
-            return original(*args, **keywords)
+    def before(number: int, name: str) -> None:
+        calls.append(name)
+        sound.append(newest_sound(path)[1].batch)
+        if name == "link" and not links:
+            raise OSError(95, "Operation not supported")
 
-        monkeypatch.setattr(os, name, call)
-
-    for name in ("link", "replace", "fsync"):
-        watched(name)
+    monkeypatch.setattr(files, "SYSTEM", watched(before))
     numbered(since, 3).write(path)
-    assert len(sound) >= 3
+    assert [c for c in calls if c in ("link", "replace")] == ["link", "replace", "replace"]
+    assert calls.count("fsync") >= 1
     assert set(sound) == {2, 3}
     monkeypatch.undo()
     assert (Checkpoint.read(path).batch, Checkpoint.read(previous(path)).batch) == (3, 2)

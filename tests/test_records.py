@@ -13,6 +13,7 @@ import pytest
 
 from minidark import DivergedError, MinidarkError, Text, train
 from minidark.checkpoint import Checkpoint, newest_sound
+from minidark.errors import SaveError
 from minidark.records import Records, log_line, read_run
 from minidark.train import StepReport, Training
 from tests.helpers import network
@@ -188,7 +189,9 @@ def test_weights_that_are_of_no_use_replace_no_checkpoint(text: Text, folder: Pa
     assert not (folder / "a.ckpt.prev").exists()
 
 
-def test_a_line_that_does_not_fit_on_the_disk_is_not_there_at_all(text: Text, folder: Path) -> None:
+def test_a_line_that_does_not_fit_on_the_disk_comes_whole_with_the_next(
+    text: Text, folder: Path
+) -> None:
     resource = pytest.importorskip("resource", reason="this platform has no limits on files")
     training = start(text)
     records = Records(training, folder, "a", "a.cfg")
@@ -198,12 +201,13 @@ def test_a_line_that_does_not_fit_on_the_disk_is_not_there_at_all(text: Text, fo
     size = (folder / "log.jsonl").stat().st_size
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + 20, hard))
     try:
-        with pytest.raises(MinidarkError, match=r"log\.jsonl: cannot write: "):
+        with pytest.raises(SaveError, match=r"log\.jsonl: cannot write: File too large$"):
             records.add(report)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert batches(folder) == [10]
     follow(training, records, 30)
-    assert batches(folder) == [10, 30]
+    assert batches(folder) == [10, 20, 30]
 
 
 def test_a_log_that_cannot_be_written_is_one_error(text: Text, folder: Path) -> None:

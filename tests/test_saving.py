@@ -7,6 +7,7 @@ real one; `tests/cli/test_saving_run.py` does it to whole training runs.
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import re
@@ -14,17 +15,21 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from minidark import files
+from minidark import Text, files, train
+from minidark.checkpoint import Checkpoint, newest_sound, previous
 from minidark.errors import SaveError
-from minidark.files import write_atomically
+from minidark.files import append, write_atomically
 from minidark.locks import lock
 from tests.faults import ERRNOS, failing, temporaries, watched
+from tests.helpers import network
 
 PARTS = [b"the new one, ", b"in parts", b"."]
 NEW, OLD = b"".join(PARTS), b"the old one, which is longer than the new one"
@@ -201,6 +206,129 @@ def test_what_is_no_file_is_not_replaced_by_one(kind: str, tmp_path: Path) -> No
     assert not path.is_file()
 
 
+# --- a log, and a checkpoint beside the one before ---------------------------------------------
+
+LINES, MORE = b"one line\nanother\n", b"a third\n"
+
+
+def calls_of(work: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    names: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "SYSTEM", watched(lambda number, name: names.append(name)))
+        work()
+    return names
+
+
+@pytest.mark.parametrize("for_ever", [False, True], ids=["once", "for ever"])
+@pytest.mark.parametrize("name", ERRNOS)
+def test_each_call_of_adding_to_a_file_may_fail(
+    name: str, for_ever: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind whole lines lies a torn one, from a failure before."""
+    path, code = tmp_path / "log", getattr(errno, name)
+
+    def add() -> int:
+        return append(path, len(LINES), MORE, sync=True)
+
+    def torn() -> None:
+        path.write_bytes(LINES + b"a th")
+
+    torn()
+    calls = calls_of(add, monkeypatch)
+    assert calls == ["open", "truncate", "write", "fsync", "close"]
+    for k in range(1, len(calls) + 1):
+        torn()
+        with monkeypatch.context() as patch:
+            fails = (lambda n, _, k=k: n >= k) if for_ever else (lambda n, _, k=k: n == k)
+            patch.setattr(files, "SYSTEM", failing(fails, code))
+            with pytest.raises(SaveError) as error:
+                add()
+        there, written = path.read_bytes(), k > 3
+        said = "written, but perhaps not safe from a power cut" if written else "cannot write"
+        assert str(error.value) == f"{path}: {said}: {os.strerror(code)}"
+        assert there.startswith(LINES)
+        assert (there == LINES + MORE) == written
+        assert add() == len(LINES + MORE)
+        assert path.read_bytes() == LINES + MORE
+
+
+def test_of_what_does_not_fit_behind_a_file_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, room = tmp_path / "log", [3]
+    path.write_bytes(LINES)
+
+    def write(descriptor: int, part: memoryview) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room[0] -= (written := os.write(descriptor, part[: room[0]]))
+        return written
+
+    monkeypatch.setattr(files, "SYSTEM", files.System(write=write))
+    with pytest.raises(SaveError, match=r"cannot write: No space left on device$"):
+        append(path, len(LINES), MORE)
+    assert path.read_bytes() == LINES
+
+
+def test_a_file_that_was_removed_is_begun_anew(tmp_path: Path) -> None:
+    assert append(tmp_path / "log", len(LINES), MORE) == len(MORE)
+    assert (tmp_path / "log").read_bytes() == MORE
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
+def test_adding_to_a_pipe_does_not_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(SaveError, match=r"cannot write: not a regular file$"):
+        append(tmp_path / "log", 0, MORE)
+
+
+@pytest.mark.parametrize("for_ever", [False, True], ids=["once", "for ever"])
+def test_each_call_of_a_checkpoint_may_fail(
+    for_ever: bool, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is always a whole one that `newest_sound` finds; a success leaves two."""
+    path = tmp_path / "a.ckpt"
+
+    def write(batch: int) -> None:
+        dataclasses.replace(checkpoint, batch=batch).write(path)
+
+    def begin() -> None:
+        for old in tmp_path.iterdir():
+            old.unlink()
+        write(1)
+        write(2)
+
+    begin()
+    calls = calls_of(lambda: write(3), monkeypatch)
+    assert {"unlink", "link", "replace", "fsync"} <= {*calls}
+    for k in range(1, len(calls) + 1):
+        begin()
+        told = False
+        with monkeypatch.context() as patch:
+            fails = (lambda n, _, k=k: n >= k) if for_ever else (lambda n, _, k=k: n == k)
+            patch.setattr(files, "SYSTEM", failing(fails, errno.EIO))
+            try:
+                write(3)
+            except SaveError as error:
+                told = "the new file is in place" not in str(error)
+        assert newest_sound(path)[1].batch == (2 if told else 3), (k, calls[k - 1])
+        assert Checkpoint.read(path).batch == (2 if told else 3)
+        write(4)
+        assert Checkpoint.read(path).batch == 4
+        assert Checkpoint.read(previous(path)).batch == (2 if told else 3)
+
+
+@pytest.fixture
+def checkpoint() -> Checkpoint:
+    net = network("net inputs=4 batch=1 time_steps=5", "connected output=4", "softmax")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "text").write_bytes(bytes([0, 1, 2, 3] * 50))
+        with Text(Path(folder, "text"), 4) as text:
+            training = train(net, text, 1, valid_fraction=0)
+            next(training)
+            return training.checkpoint()
+
+
 # --- killed ---------------------------------------------------------------------------------
 
 EXITS = """
@@ -237,7 +365,7 @@ SAVES = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
 from minidark.errors import SaveError
-from minidark.files import write_atomically
+from minidark.files import append, write_atomically
 from minidark.locks import lock
 
 code = 0

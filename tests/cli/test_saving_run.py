@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from minidark import files, load_network
+from minidark.checkpoint import Checkpoint, newest_sound
 from tests.cli.running import assert_refused, run
 from tests.faults import failing, temporaries
 from tests.helpers import cfg
@@ -74,16 +77,28 @@ def seen(path: str) -> int:
     return load_network("a.cfg", path).seen // 32
 
 
+def checkpoints() -> dict[str, int]:
+    """The batches of those that there are; reading them checks that they are whole."""
+    return {p.name: Checkpoint.read(p).batch for p in sorted(Path("backup").glob("*.ckpt*"))}
+
+
+def logged() -> list[int]:
+    """The batches whose lines the log has."""
+    lines = Path("backup/log.jsonl").read_text().splitlines()
+    return [json.loads(line)["batch"] for line in lines]
+
+
 # --- saves that fail --------------------------------------------------------------------------
 
 
 def fail_writes(patch: pytest.MonkeyPatch, first: int, last: float) -> None:
-    """Let the saves from number `first` to `last` of a run fail at their first write. The probe at
-    the start is save 0."""
+    """Let the saves from number `first` to `last` of a run fail at their first write, and so the
+    lines of the log that are written between them. The probe at the start is save 0 and run.json
+    save 1; then three after each second batch: a.backup, its record, and a.ckpt."""
     saves = iter(range(10**6))
     real, number = files.System(), [0]
 
-    def stat(*args: object) -> os.stat_result:
+    def stat_(*args: object) -> os.stat_result:
         number[0] = next(saves)
         return real.stat(*args)
 
@@ -92,36 +107,45 @@ def fail_writes(patch: pytest.MonkeyPatch, first: int, last: float) -> None:
             raise OSError(errno.ENOSPC, FULL)
         return real.write(descriptor, part)
 
-    patch.setattr(files, "SYSTEM", files.System(stat=stat, write=write))
+    patch.setattr(files, "SYSTEM", files.System(stat=stat_, write=write))
 
 
 def test_a_save_that_fails_is_a_warning_and_the_next_may_succeed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Saves 1, 2: a.backup and its record after batch 2; 3: a.backup after batch 4, which fails."""
-    fail_writes(monkeypatch, 3, 3)
+    """Saves 5 and 6, after batch 4: a.backup, and a.ckpt; then the line of the last batch."""
+    fail_writes(monkeypatch, 5, 6)
     result = run(*TRAIN)
     assert result.exit_code == 0, result.stderr
     assert warnings(result.stderr) == [
-        f"backup/a.backup: cannot write: {FULL}{KEPT}; the run goes on"
+        f"backup/{name}: cannot write: {FULL}{kept}; the run goes on"
+        for name, kept in (("a.backup", KEPT), ("a.ckpt", KEPT), ("log.jsonl", ""))
     ]
     assert [seen(f"backup/{name}") for name in WEIGHTS] == [6, 6, 6]
+    assert checkpoints() == {"a.ckpt": 6, "a.ckpt.prev": 2}
+    assert logged() == [6]
     assert temporaries(Path("backup")) == []
 
 
 def test_a_run_whose_last_saves_failed_trains_to_its_end_and_ends_with_1(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fail_writes(monkeypatch, 3, 10**6)
+    fail_writes(monkeypatch, 5, 10**6)
     result = run(*TRAIN)
     assert result.exit_code == 1
     assert seen("backup/a.backup") == 2
     assert not Path("backup/a_final.weights").exists()
-    old, best, final = (f"backup/{name}: cannot write: {FULL}" for name in WEIGHTS)
+    assert newest_sound("backup/a.ckpt")[1].batch == 2
+    assert logged() == []
+    names = ("log.jsonl", "a.ckpt", *WEIGHTS)
+    line, run_, old, best, final = (f"backup/{name}: cannot write: {FULL}" for name in names)
+    old, run_ = old + KEPT, run_ + KEPT
     assert warnings(result.stderr) == [
-        f"{said}; the run goes on" for said in (old + KEPT, best, old + KEPT, final)
+        f"{said}; the run goes on" for said in (old, run_, line, best, old, final, line, run_)
     ]
-    assert result.stderr.splitlines()[-1] == (f"minidark: error: {old}{KEPT}; {best}; {final}")
+    assert result.stderr.splitlines()[-1] == (
+        f"minidark: error: {'; '.join([old, run_, line, best, final])}"
+    )
     assert "is written" not in result.stderr
     assert temporaries(Path("backup")) == []
 
@@ -129,7 +153,7 @@ def test_a_run_whose_last_saves_failed_trains_to_its_end_and_ends_with_1(
 def test_a_record_that_cannot_be_written_is_told_and_the_weights_are_new(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    fail_writes(monkeypatch, 6, 6)  # saves 1 to 4: a.backup twice; 5, 6: a_best.weights
+    fail_writes(monkeypatch, 9, 9)  # saves 2 to 7: after batches 2 and 4; 8, 9: a_best.weights
     result = run(*TRAIN)
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1] == (
@@ -141,13 +165,14 @@ def test_a_record_that_cannot_be_written_is_told_and_the_weights_are_new(
 def test_a_folder_that_cannot_be_synced_is_no_claim_about_the_old_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The 4th sync and more are those of the folder after a rename, and so on."""
+    """Of the folder after a rename; those of the probe and of run.json, before the first batch,
+    succeed."""
     synced = [0]
 
     def fsync(descriptor: int) -> None:
         os.fsync(descriptor)
-        synced[0] += 1
-        if synced[0] > 2 and not synced[0] % 2:
+        synced[0] += stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        if synced[0] > 2 and stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(files, "SYSTEM", files.System(fsync=fsync))
@@ -155,9 +180,39 @@ def test_a_folder_that_cannot_be_synced_is_no_claim_about_the_old_file(
     assert result.exit_code == 1
     said = "the new file is in place, but perhaps not safe from a power cut: Input/output error"
     assert {*warnings(result.stderr)} == {
-        f"backup/{name}: {said}; the run goes on" for name in WEIGHTS
+        f"backup/{name}: {said}; the run goes on" for name in (*WEIGHTS, "a.ckpt")
     }
     assert [seen(f"backup/{name}") for name in WEIGHTS] == [6, 6, 6]
+    assert checkpoints() == {"a.ckpt": 6, "a.ckpt.prev": 4}
+
+
+@pytest.mark.parametrize(
+    ("last", "code", "batches"),
+    [(3, 0, [10, 20, 30, 33]), (10**6, 1, [])],
+    ids=["for a while", "for ever"],
+)
+def test_a_log_that_cannot_be_written_is_tried_with_its_lines_again(
+    last: int, code: int, batches: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches without a line between are no successes; and the log is no hindrance to a.ckpt."""
+    log = Path("backup/log.jsonl")
+    opened = [0]  # the first time before the first batch
+
+    def open_(path: Path, *args: int) -> int:
+        opened[0] += path == log
+        if path == log and 2 <= opened[0] <= last:
+            raise OSError(errno.ENOSPC, FULL)
+        return os.open(path, *args)
+
+    monkeypatch.setattr(files, "SYSTEM", files.System(open=open_))
+    said = f"{log}: cannot write: {FULL}"
+    result = run(*TRAIN, "--batches", "33", "--save-every", "15")
+    assert result.exit_code == code, result.stderr
+    assert {*warnings(result.stderr)} == {f"{said}; the run goes on"}
+    assert logged() == batches
+    assert checkpoints() == {"a.ckpt": 33, "a.ckpt.prev": 30}
+    if code:
+        assert result.stderr.splitlines()[-1] == f"minidark: error: {said}"
 
 
 def test_darknets_own_train_saves_alike(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +248,10 @@ def test_a_limit_on_the_size_of_files_is_a_failed_save() -> None:
     large = "cannot write: File too large"
     assert warnings(told)[0] == f"backup/a.backup: {large}; the run goes on"
     assert told.splitlines()[-1] == "minidark: error: " + "; ".join(
-        f"backup/{name}: {large}" for name in WEIGHTS
+        f"backup/{name}: {large}" for name in ("a.backup", "a.ckpt", *WEIGHTS[1:])
     )
-    assert list(Path("backup").iterdir()) == []
+    assert sorted(path.name for path in Path("backup").iterdir()) == ["log.jsonl", "run.json"]
+    assert logged() == [10, 20, 30, 40]
 
 
 # --- a real disk ------------------------------------------------------------------------------
@@ -233,7 +289,9 @@ def fill(disk: Path) -> None:
 
 @pytest.mark.parametrize("freed", [True, False], ids=["freed again", "full to the end"])
 def test_a_disk_that_gets_full_while_training(disk: Path, freed: bool) -> None:
-    with started("--backup", "disk", "--batches", "10000000", "--save-every", "50") as process:
+    """Without validations, since a best that failed is tried again only at the next best."""
+    args = ("--batches", "10000000", "--save-every", "50", "--valid-fraction", "0")
+    with started("--backup", "disk", *args) as process:
         until((disk / "a.backup.json").exists, "no backup")
         assert process.stderr
         os.set_blocking(process.stderr.fileno(), False)
@@ -244,11 +302,11 @@ def test_a_disk_that_gets_full_while_training(disk: Path, freed: bool) -> None:
             nonlocal told
             fill(disk)
             told += process.stderr.read() or b""  # type: ignore[union-attr]
-            return b"goes on\n" in told
+            return re.search(rb"disk/a\.backup.*goes on\n", told) is not None
 
         until(warned, "no warning")
         os.set_blocking(process.stderr.fileno(), True)
-        said = next(line for line in told.decode().splitlines() if "warning" in line)
+        said = next(line for line in told.decode().splitlines() if "disk/a.backup" in line)
         assert re.fullmatch(
             rf"minidark: warning: disk/a\.backup(\.json)?: cannot write: {FULL}{KEPT}; "
             "the run goes on", said
@@ -261,11 +319,13 @@ def test_a_disk_that_gets_full_while_training(disk: Path, freed: bool) -> None:
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=60)[1].decode()
     assert process.returncode == (130 if freed else 1)
-    assert rest.splitlines()[-1].startswith(
-        "minidark: stopped; disk/a.backup is saved"
-        if freed
-        else "minidark: error: disk/a.backup: cannot write: No space left on device"
-    )
+    last = rest.splitlines()[-1]
+    if freed:
+        assert last.startswith("minidark: stopped; disk/a.backup is saved")
+    else:
+        assert last.startswith("minidark: error: disk/")
+        for name in ("a.backup", "a.ckpt"):
+            assert f"disk/{name}: cannot write: {FULL}{KEPT}" in last
     assert seen("disk/a.backup") >= before
     assert temporaries(disk) == []
 
@@ -279,9 +339,13 @@ def test_a_disk_that_becomes_read_only_while_training(disk: Path) -> None:
         process.send_signal(signal.SIGTERM)
         told = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 1
-    assert told.splitlines()[-1] == (
-        f"minidark: error: disk/a.backup: cannot write: Read-only file system{KEPT}"
-    )
+    told_last, readonly = told.splitlines()[-1], "cannot write: Read-only file system"
+    assert told_last.startswith("minidark: error: disk/")
+    assert {*told_last.removeprefix("minidark: error: ").split("; disk/")} == {
+        f"disk/log.jsonl: {readonly}",
+        f"a.backup: {readonly}{KEPT}",
+        f"a.ckpt: {readonly}{KEPT}",
+    }
     assert seen("disk/a.backup") == before
 
 
@@ -329,8 +393,9 @@ def test_a_run_killed_in_a_save_leaves_a_temporary_file_that_the_next_removes() 
     assert seen("backup/a.backup") % 2 == 0
     assert run(*TRAIN).exit_code == 0
     assert sorted(path.name for path in Path("backup").iterdir()) == sorted(
-        name + end for name in WEIGHTS for end in ("", ".json")
-    )
+        [*(name + end for name in WEIGHTS for end in ("", ".json")),
+         "a.ckpt", "a.ckpt.prev", "log.jsonl", "run.json"]
+    )  # fmt: skip
 
 
 @POSIX
@@ -343,7 +408,8 @@ def test_a_second_signal_stops_at_once_even_in_a_save(number: int, code: int) ->
         "def fsync(descriptor):",
         "    if os.path.exists('go'):",
         "        open('saving', 'w').close()",
-        "        time.sleep(60)",
+        "        for _ in range(600):",  # a signal that another thread gets wakes no sleep
+        "            time.sleep(.1)",
         "files.SYSTEM = files.System(fsync=fsync)",
         "main()",
     ]
