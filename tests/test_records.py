@@ -219,14 +219,16 @@ def test_a_batch_without_a_line_is_no_success_of_the_log(
 ) -> None:
     training = start(text)
     full = failing(lambda number, name: name == "write", errno.ENOSPC)
-    with (
-        pytest.raises(SaveError, match=rf"log\.jsonl: cannot write: {os.strerror(errno.ENOSPC)}$"),
-        Backups(training.net, folder, "a.cfg") as backups,
-    ):
-        backups.records = Records(training, folder, "a", "a.cfg")
-        monkeypatch.setattr(files, "SYSTEM", full)
-        for _ in range(12):
-            backups.after(next(training))
+
+    def run() -> None:
+        with Backups(training.net, folder, "a.cfg") as backups:
+            backups.records = Records(training, folder, "a", "a.cfg")
+            monkeypatch.setattr(files, "SYSTEM", full)
+            for _ in range(12):
+                backups.after(next(training))
+
+    with pytest.raises(SaveError, match=rf"log\.jsonl: cannot write: {os.strerror(errno.ENOSPC)}$"):
+        run()
 
 
 def test_a_log_that_cannot_be_written_is_one_error(text: Text, folder: Path) -> None:
