@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidark import DivergedError, MinidarkError, Text, train
+from minidark import DivergedError, MinidarkError, Text, files, train
+from minidark.backups import Backups
 from minidark.checkpoint import Checkpoint, newest_sound
 from minidark.errors import SaveError
 from minidark.records import Records, log_line, read_run
 from minidark.train import StepReport, Training
+from tests.faults import failing
 from tests.helpers import network
 
 NET = ("net inputs=4 batch=2 time_steps=5", "connected output=4 activation=linear", "softmax")
@@ -208,6 +212,23 @@ def test_a_line_that_does_not_fit_on_the_disk_comes_whole_with_the_next(
     assert batches(folder) == [10]
     follow(training, records, 30)
     assert batches(folder) == [10, 20, 30]
+
+
+def test_a_batch_without_a_line_is_no_success_of_the_log(
+    text: Text, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = start(text)
+    full = failing(lambda number, name: name == "write", errno.ENOSPC)
+
+    def run() -> None:
+        with Backups(training.net, folder, "a.cfg") as backups:
+            backups.records = Records(training, folder, "a", "a.cfg")
+            monkeypatch.setattr(files, "SYSTEM", full)
+            for _ in range(12):
+                backups.after(next(training))
+
+    with pytest.raises(SaveError, match=rf"log\.jsonl: cannot write: {os.strerror(errno.ENOSPC)}$"):
+        run()
 
 
 def test_a_log_that_cannot_be_written_is_one_error(text: Text, folder: Path) -> None:
