@@ -79,20 +79,33 @@ def sparse(path: Path, size: int) -> Path:
     return path
 
 
+# In a small process of its own: what is started inherits the peak of what starts it.
+WATCH = """
+import os, sys
+child = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
 def timed(text: Path, *options: str) -> tuple[list[float], int]:
     """The seconds at which lines stood on standard error, and the bytes resident at most."""
     command = [*MINIDARK, "train", "rnn", str(text), "--seed", "1", *options]
     began = time.perf_counter()
     with subprocess.Popen(
-        [*command, "--backup", str(text.parent)], stderr=subprocess.PIPE, cwd=ROOT
+        [sys.executable, "-c", WATCH, *command, "--backup", str(text.parent)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
     ) as process:
         assert process.stderr
+        assert process.stdout
         times = [time.perf_counter() - began for _ in process.stderr]
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        resident = process.stdout.read()
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return times, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return times, int(resident) * (1 if sys.platform == "darwin" else 1024)
 
 
 def main() -> None:
