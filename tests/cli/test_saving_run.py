@@ -324,8 +324,9 @@ def test_a_disk_that_gets_full_while_training(disk: Path, freed: bool) -> None:
         assert last.startswith("minidark: stopped; disk/a.backup is saved")
     else:
         assert last.startswith("minidark: error: disk/")
-        for name in ("a.backup", "a.ckpt"):
-            assert f"disk/{name}: cannot write: {FULL}{KEPT}" in last
+        # One may have fitted into what the other's temporary file left free for a moment.
+        failed = [f"disk/{name}: cannot write: {FULL}{KEPT}" for name in ("a.backup", "a.ckpt")]
+        assert any(said in last for said in failed)
     assert seen("disk/a.backup") >= before
     assert temporaries(disk) == []
 
