@@ -94,7 +94,7 @@ def timed(text: Path, *options: str) -> tuple[list[float], int]:
     command = [*MINIDARK, "train", "rnn", str(text), "--seed", "1", *options]
     began = time.perf_counter()
     with subprocess.Popen(
-        [sys.executable, "-c", WATCH, *command, "--backup", str(text.parent)],
+        [sys.executable, "-c", WATCH, *command, "--backup", tempfile.mkdtemp(dir=text.parent)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
