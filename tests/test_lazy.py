@@ -35,7 +35,7 @@ def command(*words: str) -> str:
     "statements",
     ["import minidark\nminidark.train, minidark.generate, minidark.layers.make_gru_layer",
      "from minidark import *\nNetwork, Text, layers.make_gru_layer, __version__",
-     command("generate", "--len", "1", "--quiet")],
+     command("generate", "--len", "1", "--quiet"), command("info", "rnn"), command("ops", "rnn")],
 )  # fmt: skip
 def test_numpy_is_loaded_and_nothing_heavier(statements: str) -> None:
     modules = loaded(statements)

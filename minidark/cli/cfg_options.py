@@ -29,13 +29,15 @@ class CfgChoice:
     reading: Reading
 
     def load(self, cfg: str, weights: str | None = None, **kwargs: Any) -> Network:
+        """With numpy's kernels unless asked for others: a command that is soon over would spend
+        more time on importing the compiled ones than on its work."""
         return load_network(
             find_cfg(cfg),
             weights,
             strict=self.strict,
             overrides=self.overrides,
             **self.reading,
-            **kwargs,
+            **{"kernels": "numpy", **kwargs},
         )
 
     def with_nonfinite(self) -> CfgChoice:
