@@ -115,7 +115,8 @@ class Network:
     ) -> Callable[[Array], Array]:
         """Inference step by step while the parameters stay as they are, with `streams` states of
         its own that start at zero: from ids (S,) in the backend's memory to the outputs (S, O),
-        which the next step may write over. temperature: in place of the softmax layers' own."""
+        which the next step may write over. The ids are not checked, each costs too little for that.
+        temperature: in place of the softmax layers' own."""
         layers = self.twin(streams).layers
         for layer in layers:
             if isinstance(layer, SoftmaxLayer) and temperature is not None:

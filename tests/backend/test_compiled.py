@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import minidark
 from minidark import BackendError, Network
 from minidark.backend import Array, get_backend, numpy_kernels, threads
 from tests.helpers import network, one_hot, randomize
@@ -342,20 +345,50 @@ def test_python_threads_do_not_meet_and_a_forked_process_works(two_threads: None
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=100)
 
 
+def test_numbas_own_threads_which_cannot_be_shared_are_not(two_threads: None) -> None:
+    """Where there is no OpenMP, numba ends a process in which two threads start its threads."""
+    code = "\n".join([
+        "from concurrent.futures import ThreadPoolExecutor",
+        "import numba",
+        "from tests.backend.test_compiled import trained",
+        "with ThreadPoolExecutor(3) as pool:",
+        "    found = {*pool.map(trained, [2] * 6)}",
+        "assert numba.threading_layer() == 'workqueue'",
+        "assert found == {trained(1)}",
+    ])  # fmt: skip
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=100)
+
+
 # --- what is kept -------------------------------------------------------------------------
 
 
-def test_what_is_kept_is_stamped_with_all_sources_and_the_width() -> None:
-    kernel: Any = pytest.importorskip("minidark.backend.compiled.kernel")
-    kept = gru._state._cache._cache_file
-    assert kept._source_stamp[1] == kernel.STAMP
-    compiled_before = kernel.is_kept(gru._state)
-    kept._source_stamp = (kept._source_stamp[0], "of other sources")
-    try:
-        assert not kernel.is_kept(gru._state)
-    finally:
-        kept._source_stamp = (kept._source_stamp[0], kernel.STAMP)
-    assert kernel.is_kept(gru._state) == compiled_before
+def test_a_kernel_is_compiled_anew_where_a_source_that_it_calls_changed(tmp_path: Path) -> None:
+    package = tmp_path / "minidark"
+    shutil.copytree(Path(minidark.__file__).parent, package)
+    code = "\n".join([
+        "import numpy as np",
+        "from minidark.backend.compiled import gru, kernel",
+        "kept = kernel.is_kept(gru._gates)",
+        "gates, zeros = np.zeros(3, np.float32), np.zeros(3, np.float32)",
+        "gru._gates(gates, zeros, zeros[:1], zeros[1:2], 1)",
+        "print(kept, gates[0])",
+    ])  # fmt: skip
+
+    def run() -> str:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-P", "-c", code]
+        result = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=100, check=True
+        )
+        return result.stdout.strip()
+
+    assert [run(), run()] == ["False 0.5", "True 0.5"]
+    scalar = package / "backend" / "compiled" / "scalar.py"
+    changed = scalar.read_text().replace("* f(0.5) + f(0.5)", "* f(0.5) + f(0.75)")
+    assert changed != scalar.read_text()
+    scalar.write_text(changed)
+    assert run() == "False 0.75"
 
 
 @pytest.mark.parametrize(
