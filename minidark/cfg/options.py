@@ -67,7 +67,7 @@ def _key(default: Any, check: Check | None = None) -> Any:
 
 AT_LEAST_1 = _in_range(1)
 AT_LEAST_0 = _in_range(0)
-POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "cosine")
+POLICY_NAMES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "cosine")
 WITHOUT_EFFECT = frozenset({"onlyforward", "truth", "smooth", "numload"})
 
 
@@ -91,7 +91,7 @@ class NetOptions:
     B1: float = _key(0.9, _in_range(0, 1, open_high=True))
     B2: float = _key(0.999, _in_range(0, 1, open_high=True))
     eps: float = _key(1e-7, _above_0)
-    policy: str = _key("constant", _one_of(*POLICIES))
+    policy: str = _key("constant", _one_of(*POLICY_NAMES))
     step: int = _key(1, AT_LEAST_1)
     scale: float = _key(1.0, AT_LEAST_0)
     steps: tuple[int, ...] = _key((), _ascending)
