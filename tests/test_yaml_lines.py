@@ -86,7 +86,7 @@ WRONG = {
     "large": (b"#" * (LARGEST + 1), ": larger than 262,144 bytes; too large for YAML here"),
     "a long problem": (
         b"!" + b"a" * 9999 + b"!b x",
-        f":1: found undefined tag handle '!{'a' * 67}...",
+        f":1: found undefined tag handle '!{'a' * 68}...",
     ),
 }
 
