@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import click
-import numpy as np
 
 from minidark import convert as forms
-from minidark import named_weights
 from minidark.archives import is_archive
+from minidark.backend import Array
 from minidark.cfg.forms import rewritten
 from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
@@ -22,6 +22,8 @@ from minidark.fold import denormalize
 from minidark.network import Network
 from minidark.text import Text
 from minidark.weights import ORDERS, load_weights, save_weights
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -72,12 +74,12 @@ def convert(
         _write_model(net, out, model, text, as_json)
     elif model:
         raise click.UsageError(f"{out}: {_suffix(out)} is read, not written; .py is for PyTorch")
-    elif is_archive(out):
-        named_weights.save(net, out)
     else:
         save_weights(net, out, dialect)
     if out_cfg:
         net.save_cfg(out_cfg)
+    elif cfg is None and _suffix(out) in forms.DARKNET:
+        log.info("%s has no place for the cfg; --out-cfg FILE writes it", out)
 
 
 def _suffix(path: str) -> str:
@@ -85,7 +87,7 @@ def _suffix(path: str) -> str:
 
 
 def _kind(path: str) -> str:
-    suffix = _suffix(path)
+    suffix = _suffix(path) or ".cfg"  # the bare name of one that is shipped
     tables = {"cfg": forms.CFGS, "weights": forms.WEIGHTS, "model": forms.MODELS}
     for kind, suffixes in tables.items():
         if suffix in suffixes:
@@ -99,9 +101,7 @@ def _rewrite_cfg(source: str, out: str, choice: CfgChoice) -> None:
     path = choice.path(source)
     data = read_cfg(path)
     plan = plan_cfg(data, path, warn=Doubts(path, choice.strict), overrides=choice.overrides)
-    del plan
-    said = rewritten(data, path, out, lambda message, line: None)
-    write_atomically(out, [said.encode()])
+    write_atomically(out, [rewritten(plan.sections, data, path, out).encode()])
 
 
 def _load(source: str, cfg: str | None, choice: CfgChoice) -> Network:
@@ -138,7 +138,7 @@ def _write_model(
         click.echo(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
 
 
-def _symbols(net: Network, path: str | None) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
+def _symbols(net: Network, path: str | None) -> Array:
     if path is None:
         return drawn_symbols(net.inputs)
     with Text([path], net.inputs) as text:

@@ -14,7 +14,7 @@ A functional model of stock layers: inputs x (S, T, inputs), streams first, then
     [rnn]        has no counterpart: SimpleRNN is act(W x + W s), darknet's cell act(W x) + act(W s)
 
 Writing takes keras, in a process of its own, so that nothing of it is imported here; reading takes
-h5py alone, and runs nothing of what is in the file.
+h5py alone, likewise, and runs nothing of what is in the file.
 
 Source: https://keras.io/api/layers/recurrent_layers (GRU, LSTM).
 """
@@ -30,6 +30,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from minidark.archives import MALFORMED
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
 from minidark.convert.found import Found, carried
@@ -44,6 +45,7 @@ from minidark.network import Network
 
 NOTE = "minidark.json"  # in the zip beside Keras's own members: the cfg and `seen`
 LARGEST_CONFIG, LARGEST = 1 << 24, 1 << 31  # bytes of members
+LONGEST = 60  # seconds that it may take to unpack them
 
 GATES = {  # sublayers in the order of Keras's gates
     "gru": (("uz", "ur", "uh"), ("wz", "wr", "wh")),
@@ -149,7 +151,7 @@ LAYERS: dict[str, Callable[[Any], Step]] = {
 
 
 def read(path: Path | str) -> Found:
-    """What is in a model. Raises WeightsError."""
+    """What is in a model. Raises WeightsError, BackendError where there is no h5py."""
     with open_regular(path, named(path, WeightsError)) as file:
         return read_model(file, path)
 
@@ -157,28 +159,30 @@ def read(path: Path | str) -> Found:
 def read_model(file: BinaryIO, path: Path | str) -> Found:
     """`read` of an open file. A model that `write` wrote brings its cfg; another's layers are told
     by its config. Nothing in the file is run."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise BackendError("reading .keras needs h5py: pip install 'minidark[keras]'") from error
+    from minidark.convert.keras_chain import Layers
+
     try:
         with zipfile.ZipFile(file) as archive:
             config = json.loads(_member(archive, "config.json", LARGEST_CONFIG))
-            note = {}
-            if NOTE in archive.namelist():
-                note = json.loads(_member(archive, NOTE, LARGEST_CONFIG))
-            weights = _member(archive, "model.weights.h5", LARGEST)
-        with h5py.File(io.BytesIO(weights), "r") as stored:
-            from minidark.convert.keras_chain import Layers
-
-            layers = Layers(config["config"]["layers"], stored, path)
-            if note:
-                return layers.fill(carried(path, note["cfg"], note["seen"]))
-            return layers.found()
-    except MinidarkError:
+            note = _note(archive)
+            files = {"model.weights.h5": _member(archive, "model.weights.h5", LARGEST)}
+        script = "keras_state_worker.py"
+        arrays, _ = run_worker(script, files, [], "arrays.npz", limit=LONGEST)
+        with np.load(io.BytesIO(arrays)) as loaded:
+            layers = Layers(config["config"]["layers"], dict(loaded), path)
+        return layers.fill(carried(path, note["cfg"], note["seen"])) if note else layers.found()
+    except (BackendError, WeightsError):
         raise
-    except Exception as error:  # h5py raises what HDF5 finds, in many classes
+    except (MinidarkError, *MALFORMED) as error:
         raise WeightsError(f"{path}: not a Keras 3 model, or damaged") from error
+
+
+def _note(archive: zipfile.ZipFile) -> dict[str, str]:
+    """What `write` left in it; nothing in a model of another."""
+    if NOTE not in archive.namelist():
+        return {}
+    note: dict[str, str] = json.loads(_member(archive, NOTE, LARGEST_CONFIG))
+    return note
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:

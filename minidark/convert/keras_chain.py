@@ -24,19 +24,12 @@ PASSED_OVER = {"InputLayer", "Dropout", "Identity", "Flatten"}
 class Layers:
     """The layers of a model's config in their order, each with the arrays of its name."""
 
-    def __init__(self, layers: list[Any], stored: Any, path: Path | str):
+    def __init__(self, layers: list[Any], arrays: dict[str, Array], path: Path | str):
+        """arrays: by the layer's name and a number, "gru_0/1"."""
         self.layers, self.path = layers, path
-        self.arrays = self._by_layer(stored["layers"])
-
-    def _by_layer(self, groups: Any) -> dict[str, list[Any]]:
-        """By a layer's name, its datasets, unread; a cell has those of its layer."""
-        found = {}
-        for key in groups:
-            group = groups[key]
-            holder = group.get("cell", group)
-            datasets = [holder["vars"][str(i)] for i in range(len(holder["vars"]))]
-            found[str(group["vars"].attrs["name"])] = datasets
-        return found
+        self.arrays: dict[str, list[Array]] = {}
+        for name, array in arrays.items():
+            self.arrays.setdefault(name.rpartition("/")[0], []).append(array)
 
     def fill(self, found: Found) -> Found:
         """A model that `write` wrote: names and sizes are as the cfg says."""
@@ -103,7 +96,9 @@ class Layers:
 
     def _taken(self, type_: str, name: str) -> dict[str, Array]:
         """A layer's arrays under the last parts of minidark's names. Raises WeightsError."""
-        arrays = [self._array(dataset) for dataset in self.arrays[name]]
+        arrays = self.arrays[name]
+        if odd := {a.dtype.name for a in arrays} - {"float32"}:
+            raise WeightsError(f"{self.path}: {echo(name)} is {min(odd)}; expected float32")
         if type_ in GATES:
             return _ungated(type_, arrays)
         if type_ == "connected":
@@ -116,15 +111,6 @@ class Layers:
         rolling = np.square(np.maximum(np.sqrt(variance + EPSILON**2) - EPSILON, 0))
         kinds = ("scales", "biases", "rolling_mean", "rolling_variance")
         return dict(zip(kinds, (scales, biases_, mean, rolling), strict=True))
-
-    def _array(self, dataset: Any) -> Array:
-        """A dataset's numbers, once its size is known to be in this file and to be float32."""
-        if dataset.dtype != np.float32 or dataset.external or dataset.is_virtual:
-            raise WeightsError(f"{self.path}: an array of {echo(str(dataset.dtype))}, not float32")
-        if dataset.nbytes > max(64, 2 * dataset.id.get_storage_size()):
-            raise ValueError  # packed: what it unpacks to may be beyond any memory
-        array: Array = dataset[()]
-        return array
 
     def _refused(self, kind: str, name: str, why: str) -> WeightsError:
         return WeightsError(f"{self.path}: {bare(kind)} {echo(name)} cannot be taken over: {why}")

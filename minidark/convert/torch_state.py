@@ -22,7 +22,7 @@ import numpy as np
 from minidark.backend import Array
 from minidark.convert.found import Found
 from minidark.convert.workers import run_worker
-from minidark.errors import MinidarkError, WeightsError, bare
+from minidark.errors import BackendError, MinidarkError, WeightsError, bare
 from minidark.files import named, open_regular
 
 LARGEST = 1 << 31  # bytes
@@ -42,8 +42,10 @@ def read(path: Path | str) -> Found:
         raise WeightsError(f"{path}: larger than {LARGEST:,} bytes")
     try:
         made, _ = run_worker("torch_state_worker.py", {"state.pt": data}, [], "arrays.npz")
+    except BackendError as error:
+        raise BackendError(f"{path}: {error}") from error
     except MinidarkError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise WeightsError(f"{path}: {error}") from error
     with np.load(io.BytesIO(made)) as arrays:
         return from_state(dict(arrays), path)
 
@@ -80,18 +82,16 @@ def _recurrent(
     found: Found, left: dict[str, Array], prefix: str, layer: str, path: Path | str
 ) -> None:
     u, w = (left.pop(f"{prefix}weight_{kind}_l{layer}") for kind in ("ih", "hh"))
+    name = f"{bare(prefix)}weight_hh_l{layer}"
     gates = len(w) // w.shape[1]
     if gates != len(GATES):
-        raise WeightsError(f"{path}: {bare(prefix)} cannot be taken over: {OTHERS[gates]}")
+        raise WeightsError(f"{path}: {name} cannot be taken over: {OTHERS[gates]}")
+    if {f"{prefix}weight_ih_l{layer}_reverse", f"{prefix}weight_hr_l{layer}"} & left.keys():
+        raise WeightsError(f"{path}: {name}: both directions, or projections, cannot be taken over")
     arrays = {}
     for side, matrix, kind in (("u", u, "ih"), ("w", w, "hh")):
         biases = left.pop(f"{prefix}bias_{kind}_l{layer}", np.zeros(len(matrix), np.float32))
         for gate, part, bias in zip(GATES, np.split(matrix, 4), np.split(biases, 4), strict=True):
             arrays[f"{side}{gate}.weights"], arrays[f"{side}{gate}.biases"] = part, bias
-    if any(
-        f"{prefix}weight_{kind}_l{layer}{end}" in left
-        for kind, end in (("ih", "_reverse"), ("hr", ""))
-    ):
-        raise WeightsError(f"{path}: {bare(prefix)} runs both ways or projects; neither is taken")
     found.set_inputs(u.shape[1])
     found.add("lstm", arrays, output=w.shape[1])

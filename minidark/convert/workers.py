@@ -21,10 +21,15 @@ MISSING = 3  # what a worker exits with where its library cannot be imported; it
 
 
 def run_worker(
-    script: str, files: Mapping[str, bytes], calls: Sequence[Array], made: str
+    script: str,
+    files: Mapping[str, bytes],
+    calls: Sequence[Array],
+    made: str,
+    limit: float | None = None,
 ) -> tuple[bytes, list[Array]]:
     """Run a worker of this package on files and on the inputs of some calls: the file of the name
-    `made`, and what it gives for each call. Raises BackendError where its library is missing."""
+    `made`, and what it gives for each call. Raises BackendError where its library is missing, MinidarkError where it
+    fails or takes longer than `limit` seconds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file, data in files.items():
@@ -32,7 +37,10 @@ def run_worker(
         np.savez(folder / "calls.npz", *calls)
         # -P: what lies in the working folder is not imported, whatever its name
         command = [sys.executable, "-P", str(Path(__file__).with_name(script)), name]
-        done = subprocess.run(command, capture_output=True, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, check=False, timeout=limit)
+        except subprocess.TimeoutExpired as error:
+            raise MinidarkError(f"{script} took longer than {limit} seconds") from error
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             last = bare(said[-1] if said else f"exit code {done.returncode}", 300)
