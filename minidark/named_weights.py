@@ -141,8 +141,9 @@ def _check_layers(
     except (ValueError, RecursionError):
         theirs = None
     if isinstance(theirs, list) and all(isinstance(line, str) for line in theirs):
+        below = made_with.meanings(net, "dontload", cutoff=start)
         ours = made_with.meanings(net, "dontload", start, cutoff)
-        made_with.check_meanings(theirs, ours, path, "another cfg", cutoff)
+        made_with.check_meanings(theirs[len(below) :], ours, path, "another cfg", cutoff)
 
 
 def _seen(text: str, path: Path | str) -> int:

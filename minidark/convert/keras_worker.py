@@ -116,8 +116,10 @@ def build(plan: dict[str, Any], arrays: dict[str, Any]) -> Any:
 def outputs(model: Any, calls: Any) -> Iterator[Any]:
     """Of each call, the states carried from one to the next. Keras has streams first."""
     _, *inputs = model.inputs
-    states = [np.zeros((1, state.shape[-1]), np.float32) for state in inputs]
-    for key in calls.files:
+    keys = calls.files
+    streams = calls[keys[0]].shape[1] if keys else 1
+    states = [np.zeros((streams, state.shape[-1]), np.float32) for state in inputs]
+    for key in keys:
         x = calls[key].transpose(1, 0, 2)
         given = [x, *states] if states else x
         found = model(given)

@@ -87,7 +87,7 @@ def _recurrent(
     if gates != len(GATES):
         raise WeightsError(f"{path}: {name} cannot be taken over: {OTHERS[gates]}")
     if {f"{prefix}weight_ih_l{layer}_reverse", f"{prefix}weight_hr_l{layer}"} & left.keys():
-        raise WeightsError(f"{path}: {name}: both directions, or projections, cannot be taken over")
+        raise WeightsError(f"{path}: {name} cannot be taken over: it runs both ways, or projects")
     arrays = {}
     for side, matrix, kind in (("u", u, "ih"), ("w", w, "hh")):
         biases = left.pop(f"{prefix}bias_{kind}_l{layer}", np.zeros(len(matrix), np.float32))

@@ -28,8 +28,8 @@ def run_worker(
     limit: float | None = None,
 ) -> tuple[bytes, list[Array]]:
     """Run a worker of this package on files and on the inputs of some calls: the file of the name
-    `made`, and what it gives for each call. Raises BackendError where its library is missing, MinidarkError where it
-    fails or takes longer than `limit` seconds."""
+    `made`, and what it gives for each call. Raises BackendError where its library is missing,
+    MinidarkError where it fails or takes longer than `limit` seconds."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for file, data in files.items():
