@@ -21,7 +21,7 @@ from minidark.files import write_atomically
 from minidark.fold import denormalize
 from minidark.network import Network
 from minidark.text import Text
-from minidark.weights import ORDERS, load_weights, save_weights
+from minidark.weights import ORDERS, save_weights
 
 log = logging.getLogger(__name__)
 
@@ -67,13 +67,13 @@ def convert(
             raise click.UsageError("a cfg becomes a cfg: .cfg and .yaml, there and back")
         _rewrite_cfg(source, out, choice)
         return
-    net = _load(source, cfg, choice)
     model = forms.MODELS.get(_suffix(out))
-    if model and model.writes:
+    if model and not model.writes:
+        raise click.UsageError(f"{out}: {_suffix(out)} is read, not written; .py is for PyTorch")
+    net = _load(source, cfg, choice)
+    if model:
         net = denormalize(net)
         _write_model(net, out, model, text, as_json)
-    elif model:
-        raise click.UsageError(f"{out}: {_suffix(out)} is read, not written; .py is for PyTorch")
     else:
         save_weights(net, out, dialect)
     if out_cfg:
@@ -111,10 +111,7 @@ def _load(source: str, cfg: str | None, choice: CfgChoice) -> Network:
     if not model:
         if cfg is None and not is_archive(source):
             raise click.UsageError(f"which cfg was {source} made with? give --cfg CFG")
-        net = choice.load(cfg or source, source if is_archive(source) else None)
-        if not is_archive(source):
-            load_weights(net, source, **choice.reading)
-        return net
+        return choice.load(cfg or source, source)
     found = model.read(source)
     allowed = bool(choice.reading["allow_nonfinite"])
     if cfg is None:

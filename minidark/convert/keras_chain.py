@@ -18,7 +18,8 @@ from minidark.errors import WeightsError, bare, echo
 from minidark.layers.batchnorm import EPSILON
 
 ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu", "elu": "elu"}
-PASSED_OVER = {"InputLayer", "Dropout", "Identity", "Flatten"}
+LEAKS = {0.1: "leaky", 0.01: "relie"}
+PASSED_OVER = {"InputLayer", "Dropout", "Identity"}
 
 
 class Layers:
@@ -58,8 +59,10 @@ class Layers:
                 self._activate(found, config["activation"], kind, name)
             elif kind == "Activation":
                 self._activate(found, config["activation"], kind, name)
-            elif kind == "Softmax":
+            elif kind == "Softmax" and config.get("axis", -1) == -1:
                 found.add("softmax")
+            elif kind == "LeakyReLU" and (leak := round(config["negative_slope"], 6)) in LEAKS:
+                found.activate(LEAKS[leak])
             elif kind not in PASSED_OVER:
                 raise self._refused(kind, name, "darknet has no counterpart")
         if not found.names:
@@ -89,8 +92,8 @@ class Layers:
     def _activate(self, found: Found, activation: Any, kind: str, name: str) -> None:
         if activation == "softmax":
             found.add("softmax")
-        elif activation in ACTIVATIONS:
-            found.activate(ACTIVATIONS[activation])
+        elif str(activation) in ACTIVATIONS:
+            found.activate(ACTIVATIONS[str(activation)])
         elif activation not in ("linear", None):
             raise self._refused(kind, name, f"activation {echo(activation)} has no counterpart")
 

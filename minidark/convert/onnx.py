@@ -232,7 +232,12 @@ def write(net: Network, calls: Sequence[Array]) -> Proven:
     """The model of a network without batch norm in its sublayers, and what onnxruntime makes of
     `calls` with it."""
     data = _model(net)
-    return data, _run(data, calls)
+    try:
+        return data, _run(data, calls)
+    except MinidarkError:
+        raise
+    except Exception as error:  # onnxruntime's own have no base
+        raise MinidarkError(f"onnxruntime: {bare(str(error), 300)}; no file is left") from error
 
 
 def _model(net: Network) -> bytes:

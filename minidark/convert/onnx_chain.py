@@ -18,7 +18,7 @@ from minidark.convert.found import Found
 from minidark.convert.onnx import Constants, array_of, unpacked
 from minidark.errors import WeightsError, bare, echo
 
-PASSED_OVER = {"Identity", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast", "Flatten"}
+PASSED_OVER = {"Identity", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
 PLAIN_ACTIVATIONS = {"Sigmoid": "logistic", "Tanh": "tanh", "Relu": "relu"}
 LEAKS = {0.1: "leaky", 0.01: "relie"}
 

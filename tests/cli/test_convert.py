@@ -133,6 +133,35 @@ def test_set_reaches_the_cfg_that_is_written() -> None:
     assert "- gru: {output: 7, tanh: 1, batch_normalize: 1}\n" in Path("b.yaml").read_text()
 
 
+def test_a_run_begun_with_a_cfg_goes_on_with_its_yaml_as_in_one_go() -> None:
+    text = cfg(
+        "net inputs=256 batch=2 time_steps=8 max_batches=4 adam=1",
+        "gru output=4 tanh=1",
+        "connected output=256 activation=linear",
+        "softmax",
+    )
+    Path("small.cfg").write_text(text)
+    Path("text").write_bytes(bytes(range(256)) * 8)
+    output("convert", "small.cfg", "small.yaml")
+    given = ["text", "--seed", "1", "--kernels", "numpy", "--backup"]
+    assert run("train", "small.yaml", *given, "whole").exit_code == 0
+    assert run("train", "small.cfg", *given, "parts", "--batches", "2").exit_code == 0
+    on = ["text", "--kernels", "numpy", "--backup", "parts", "--resume", "auto", "--batches", "4"]
+    assert run("train", "small.yaml", *on).exit_code == 0
+    assert run("train", "small.cfg", *given, "again").exit_code == 0
+    whole, parts = (Path(name, "small_final.weights") for name in ("whole", "parts"))
+    assert whole.read_bytes() == parts.read_bytes()
+    first, second = (
+        json.loads(Path(name, "run.json").read_text())["cfg_sha256"] for name in ("whole", "again")
+    )
+    assert first == second
+    for name in ("small.cfg", "small.yaml"):  # what it was made with is looked at in both
+        output("info", name, str(whole))
+        refused = run("info", name, str(whole), "--set", "gru.tanh=0")
+        assert refused.exit_code == 4
+        assert "made with 'small.yaml', which has [gru] " in refused.stderr
+
+
 def test_a_wrong_cfg_is_not_rewritten() -> None:
     Path("b.yaml").write_text("net: {inputs: 4}\nlayers:\n- gru: {output: x}\n")
     Path("c.cfg").write_text("what was there")
