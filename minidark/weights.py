@@ -114,10 +114,11 @@ def load_weights(
     """Fill the layers start..cutoff-1 (None: to the last) from a file, and set `net.seen`.
 
     A .safetensors or .npz is read by names (`named_weights`). Any other file is darknet's, and
-    begins with layer `start`. Without `cutoff` it must end with the last layer; with
-    it, what follows is not looked at. weights_order: "pjreddie", "alexey", or None: by header.
-    allow_nonfinite: NaN and infinity are taken as they are. allow_other_cfg: what `made_with` keeps
-    beside the file is not looked at. Nothing is changed unless all fits. Raises WeightsError.
+    begins with layer `start`; without `cutoff` it must end with the last layer, with it what
+    follows is not looked at. weights_order: "pjreddie", "alexey", or None: by header.
+    allow_nonfinite: NaN and infinity are taken as they are. allow_other_cfg: what is kept of the
+    layers it was made with is not looked at. Nothing is changed unless all fits. Raises
+    WeightsError.
     """
     if is_archive(path):
         _checked_order(weights_order)

@@ -49,7 +49,8 @@ def rewritten(sections: Sequence[Section], data: bytes, source: Path | str, out:
         again = parse_cfg(said.encode(), out, lambda message, line: None)
     except CfgError as error:
         raise CfgError(f"cannot be rewritten: {error}", source) from error
-    assert _meaning(again) == _meaning(sections)
+    if _meaning(again) != _meaning(sections):
+        raise CfgError("cannot be rewritten: it would be another cfg", source)
     return said
 
 

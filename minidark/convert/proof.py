@@ -40,7 +40,8 @@ def written(net: Network, write: Write, symbols: Array) -> tuple[bytes, float | 
     data, found = write(net, [one_hot(p[:, None], net.inputs, net.backend) for p in pieces])
     if not found:
         return data, None
-    difference = max(_difference(a, b) for a, b in zip(found, wanted, strict=True))
+    differences = [_difference(a, b) for a, b in zip(found, wanted, strict=True)]
+    difference = float(np.max(differences))  # NaN, if any is, which Python's max would pass over
     if not difference <= LARGEST:
         raise MinidarkError(
             f"what was written differs from predict by {difference:.2g} over {len(symbols):,} "
