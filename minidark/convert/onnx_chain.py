@@ -47,8 +47,11 @@ class Chain:
             if len(following) > 1:
                 raise self._refused(following[1], "the model is no chain: its paths part")
             at = self._take(following[0], at)
-        if len(self.result.sections) == 1:
+        if not self.result.names:
             raise WeightsError(f"{self.path}: no GRU, LSTM, MatMul or Gemm behind its first input")
+        if at not in {value.name for value in self.graph.output}:
+            said = f"the chain from its first input ends in {echo(at)}, which is no output"
+            raise WeightsError(f"{self.path}: {said}")
         return self.result
 
     def _take(self, node: Any, at: str) -> str:

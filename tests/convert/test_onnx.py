@@ -173,6 +173,15 @@ def test_what_has_no_counterpart_is_refused_with_the_reason(name: str) -> None:
     assert str(error.value) == f"a.onnx: {said}"
 
 
+def test_a_model_that_goes_on_from_the_last_state_alone_is_refused() -> None:
+    """Its first output, of all steps, is read by nobody: what follows would be lost in silence."""
+    model = onnx.load_model_from_string(chain(recurrent("GRU", 3, 5, INPUTS), LINEAR))
+    model.graph.node[0].output[:] = ["all", "t0"]
+    said = "the chain from its first input ends in 'all', which is no output"
+    with pytest.raises(WeightsError, match=said):
+        read_model(model.SerializeToString(), "a.onnx")
+
+
 def test_damaged_and_missing_files_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"\x08junk")
     with pytest.raises(WeightsError, match=r"a\.onnx: not an ONNX model, or damaged$"):
