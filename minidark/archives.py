@@ -12,17 +12,18 @@ import io
 import json
 import math
 import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from minidark.errors import WeightsError, bare, echo
+
+if TYPE_CHECKING:
+    import zipfile
 
 Array = npt.NDArray[Any]
 
@@ -31,9 +32,11 @@ SUFFIXES = (SAFETENSORS, NPZ)
 LARGEST_HEADER = 1 << 23  # bytes; a network's has a few thousand
 LONGEST_NOTE = 1 << 20  # characters
 MOST_ARRAYS = 20_000
+STORED, DEFLATED = 0, 8  # a zip's numbers for how a member is packed
+# What Python raises for bytes of another kind than were meant.
 MALFORMED = (
     KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError,
-    EOFError, RuntimeError, NotImplementedError, OSError, zipfile.BadZipFile, zlib.error,
+    EOFError, RuntimeError, NotImplementedError, OSError,
 )  # fmt: skip
 
 
@@ -135,9 +138,22 @@ def _note(text: Any) -> str:
 
 
 def _open_npz(file: BinaryIO, path: Path | str) -> Archive:
+    """zipfile is imported here: a command that reads none would wait for it."""
+    import zipfile
+    import zlib
+
+    damaged = (zipfile.BadZipFile, zlib.error)
+    try:
+        return _npz(zipfile.ZipFile(file), path, (*MALFORMED, *damaged))
+    except damaged as error:
+        raise ValueError from error
+
+
+def _npz(
+    archive: zipfile.ZipFile, path: Path | str, malformed: tuple[type[Exception], ...]
+) -> Archive:
     """A zip of .npy files. A member's own header is read at once, what is behind it by `read`, as
     many bytes as its shape says and the zip must have."""
-    archive = zipfile.ZipFile(file)
     members = archive.infolist()
     if len(members) > MOST_ARRAYS:
         raise ValueError
@@ -146,7 +162,7 @@ def _open_npz(file: BinaryIO, path: Path | str) -> Archive:
     transposed: set[str] = set()  # arrays with the last axis outermost
     for member in members:
         name = member.filename.removesuffix(".npy")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        if member.compress_type not in (STORED, DEFLATED):
             raise WeightsError(f"{path}: {bare(name)} is packed in a way that is not read here")
         with archive.open(member) as opened:
             shape, fortran, dtype = _npy_header(opened)
@@ -168,7 +184,7 @@ def _open_npz(file: BinaryIO, path: Path | str) -> Archive:
                 data = opened.read(wanted)
                 if len(data) != wanted or opened.read(1):
                     raise ValueError
-        except MALFORMED as error:
+        except malformed as error:
             raise WeightsError(f"{path}: {bare(name)} is damaged") from error
         numbers = np.frombuffer(data, "<f4")
         shape = shapes[name]

@@ -24,6 +24,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -173,7 +174,7 @@ def read_model(file: BinaryIO, path: Path | str) -> Found:
         return layers.fill(carried(path, note["cfg"], note["seen"])) if note else layers.found()
     except (BackendError, WeightsError):
         raise
-    except (MinidarkError, *MALFORMED) as error:
+    except (MinidarkError, zipfile.BadZipFile, zlib.error, *MALFORMED) as error:
         raise WeightsError(f"{path}: not a Keras 3 model, or damaged") from error
 
 
