@@ -51,7 +51,7 @@ data.txt:
 	touch $@
 
 .venv/dev: .venv/minidark
-	$(BIN)/pip install --quiet --editable ".[dev,fast,onnx,report]"
+	$(BIN)/pip install --quiet --editable ".[dev,fast,keras,onnx,report]"
 	touch $@
 
 clean:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minidark.cfg import options as o
-from minidark.cfg.sections import Pair, Section, Warn, parse_sections, without_blanks
+from minidark.cfg.forms import parse_cfg
+from minidark.cfg.sections import Pair, Section, Warn, without_blanks
 from minidark.cfg.sizes import Size, layer_size
 from minidark.errors import OVERRIDDEN, CfgError, bare, echo, nearest, place
 
@@ -93,13 +94,14 @@ def plan_cfg(
     overrides: Sequence[str] = (),
     itemsize: int = 4,
 ) -> Plan:
-    """The plan of a cfg's bytes; `path` is for messages, `warn` for doubts (None: to the log).
+    """The plan of a cfg's bytes; `path` tells its form and is for messages, `warn` is for doubts
+    (None: to the log).
 
     overrides: "section.key=value", for every section of that type. itemsize: bytes of a number.
     Raises CfgError, also for what needs more memory than the machine has.
     """
     warn = warn or Doubts(path, strict=False)
-    sections = parse_sections(data, path, warn)
+    sections = parse_cfg(data, path, warn)
     for override in overrides:
         _override(sections, override)
     plan = plan_network(sections, path, warn)

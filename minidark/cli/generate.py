@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import click
 
 from minidark import shipped
+from minidark.archives import is_archive
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import Number, count
@@ -64,6 +65,7 @@ def generate(
     \b
     minidark generate                                      (the shipped network)
     minidark generate cfg/rnn.cfg backup/rnn_final.weights
+    minidark generate my.safetensors                       (which carries its cfg)
     minidark generate rnn my.weights --seed "def " --len 300 --temp .5 --srand 1
 
     The seed's text comes first, then the sample, then a newline, on standard output. The same
@@ -71,7 +73,7 @@ def generate(
     """
     if cfg is None:
         cfg, weights = SHIPPED, str(shipped.folder("weights") / f"{SHIPPED}.weights")
-    elif weights is None:
+    elif weights is None and not is_archive(cfg):
         raise click.UsageError("which weights? minidark generate CFG WEIGHTS")
     net = choice.load(cfg, weights, batch=1, time_steps=1, **compute.loading)
     if srand is None:

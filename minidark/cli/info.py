@@ -8,11 +8,20 @@ from typing import Any
 import click
 from rich.table import Table
 
+from minidark.archives import is_archive
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.tables import array_table, print_table
 from minidark.layers.base import Layer
 from minidark.network import Network
-from minidark.weights import HEADER_BYTES, Header, array_statistics, load_weights, saved_arrays
+from minidark.weights import (
+    HEADER_BYTES,
+    ORDERS,
+    Header,
+    Named,
+    array_statistics,
+    load_weights,
+    saved_arrays,
+)
 
 
 @click.command()
@@ -29,6 +38,7 @@ def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> Non
     minidark info lstm --json
     """
     choice = choice.with_nonfinite()
+    weights = cfg if weights is None and is_archive(cfg) else weights
     net = choice.load(cfg, weights)
     facts = network_facts(net)
     if weights:
@@ -66,7 +76,7 @@ def layer_facts(index: int, layer: Layer) -> dict[str, Any]:
     }
 
 
-def header_facts(header: Header, asked_order: str | None) -> dict[str, Any]:
+def header_facts(header: Header | Named, asked_order: str | None) -> dict[str, Any]:
     return {
         "version": str(header),
         "program": header.program,
@@ -93,8 +103,10 @@ def show(facts: dict[str, Any]) -> None:
     )
     if "weights" in facts:
         w = facts["weights"]
-        click.echo(
-            f"these weights: version {w['version']} ({w['program']}), {w['order']}'s order of "
-            f"arrays, {w['seen']:,} rows seen.\n"
+        held = (
+            f"version {w['version']} ({w['program']}), {w['order']}'s order of arrays"
+            if w["order"] in ORDERS
+            else f"{w['program']}, arrays by name"
         )
+        click.echo(f"these weights: {held}, {w['seen']:,} rows seen.\n")
         print_table(array_table(facts["arrays"]))
