@@ -112,7 +112,7 @@ class NetOptions:
     policy: str = _key(
         "constant",
         _one_of(*POLICIES),
-        f"how the rate goes on: {', '.join(POLICIES)}; the last is minidark's own",
+        f"of the rate: {', '.join(POLICIES)} (minidark's own)",
     )
     step: int = _key(
         1, AT_LEAST_1, "of step: batches between two changes; of sigmoid: batch of half the rate"
@@ -295,7 +295,7 @@ def read_options(
     """The section's values, checked. Raises CfgError at the line of a wrong value; an unknown
     key, and one that has no effect on recurrent layers, is a doubt for `warn`. Where `refuse`
     comes back, the value is the default."""
-    known = keys(cls)  # type: ignore[arg-type]  # mypy takes a class for its hashless instance
+    known = keys(cls)
     values: dict[str, Any] = {}
     for pair in section.pairs.values():
         if pair.key not in known:
@@ -320,9 +320,13 @@ def _checked_value(key: Key, pair: Pair, path: Path | str | None) -> Any:
     return value
 
 
-@functools.cache
 def keys(cls: type[NetOptions | LayerOptions]) -> dict[str, Key]:
     """What a section may say, by name: its own keys, then those of every layer."""
+    return _keys(cls)  # type: ignore[arg-type]  # mypy takes a class for its hashless instance
+
+
+@functools.cache
+def _keys(cls: type[NetOptions | LayerOptions]) -> dict[str, Key]:
     types_ = typing.get_type_hints(cls)
     fields = {
         f.name: Key(f.name, types_[f.name], f.default, **f.metadata)
