@@ -44,6 +44,10 @@ class CfgChoice:
         """As with --allow-nonfinite: for what only shows a file."""
         return dataclasses.replace(self, reading={**self.reading, "allow_nonfinite": True})
 
+    def lenient(self) -> CfgChoice:
+        """As without --strict: for what tells doubts itself."""
+        return dataclasses.replace(self, strict=False)
+
     def overruled(self, override: str) -> CfgChoice:
         return dataclasses.replace(self, overrides=(*self.overrides, override))
 
@@ -60,7 +64,8 @@ def cfg_options(command: Command) -> Command:
         "overrides",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="Overrule the cfg, for every section of that type; may be given again.",
+        help="Overrule the cfg: gru.output=64 in every [gru], 1.output=64 in layer 1 alone, as "
+        "info counts. May be given again.",
     )
     @click.option(
         "--weights-order",
