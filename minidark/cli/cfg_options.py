@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from minidark.cfg.parser import load_network
+from minidark.cfg.plan import Doubts, Plan, plan_cfg
+from minidark.cfg.sections import read_cfg
 from minidark.errors import CfgError
 from minidark.network import Network
 from minidark.shipped import find_cfg
@@ -39,6 +41,12 @@ class CfgChoice:
             **self.reading,
             **{"kernels": "numpy", **kwargs},
         )
+
+    def plan(self, cfg: str) -> Plan:
+        """What the cfg asks for, before any array is made."""
+        path = find_cfg(cfg)
+        warn = Doubts(path, self.strict)
+        return plan_cfg(read_cfg(path), path, warn=warn, overrides=self.overrides)
 
     def with_nonfinite(self) -> CfgChoice:
         """As with --allow-nonfinite: for what only shows a file."""
