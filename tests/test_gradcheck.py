@@ -31,17 +31,17 @@ def wrong(plan: Plan, seed: int = 0) -> list[str]:
     return [row.name for row in rows if not row.passed]
 
 
-@pytest.mark.parametrize("layer", [*RECURRENT, *PLAIN])
+@pytest.mark.parametrize("layer", [*RECURRENT[::4], *PLAIN[::5]])
 def test_a_sound_layer_passes(layer: str) -> None:
     assert wrong(planned(NET, "connected output=6 activation=tanh", layer, *END)) == []
 
 
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("end", ENDS[::3])
 def test_a_sound_end_passes(end: tuple[str, ...]) -> None:
     assert wrong(planned(NET, "gru output=6 tanh=1", *end)) == []
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(6))
 def test_kinks_are_no_mistakes(seed: int) -> None:
     layers = ("rnn output=20 activation=relu", "connected output=40 activation=leaky")
     assert wrong(planned(NET, *layers, "activation activation=hardtan", *END), seed) == []
