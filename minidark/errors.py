@@ -70,9 +70,9 @@ def echo(value: object, longest: int = LONGEST_ECHO) -> str:
     return _cut(repr(value), longest)
 
 
-def bare(name: str) -> str:
+def bare(name: str, longest: int = LONGEST_ECHO) -> str:
     """A name as an error message shows it: without quotes, what cannot be printed escaped, cut."""
-    return _cut(repr(name)[1:-1], LONGEST_ECHO)
+    return _cut(repr(str(name))[1:-1], longest)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

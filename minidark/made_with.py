@@ -53,7 +53,7 @@ def beside(path: Path | str) -> Path:
 def write(path: Path | str, net: HasLayers, cfg: Path | str, weights_sha256: str) -> None:
     """Keep for the weight file `path`, where all layers were saved, what it was made with: the
     network, and the cfg's name. Atomic. Raises MinidarkError."""
-    record = Record(str(cfg), weights_sha256, _meanings(net, "dontsave"))
+    record = Record(str(cfg), weights_sha256, meanings(net, "dontsave"))
     text = json.dumps(dataclasses.asdict(record), indent=1)
     write_atomically(beside(path), [text.encode(), b"\n"])
 
@@ -66,24 +66,34 @@ def check(
     record = _read(beside(path))
     if record is None:
         return
-    ours = _meanings(net, "dontload", start, cutoff)
-    theirs = record.layers if cutoff is None else record.layers[: len(ours)]
+    ours = meanings(net, "dontload", start, cutoff)
+    try:
+        check_meanings(record.layers, ours, path, echo(record.cfg, 200), cutoff)
+    except WeightsError:
+        file.seek(0)
+        if hashlib.file_digest(file, "sha256").hexdigest() == record.weights_sha256:
+            raise  # else it is of another file
+
+
+def check_meanings(
+    theirs: list[str], ours: list[str], path: Path | str, cfg: str, cutoff: int | None
+) -> None:
+    """Raise WeightsError where the layers that a file was made with, in the cfg named `cfg`, are
+    not the network's; with `cutoff` there may be more of them."""
+    theirs = theirs if cutoff is None else theirs[: len(ours)]
     if theirs == ours:
         return
-    file.seek(0)
-    if hashlib.file_digest(file, "sha256").hexdigest() != record.weights_sha256:
-        return  # it is of another file
     there, here = next(
         ((a, b) for a, b in zip(theirs, ours, strict=False) if a != b),
         (f"{len(theirs)} layers with weights", f"{len(ours)}"),
     )
     raise WeightsError(
-        f"{path}: made with {echo(record.cfg, 200)}, which has {echo(there, 200)[1:-1]} where this "
-        f"cfg has {here}; load it with that cfg, or with --allow-other-cfg"
+        f"{path}: made with {cfg}, which has {echo(there, 200)[1:-1]} where this cfg has {here}; "
+        "load it with that cfg, or with --allow-other-cfg"
     )
 
 
-def _meanings(net: HasLayers, absent: str, start: int = 0, cutoff: int | None = None) -> list[str]:
+def meanings(net: HasLayers, absent: str, start: int = 0, cutoff: int | None = None) -> list[str]:
     """A line for each of the layers start..cutoff-1 whose function the weights were made for,
     without those of which the flag `absent` says that they are not in the file."""
     layers = zip(net.layers[start:cutoff], net.layer_options[start:cutoff], strict=True)

@@ -22,8 +22,9 @@ import numpy.typing as npt
 
 from minidark import policy, weights
 from minidark.backend import Array, Backend, Scalar, get_backend
+from minidark.cfg.forms import format_cfg
 from minidark.cfg.options import LayerOptions, NetOptions
-from minidark.cfg.sections import Section, format_sections
+from minidark.cfg.sections import Section
 from minidark.errors import CfgError, DataError, DivergedError, MinidarkError
 from minidark.files import write_atomically
 from minidark.layers.base import ALEXEY, CostLayer, Layer, Parameter, is_ids, one_hot
@@ -300,10 +301,10 @@ class Network:
         weights.save_weights(self, path)
 
     def save_cfg(self, path: Path | str) -> None:
-        """Write the cfg this network was made from."""
+        """Write the cfg this network was made from, as YAML where the path ends so."""
         if not self.sections:
             raise MinidarkError("this network was not made from a cfg")
-        write_atomically(path, [format_sections(self.sections).encode()])
+        write_atomically(path, [format_cfg(self.sections, path).encode()])
 
     def twin(self, streams: int = 1) -> Self:
         """A network over the same parameter arrays, with `streams` zero states of its own.

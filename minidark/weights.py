@@ -22,15 +22,16 @@ import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
-from minidark import made_with
-from minidark.backend import Array, Backend
+from minidark import made_with, named_weights
+from minidark.archives import is_archive
+from minidark.backend import Array
 from minidark.errors import WeightsError, echo
 from minidark.files import named, open_regular, write_atomically
-from minidark.layers.base import ALEXEY, PJREDDIE, Stored
+from minidark.layers.base import ALEXEY, NORM_KINDS, PJREDDIE, Stored
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +47,7 @@ HEADER_BYTES = VERSION_BYTES + 8  # of the files that are written
 LARGEST_VERSION = 2000  # 1000 is added to mark transposed weights; larger is another format
 
 
-class HasWeights(made_with.HasLayers, Protocol):
-    """What a network is to this module."""
-
-    seen: int
-    backend: Backend
+HasWeights = named_weights.HasArrays  # what a network is to this module
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +80,23 @@ class Header:
         return f"{self.major}.{self.minor}.{self.revision}"
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """In the place of a header, of a file whose arrays have names."""
+
+    seen: int
+    form: str  # "safetensors"
+    transposed: bool = False
+    order: str = "by name"
+
+    @property
+    def program(self) -> str:
+        return f"{self.form}, arrays by name"
+
+    def __str__(self) -> str:
+        return "none"
+
+
 class Reading(TypedDict, total=False):
     """How `load_weights` is to take a file."""
 
@@ -100,14 +114,29 @@ def load_weights(
     *,
     allow_nonfinite: bool = False,
     allow_other_cfg: bool = False,
-) -> Header:
+) -> Header | Named:
     """Fill the layers start..cutoff-1 (None: to the last) from a file, and set `net.seen`.
 
-    The file begins with layer `start`. Without `cutoff` it must end with the last layer; with
+    A .safetensors or .npz is read by names (`named_weights`). Any other file is darknet's, and
+    begins with layer `start`. Without `cutoff` it must end with the last layer; with
     it, what follows is not looked at. weights_order: "pjreddie", "alexey", or None: by header.
     allow_nonfinite: NaN and infinity are taken as they are. allow_other_cfg: what `made_with` keeps
     beside the file is not looked at. Nothing is changed unless all fits. Raises WeightsError.
     """
+    if is_archive(path):
+        _checked_order(weights_order)
+        _check_layers(net, path, start, cutoff)
+        with open_regular(path, named(path, WeightsError)) as file:
+            seen = named_weights.load(
+                net,
+                file,
+                path,
+                start,
+                cutoff,
+                allow_nonfinite=allow_nonfinite,
+                allow_other_cfg=allow_other_cfg,
+            )
+        return Named(seen, Path(path).suffix[1:].lower())
     with open_regular(path, named(path, WeightsError)) as file:
         before = os.fstat(file.fileno())
         head = file.read(HEADER_BYTES)
@@ -229,9 +258,6 @@ def read_header(data: bytes, path: Path | str, length: int, payload: int) -> Hea
     return Header(major, minor, revision, seen, VERSION_BYTES + (8 if wide else 4))
 
 
-NORM_KINDS = frozenset({"scales", "rolling_mean", "rolling_variance"})
-
-
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """The arrays that a file must hold after its header, in order."""
@@ -254,12 +280,7 @@ class _Wanted:
     ) -> _Wanted:
         """From a file's first bytes and its length, which must be accounted for to the last."""
         order = _checked_order(weights_order)
-        last = len(net.layers) if cutoff is None else cutoff
-        if not 0 <= start <= last <= len(net.layers):
-            raise WeightsError(
-                f"{path}: layers {start} to {last} were asked for; the network has "
-                f"{len(net.layers)}"
-            )
+        last = _check_layers(net, path, start, cutoff)
         # A transposed file has alexey's order, and the length tells how wide its `seen` is.
         arrays = _file_arrays(net, start, last, order or ALEXEY)
         header = read_header(head, path, length, _payload(arrays))
@@ -363,6 +384,16 @@ def _warn_of_unsaved_biases(
     for array in saved_arrays(net, ALEXEY, cutoff):
         if array.name not in names and array.value.any():
             log.warning("%s: pjreddie's format has no place for %s; not saved", path, array.name)
+
+
+def _check_layers(net: HasWeights, path: Path | str, start: int, cutoff: int | None) -> int:
+    """The layer behind the last that is asked for, which must be there."""
+    last = len(net.layers) if cutoff is None else cutoff
+    if not 0 <= start <= last <= len(net.layers):
+        raise WeightsError(
+            f"{path}: layers {start} to {last} were asked for; the network has {len(net.layers)}"
+        )
+    return last
 
 
 def _checked_order(order: str | None) -> str | None:

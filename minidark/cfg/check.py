@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minidark.backend import get_backend
+from minidark.cfg.forms import parse_cfg
 from minidark.cfg.parser import build_layer
 from minidark.cfg.plan import Plan, check_memory, override, plan_network
 from minidark.cfg.rules import RULES, Case, Rule
-from minidark.cfg.sections import Doubt, Refuse, parse_sections
+from minidark.cfg.sections import Doubt, Refuse
 from minidark.errors import CfgError
 
 MISTAKE, DOUBT = "error", "warning"
@@ -69,7 +70,7 @@ def check_cfg(
     plan: Plan | None = None
     stage = "E001"
     try:
-        sections = parse_sections(data, path, doubt, mistakes(stage))
+        sections = parse_cfg(data, path, doubt, mistakes(stage))
         stage = "E002"
         for text in overrides:
             override(sections, text)

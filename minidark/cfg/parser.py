@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from minidark.archives import is_archive
 from minidark.backend import Backend, get_backend
 from minidark.cfg import options as o
 from minidark.cfg.fit import changes_that_fit
@@ -203,7 +204,9 @@ def load_network(
     allow_nonfinite: bool = False,
     allow_other_cfg: bool = False,
 ) -> Network:
-    """`parse_network_cfg`, then `load_weights` where a weight file is given."""
+    """`parse_network_cfg`, then `load_weights` where a weight file is given. A `.safetensors` or
+    `.npz` as cfg stands for both, where no weights are given."""
+    weights = cfg if weights is None and is_archive(cfg) else weights
     net = parse_network_cfg(
         cfg,
         batch=batch,

@@ -15,16 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minidark.cfg import options as o
-from minidark.cfg.sections import (
-    Doubt,
-    Pair,
-    Refuse,
-    Section,
-    Warn,
-    parse_sections,
-    raise_,
-    without_blanks,
-)
+from minidark.cfg.forms import parse_cfg
+from minidark.cfg.sections import Doubt, Pair, Refuse, Section, Warn, raise_, without_blanks
 from minidark.cfg.sizes import Size, layer_size
 from minidark.errors import OVERRIDDEN, CfgError, bare, echo, nearest, place
 
@@ -102,13 +94,14 @@ def plan_cfg(
     overrides: Sequence[str] = (),
     itemsize: int = 4,
 ) -> Plan:
-    """The plan of a cfg's bytes; `path` is for messages, `warn` for doubts (None: to the log).
+    """The plan of a cfg's bytes; `path` tells its form and is for messages, `warn` is for doubts
+    (None: to the log).
 
     overrides: see `override`. itemsize: bytes of a number. Raises CfgError, also for what needs
     more memory than the machine has.
     """
     warn = warn or Doubts(path, strict=False)
-    sections = parse_sections(data, path, warn)
+    sections = parse_cfg(data, path, warn)
     for text in overrides:
         override(sections, text)
     plan = plan_network(sections, path, warn)

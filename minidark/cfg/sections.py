@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minidark.errors import CfgError, bare, echo
+from minidark.archives import is_archive, open_archive
+from minidark.cfg.comments import Comments
+from minidark.errors import CfgError, WeightsError, bare, echo
 from minidark.files import open_regular
 
 LARGEST_CFG = 1 << 20  # bytes; a real one has a few thousand
@@ -62,9 +64,18 @@ class Section:
 
 
 def read_cfg(path: Path | str) -> bytes:
-    """The bytes of a file, as far as a cfg could go. Raises CfgError."""
+    """The bytes of a file, as far as a cfg could go, or of the cfg that a `.safetensors` or `.npz`
+    carries. Raises CfgError."""
     with open_regular(path, lambda said: CfgError(said, path)) as file:
-        return file.read(LARGEST_CFG + 1)
+        if not is_archive(path):
+            return file.read(LARGEST_CFG + 1)
+        try:
+            carried = open_archive(file, path).notes.get("cfg")
+        except WeightsError as error:
+            raise CfgError(str(error)) from error
+    if not carried:
+        raise CfgError("carries no cfg; name the cfg's own file", path)
+    return carried.encode(errors="surrogatepass")
 
 
 def parse_sections(
@@ -103,13 +114,29 @@ def _take(
         warn(Doubt("given-twice", said), number)
 
 
-def format_sections(sections: Sequence[Section]) -> str:
-    """Sections as cfg text, comments gone."""
-    blocks = (
-        "\n".join([f"[{s.type}]", *(f"{p.key}={p.value}" for p in s.pairs.values())])
-        for s in sections
-    )
-    return "\n\n".join(blocks) + "\n"
+def format_sections(sections: Sequence[Section], comments: Comments | None = None) -> str:
+    """Sections as cfg text, with the comments that are given."""
+    comments = comments or Comments()
+    lines: list[str] = []
+    for section in sections:
+        lines += [""] if lines else []
+        lines += comments.before(section.line)
+        lines.append(f"[{section.type}]{comments.at(section.line)}")
+        for pair in section.pairs.values():
+            lines += comments.before(pair.line)
+            lines.append(f"{pair.key}={pair.value}{comments.at(pair.line)}")
+    return "\n".join([*lines, *comments.before(float("inf"))]) + "\n"
+
+
+def cfg_comments(data: bytes) -> Comments:
+    """Those of a cfg that was parsed."""
+    comments = Comments()
+    text = data.decode("utf-8-sig")
+    for number, line in enumerate(LINE_BREAK.split(text), start=1):
+        if found := re.search("[#;]", line):
+            before = line[: found.start()]
+            comments.add(number, line[found.end() :], alone=not before.strip(" \t"))
+    return comments
 
 
 def _lines(data: bytes, path: Path | str | None) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import click
 
 from minidark import shipped
+from minidark.archives import is_archive
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import Number, count
@@ -71,7 +72,7 @@ def generate(
     """
     if cfg is None:
         cfg, weights = SHIPPED, str(shipped.folder("weights") / f"{SHIPPED}.weights")
-    elif weights is None:
+    elif weights is None and not is_archive(cfg):
         raise click.UsageError("which weights? minidark generate CFG WEIGHTS")
     net = choice.load(cfg, weights, batch=1, time_steps=1, **compute.loading)
     if srand is None:

@@ -8,11 +8,19 @@ from typing import Any
 import click
 from rich.table import Table
 
+from minidark.archives import is_archive
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.tables import array_table, print_table
 from minidark.layers.base import Layer
 from minidark.network import Network
-from minidark.weights import HEADER_BYTES, Header, array_statistics, load_weights, saved_arrays
+from minidark.weights import (
+    HEADER_BYTES,
+    Header,
+    Named,
+    array_statistics,
+    load_weights,
+    saved_arrays,
+)
 
 
 @click.command()
@@ -29,6 +37,7 @@ def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> Non
     minidark info lstm --json
     """
     choice = choice.with_nonfinite()
+    weights = cfg if weights is None and is_archive(cfg) else weights
     net = choice.load(cfg, weights)
     facts = network_facts(net)
     if weights:
@@ -66,7 +75,7 @@ def layer_facts(index: int, layer: Layer) -> dict[str, Any]:
     }
 
 
-def header_facts(header: Header, asked_order: str | None) -> dict[str, Any]:
+def header_facts(header: Header | Named, asked_order: str | None) -> dict[str, Any]:
     return {
         "version": str(header),
         "program": header.program,

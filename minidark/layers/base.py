@@ -16,6 +16,7 @@ from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.errors import CfgError, MinidarkError
 
 PJREDDIE, ALEXEY = "pjreddie", "alexey"  # the two orders of arrays in a weight file
+NORM_KINDS = frozenset({"scales", "rolling_mean", "rolling_variance"})  # of stored arrays
 
 
 @dataclass(slots=True, eq=False)

@@ -1,0 +1,192 @@
+"""Files of named arrays that carry notes: `.safetensors` and `.npz`, told apart by suffix.
+
+Names and shapes are read first and apart from the numbers, so that a caller can refuse a file
+before anything of its size is allocated. Nothing in them is ever run: safetensors knows no
+objects, and of an .npz the arrays of numbers alone are read, whatever else it holds. The notes of a
+.safetensors are its metadata, those of an .npz arrays of one text.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from minidark.errors import WeightsError, bare, echo
+
+Array = npt.NDArray[Any]
+
+SAFETENSORS, NPZ = ".safetensors", ".npz"
+SUFFIXES = (SAFETENSORS, NPZ)
+LARGEST_HEADER = 1 << 23  # bytes; a network's has a few thousand
+LONGEST_NOTE = 1 << 20  # characters
+MOST_ARRAYS = 20_000
+MALFORMED = (
+    KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError,
+    EOFError, RuntimeError, NotImplementedError, OSError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What an open file holds: notes, the shapes of its float32 arrays, and `read`, which gives
+    one of these and may raise WeightsError still."""
+
+    notes: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]
+    read: Callable[[str], Array]
+
+
+def is_archive(path: Path | str) -> bool:
+    return Path(path).suffix.lower() in SUFFIXES
+
+
+def open_archive(file: BinaryIO, path: Path | str) -> Archive:
+    """The archive in an open file; the path tells its form. Raises WeightsError."""
+    opened, form = _FORMS[Path(path).suffix.lower()]
+    try:
+        return opened(file, path)
+    except MALFORMED as error:
+        raise WeightsError(f"{path}: not a {form}, or damaged") from error
+
+
+def packed(path: Path | str, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> bytes:
+    """An archive's bytes; the path tells its form, the arrays are taken as float32."""
+    kept = {name: np.ascontiguousarray(array, dtype="<f4") for name, array in arrays.items()}
+    if Path(path).suffix.lower() == SAFETENSORS:
+        import safetensors.numpy
+
+        return _sorted_header(safetensors.numpy.save(kept, dict(notes)))
+    data = io.BytesIO()
+    np.savez(data, **{**kept, **{name: np.array(text) for name, text in notes.items()}})  # type: ignore[arg-type]
+    return data.getvalue()
+
+
+# --- safetensors ----------------------------------------------------------------------------
+
+
+def _open_safetensors(file: BinaryIO, path: Path | str) -> Archive:
+    """Shapes and notes come from the header, the numbers from the library, which checks that the
+    arrays lie where the header says, side by side, and fill the file."""
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+    if not 1 < length <= min(size - 8, LARGEST_HEADER):
+        raise ValueError
+    header = json.loads(file.read(length))
+    notes = header.pop("__metadata__", {})
+    shapes = {}
+    for name, entry in header.items():
+        if entry["dtype"] != "F32":
+            said = f"{path}: {bare(name)} is {echo(entry['dtype'])}; expected F32 (float32)"
+            raise WeightsError(said)
+        shapes[name] = _shape(entry["shape"])
+    if size != 8 + length + 4 * sum(map(math.prod, shapes.values())):
+        raise ValueError
+    loaded: dict[str, Array] = {}
+
+    def read(name: str) -> Array:
+        import safetensors
+
+        if not loaded:
+            file.seek(0)
+            try:
+                found = safetensors.deserialize(file.read(size))  # type: ignore[no-untyped-call]
+            except safetensors.SafetensorError as error:
+                raise WeightsError(f"{path}: not a .safetensors file, or damaged") from error
+            for key, entry in found:
+                loaded[key] = np.frombuffer(entry["data"], "<f4").reshape(entry["shape"])
+        return loaded[name]
+
+    return Archive({k: _note(v) for k, v in notes.items()}, shapes, read)
+
+
+def _sorted_header(data: bytes) -> bytes:
+    """The same file, its header in order: the library writes metadata in another one each time."""
+    (length,) = struct.unpack_from("<Q", data)
+    text = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + data[8 + length :]
+
+
+def _shape(sizes: Any) -> tuple[int, ...]:
+    if len(sizes) > 2 or not all(type(n) is int and 0 <= n < 2**40 for n in sizes):
+        raise ValueError
+    return tuple(sizes)
+
+
+def _note(text: Any) -> str:
+    if not isinstance(text, str) or len(text) > LONGEST_NOTE:
+        raise ValueError
+    return text
+
+
+# --- npz ------------------------------------------------------------------------------------
+
+
+def _open_npz(file: BinaryIO, path: Path | str) -> Archive:
+    """A zip of .npy files. A member's own header is read at once, what is behind it by `read`, as
+    many bytes as its shape says and the zip must have."""
+    archive = zipfile.ZipFile(file)
+    members = archive.infolist()
+    if len(members) > MOST_ARRAYS:
+        raise ValueError
+    notes: dict[str, str] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    transposed: set[str] = set()  # arrays with the last axis outermost
+    for member in members:
+        name = member.filename.removesuffix(".npy")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise WeightsError(f"{path}: {bare(name)} is packed in a way that is not read here")
+        with archive.open(member) as opened:
+            shape, fortran, dtype = _npy_header(opened)
+            if dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * LONGEST_NOTE:
+                notes[name] = str(np.frombuffer(opened.read(dtype.itemsize), dtype)[0])
+                continue
+        if dtype != np.dtype("<f4"):
+            shown = "Python objects" if dtype.hasobject else echo(dtype.name)
+            raise WeightsError(f"{path}: {bare(name)} is {shown}; expected float32")
+        shapes[name] = _shape(shape)
+        if fortran:
+            transposed.add(name)
+
+    def read(name: str) -> Array:
+        wanted = 4 * math.prod(shapes[name])
+        try:
+            with archive.open(f"{name}.npy") as opened:
+                _npy_header(opened)
+                data = opened.read(wanted)
+                if len(data) != wanted or opened.read(1):
+                    raise ValueError
+        except MALFORMED as error:
+            raise WeightsError(f"{path}: {bare(name)} is damaged") from error
+        numbers = np.frombuffer(data, "<f4")
+        shape = shapes[name]
+        return numbers.reshape(shape[::-1]).T if name in transposed else numbers.reshape(shape)
+
+    return Archive(notes, shapes, read)
+
+
+def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = np.lib.format.read_magic(file)
+    reader = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }[version]
+    return reader(file, max_header_size=10_000)
+
+
+_FORMS: dict[str, tuple[Callable[[BinaryIO, Path | str], Archive], str]] = {
+    SAFETENSORS: (_open_safetensors, ".safetensors file"),
+    NPZ: (_open_npz, ".npz file"),
+}

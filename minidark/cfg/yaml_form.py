@@ -1,0 +1,178 @@
+"""A cfg in YAML.
+
+    [net]                    net:
+    inputs=256                 inputs: 256
+    batch=16                   batch: 16
+    [gru]                    layers:
+    output=320               - gru: {output: 320, tanh: 1}
+    tanh=1                   - softmax
+    [softmax]
+
+Both sides are the same sections, so that keys, defaults, checks and messages are the same; an error
+is at the YAML's line. Values keep the cfg's own grammar (`010` is ten, `.5` a half); beside it YAML
+may say true and false for 1 and 0, and [1, 2] for `1,2`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from minidark import yaml_lines
+from minidark.cfg.comments import Comments
+from minidark.cfg.sections import MOST_SECTIONS, Pair, Section, without_blanks
+from minidark.errors import CfgError, bare, echo, nearest
+from minidark.yaml_lines import Items, Mapping, Node, Scalar
+
+NET, LAYERS = ("net", "network"), "layers"
+FLAGS = {"true": "1", "True": "1", "false": "0", "False": "0"}
+WIDEST = 100  # columns of a layer in one line
+
+
+def parse_yaml(data: bytes, path: Path | str | None = None) -> list[Section]:
+    """The sections of a cfg in YAML. Raises CfgError at its line."""
+    return _YamlCfg(path).sections(yaml_lines.load(data, path))
+
+
+@dataclass(frozen=True, slots=True)
+class _YamlCfg:
+    path: Path | str | None
+
+    def sections(self, tree: Node) -> list[Section]:
+        if not isinstance(tree, Mapping):
+            raise self._wrong("expected a mapping: `net: {...}` and `layers: [...]`", tree)
+        for key in tree:
+            if key not in (*NET, LAYERS):
+                hint = nearest(key, (*NET, LAYERS))
+                said = f"unknown key {echo(key)}; a cfg in YAML has net and layers{hint}"
+                raise CfgError(said, self.path, tree.lines[key])
+        net = [self._section(key, tree.lines[key], tree[key]) for key in tree if key in NET]
+        if len(net) != 1 or LAYERS not in tree:
+            raise self._wrong("a cfg in YAML has one `net` and one `layers`", tree)
+        layers = tree[LAYERS]
+        if not isinstance(layers, Items):
+            line = tree.lines[LAYERS]
+            raise CfgError("layers is a list: a line `- gru: {...}` for each", self.path, line)
+        if len(layers) >= MOST_SECTIONS:
+            raise self._wrong(f"more than {MOST_SECTIONS:,} sections; not a cfg", layers)
+        return [*net, *map(self._layer, layers)]
+
+    def _layer(self, item: Node) -> Section:
+        if isinstance(item, Scalar):
+            return self._section(item, item.line, Scalar.of("", item.line))
+        if not isinstance(item, Mapping) or len(item) != 1:
+            raise self._wrong("expected one layer: `- gru: {output: 64}` or `- softmax`", item)
+        ((type_, keys),) = item.items()
+        return self._section(type_, item.lines[type_], keys)
+
+    def _section(self, type_: str, line: int, keys: Node) -> Section:
+        if not re.fullmatch(r"[^\[\]#;\s]+", type_):
+            raise CfgError(f"{echo(str(type_))} is not the name of a section", self.path, line)
+        section = Section(str(type_), line)
+        if keys == "":
+            return section
+        if not isinstance(keys, Mapping):
+            raise self._wrong(f"{bare(type_)} has a mapping of keys, {{key: value}}", keys)
+        for key, value in keys.items():
+            pair = self._pair(key, keys.lines[key], value)
+            section.pairs[pair.key] = pair
+        return section
+
+    def _pair(self, key: str, line: int, value: Node) -> Pair:
+        parts = value if isinstance(value, Items) else [value]
+        if not parts or not all(isinstance(part, Scalar) for part in parts):
+            raise CfgError(f"{bare(key)} is neither a value nor a list", self.path, line)
+        text = without_blanks(",".join(map(_text, parts)))
+        if not text:
+            raise CfgError(f"{bare(key)} has no value", self.path, line)
+        if not re.fullmatch(r"[^\[=#;\s][^=#;\s]*", key) or re.search(r"[#;\r\n]", text):
+            said = f"{bare(key)}: {echo(text)} cannot stand in a cfg"
+            raise CfgError(said, self.path, line)
+        return Pair(str(key), text, line)
+
+    def _wrong(self, message: str, node: Node) -> CfgError:
+        return CfgError(message, self.path, node.line)
+
+
+def _text(scalar: Scalar) -> str:
+    return FLAGS.get(scalar, str(scalar)) if scalar.plain else str(scalar)
+
+
+def format_yaml(sections: Sequence[Section], comments: Comments | None = None) -> str:
+    """Sections as YAML: [net] with a key a line, a layer in one line where it fits and has no
+    comments between its keys."""
+    comments = comments or Comments()
+    net, *layers = sections
+    lines = comments.before(net.line)
+    lines += _block(net, f"{_scalar(net.type)}:", "  ", comments)
+    lines.append(f"{LAYERS}:" if layers else f"{LAYERS}: []")
+    for layer in layers:
+        lines += comments.before(layer.line)
+        one = f"- {_flow(layer)}"
+        if comments.within(layer.line, _own_lines(layer)) or len(one) > WIDEST:
+            lines += _block(layer, f"- {_scalar(layer.type)}:", "    ", comments)
+        else:
+            lines.append(one + comments.at(layer.line))
+    return "\n".join([*lines, *comments.before(float("inf"))]) + "\n"
+
+
+def _own_lines(section: Section) -> set[int]:
+    return {p.line for p in section.pairs.values()} - {section.line}
+
+
+def _block(section: Section, head: str, indent: str, comments: Comments) -> Iterator[str]:
+    yield head + comments.at(section.line)
+    for pair in section.pairs.values():
+        yield from (f"{indent}{comment}" for comment in comments.before(pair.line))
+        yield f"{indent}{_scalar(pair.key)}: {_value(pair.value)}{comments.at(pair.line)}"
+
+
+def _flow(section: Section) -> str:
+    pairs = (f"{_scalar(p.key)}: {_value(p.value)}" for p in section.pairs.values())
+    keys = ", ".join(pairs)
+    return f"{_scalar(section.type)}: {{{keys}}}" if keys else _scalar(section.type)
+
+
+def _value(text: str) -> str:
+    items = text.split(",")
+    if len(items) > 1 and all(_is_plain(item) for item in items):
+        return f"[{', '.join(items)}]"
+    return _scalar(text)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML reads it as this text without quotes."""
+    plain = re.fullmatch(r"[-+.]?[A-Za-z0-9_][A-Za-z0-9_.+-]*", text)
+    return plain is not None and text not in yaml_lines.PLAIN_VALUES
+
+
+def _scalar(text: str) -> str:
+    return text if _is_plain(text) else f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(c: str) -> str:
+    if c in '"\\':
+        return f"\\{c}"
+    return c if c.isprintable() else f"\\U{ord(c):08x}"
+
+
+def yaml_comments(data: bytes) -> Comments:
+    """Those of a YAML that was parsed: what lies behind the last token of a line."""
+    comments = Comments()
+    text = data.decode("utf-8-sig")
+    ends: dict[int, int] = {}
+    inside: set[int] = set()  # lines that begin within a token, as those of a long text do
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        start, end = token.start_mark, token.end_mark
+        ends[end.line] = max(ends.get(end.line, 0), end.column)
+        inside.update(range(start.line + 1, end.line))
+    for number, line in enumerate(re.split("\r\n|[\r\n\x85\u2028\u2029]", text)):
+        end = ends.get(number, 0)
+        found = re.match(r"\s*#(.*)", line[end:])
+        if found and number not in inside:
+            comments.add(number + 1, found[1], alone=not end)
+    return comments

@@ -1,0 +1,170 @@
+"""YAML of which each part knows its line: plain data only, safe for bytes from anywhere.
+
+`load` gives mappings, lists and texts. A text is what stands in the file, so that the one number
+grammar of minidark reads it, and not YAML's, for which 010 is 8 and 12:30 is 750; `resolved` gives
+the value where YAML's own types are wanted. Anchors, aliases, tags and second documents are
+refused: they are what makes YAML dangerous, and a settings file needs none of them.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from minidark.errors import CfgError, bare, echo
+
+LARGEST = 1 << 18  # bytes; a settings file has a few thousand
+DEEPEST = 16  # mappings and lists in one another
+MOST_NODES = 20_000
+LONGEST_PROBLEM = 100  # characters of what the parser says
+
+
+class Scalar(str):
+    """A text as it stands in the file; `plain` where it has no quotes."""
+
+    __slots__ = ("line", "plain")
+    line: int
+    plain: bool
+
+    @classmethod
+    def of(cls, text: str, line: int, plain: bool = True) -> Scalar:
+        scalar = cls(text)
+        scalar.line, scalar.plain = line, plain
+        return scalar
+
+
+class Mapping(dict[str, Any]):
+    """Keys in the order of the file, with `lines[key]`; `line` is where it begins."""
+
+    def __init__(self, line: int):
+        super().__init__()
+        self.line, self.lines = line, dict[str, int]()
+
+
+class Items(list[Any]):
+    """A list; `line` is where it begins. Each item knows its own."""
+
+    def __init__(self, line: int):
+        super().__init__()
+        self.line = line
+
+
+Node = Scalar | Mapping | Items
+
+
+def load(data: bytes, path: Path | str | None = None) -> Node:
+    """The one document of a file's bytes; `path` is for messages. Raises CfgError at its line."""
+    return _Reader(_decoded(data, path), path).document()
+
+
+PLAIN_VALUES = {
+    **dict.fromkeys(("", "~", "null"), None),
+    **dict.fromkeys(("true", "True"), True),
+    **dict.fromkeys(("false", "False"), False),
+}
+
+
+def resolved(scalar: Scalar) -> str | int | float | bool | None:
+    """The value as YAML 1.2 reads a scalar: what has quotes is text; else null, true and false,
+    decimal integers and finite numbers are what they say."""
+    if not scalar.plain:
+        return str(scalar)
+    if scalar in PLAIN_VALUES:
+        return PLAIN_VALUES[scalar]
+    if re.fullmatch(r"[-+]?[0-9]{1,300}", scalar, re.ASCII):
+        return int(scalar)
+    if re.fullmatch(r"[-+]?([0-9]{1,300}(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]{1,2})?", scalar):
+        return float(scalar)
+    return str(scalar)
+
+
+class _Reader:
+    """From the parser's events, which come one by one, to the tree: what is too deep, too much or
+    not plain is refused before the parser goes on."""
+
+    def __init__(self, text: str, path: Path | str | None):
+        self.path = path
+        self.nodes = 0
+        self.events = self._events(text)
+
+    def _events(self, text: str) -> Iterator[yaml.Event]:
+        try:
+            yield from yaml.parse(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = mark.line + 1 if mark else None
+            raise self._wrong(bare(str(error.problem), LONGEST_PROBLEM), line) from error
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise self._wrong(f"character {error.character:#x} is not allowed", line) from error
+
+    def document(self) -> Node:
+        next(self.events)  # the stream's start
+        if not isinstance(next(self.events), yaml.DocumentStartEvent):
+            raise CfgError("no YAML in this file", self.path)
+        tree = self._node(next(self.events), 0)
+        next(self.events)  # the document's end
+        after = next(self.events)
+        if not isinstance(after, yaml.StreamEndEvent):
+            raise self._wrong("a second document", _line(after))
+        return tree
+
+    def _node(self, event: yaml.Event, depth: int) -> Node:
+        self._check(event, depth)
+        line = _line(event)
+        if isinstance(event, yaml.ScalarEvent):
+            return Scalar.of(event.value, line, event.style is None)
+        if isinstance(event, yaml.SequenceStartEvent):
+            items = Items(line)
+            while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
+                items.append(self._node(event, depth + 1))
+            return items
+        return self._mapping(line, depth)
+
+    def _mapping(self, line: int, depth: int) -> Mapping:
+        mapping = Mapping(line)
+        while not isinstance(event := next(self.events), yaml.MappingEndEvent):
+            key = self._node(event, depth + 1)
+            if not isinstance(key, Scalar):
+                raise self._wrong("a key that is no text", _line(event))
+            if key in mapping:
+                before = mapping.lines[key]
+                raise self._wrong(f"{bare(key)} was given on line {before} already", key.line)
+            mapping.lines[str(key)] = key.line
+            mapping[str(key)] = self._node(next(self.events), depth + 1)
+        return mapping
+
+    def _check(self, event: yaml.Event, depth: int) -> None:
+        line = _line(event)
+        self.nodes += 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise self._wrong("anchors and aliases (& and *) are not taken; write it out", line)
+        if getattr(event, "tag", None) is not None:
+            raise self._wrong(f"the tag {echo(event.tag)} is not taken; plain values only", line)
+        if depth > DEEPEST:
+            raise self._wrong(f"more than {DEEPEST} levels deep", line)
+        if self.nodes > MOST_NODES:
+            raise self._wrong(f"more than {MOST_NODES:,} values", line)
+
+    def _wrong(self, message: str, line: int | None) -> CfgError:
+        return CfgError(message, self.path, line)
+
+
+def _line(event: yaml.Event) -> int:
+    return int(event.start_mark.line) + 1
+
+
+def _decoded(data: bytes, path: Path | str | None) -> str:
+    if len(data) > LARGEST:
+        raise CfgError(f"larger than {LARGEST:,} bytes; too large for YAML here", path)
+    try:
+        return data.removeprefix(codecs.BOM_UTF8).decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        said = f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise CfgError(said, path, line) from error
