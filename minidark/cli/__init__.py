@@ -54,6 +54,7 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
     "check": ("check", "Say all that is wrong or doubtful in a cfg, and whether weights fit it."),
     "diff": ("diff", "Say how two networks differ: not their text, but what their cfgs mean."),
     "gradcheck": ("gradcheck", "Compare a network's gradients with differences of its cost."),
+    "doctor": ("doctor", "Tell what is installed, what works and what would bring the rest."),
     "init": ("init", "Write a cfg to start from, with every key and what it does."),
     "info": ("info", "Show a network's layers, and what a weight file says of itself."),
     "rnn": ("rnn", "darknet's `rnn` command, in its own spelling."),
