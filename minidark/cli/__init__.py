@@ -58,6 +58,7 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
     "init": ("init", "Write a cfg to start from, with every key and what it does."),
     "info": ("info", "Show a network's layers, and what a weight file says of itself."),
     "rnn": ("rnn", "darknet's `rnn` command, in its own spelling."),
+    "run": ("run", "Train what a YAML file says: a run, or a sweep of runs."),
     "average": (
         "weights_verbs",
         "Write the mean of several weight files of one cfg, as darknet's average does.",
