@@ -58,15 +58,12 @@ def difference(a: Plan, b: Plan) -> Difference:
 
 
 def net_meaning(net: o.NetOptions) -> Values:
-    """What [net] says, without what has no effect."""
-    values = dataclasses.asdict(net)
-    values["inputs"] = net.row_inputs
-    for key in (*IMAGE_KEYS, *(OF_SGD if net.adam else OF_ADAM)):
-        del values[key]
-    used = {*OF_POLICY.get(net.policy, ()), *(("power",) if net.burn_in else ())}
-    for key in {key for keys in OF_POLICY.values() for key in keys} - used:
-        del values[key]
-    return values
+    """What [net] says, with None for what has no effect."""
+    unused = {*IMAGE_KEYS, *(OF_SGD if net.adam else OF_ADAM)}
+    unused |= {key for keys in OF_POLICY.values() for key in keys}
+    unused -= {*OF_POLICY.get(net.policy, ()), *(("power",) if net.burn_in else ())}
+    values = {**dataclasses.asdict(net), "inputs": net.row_inputs}
+    return {key: None if key in unused else value for key, value in values.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +126,4 @@ def _changed(a: _Layer, b: _Layer) -> LayerChange | None:
 
 
 def _changes(a: Values, b: Values) -> list[Change]:
-    """None stands for a key that has no effect there."""
-    keys = dict.fromkeys([*a, *b])
-    return [Change(k, a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)]
+    return [Change(key, a[key], b[key]) for key in a if a[key] != b[key]]
