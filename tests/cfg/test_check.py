@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from minidark import shipped
+from minidark import CfgError, shipped
+from minidark.backend import get_backend
 from minidark.cfg.check import READING, STAGES, Checked, check_cfg
+from minidark.cfg.parser import build_network
+from minidark.cfg.plan import plan_cfg
 from minidark.cfg.rules import RULES
+from tests.fuzz.mutation import corpus, mutations
 from tests.helpers import cfg
 from tests.test_darknet_cfgs import CFGS, NET
 from tests.test_reference_pages import documented
@@ -219,3 +225,39 @@ def test_overrides_are_looked_at_too() -> None:
     assert (found.line, found.message) == (0, "output='x' is not an integer")
     (found,) = check_cfg(data, "a.cfg", ["gruu.output=3"]).findings
     assert found.message.endswith("no [gruu] in this cfg (did you mean 'gru'?)")
+
+
+def first_mistake(data: bytes) -> str | None:
+    """What reading raises, to the making of the network."""
+    try:
+        plan = plan_cfg(data, "a.cfg", warn=lambda message, line: None)
+        build_network(plan, "a.cfg", 0, get_backend(kernels="numpy"), draw=False)
+    except CfgError as error:
+        return error.message
+    return None
+
+
+def test_a_mistake_is_found_exactly_where_reading_raises() -> None:
+    """Whatever the bytes; and the first that reading meets is among those that are found."""
+    outcomes = set()
+    kept = [path.read_bytes() for path in corpus("cfg")]
+    for data in [*kept, *itertools.islice(mutations("cfg", 5), 500)]:
+        first = first_mistake(data)
+        found = {f.message for f in check_cfg(data, "a.cfg").findings if f.severity == "error"}
+        assert first in found if first else not found, data
+        outcomes.add(first is None)
+    assert outcomes == {True, False}
+
+
+def test_a_cfg_in_yaml_has_the_same_doubts_at_its_own_lines() -> None:
+    data = (
+        b"net: {inputs: 8, batch: 4, max_batches: 9, time_steps: 3}\n"
+        b"layers:\n"
+        b"- gru: {output: 4}\n"
+        b"- connected: {output: 8, activation: linear}\n"
+        b"- softmax\n"
+    )
+    (found,) = check_cfg(data, "a.yaml").findings
+    assert (found.line, found.name) == (3, "logistic-candidate")
+    (found,) = check_cfg(data.replace(b"gru", b"gruu"), "a.yaml").findings
+    assert (found.line, found.severity) == (3, "error")
