@@ -229,11 +229,11 @@ def load_network(
                 allow_other_cfg=allow_other_cfg,
             )
         except WeightsError as error:
-            raise _with_a_change_that_fits(error, net) from error
+            raise with_a_change_that_fits(error, net) from error
     return net
 
 
-def _with_a_change_that_fits(error: WeightsError, net: Network) -> WeightsError:
+def with_a_change_that_fits(error: WeightsError, net: Network) -> WeightsError:
     """The error, and where only the length is wrong, what would fit."""
     if error.payload is None:
         return error

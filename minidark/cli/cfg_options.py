@@ -52,10 +52,6 @@ class CfgChoice:
         """As with --allow-nonfinite: for what only shows a file."""
         return dataclasses.replace(self, reading={**self.reading, "allow_nonfinite": True})
 
-    def lenient(self) -> CfgChoice:
-        """As without --strict: for what tells doubts itself."""
-        return dataclasses.replace(self, strict=False)
-
     def overruled(self, override: str) -> CfgChoice:
         return dataclasses.replace(self, overrides=(*self.overrides, override))
 

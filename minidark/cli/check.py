@@ -9,7 +9,11 @@ from typing import Any
 
 import click
 
+from minidark.archives import is_archive
+from minidark.backend import get_backend
 from minidark.cfg.check import DOUBT, MISTAKE, Finding, check_cfg
+from minidark.cfg.parser import build_network, with_a_change_that_fits
+from minidark.cfg.plan import Plan
 from minidark.cfg.sections import read_cfg
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.info import header_facts
@@ -20,6 +24,9 @@ from minidark.weights import array_statistics, load_weights
 
 MOST_SHOWN = 200
 WRONG_CFG, WRONG_WEIGHTS = 3, 4
+
+Found = list[tuple[Path, Finding]]
+Facts = dict[str, Any] | None
 
 
 @click.command()
@@ -57,47 +64,43 @@ def check(
             text_bytes = text.size
     checked = check_cfg(read_cfg(path), path, choice.overrides, text_bytes)
     found = [(path, finding) for finding in checked.findings]
-    facts: dict[str, Any] | None = None
+    facts: Facts = None
+    weights = cfg if weights is None and is_archive(cfg) else weights
     if weights and checked.plan:
-        facts, wrong = _weights(cfg, weights, choice)
+        facts, wrong = _weights(checked.plan, weights, choice)
         found += [(Path(weights), finding) for finding in wrong]
     FORMS["json" if as_json else form](found, facts, path)
     raise SystemExit(_exit_code(found, choice.strict))
 
 
-def _weights(
-    cfg: str, weights: str, choice: CfgChoice
-) -> tuple[dict[str, Any] | None, list[Finding]]:
+def _weights(plan: Plan, weights: str, choice: CfgChoice) -> tuple[Facts, list[Finding]]:
     """What a weight file says of itself, and what is wrong with it."""
-    shown = choice.with_nonfinite().lenient()
+    net = build_network(plan, None, 0, get_backend(kernels="numpy"), draw=False)
     try:
-        net = shown.load(cfg, weights)
-        header = load_weights(net, weights, **shown.reading)
+        header = load_weights(net, weights, **choice.with_nonfinite().reading)
     except WeightsError as error:
-        return None, [_of_weights("E101", "weights-do-not-fit", error, weights)]
+        said = str(with_a_change_that_fits(error, net))
+        return None, [_of_weights("E101", "weights-do-not-fit", said, weights)]
     bad = [a for a in array_statistics(net) if a["not_finite"]]
     facts = header_facts(header, choice.reading["weights_order"])
     facts["not_finite"] = sum(a["not_finite"] for a in bad)
     if bad and not choice.reading["allow_nonfinite"]:
         said = f"{facts['not_finite']:,} numbers are NaN or infinite, the first in {bad[0]['name']}"
-        return facts, [_of_weights("E102", "weights-not-finite", WeightsError(said), weights)]
+        return facts, [_of_weights("E102", "weights-not-finite", said, weights)]
     return facts, []
 
 
-def _of_weights(code: str, name: str, error: WeightsError, path: str) -> Finding:
-    return Finding(code, name, MISTAKE, None, str(error).removeprefix(f"{path}: "))
+def _of_weights(code: str, name: str, said: str, path: str) -> Finding:
+    return Finding(code, name, MISTAKE, None, said.removeprefix(f"{path}: "))
 
 
-def _exit_code(found: list[tuple[Path, Finding]], strict: bool) -> int:
+def _exit_code(found: Found, strict: bool) -> int:
     codes = [f.code for _, f in found if strict or f.severity == MISTAKE]
     in_cfg = [code for code in codes if not code.startswith("E1")]
     return WRONG_CFG if in_cfg else WRONG_WEIGHTS if codes else 0
 
 
 # --- how it is shown ----------------------------------------------------------------------
-
-Found = list[tuple[Path, Finding]]
-Facts = dict[str, Any] | None
 
 
 def _as_text(found: Found, facts: Facts, cfg: Path) -> None:

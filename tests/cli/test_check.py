@@ -76,6 +76,13 @@ def test_weights_that_fit_tell_what_they_are() -> None:
     assert (shown["weights"]["order"], shown["weights"]["not_finite"]) == ("pjreddie", 0)
 
 
+def test_a_doubt_is_told_once_with_weights_too(folder: Path) -> None:
+    (folder / "doubt.cfg").write_text((folder / "a.cfg").read_text() + "temprature=1\n")
+    result = run("check", "doubt.cfg", "a.weights")
+    assert (result.stdout + result.stderr).count("temprature") == 1
+    assert run("check", "doubt.cfg", "a.weights", "--strict").exit_code == 3
+
+
 def test_weights_that_do_not_fit_are_4_and_tell_what_would() -> None:
     result = run("check", "a.cfg", "a.weights", "--set", "gru.output=5")
     assert result.exit_code == 4
