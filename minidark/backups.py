@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Self
 
 from minidark import made_with
-from minidark.errors import MinidarkError, SaveError
+from minidark.errors import DataError, MinidarkError, SaveError
 from minidark.files import write_atomically
 from minidark.locks import holding
 from minidark.network import Network
@@ -43,7 +43,7 @@ KEEP_EVERY = 10_000
 
 
 def base_name(cfg: Path | str) -> str:
-    """BASE."""
+    """BASE: the cfg's name up to its first dot."""
     return Path(cfg).name.split(".")[0] or "net"
 
 
@@ -79,7 +79,9 @@ class Backups:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._held.close()
+        with self._held:
+            if isinstance(error, DataError) and self.net.optimizer.updates:
+                self.stop()  # the text changed under the run: what was learned from it is kept
         if self._failed and error is None:
             raise SaveError("; ".join(map(str, self._failed.values())))
 
@@ -90,7 +92,7 @@ class Backups:
         """Write what is due after this batch; the checkpoint last, since a run that goes on from
         it does not come by here again."""
         records = self.records
-        if records and is_logged(report):
+        if records and is_logged(report):  # an attempt at nothing would pass for a success
             self.attempt(records.log.path, lambda _: records.add(report))
         if report.best:
             self.save("_best.weights")

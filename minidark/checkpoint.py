@@ -65,7 +65,7 @@ class Checkpoint:
     seed: int
     valid_fraction: float
     clip_norm: float
-    # How far it is to go: this alone may change.
+    # How far it is to go: this alone may change, and `batches` not where the rate FALLS towards it.
     batches: int
     patience: int | None
     # Where it is.

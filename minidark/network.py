@@ -69,6 +69,7 @@ class Network:
         self.last_rate = 0.0  # the learning rate of the last update
         self._rows = 0  # accumulated since the last update
         self._passes = 0  # likewise, counted by train_batch
+        self._diverged = False  # whether the cost of one of them was NaN or infinite
 
     @property
     def inputs(self) -> int:
@@ -222,26 +223,30 @@ class Network:
         for parameters, options in zip(self._parameters, self.layer_options, strict=True):
             for p in parameters:
                 self.optimizer.step(p, rate * options.learning_rate, self._rows)
-        self._rows = self._passes = 0
+        self._begin_accumulating()
 
     def drop_gradients(self) -> None:
         """Forget what was accumulated since the last update."""
         for p in self.parameters():
             p.grad[...] = 0
+        self._begin_accumulating()
+
+    def _begin_accumulating(self) -> None:
         self._rows = self._passes = 0
+        self._diverged = False
 
     def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:
         """accumulate, count `seen`, update when `subdivisions` of them are in; the summed cost.
 
-        After a cost of NaN or infinity the weights stay, so that one can see where it came from;
-        but on a GPU, where to look at the cost would be to wait for it.
+        After a cost of NaN or infinity the weights stay, so that one can see where it came from,
+        until `drop_gradients`; but on a GPU, where to look at the cost would be to wait for it.
         """
         before = self._rows
         cost = self.accumulate(x, truth)
         self.seen += self._rows - before
         self._passes += 1
-        diverged = isinstance(cost, float) and not math.isfinite(cost)
-        if self._passes == self.options.subdivisions and not diverged:
+        self._diverged |= isinstance(cost, float) and not math.isfinite(cost)
+        if self._passes >= self.options.subdivisions and not self._diverged:
             self.update()
         return cost
 
@@ -315,6 +320,7 @@ class Network:
             raise DataError(f"{streams} streams are too few for a network")
         other = copy.copy(self)
         other.layers = [layer.twin(streams) for layer in self.layers]
+        other._costs = _costs(other.layers)
         other.streams = streams
         other._y = None
         return other

@@ -91,7 +91,7 @@ class Records:
             "valid_fraction": training.valid_fraction,
             "clip_norm": net.clip_norm,
             "resumed": [],
-            **before,
+            **before,  # of a run that is gone on with, all this stays but for what follows
             "batches": training.batches,
             "patience": training.patience,
         }

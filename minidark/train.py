@@ -73,14 +73,16 @@ def train(
     valid_fraction: float = 0.05,
     patience: int | None = None,
     resume: Checkpoint | None = None,
+    baseline: bool | None = None,
 ) -> Training:
     """Train until `batches` batches have been seen in all; a report for each.
 
     seed: where streams begin and restart. The last `valid_fraction` of the text is kept out and
     validated on, now and then and at the end, by up to half a million symbols from all of it, the
-    same each time (`valid.MOST`). patience: stop after that many validations without
-    a new lowest. resume: go on from there as if nothing had happened; seed and valid_fraction are
-    its own then, and what the network held is replaced.
+    same each time (`valid.MOST`). baseline: validate the weights as they are first, so that the
+    best of the run is better than they were (None: where they have seen rows). patience: stop after
+    that many validations without a new lowest. resume: go on from there as if nothing had happened;
+    seed and valid_fraction are its own then, and what the network held is replaced.
 
     Raises DataError for a text that is too short, or not the one to go on with; CfgError for a
     network with another number of outputs than inputs, or not the one to go on with, BackendError
@@ -90,10 +92,10 @@ def train(
     if resume is not None:
         seed, valid_fraction = resume.seed, resume.valid_fraction
     training = Training(net, text, batches, seed, valid_fraction, patience)
-    if resume is None:
-        training.validation.begin()
-    else:
+    if resume is not None:
         training.go_on(resume)
+    elif net.seen if baseline is None else baseline:
+        training.validation.begin()
     return training
 
 
@@ -269,10 +271,9 @@ class _Validation:
         self.batches = 0
 
     def begin(self) -> None:
-        """Weights that have been trained before are validated first: the best of a run that
-        starts from them is to be better."""
-        if self.net.seen and self.symbols:
-            self.lowest = evaluate(self.net, self.part)
+        """The best of the run is to be better than what it begins with."""
+        if self.symbols:
+            self.lowest = self._cost()
 
     def exhausts(self, patience: int | None) -> bool:
         return patience is not None and self.fruitless >= max(1, patience)
@@ -285,14 +286,18 @@ class _Validation:
         if not self.symbols or not (due or last):
             return None
         self.since = 0
-        with np.errstate(all="ignore"):
-            loss = evaluate(self.net, self.part)
-        _check_cost(loss, "validation cost", self.net)
+        loss = self._cost()
         if loss < self.lowest:
             self.lowest, self.fruitless = loss, 0
         else:
             self.fruitless += 1
         return loss
+
+    def _cost(self) -> float:
+        with np.errstate(all="ignore"):
+            cost = evaluate(self.net, self.part)
+        _check_cost(cost, "validation cost", self.net)
+        return cost
 
 
 def _check_fit(part: Part, net: Network) -> None:

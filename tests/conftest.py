@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from tests import stand_in
 from tests.helpers import PLACE
 
 WriteText = Callable[[bytes], Path]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as behind `nohup` or `&`: those that are
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # started and interrupted inherit it
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from minidark import DivergedError, MinidarkError, Network, files, load_weights
+from minidark import DataError, DivergedError, MinidarkError, Network, files, load_weights
 from minidark.backups import Backups
 from minidark.errors import SaveError
 from minidark.train import StepReport
@@ -164,3 +164,13 @@ def test_one_run_at_a_time_has_the_folder(net: Network, tmp_path: Path) -> None:
         pass
     with Backups(net, tmp_path, "other.cfg"):
         pass
+
+
+@pytest.mark.parametrize("updates", [0, 3])
+def test_a_text_that_goes_wrong_is_an_error_after_saving_what_was_learned(
+    net: Network, tmp_path: Path, updates: int
+) -> None:
+    net.optimizer.updates = updates
+    with pytest.raises(DataError), Backups(net, tmp_path, "rnn.cfg"):
+        raise DataError("the text has changed")
+    assert (tmp_path / "rnn.backup").exists() == bool(updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,13 @@ def test_reset_state_of_a_stream_that_is_not_there_is_refused(stream: int) -> No
     assert str(error.value) == f"stream {stream} is not one of this network's 2"
 
 
+def test_a_twin_accumulates_into_the_same_gradients() -> None:
+    net, alone = make(), make(net=NET.replace(f"batch={S}", "batch=3"))
+    x, truth = batch(streams=3)
+    assert net.twin(3).accumulate(x, truth) == alone.accumulate(x, truth)
+    same_by_name(gradients(net), gradients(alone))
+
+
 def test_a_twin_infers_beside_training_and_leaves_no_trace() -> None:
     layers = ("dropout probability=.3", "gru output=4 batch_normalize=1", *LAYERS[1:])
     net, alone = make(*layers), make(*layers)
@@ -341,6 +349,35 @@ def test_subdivisions_update_after_the_last_pass_as_accumulating_them_does(solve
         start = values(halves)
     assert halves.seen == 4 * T * S
     assert halves.batches_seen == 2
+
+
+def test_after_a_pass_that_diverged_the_weights_stay_until_it_is_dropped(
+    monkeypatch: pytest.MonkeyPatch, each_backend: str
+) -> None:
+    if each_backend != "cpu":
+        pytest.skip("on a GPU train_batch does not wait for the cost")
+    net = make(net=f"{NET.replace('batch=2', 'batch=4')} subdivisions=2")
+    start = values(net)
+    accumulate, costs = net.accumulate, iter([math.inf, 0.0, 0.0, 0.0])
+
+    def diverges(*args: Array) -> float:
+        accumulate(*args)
+        return next(costs)
+
+    monkeypatch.setattr(net, "accumulate", diverges)
+    for seed in range(3):
+        net.train_batch(*batch(seed))
+        same_by_name(values(net), start)
+    net.drop_gradients()
+    monkeypatch.undo()
+    fresh = make(net=f"{NET.replace('batch=2', 'batch=4')} subdivisions=2")
+    fresh.seen = net.seen
+    for one in (net, fresh):
+        one.reset_state()
+        one.train_batch(*batch(0))
+        one.train_batch(*batch(1))
+    same_by_name(values(net), values(fresh))
+    assert not np.allclose(values(net)["0.gru.uz.weights"], start["0.gru.uz.weights"])
 
 
 def test_the_mean_is_over_the_rows_accumulated_whatever_their_number() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from minidark.activations import ACTIVATIONS
 from minidark.cfg.check import check_cfg
-from minidark.cfg.options import POLICIES
+from minidark.cfg.options import POLICY_NAMES
 from minidark.cli.experiment import KEYS, read_experiment
 from tests.cli.running import run
 
@@ -66,7 +66,7 @@ def test_the_readmes_cfg_is_clean() -> None:
 
 
 def test_policies_and_activations_are_all_there() -> None:
-    assert {*POLICIES, *ACTIVATIONS} <= documented("cfg.md")
+    assert {*POLICY_NAMES, *ACTIVATIONS} <= documented("cfg.md")
 
 
 def test_the_lines_of_explain_are_those_it_prints() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import itertools
 import math
@@ -239,6 +240,29 @@ def test_best_marks_each_new_lowest_validation(text: Text) -> None:
         lowest = min(lowest, report.valid_loss)
         marked.append(report.best)
     assert {True, False} == set(marked)
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("baseline", [None, True, False])
+def test_the_best_is_better_than_the_weights_that_a_run_begins_with(
+    text: Text, baseline: bool | None
+) -> None:
+    net = make("adam=1")
+    [*train(net, text, 60, valid_fraction=0.1)]
+    net.seen = 0 if baseline else net.seen
+    net.options = dataclasses.replace(net.options, learning_rate=1.0)  # of no use any more
+    worse = [*train(net, text, net.batches_seen + 9, valid_fraction=0.1, baseline=baseline)]
+    assert any(report.valid_loss is not None for report in worse)
+    assert any(report.best for report in worse) == (baseline is False)
+
+
+def test_weights_that_validate_to_no_number_are_told_before_the_first_batch(text: Text) -> None:
+    net = make(layers=("gru output=6 batch_normalize=1", *LAYERS[1:]))
+    for array in net.layers[0].stored_arrays():
+        if array.name.endswith("rolling_variance"):
+            array.value[...] = -1
+    with pytest.raises(DivergedError, match="batch 0: the validation cost is nan"):
+        train(net, text, 5, valid_fraction=0.1, baseline=True)
 
 
 @pytest.mark.usefixtures("often")

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from minidark.cfg import options as o
 from minidark.cfg.sections import Pair, Section
-from minidark.cfg.sizes import SIZES, file_floats, layer_size
-from minidark.errors import OVERRIDDEN, CfgError
+from minidark.cfg.sizes import file_floats, layer_size
+from minidark.errors import OVERRIDDEN
 
 WIDEST = 8192
 TALLEST = 8  # layers more or fewer
@@ -35,11 +35,13 @@ def changes_that_fit(sections: Sequence[Section], payload: int) -> list[str]:
     of so many sections that trying them would take long."""
     if len(sections) > MOST_SECTIONS:
         return []
-    return [said for said, changed in _changes(sections, payload) if _size(changed) == payload]
+    return [
+        said for said, changed in _changes(sections, payload) if stored_bytes(changed) == payload
+    ]
 
 
 def _changes(sections: Sequence[Section], wanted: int) -> Iterator[tuple[str, list[Section]]]:
-    for kind in dict.fromkeys(s.type for s in sections[1:] if o.LAYER_TYPES[s.type] in SIZES):
+    for kind in dict.fromkeys(s.type for s in sections[1:] if _has_width(s.type)):
         alike = [i for i, s in enumerate(sections) if s.type == kind]
         groups = [alike] if len(alike) == 1 else [alike, *([i] for i in alike)]
         for group in groups:
@@ -51,7 +53,7 @@ def _changes(sections: Sequence[Section], wanted: int) -> Iterator[tuple[str, li
                 )
             width = _width(sections, group, wanted)
             yield f"output={width} in {place}", _with(sections, group, "output", str(width))
-        if kind not in ("connected", "conn", "batchnorm"):
+        if kind not in ("connected", "conn"):
             yield from _taller(sections, alike)
 
 
@@ -60,7 +62,7 @@ def _width(sections: Sequence[Section], group: list[int], wanted: int) -> int:
     low, high = 1, WIDEST
     while low < high:
         middle = (low + high) // 2
-        size = _size(_with(sections, group, "output", str(middle)))
+        size = stored_bytes(_with(sections, group, "output", str(middle)))
         low, high = (middle + 1, high) if size < wanted else (low, middle)
     return low
 
@@ -83,11 +85,8 @@ def _with(sections: Sequence[Section], group: list[int], key: str, value: str) -
     return changed
 
 
-def _size(sections: Sequence[Section]) -> int:
-    try:
-        return stored_bytes(sections)
-    except CfgError:  # a key that this section does not know
-        return -1
+def _has_width(type_: str) -> bool:
+    return hasattr(o.LAYER_TYPES[type_], "output")
 
 
 def _unheard(message: str, line: int) -> None:

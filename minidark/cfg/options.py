@@ -80,7 +80,7 @@ def _key(default: Any, check: Check | None, says: str, *, own: bool = False) -> 
 
 AT_LEAST_1 = _in_range(1)
 AT_LEAST_0 = _in_range(0)
-POLICIES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "cosine")
+POLICY_NAMES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "cosine")
 WITHOUT_EFFECT = frozenset({"onlyforward", "truth", "smooth", "numload"})
 
 
@@ -111,8 +111,8 @@ class NetOptions:
     eps: float = _key(1e-7, _above_0, "of Adam: added to the root of the mean square")
     policy: str = _key(
         "constant",
-        _one_of(*POLICIES),
-        f"of the rate: {', '.join(POLICIES)} (minidark's own)",
+        _one_of(*POLICY_NAMES),
+        f"of the rate: {', '.join(POLICY_NAMES)} (minidark's own)",
     )
     step: int = _key(
         1, AT_LEAST_1, "of step: batches between two changes; of sigmoid: batch of half the rate"

@@ -1,7 +1,8 @@
 """Sections to a network: each `parse_*` turns typed options into a layer.
 
-A new layer is one file in `minidark.layers`, one dataclass in `cfg.options`
-and its row in LAYER_TYPES, one parse function and its row in PARSERS.
+A new layer is one file in `minidark.layers`, one dataclass in `cfg.options` and its row in
+LAYER_TYPES, one parse function and its row in PARSERS; and if it holds arrays or has another number
+of outputs than inputs, a row in `cfg.sizes.SIZES`.
 
 Source: darknet src/parser.c (parse_network_cfg, parse_gru, ...).
 """
@@ -254,7 +255,8 @@ def build_network(
         drawn = draw or planned.options.dontload
         source = rand if drawn else UNDRAWN
         layers.append(build_layer(plan, index, path, backend, source, rng))
-        if not drawn:
+        assert layers[-1].outputs == planned.size.outputs, "a row in sizes.SIZES is missing"
+        if not drawn:  # the layers after it are to get darknet's draws
             rand.skip(sum(p.value.size for p in layers[-1].parameters() if p.kind == "weights"))
     return Network(
         layers,

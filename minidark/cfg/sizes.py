@@ -17,7 +17,7 @@ class Size:
     norms: int = 0  # features with a scale, a rolling mean and a rolling variance each
     aside: int = 0  # trained, but without a place in pjreddie's files
     state: int = 0  # carried from call to call, of one stream
-    kept: int = 0  # of each row of a training pass until its backward: gates, states, outputs
+    kept: int = 0  # of each row of a training pass until its backward: the arrays of GruSaved, ...
 
     @property
     def held(self) -> int:
@@ -60,13 +60,13 @@ def _gru(options: o.GruOptions, inputs: int) -> Size:
 def _lstm(options: o.LstmOptions, inputs: int) -> Size:
     n = options.output
     shapes = [(inputs, n)] * 4 + [(n, n)] * 4
-    return _sublayers(n, options.batch_normalize, *shapes, state=2 * n, kept=6 * n)
+    return _sublayers(n, options.batch_normalize, *shapes, state=2 * n, kept=7 * n)
 
 
 def _rnn(options: o.RnnOptions, inputs: int) -> Size:
     n, hidden = options.output, options.hidden or options.output
     shapes = [(inputs, hidden), (hidden, hidden), (hidden, n)]
-    return _sublayers(n, options.batch_normalize, *shapes, state=hidden, kept=2 * hidden + n)
+    return _sublayers(n, options.batch_normalize, *shapes, state=hidden, kept=3 * hidden + n)
 
 
 def _connected(options: o.ConnectedOptions, inputs: int) -> Size:

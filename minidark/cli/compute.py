@@ -43,7 +43,8 @@ class Compute:
         """With "auto", take the fast kernels for a run long enough to pay for compiling them."""
         if self.kernels == "auto" and multiply_adds > NUMPY_RATE * WORTH_COMPILING:
             net.backend.use_kernels("auto")
-        if net.backend.sequences and not net.backend.kernels.are_kept():
+        types = [layer.type for layer in net.layers]
+        if net.backend.sequences and not net.backend.kernels.are_kept(types):
             log.info("compiling the fast kernels, once: about half a minute")
 
 

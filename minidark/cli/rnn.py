@@ -113,16 +113,17 @@ def _train(job: Job) -> None:
     ):
         o = net.options
         tell(f"Learning Rate: {o.learning_rate:g}, Momentum: {o.momentum:g}, Decay: {o.decay:g}")
+        report = None
         for report in train_network(net, text, o.max_batches, valid_fraction=0):
             tell(report_line(report))
             backups.after(report)
             if stop.signal and not report.last:
-                backups.save(".backup")
+                backups.stop()
                 break
-        else:
-            backups.save("_final.weights")  # as darknet, even where nothing was left to train
-            return
-    sys.exit(128 + stop.signal)
+        if report is None:
+            backups.save("_final.weights")  # as darknet, where nothing was left to train
+    if stop.signal and report and not report.last:
+        sys.exit(128 + stop.signal)
 
 
 def _generate(job: Job) -> None:
@@ -195,7 +196,8 @@ def rnn(arguments: tuple[str, ...], choice: CfgChoice) -> None:
 
     Verbs: train, generate, valid, vec, generatetactic, validtactic. Flags, anywhere on the line:
     -file -seed -srand -len -temp -tokens -tokenized -clear; -i, -gpus and -nogpu are accepted
-    and have no effect. Output is darknet's to the last digit; only the GPU is not.
+    and have no effect. Output is darknet's to the last digit. `rnn` computes on the CPU;
+    `train` and `generate` have --device.
     """
     line = parse_line(list(arguments))
     if len(line.words) < 2:

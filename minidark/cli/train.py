@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from minidark.backups import SAVE_EVERY, Backups, base_name
+from minidark.checkpoint import FALLING
 from minidark.cli import explain as explaining
 from minidark.cli import resuming
 from minidark.cli.cfg_options import CfgChoice, cfg_options
@@ -19,12 +20,13 @@ from minidark.cli.display import display
 from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
-from minidark.errors import CfgError, DataError
+from minidark.errors import CfgError
 from minidark.generate import default_primer, generate
 from minidark.network import Network
 from minidark.records import Records
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
+from minidark.train import LEAST_VALIDATION
 from minidark.train import train as train_network
 from minidark.valid import MOST
 
@@ -139,6 +141,7 @@ def train(
             valid_fraction=valid_fraction,
             patience=patience,
             resume=since,
+            baseline=bool(weights),
         )
         if training.over:
             tell(_over(net, batches))
@@ -151,19 +154,14 @@ def train(
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))
-        try:
-            for report in training:
-                backups.after(report)
-                shown.step(report)
-                if report.batch % SAMPLE_EVERY == 0 and not report.last and net.outputs <= 256:
-                    shown.note(_sample(net, report.batch))
-                if stop.signal and not report.last:
-                    backups.stop()
-                    break
-        except DataError:  # the text changed under the run: what was learned from it is kept
-            if net.optimizer.updates:
+        for report in training:
+            backups.after(report)
+            shown.step(report)
+            if report.batch % SAMPLE_EVERY == 0 and not report.last and net.outputs <= 256:
+                shown.note(_sample(net, report.batch))
+            if stop.signal and not report.last:
                 backups.stop()
-            raise
+                break
     if stop.signal and not report.last:
         tell(f"minidark: stopped; {backups.path('.backup')} is saved, --resume auto goes on")
         sys.exit(128 + stop.signal)
@@ -173,7 +171,11 @@ def train(
 def _over(net: Network, batches: int) -> str:
     if net.batches_seen < batches:
         return "minidark: this run has ended by its --patience; a larger one lets it go on"
-    return f"minidark: this run has seen its {batches} batches; --batches N lets it go on"
+    done = f"minidark: this run has seen its {batches} batches"
+    policy = net.options.policy
+    if policy in FALLING:
+        return f"{done} and with policy={policy} its rate has fallen; --weights begins another"
+    return f"{done}; --batches N lets it go on"
 
 
 def _check_batches(net: Network, batches: int, path: object) -> None:
@@ -218,7 +220,8 @@ def _beginning(net: Network, text: Symbols, valid_fraction: float, seed: int) ->
 
 def _to_validate_on(held_out: int) -> str:
     if held_out <= MOST:
-        return f"{held_out:,} to validate on"
+        few = ", too few for it" if held_out < LEAST_VALIDATION else ""
+        return f"{held_out:,} to validate on{few}"
     return f"{held_out:,} kept out, to validate on {MOST:,} from all over them"
 
 

@@ -124,7 +124,7 @@ class GruLayer(PackedLayer):
             )
         else:
             self._backward_steps(s, dy)
-        dgates = s.gates  # before the activations
+        dgates = s.gates  # by now the gradients of what went into their activations
         dzr, dc = dgates[:, :, : 2 * hidden], dgates[:, :, 2 * hidden :]
         dbiases = kernels.column_sums(dgates.reshape(-1, 3 * hidden))
         dx = s.u.backward(dgates) if need_dx else None
@@ -134,7 +134,7 @@ class GruLayer(PackedLayer):
         return dx
 
     def _backward_steps(self, s: GruSaved, dy: Array) -> None:
-        """A step's gates give way to their gradients, before the activations."""
+        """In place of a step's gates leaves the gradients of what went into their activations."""
         hidden, kernels = self.outputs, self.backend.kernels
         dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
         for t in reversed(range(len(dy))):

@@ -126,7 +126,7 @@ class LstmLayer(PackedLayer):
             kernels.lstm_sequence_backward(s.gates, s.cells, s.squashed, dy, self.w.weights)
         else:
             self._backward_steps(s, dy)
-        dgates = s.gates  # before the activations
+        dgates = s.gates  # by now the gradients of what went into their activations
         dbiases = kernels.column_sums(dgates.reshape(-1, 4 * self.outputs))
         dx = s.u.backward(dgates) if need_dx else None
         s.u.accumulate(s.x, dgates, dbiases)
@@ -134,7 +134,7 @@ class LstmLayer(PackedLayer):
         return dx
 
     def _backward_steps(self, s: LstmSaved, dy: Array) -> None:
-        """A step's gates give way to their gradients, before the activations."""
+        """In place of a step's gates leaves the gradients of what went into their activations."""
         dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
         dcell = self.backend.zeros(*s.states.shape[1:])
         for t in reversed(range(len(dy))):

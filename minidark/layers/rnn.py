@@ -126,7 +126,7 @@ class RnnLayer(PackedLayer):
             )
         else:
             self._backward_steps(s, dstates)
-        dself = s.from_self  # before the activation
+        dself = s.from_self  # by now the gradient of what went into the activation
         s.self_part.accumulate(s.states[:-1], dself, dself.sum(axis=(0, 1)))
 
         dinput = dstates * self.activation.gradient(s.from_input)
@@ -135,8 +135,8 @@ class RnnLayer(PackedLayer):
         return dx
 
     def _backward_steps(self, s: RnnSaved, dstates: Array) -> None:
-        """Adds to dstates what comes from later states; what self gave gives way to the gradient
-        before its activation."""
+        """Adds to dstates what comes from later states; in place of what self gave leaves the
+        gradient of what went into its activation."""
         for t in reversed(range(len(dstates))):
             s.from_self[t] = self.self_activation.gradient(s.from_self[t]) * dstates[t]
             earlier = s.self_part.backward(s.from_self[t], t)

@@ -23,6 +23,7 @@ from tests.helpers import network, one_hot, randomize
 pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")
 compiled: Any = pytest.importorskip("minidark.backend.compiled")
 gru: Any = pytest.importorskip("minidark.backend.compiled.gru")
+steps: Any = pytest.importorskip("minidark.backend.compiled.steps")
 
 PUBLIC = [
     name
@@ -117,6 +118,8 @@ def test_ids_that_are_none_are_an_error_and_read_nothing(bad: int) -> None:
         compiled.gather(random(4, 7), ids)
     with pytest.raises(IndexError, match="not from 0 to 6"):
         compiled.scatter_add(random(4, 7), ids, random(9, 2, 4))
+    with pytest.raises(IndexError, match="not from 0 to 6"):
+        compiled.cross_entropy(random(9, 2, 7), ids)
 
 
 def test_a_product_spreads_nan_and_infinity() -> None:
@@ -389,6 +392,26 @@ def test_a_kernel_is_compiled_anew_where_a_source_that_it_calls_changed(tmp_path
     assert changed != scalar.read_text()
     scalar.write_text(changed)
     assert run() == "False 0.75"
+
+
+def test_the_least_probability_is_numpys() -> None:
+    assert steps.LEAST == numpy_kernels.LEAST
+
+
+def test_kernels_are_kept_by_the_layers_that_need_them(tmp_path: Path) -> None:
+    code = "\n".join([
+        "import numpy as np",
+        "from minidark.backend import compiled",
+        "zeros = np.zeros((9, 1, 4), np.float32)",
+        "before = compiled.are_kept(['lstm', 'softmax'])",
+        "compiled.lstm_sequence(np.zeros((8, 1, 16), np.float32), np.zeros(16, np.float32), zeros,",
+        "                       zeros.copy(), zeros[1:].copy(), np.zeros((16, 4), np.float32))",
+        "print(before, *(compiled.are_kept(['softmax', name]) for name in compiled.PROBES))",
+    ])  # fmt: skip
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    told = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=100)
+    assert told.stdout == b"False False True False True\n"  # gru, lstm, rnn, connected
 
 
 @pytest.mark.parametrize(

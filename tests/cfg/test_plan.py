@@ -67,6 +67,20 @@ def test_a_training_pass_keeps_what_the_plan_says_and_no_multiple_of_it(cell: st
     assert kept <= 4 * least
 
 
+@pytest.mark.parametrize(
+    "cell", ["gru", "lstm", "rnn", "rnn hidden=3", "connected", "gru batch_normalize=1"]
+)
+def test_kept_counts_the_arrays_that_a_layer_saves(cell: str) -> None:
+    lines = ("net inputs=9 batch=4 time_steps=1", f"{cell} output=5", "softmax")
+    layer = network(*lines).layers[0]
+    y = layer.forward(np.zeros((1, 4, 9)), train=True)
+    saved = layer.saved
+    names = {*getattr(type(saved), "__slots__", ())} - {"x"}  # that is of the layer below
+    arrays = [getattr(saved, name) for name in names] if cell[0] != "c" else [y]
+    kept = [a[-1].size // 4 for a in arrays if isinstance(a, np.ndarray)]  # states: T + 1 steps
+    assert sum(kept) == planned(*lines).layers[0].size.kept
+
+
 @PLANS
 @given(NET, LAYERS)
 def test_a_plan_written_as_text_is_the_same_plan(net: str, layers: list[str]) -> None:

@@ -457,7 +457,7 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        (1000, "950 characters to train on, 50 to validate on;"),
+        (1000, "950 characters to train on, 50 to validate on, too few for it;"),
         (20_000_000, "19,000,000 characters to train on, 1,000,000 kept out, to validate on "
          "524,288 from all over them;"),
     ],
@@ -500,6 +500,17 @@ def test_training_goes_on_from_weights_and_counts_their_batches() -> None:
     assert "these weights have seen 3 of 3 batches already" in done.stderr
     assert run(*args, "--clear", "--backup", "d").exit_code == 0
     assert seen("d/a_final.weights") == 96
+
+
+def test_with_clear_too_the_best_is_better_than_the_weights_that_were_given() -> None:
+    trained("--seed", "5", "--batches", "30")
+    Path("b/a_final.weights").rename("start.weights")
+    args = ["train", "a.cfg", "text.txt", "--weights", "start.weights", "--batches", "3"]
+    useless = ["--set", "net.learning_rate=100", "--valid-fraction", ".3"]
+    result = run(*args, *useless, "--clear", "--backup", "e")
+    assert result.exit_code == 0, result.stderr
+    assert "3: validation" in result.stderr
+    assert not Path("e/a_best.weights").exists()
 
 
 def test_several_texts_are_one() -> None:

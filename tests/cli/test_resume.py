@@ -179,6 +179,17 @@ def test_a_run_that_has_ended_is_told_so_and_that_is_no_error() -> None:
     assert left("backup") == before
 
 
+@pytest.mark.parametrize("policy", ["cosine", "poly"])
+def test_a_run_whose_rate_fell_to_its_end_is_told_what_goes_on_from_it(policy: str) -> None:
+    write_cfg(f"{NET} policy={policy}", *ADAM[1:])
+    trained("backup", "--batches", "5")
+    told = trained("backup", "--resume", "auto")
+    assert told.splitlines()[1] == (
+        f"minidark: this run has seen its 5 batches and with policy={policy} its rate has fallen; "
+        "--weights begins another"
+    )
+
+
 def test_the_checkpoint_before_is_taken_where_the_newest_is_damaged() -> None:
     trained("backup", "--batches", "6", "--save-every", "4", "--seed", "3")
     whole = left("backup")

@@ -6,7 +6,9 @@ has them. Importing this package imports numba; the first call of each kernel co
 machine keeps what was compiled.
 """
 
-from minidark.backend.compiled import gru, kernel
+from collections.abc import Iterable
+
+from minidark.backend.compiled import gru, kernel, lstm, rnn, tile
 from minidark.backend.compiled.gru import gru_sequence as gru_sequence
 from minidark.backend.compiled.gru import gru_sequence_backward as gru_sequence_backward
 from minidark.backend.compiled.lstm import lstm_sequence as lstm_sequence
@@ -42,7 +44,14 @@ from minidark.backend.numpy_kernels import shorten as shorten
 from minidark.backend.numpy_kernels import sum_of_squares as sum_of_squares
 from minidark.backend.numpy_kernels import total as total
 
+PROBES = {  # one of the kernels that layers of this type cannot train without
+    "gru": gru._state,
+    "lstm": lstm._step,
+    "rnn": rnn._forward_streams,
+    "connected": tile.add_product,
+}
 
-def are_kept() -> bool:
-    """Whether this machine has compiled kernels before, as they are now."""
-    return kernel.is_kept(gru._state)
+
+def are_kept(types: Iterable[str]) -> bool:
+    """Whether this machine has compiled the kernels of such layers before, as they are now."""
+    return all(kernel.is_kept(PROBES[type_]) for type_ in PROBES.keys() & types)

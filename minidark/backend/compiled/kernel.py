@@ -2,7 +2,8 @@
 
 numba keeps machine code beside the sources and asks only whether the file of a function changed.
 But the code of one kernel holds what it calls from other files, and the width of the tile, which is
-this processor's: so what is kept is stamped with all sources of this package and that width.
+this processor's: so what is kept is stamped with all sources of this package and that width. A
+global of a kernel is frozen into its code: none may come from another package but numpy's.
 """
 
 from __future__ import annotations

@@ -153,6 +153,7 @@ def _largest(x):
 def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
     if truth.dtype.kind == "f" or not p.flags.c_contiguous:
         return numpy_kernels.cross_entropy(p, truth)
+    _check(truth, p.shape[-1])
     rows, ids = p.reshape(truth.size, -1), truth.reshape(-1)
     difference = empty(rows.shape)
     hits = np.empty(ids.size, np.float32)

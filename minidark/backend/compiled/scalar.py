@@ -1,7 +1,7 @@
 """tanh, logistic and exp of one float32 each, in a form that a loop over a row vectorises.
 
 tanh is a quotient of polynomials in x * x, fitted to tanh(x) / x on [0, 7.9] with the largest
-relative error made smallest (2e-8, below float32's own rounding); beyond 7.9 it is constant.
+relative error made smallest (2e-8 in exact arithmetic, 3e-7 in float32); beyond 7.9 it is constant.
 NaN stays NaN.
 """
 
