@@ -10,7 +10,8 @@ A kink of a piecewise activation between two of its points would look like a wro
 array is tried with several step lengths, and the best counts: a gradient that is wrong is wrong
 with all of them. Dropout draws the same mask each time.
 
-No gradient of the state that is carried in is compared: training cuts it off there.
+Training cuts the gradient off at the state that is carried in; layers keep it all the same
+(`Layer.dstates`), so that it can be compared here.
 """
 
 from __future__ import annotations
@@ -56,44 +57,74 @@ class Row:
 
 
 def check_gradients(plan: Plan, seed: int = 0) -> Iterator[Row]:
-    """A row for each parameter in weight-file order, with float rows as input; one for the input,
-    if it gets a gradient; and those of a first layer that reads ids once more, with ids.
+    """A row for each parameter in weight-file order, with float rows as input, and for each state
+    that is carried in; one for the input, if it gets a gradient; and the rows of a first layer that
+    reads ids once more, with ids.
 
     The plan's network is made anew, small. Raises CfgError for one without a cost.
     """
     net = build_network(shrunk(plan), None, seed, get_backend("cpu", "float64", "numpy"))
     net.check_has_cost()
-    rng = np.random.default_rng([seed, 1])
-    _randomize(net, rng)
-    x, truth = _batch(net, rng)
-    state = [rng.normal(0, 0.5, s.shape) for layer in net.layers for s in layer.states.values()]
-    frozen = net.frozen_layers
-
-    def rows(x: Array, layers: Sequence[Layer], suffix: str = "") -> Iterator[Row]:
-        def objective() -> float:
-            _rewind(net, state)
-            return net.objective(x, truth)
-
-        _rewind(net, state)
-        net.drop_gradients()
-        net.accumulate(x, truth)
-        for layer in layers:
-            for p in layer.parameters():
-                if net.layers.index(layer) < frozen:
-                    yield Row(p.name + suffix, p.value.shape, 0, None)
-                else:
-                    yield _row(p.name + suffix, objective, p.value, p.grad.copy(), rng)
-        if suffix or frozen:
-            return
-        _rewind(net, state)
-        gradient = net.input_gradient(x, truth)
-        if gradient is not None:
-            yield _row("input", objective, x, gradient, rng)
-
-    yield from rows(x, net.layers)
+    check = _Check(net, np.random.default_rng([seed, 1]))
+    rows = check.rng.normal(0, 1, (STEPS, STREAMS, net.inputs))
+    yield from check.layers(rows, net.layers)
+    yield from check.input(rows)
     if net.layers[0].reads_ids:
-        ids = rng.integers(0, net.inputs, x.shape[:2])
-        yield from rows(ids, net.layers[:1], ", ids")
+        ids = check.rng.integers(0, net.inputs, (STEPS, STREAMS))
+        yield from check.layers(ids, net.layers[:1], ", ids")
+
+
+class _Check:
+    """A network whose every pass begins with the same states and masks."""
+
+    def __init__(self, net: Network, rng: np.random.Generator):
+        self.net, self.rng = net, rng
+        _randomize(net, rng)
+        self.truth = _truth(net, rng)
+        self.states = [
+            {name: rng.normal(0, 0.5, state.shape) for name, state in layer.states.items()}
+            for layer in net.layers
+        ]
+
+    def layers(self, x: Array, layers: Sequence[Layer], suffix: str = "") -> Iterator[Row]:
+        self._rewind()
+        self.net.drop_gradients()
+        self.net.accumulate(x, self.truth)
+        for index, layer in enumerate(layers):
+            frozen = index < self.net.frozen_layers
+            for p in layer.parameters():
+                yield self._row(p.name + suffix, x, p.value, None if frozen else p.grad)
+            for name, value in self.states[index].items():
+                gradient = None if frozen else layer.dstates[name]
+                yield self._row(f"{layer.name}.{name}, carried in{suffix}", x, value, gradient)
+
+    def input(self, x: Array) -> Iterator[Row]:
+        self._rewind()
+        gradient = self.net.input_gradient(x, self.truth)
+        if gradient is not None:
+            yield self._row("input", x, x, gradient)
+
+    def _row(self, name: str, x: Array, value: Array, gradient: Array | None) -> Row:
+        """`value` is one of the arrays that a pass over x hangs on; without `gradient`, it is
+        frozen."""
+        if gradient is None:
+            return Row(name, value.shape, 0, None)
+
+        def objective() -> float:
+            self._rewind()
+            return self.net.objective(x, self.truth)
+
+        directions = [*_directions(value, gradient, self.rng)]
+        return Row(
+            name, value.shape, len(directions), _error(objective, value, gradient, directions)
+        )
+
+    def _rewind(self) -> None:
+        for number, layer in enumerate(self.net.layers):
+            for name, state in layer.states.items():
+                state[...] = self.states[number][name]
+            if isinstance(layer, DropoutLayer):
+                layer.rng = np.random.default_rng(number)
 
 
 # --- a small copy -------------------------------------------------------------------------
@@ -137,38 +168,14 @@ def _randomize(net: Network, rng: np.random.Generator) -> None:
             array.value[...] = draws[array.kind](array.value.shape)
 
 
-def _batch(net: Network, rng: np.random.Generator) -> tuple[Array, Array]:
-    """x (T, S, I), and a truth (T, S, O) that is a distribution in each group of a softmax."""
-    x = rng.normal(0, 1, (STEPS, STREAMS, net.inputs))
+def _truth(net: Network, rng: np.random.Generator) -> Array:
+    """(T, S, O): a distribution for each group of a softmax."""
     groups = max(getattr(options, "groups", 1) for options in net.layer_options[-2:])
     shares = rng.dirichlet(np.ones(net.outputs // groups), (STEPS, STREAMS, groups))
-    return x, shares.reshape(STEPS, STREAMS, net.outputs)
-
-
-def _rewind(net: Network, state: Sequence[Array]) -> None:
-    """The state that every pass begins from, the same masks, and rolling figures that do not
-    matter to a training pass."""
-    states = (s for layer in net.layers for s in layer.states.values())
-    for there, wanted in zip(states, state, strict=True):
-        there[...] = wanted
-    for number, layer in enumerate(net.layers):
-        if isinstance(layer, DropoutLayer):
-            layer.rng = np.random.default_rng(number)
+    return shares.reshape(STEPS, STREAMS, net.outputs)
 
 
 # --- differences --------------------------------------------------------------------------
-
-
-def _row(
-    name: str,
-    objective: Callable[[], float],
-    value: Array,
-    gradient: Array,
-    rng: np.random.Generator,
-) -> Row:
-    directions = [*_directions(value, gradient, rng)]
-    error = _error(objective, value, gradient, directions)
-    return Row(name, value.shape, len(directions), error)
 
 
 def _error(

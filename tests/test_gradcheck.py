@@ -98,14 +98,39 @@ def test_a_wrong_gradient_on_the_way_down_fails_all_below(monkeypatch: pytest.Mo
 def test_a_state_that_is_forgotten_on_the_way_back_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     sound = GruLayer._backward_steps
 
-    def forgetful(self: GruLayer, s: Any, dy: Array) -> None:
+    def forgetful(self: GruLayer, s: Any, dy: Array) -> Array:
         half = len(dy) // 2
         for part in (slice(half, None), slice(0, half)):
-            sound(self, type(s)(s.x[part], s.gates[part], s.states[part.start or 0:],
+            dh = sound(self, type(s)(s.x[part], s.gates[part], s.states[part.start or 0:],
                                 s.reset_states[part], s.u, s.wzr, s.wh), dy[part])  # fmt: skip
+        return dh
 
     monkeypatch.setattr(GruLayer, "_backward_steps", forgetful)
     assert "0.gru.wz.weights" in wrong(planned(NET, "gru output=6 tanh=1", *END))
+
+
+@pytest.mark.parametrize("layer", ["gru output=6", "lstm output=6",
+                                   "rnn output=6 hidden=5 activation=tanh shortcut=1"])  # fmt: skip
+def test_the_states_that_are_carried_in_have_rows(
+    layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = planned(NET, layer, "gru output=5 tanh=1", *END)
+    names = [row.name for row in check_gradients(plan) if "carried in" in row.name]
+    name, states = layer.split()[0], ["state", "cell"] if "lstm" in layer else ["state"]
+    wanted = [*(f"0.{name}.{state}, carried in" for state in states), "1.gru.state, carried in"]
+    assert names[: len(wanted)] == wanted
+    kind: Any = {"gru": GruLayer, "lstm": LstmLayer, "rnn": RnnLayer}[name]
+    sound = kind.backward
+
+    def backward(self: Any, dy: Array, *, need_dx: bool = True) -> Array | None:
+        dx: Array | None = sound(self, dy, need_dx=need_dx)
+        self.dstates = {name: 1.001 * gradient for name, gradient in self.dstates.items()}
+        return dx
+
+    monkeypatch.setattr(kind, "backward", backward)
+    failed = wrong(plan)
+    assert set(wanted[: len(states)]) <= set(failed)
+    assert all("carried in" in name for name in failed)
 
 
 def test_dropout_is_checked_with_one_mask(monkeypatch: pytest.MonkeyPatch) -> None:

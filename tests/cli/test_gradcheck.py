@@ -23,9 +23,9 @@ def files(folder: Path) -> None:
 def test_every_array_has_a_row_and_a_verdict() -> None:
     lines = output("gradcheck", "a.cfg").decode().splitlines()
     rows = [line for line in lines if line.endswith("PASS")]
-    assert len(rows) == 12 + 2 + 1 + 12
+    assert len(rows) == 12 + 1 + 2 + 1 + 12 + 1
     assert rows[0].split()[:3] == ["0.gru.wz.biases", "4", "6"]
-    assert lines[-1] == "PASS: none of 27 beyond 1e-06"
+    assert lines[-1] == "PASS: none of 29 beyond 1e-06"
 
 
 def test_json_has_the_same_and_a_seed_repeats_it() -> None:
@@ -49,7 +49,7 @@ def test_a_wrong_backward_is_1_and_its_arrays_are_named(monkeypatch: pytest.Monk
     failed = [line.split()[0] for line in result.stdout.splitlines() if line.endswith("FAIL")]
     assert "0.gru.uz.weights" in failed
     assert not any("connected" in name for name in failed)
-    assert result.stdout.splitlines()[-1].startswith("FAIL: 25 of 27 beyond")
+    assert result.stdout.splitlines()[-1].startswith("FAIL: 27 of 29 beyond")
     assert json.loads(run("gradcheck", "a.cfg", "--json").stdout)["passed"] is False
 
 
