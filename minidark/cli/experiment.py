@@ -34,7 +34,12 @@ from minidark.shipped import find_cfg
 from minidark.yaml_lines import Items, Mapping, Node, Scalar
 
 KEYS = ("cfg", "data", "folder", "options", "set", "seeds")
-OURS = {"backup": "folder", "resume": None, "set": "set", "seed": "seeds"}  # what says it instead
+OURS = {  # options that the experiment itself gives, and what says them
+    "backup": "; say `folder: ...`",
+    "seed": "; say `seeds: ...`",
+    "set": "; say `set: ...`",
+    "resume": "",
+}
 NOT_FOR_RUNS = frozenset({"explain", "json", "help", "debug", "quiet", "verbose"})
 FLAGS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 MOST_RUNS = 1000
@@ -78,20 +83,21 @@ def read_experiment(path: Path | str) -> list[Run]:
     return _Experiment(path, tree).runs()
 
 
-Value = tuple[str, Scalar]  # how it is named in a folder's name, and what it is
-Axis = list[Value]  # values of which each run has one; of one, if it is no sweep
+Axis = list[tuple[str, Scalar]]  # a key and its values, of which each run has one
 
 
 class _Experiment:
     def __init__(self, path: Path | str, tree: Node):
         self.path = path
-        self.tree = self._mapping(tree, "an experiment", KEYS)
+        self.tree = self._mapping(tree, "an experiment")
+        self._known(self.tree, KEYS, "an experiment")
         for key in ("cfg", "data"):
             if key not in self.tree:
                 raise CfgError(f"an experiment needs `{key}: ...`", path, self.tree.line)
-        self.options = self._part("options", self._option_names())
-        self.set = self._part("set", None)
-        self.lines = {f"--{k}": line for k, line in self.options.lines.items()}
+        self.options, self.set = (
+            self._mapping(self.tree.get(key, Mapping(0)), key) for key in ("options", "set")
+        )
+        self._known(self.options, _train_options(), "options")
 
     def runs(self) -> list[Run]:
         cfgs = self._axis("cfg", self.tree["cfg"])
@@ -123,27 +129,21 @@ class _Experiment:
 
     # --- what stands in the file ----------------------------------------------------------
 
-    def _mapping(self, node: Node, what: str, known: Iterable[str] | None) -> Mapping:
+    def _mapping(self, node: Node, what: str) -> Mapping:
         if not isinstance(node, Mapping):
             raise self._wrong(f"{what} is a mapping, `key: value`", node)
-        for key in node:
-            if known is not None and key not in (known := tuple(known)):
-                said = f"unknown key {echo(key)} in {what}{nearest(key, known)}"
-                raise CfgError(said, self.path, node.lines[key])
         return node
 
-    def _part(self, key: str, known: Iterable[str] | None) -> Mapping:
-        node = self.tree.get(key, Mapping(self.tree.line))
-        return self._mapping(node, key, known)
-
-    def _option_names(self) -> list[str]:
-        """Those that may stand under `options`; one that the experiment says elsewhere is told."""
-        for key in self.tree["options"] if isinstance(self.tree.get("options"), Mapping) else ():
-            if key in OURS:
-                instead = f"; say `{OURS[key]}: ...`" if OURS[key] else ""
-                said = f"{key} is for each run to know{instead}"
-                raise CfgError(said, self.path, self.tree["options"].lines[key])
-        return [name for name in _train_options() if name not in NOT_FOR_RUNS]
+    def _known(self, mapping: Mapping, known: Iterable[str], what: str) -> None:
+        """Raise CfgError at the first key that is not known, or that is said elsewhere."""
+        names = [name for name in known if name not in NOT_FOR_RUNS]
+        for key, line in mapping.lines.items():
+            if key in names and (mapping is self.tree or key not in OURS):
+                continue
+            said = f"unknown key {echo(key)} in {what}{nearest(key, names)}"
+            if mapping is not self.tree and key in OURS:
+                said = f"{key} is for each run to know{OURS[key]}"
+            raise CfgError(said, self.path, line)
 
     def _axis(self, key: str, node: Node) -> Axis:
         """The values of a key: one, or those of a list."""
@@ -187,14 +187,20 @@ class _Experiment:
             if not Path(name).is_file():
                 raise DataError(f"{self.path}:{line}: {name}: no such text")
         try:
-            train.make_context("train", run.arguments(), resilient_parsing=False)
+            train.make_context("train", run.arguments())
         except click.BadParameter as error:
-            option = f"--{(error.param.name or '').replace('_', '-')}" if error.param else ""
-            line = self.lines.get(option, self._lines("seeds")[0] if option == "--seed" else 1)
+            line = self._line_of_option(error.param)
             raise CfgError(error.format_message().rstrip("."), self.path, line) from error
         except click.UsageError as error:
             raise self._wrong(error.format_message().rstrip("."), self.tree) from error
         self._check_cfg(run)
+
+    def _line_of_option(self, param: click.Parameter | None) -> int:
+        if param is None:
+            return self.tree.line
+        if param.name == "seed":
+            return self._lines("seeds")[0]
+        return self.options.lines.get((param.name or "").replace("_", "-"), self.tree.line)
 
     def _check_cfg(self, run: Run) -> None:
         """Raise CfgError at the cfg's line, or at that of the first key whose overruling makes it
@@ -203,16 +209,19 @@ class _Experiment:
             cfg = find_cfg(run.cfg)
             data = read_cfg(cfg)
         except CfgError as error:
-            raise CfgError(
-                f"{run.cfg}: {error.message}", self.path, self._lines("cfg")[0]
-            ) from error
-        plan_cfg(data, cfg, warn=_unheard)
-        wrong = _wrong_override(data, cfg, run.overrides)
-        if wrong is None:
+            line = self._lines("cfg")[0]
+            raise CfgError(f"{run.cfg}: {error.message}", self.path, line) from error
+        batches = [f"net.max_batches={o[1]}" for o in run.options if o[0] == "--batches"]
+        first = _mistake(data, cfg, batches)
+        whole = _mistake(data, cfg, [*run.overrides, *batches])
+        if whole is None:
             return
+        if first is not None and first.message == whole.message:
+            raise first
         for upto, key in enumerate(self.set, start=1):
-            if _wrong_override(data, cfg, run.overrides[:upto]) == wrong:
-                raise CfgError(f"{key}: {wrong}", self.path, self.set.lines[key])
+            wrong = _mistake(data, cfg, [*run.overrides[:upto], *batches])
+            if wrong is not None and wrong.message == whole.message:
+                raise CfgError(f"{key}: {wrong.message}", self.path, self.set.lines[key])
 
     def _lines(self, key: str) -> list[int]:
         node = self.tree[key]
@@ -242,16 +251,11 @@ def _name(values: Iterator[tuple[str, Scalar]]) -> str:
     return re.sub(r"[^A-Za-z0-9._=,+-]", "_", ",".join(parts))[:LONGEST_NAME].strip(".")
 
 
-def _unheard(message: str, line: int) -> None:
-    """The run itself tells its doubts."""
-
-
-def _wrong_override(data: bytes, cfg: Path, overrides: Sequence[str]) -> str | None:
-    """What is wrong with a cfg once it is overruled."""
+def _mistake(data: bytes, cfg: Path, overrides: Sequence[str]) -> CfgError | None:
     try:
         plan_cfg(data, cfg, warn=_only_overridden, overrides=overrides)
     except CfgError as error:
-        return error.message
+        return error
     return None
 
 

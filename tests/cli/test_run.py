@@ -229,6 +229,16 @@ def test_a_mistake_is_told_at_its_line_before_anything_runs(
     assert not Path("out").exists()
 
 
+def test_what_the_options_and_overrides_together_make_right_is_right(folder: Path) -> None:
+    text = (folder / "a.cfg").read_text()
+    (folder / "a.cfg").write_text(text.replace("inputs=256", "policy=cosine"))
+    write(EXPERIMENT.replace("gru.output: [3, 5]", "net.inputs: 256"))
+    assert [one["batches"] for one in summary()] == [4, 4]
+    write(EXPERIMENT.replace("gru.output: [3, 5]", "net.momentum: .5"))
+    message = "a.cfg:1: [net] needs inputs=N, the number of symbols (256 for bytes)"
+    assert_refused(run("run", "e.yaml"), 3, message)
+
+
 def test_too_many_runs_are_refused() -> None:
     seeds = ", ".join(map(str, range(600)))
     write(EXPERIMENT.replace("[1, 2]", f"[{seeds}]"))
