@@ -21,8 +21,8 @@ from minidark.layers.softmax import SoftmaxLayer
 from tests.helpers import planned
 from tests.layers.test_gradients import ENDS, PLAIN, RECURRENT
 
-NET = "net inputs=9 batch=4 time_steps=20 subdivisions=2"
-END = ("connected output=9 activation=linear", "softmax")
+NET = "net inputs=5 batch=4 time_steps=20 subdivisions=2"
+END = ("connected output=5 activation=linear", "softmax")
 
 
 def wrong(plan: Plan, seed: int = 0) -> list[str]:
@@ -31,17 +31,17 @@ def wrong(plan: Plan, seed: int = 0) -> list[str]:
     return [row.name for row in rows if not row.passed]
 
 
-@pytest.mark.parametrize("layer", [*RECURRENT[::4], *PLAIN[::5]])
+@pytest.mark.parametrize("layer", [*RECURRENT[::6], *PLAIN[::9]])
 def test_a_sound_layer_passes(layer: str) -> None:
     assert wrong(planned(NET, "connected output=6 activation=tanh", layer, *END)) == []
 
 
-@pytest.mark.parametrize("end", ENDS[::3])
+@pytest.mark.parametrize("end", ENDS[::5])
 def test_a_sound_end_passes(end: tuple[str, ...]) -> None:
     assert wrong(planned(NET, "gru output=6 tanh=1", *end)) == []
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_kinks_are_no_mistakes(seed: int) -> None:
     layers = ("rnn output=20 activation=relu", "connected output=40 activation=leaky")
     assert wrong(planned(NET, *layers, "activation activation=hardtan", *END), seed) == []
@@ -90,7 +90,7 @@ def test_a_gradient_that_is_off_fails_by_name(
 
 def test_a_wrong_gradient_on_the_way_down_fails_all_below(monkeypatch: pytest.MonkeyPatch) -> None:
     scaled(ConnectedLayer, "input", 1.001)(monkeypatch)
-    failed = set(wrong(planned(NET, "gru output=6", "connected output=9", "softmax")))
+    failed = set(wrong(planned(NET, "gru output=6", "connected output=5", "softmax")))
     assert {"0.gru.wz.weights", "0.gru.uh.biases", "input"} <= failed
     assert not any("connected" in name for name in failed)
 

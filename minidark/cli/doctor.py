@@ -23,6 +23,7 @@ import minidark
 from minidark import shipped
 from minidark.backend import get_backend
 from minidark.backend.threads import thread_count
+from minidark.cfg.options import LAYER_TYPES
 from minidark.errors import BackendError, MinidarkError, SaveError
 from minidark.files import write_atomically
 
@@ -135,7 +136,7 @@ def _kernels(backup: str) -> Facts:
         backend = get_backend("cpu", kernels="fast")
     except BackendError as error:
         return {"fast": False, "kept": False, "why": nameless(str(error))}
-    return {"fast": True, "kept": backend.kernels.are_kept(), "why": None}
+    return {"fast": True, "kept": backend.kernels.are_kept(LAYER_TYPES), "why": None}
 
 
 def _files(backup: str) -> Facts:
