@@ -10,6 +10,7 @@ Names and shapes must be the network's, no more and no less; nothing is changed 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -37,20 +38,23 @@ class HasArrays(made_with.HasLayers, Protocol):
     sections: list[Section]
 
 
-def save(net: HasArrays, path: Path | str) -> None:
-    """Write the layers but those with dontsave, atomically. Raises MinidarkError."""
+def save(net: HasArrays, path: Path | str, cutoff: int | None = None) -> str:
+    """Write the layers 0..cutoff-1 (None: all) but those with dontsave, atomically; the SHA-256 of
+    the file, in hex. Raises MinidarkError."""
     arrays = {
         array.name: net.backend.asnumpy(array.value)
-        for layer, options in zip(net.layers, net.layer_options, strict=True)
+        for layer, options in list(zip(net.layers, net.layer_options, strict=True))[:cutoff]
         if not options.dontsave
         for array in layer.stored_arrays(ALEXEY)
     }
     notes = {
         "cfg": format_sections(net.sections) if net.sections else "",
         "seen": str(net.seen),
-        "layers": json.dumps(made_with.meanings(net, "dontsave")),
+        "layers": json.dumps(made_with.meanings(net, "dontsave", cutoff=cutoff)),
     }
-    write_atomically(path, [packed(path, arrays, notes)])
+    data = packed(path, arrays, notes)
+    write_atomically(path, [data])
+    return hashlib.sha256(data).hexdigest()
 
 
 def load(
@@ -137,8 +141,9 @@ def _check_layers(
     except (ValueError, RecursionError):
         theirs = None
     if isinstance(theirs, list) and all(isinstance(line, str) for line in theirs):
+        below = made_with.meanings(net, "dontload", cutoff=start)
         ours = made_with.meanings(net, "dontload", start, cutoff)
-        made_with.check_meanings(theirs, ours, path, "another cfg", cutoff)
+        made_with.check_meanings(theirs[len(below) :], ours, path, "another cfg", cutoff)
 
 
 def _seen(text: str, path: Path | str) -> int:

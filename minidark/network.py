@@ -302,7 +302,8 @@ class Network:
     # --- files and twins ------------------------------------------------------------------
 
     def save_weights(self, path: Path | str) -> None:
-        """Write darknet's format (0.2.0, pjreddie's order), atomically."""
+        """Write darknet's format (0.2.0, pjreddie's order), or .safetensors or .npz where the path
+        ends so, atomically."""
         weights.save_weights(self, path)
 
     def save_cfg(self, path: Path | str) -> None:

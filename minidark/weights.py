@@ -85,13 +85,9 @@ class Named:
     """In the place of a header, of a file whose arrays have names."""
 
     seen: int
-    form: str  # "safetensors"
+    program: str  # "a .safetensors"
+    order: str = "named"
     transposed: bool = False
-    order: str = "by name"
-
-    @property
-    def program(self) -> str:
-        return f"{self.form}, arrays by name"
 
     def __str__(self) -> str:
         return "none"
@@ -136,7 +132,7 @@ def load_weights(
                 allow_nonfinite=allow_nonfinite,
                 allow_other_cfg=allow_other_cfg,
             )
-        return Named(seen, Path(path).suffix[1:].lower())
+        return Named(seen, f"a {Path(path).suffix.lower()}")
     with open_regular(path, named(path, WeightsError)) as file:
         before = os.fstat(file.fileno())
         head = file.read(HEADER_BYTES)
@@ -175,11 +171,14 @@ def read_weights(
 def save_weights(
     net: HasWeights, path: Path | str, order: str = PJREDDIE, cutoff: int | None = None
 ) -> str:
-    """Write the layers 0..cutoff-1 (None: all) but those with dontsave, atomically.
+    """Write the layers 0..cutoff-1 (None: all) but those with dontsave, atomically; as a path that
+    ends in .safetensors or .npz says, by names and with the cfg.
 
     Returns the SHA-256 of the file, in hex. Raises MinidarkError.
     """
     _checked_order(order)
+    if is_archive(path):
+        return named_weights.save(net, path, cutoff)
     kept = saved_arrays(net, order, cutoff)
     _warn_of_unsaved_biases(net, path, kept, cutoff)
     header = struct.pack("<3iQ", *VERSIONS[order], net.seen)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from minidark import MinidarkError, Network, WeightsError, files, load_network, load_weights
 from minidark.backend import Array
 from minidark.layers.base import ALEXEY
-from minidark.weights import save_weights
+from minidark.weights import Header, save_weights
 from tests.golden_cases import GOLDEN, names
 from tests.helpers import cfg, network, randomize
 
@@ -136,6 +136,7 @@ def test_a_header_tells_the_width_of_seen_the_layout_and_the_order(
     net = network("net inputs=3", "connected output=2")
     header = struct.pack("<3iq" if wide else "<3ii", *version, 9)
     told = load_weights(net, file(tmp_path, header + floats(8)))
+    assert isinstance(told, Header)
     assert (told.transposed, told.order, told.seen, told.size) == (
         transposed, order, 9, len(header),
     )  # fmt: skip

@@ -44,10 +44,9 @@ def format_cfg(
     return yaml_form.format_yaml(sections, comments)
 
 
-def rewritten(data: bytes, source: Path | str, out: Path | str, warn: Warn) -> str:
-    """The cfg `data` of the path `source`, in the form of the path `out`, with its comments. Raises
-    CfgError, also for what the other form cannot hold."""
-    sections = parse_cfg(data, source, warn)
+def rewritten(sections: Sequence[Section], data: bytes, source: Path | str, out: Path | str) -> str:
+    """The sections that were read from the bytes `data` of the path `source`, in the form of the
+    path `out`, with the comments. Raises CfgError for what that form cannot hold."""
     said = format_cfg(sections, out, _comments(data, source))
     try:
         again = parse_cfg(said.encode(), out, lambda message, line: None)

@@ -72,7 +72,7 @@ def read_cfg(path: Path | str) -> bytes:
         try:
             carried = open_archive(file, path).notes.get("cfg")
         except WeightsError as error:
-            raise CfgError(str(error)) from error
+            raise CfgError(str(error).removeprefix(f"{path}: "), path) from error
     if not carried:
         raise CfgError("carries no cfg; name the cfg's own file", path)
     return carried.encode(errors="surrogatepass")

@@ -30,6 +30,7 @@ from minidark.yaml_lines import Items, Mapping, Node, Scalar
 
 NET, LAYERS = ("net", "network"), "layers"
 FLAGS = {"true": "1", "True": "1", "false": "0", "False": "0"}
+KEY = r"[^\[=#;\0 \t\r\n][^=#;\0 \t\r\n]*"  # as it can stand in a cfg
 WIDEST = 100  # columns of a layer in one line
 
 
@@ -70,7 +71,7 @@ class _YamlCfg:
         return self._section(type_, item.lines[type_], keys)
 
     def _section(self, type_: str, line: int, keys: Node) -> Section:
-        if not re.fullmatch(r"[^\[\]#;\s]+", type_):
+        if not re.fullmatch(r"[^\[\]#;\0 \t\r\n]+", type_):
             raise CfgError(f"{echo(str(type_))} is not the name of a section", self.path, line)
         section = Section(str(type_), line)
         if keys == "":
@@ -89,7 +90,7 @@ class _YamlCfg:
         text = without_blanks(",".join(map(_text, parts)))
         if not text:
             raise CfgError(f"{bare(key)} has no value", self.path, line)
-        if not re.fullmatch(r"[^\[=#;\s][^=#;\s]*", key) or re.search(r"[#;\r\n]", text):
+        if not re.fullmatch(KEY, key) or re.search(r"[#;\0\r\n]", text):
             said = f"{bare(key)}: {echo(text)} cannot stand in a cfg"
             raise CfgError(said, self.path, line)
         return Pair(str(key), text, line)

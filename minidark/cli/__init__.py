@@ -63,7 +63,10 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
         "weights_verbs",
         "Write the mean of several weight files of one cfg, as darknet's average does.",
     ),
-    "convert": ("weights_verbs", "Rewrite a weight file in the other dialect."),
+    "convert": (
+        "convert",
+        "Rewrite a network in another form: IN's and OUT's suffixes say which.",
+    ),
     "denormalize": (
         "weights_verbs",
         "Fold batch norm into weights and biases: the same predictions from fewer arrays.",

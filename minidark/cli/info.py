@@ -15,6 +15,7 @@ from minidark.layers.base import Layer
 from minidark.network import Network
 from minidark.weights import (
     HEADER_BYTES,
+    ORDERS,
     Header,
     Named,
     array_statistics,
@@ -102,8 +103,10 @@ def show(facts: dict[str, Any]) -> None:
     )
     if "weights" in facts:
         w = facts["weights"]
-        click.echo(
-            f"these weights: version {w['version']} ({w['program']}), {w['order']}'s order of "
-            f"arrays, {w['seen']:,} rows seen.\n"
+        held = (
+            f"version {w['version']} ({w['program']}), {w['order']}'s order of arrays"
+            if w["order"] in ORDERS
+            else f"{w['program']}, arrays by name"
         )
+        click.echo(f"these weights: {held}, {w['seen']:,} rows seen.\n")
         print_table(array_table(facts["arrays"]))

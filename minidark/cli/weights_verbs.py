@@ -1,5 +1,4 @@
-"""darknet's verbs that work on weight files: average, partial, denormalize, statistics, ops, and
-`convert` from one dialect to the other.
+"""darknet's verbs that work on weight files: average, partial, denormalize, statistics, ops.
 
 Source: darknet examples/darknet.c (average, partial, denormalize_net, statistics_net, operations).
 """
@@ -7,7 +6,6 @@ Source: darknet examples/darknet.c (average, partial, denormalize_net, statistic
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import click
 
@@ -16,7 +14,7 @@ from minidark.cli.tables import array_table, print_table
 from minidark.errors import WeightsError
 from minidark.fold import average as average_into
 from minidark.fold import denormalize as folded
-from minidark.weights import ORDERS, array_statistics, load_weights, save_weights
+from minidark.weights import array_statistics, save_weights
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 
@@ -113,26 +111,3 @@ def ops(cfg: str, as_json: bool, choice: CfgChoice) -> None:
         return
     click.echo(f"Floating Point Operations: {operations}")
     click.echo(f"Floating Point Operations: {operations / 1e9:.2f} Bn")
-
-
-@click.command()
-@click.argument("source", metavar="IN")
-@click.argument("out")
-@click.option("--cfg", required=True, help="The cfg that IN was made with.")
-@click.option("--dialect", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True,
-              help="Whose order of arrays OUT has.")  # fmt: skip
-@cfg_options
-def convert(source: str, out: str, cfg: str, dialect: str, choice: CfgChoice) -> None:
-    """Rewrite a weight file in the other dialect.
-
-    \b
-    minidark convert my.weights theirs.weights --cfg rnn --dialect alexey
-
-    IN's own dialect is taken from its header, unless --weights-order says otherwise.
-    """
-    for path in (source, out):
-        if Path(path).suffix not in (".weights", ".backup"):
-            raise click.UsageError(f"{path}: converts .weights to .weights, by suffix")
-    net = choice.load(cfg)
-    load_weights(net, source, **choice.reading)
-    save_weights(net, out, dialect)

@@ -1,4 +1,4 @@
-"""The commands over weight files: average, partial, denormalize, statistics, ops, convert, info."""
+"""The commands over weight files: average, partial, denormalize, statistics, ops, info."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ import pytest
 
 from minidark import Network, load_network, load_weights
 from minidark.layers.base import ALEXEY
-from minidark.weights import save_weights
 from tests.cli.running import assert_refused, assert_wrong_usage, output, run
-from tests.golden_cases import GOLDEN, names
 from tests.helpers import cfg, randomize
 
 CFG = cfg(
@@ -191,70 +189,6 @@ def test_ops_are_two_for_each_weight(layers: tuple[str, ...], weights: int) -> N
         f"Floating Point Operations: {2 * weights / 1e9:.2f} Bn",
     ]
     assert strict_json(output("ops", "b.cfg", "--json")) == {"operations": 2 * weights}
-
-
-# --- convert ------------------------------------------------------------------------------
-
-
-def there_and_back(case: Path, first: str, second: str) -> None:
-    """Both files, converted to the other dialect and back, are the bytes they were."""
-    args = ["--cfg", str(case / "net.cfg"), "--dialect"]
-    assert output("convert", str(case / "net.weights"), "there.weights", *args, first) == b""
-    assert output("convert", "there.weights", "back.weights", *args, second) == b""
-    original = (case / "net.weights").read_bytes()
-    there, back = Path("there.weights").read_bytes(), Path("back.weights").read_bytes()
-    assert back == original
-    assert there[:20] == struct.pack("<3i", 0, 2, 5 if first == "alexey" else 0) + original[12:20]
-
-
-RECURRENT = [n for n in names("*", "net.weights") if n.startswith(("gru", "lstm", "rnn", "mixed"))]
-
-
-@pytest.mark.parametrize("name", RECURRENT)
-def test_converted_there_and_back_a_file_is_the_same_bytes(name: str) -> None:
-    there_and_back(GOLDEN / name, "alexey", "pjreddie")
-
-
-@pytest.mark.parametrize("name", ["alexey_gru", "alexey_gru_square", "alexey_lstm_batchnorm"])
-def test_an_alexey_file_there_and_back_is_the_same_bytes(name: str) -> None:
-    there_and_back(GOLDEN / name, "pjreddie", "alexey")
-
-
-@pytest.mark.parametrize("dialect", ["pjreddie", "alexey"])
-@pytest.mark.parametrize("name", ["header_transposed", "header_v01_int32_seen", "alexey_lstm"])
-def test_a_converted_network_is_the_same_network(name: str, dialect: str) -> None:
-    case = GOLDEN / name
-    source, path = case / "net.weights", str(case / "net.cfg")
-    output("convert", str(source), "new.weights", "--cfg", path, "--dialect", dialect)
-    old, new = load_network(path, source), load_network(path, "new.weights")
-    assert old.seen == new.seen
-    for a, b in zip(old.parameters(), new.parameters(), strict=True):
-        np.testing.assert_array_equal(a.value, b.value, err_msg=a.name)
-
-
-def test_the_order_of_the_file_that_is_read_can_be_overruled() -> None:
-    save_weights(make(1), "alexey.weights", "alexey")
-    data = Path("alexey.weights").read_bytes()
-    Path("mislabelled.weights").write_bytes(struct.pack("<3i", 0, 2, 0) + data[12:])
-    args = ["--cfg", "a.cfg", "--weights-order", "alexey"]
-    output("convert", "mislabelled.weights", "right.weights", *args)
-    assert floats("right.weights") == floats("1.weights")
-
-
-@pytest.mark.parametrize(
-    ("source", "out", "said"),
-    [
-        ("1.weights", "x.onnx", "x.onnx: converts .weights to .weights, by suffix"),
-        ("a.cfg", "x.weights", "a.cfg: converts .weights to .weights, by suffix"),
-    ],
-)
-def test_other_files_are_not_converted(source: str, out: str, said: str) -> None:
-    assert_wrong_usage(run("convert", source, out, "--cfg", "a.cfg"), said)
-    assert not Path(out).exists()
-
-
-def test_convert_needs_the_cfg() -> None:
-    assert_wrong_usage(run("convert", "1.weights", "x.weights"), "Missing option '--cfg'.")
 
 
 # --- info ---------------------------------------------------------------------------------

@@ -30,6 +30,24 @@ WORDS = {
         (2**63 - 1).to_bytes(8, "little"), b"\0\0\0\2", b"PK\3\4", b"GGUF", b"\x80",
     ],
 }  # fmt: skip
+WORDS["yaml"] = [
+    *WORDS["cfg"], *b"net: |layers: |- gru: |- softmax\n|{|}|: |- |&a |*a|!!str |!x |'".split(b"|"),
+    b'"', b"---\n", b"? ",
+    b"\n  ", b"[1, 2]", b"true", b"~", b"\\x", b"%YAML 1.2\n", b"<<: ", b">\n", b"\xc2\x85",
+]  # fmt: skip
+NUMBERS = [b"\0", b"\xff", b"\x7f", b"\0" * 8, b"\xff" * 8, (2**40).to_bytes(8, "little")]
+WORDS["safetensors"] = [
+    *NUMBERS, b"F32", b"F16", b"shape", b"[", b"]", b"{", b"}", b'"', b",", b"-1", b"1e9", b"null",
+    b"9" * 30, b"__metadata__", b'"cfg"', b"[net]\\n", b"0.gru.uz.weights", b"data_offsets",
+]  # fmt: skip
+WORDS["npz"] = [
+    *NUMBERS, b"PK\1\2", b"PK\3\4", b"PK\5\6", b"\x93NUMPY\1\0", b"'descr': ", b"'<f4'", b"'|O'",
+    b"'<U9'", b"(2, 3)", b"(999999999, 999999999)", b"True", b"\x08\0", b".npy", b"cfg", b"seen",
+]  # fmt: skip
+WORDS["onnx"] = [
+    *NUMBERS, b"GRU", b"LSTM", b"MatMul", b"Softmax", b"cfg", b"seen", b"[net]\n", b"output=3\n",
+    b"linear_before_reset", b"direction", b"minidark", b"\x08\x01", b"\x12\x04", b"0.gru.W",
+]  # fmt: skip
 
 
 def corpus(kind: str) -> list[Path]:

@@ -6,11 +6,13 @@ once is found again.
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from minidark import CfgError, Network, WeightsError
+from minidark import CfgError, Network, WeightsError, named_weights
 from minidark.backend import get_backend
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import Doubts, Plan, plan_cfg
@@ -121,4 +123,61 @@ def weights_target(data: bytes) -> None:
     assert allowed or all(np.isfinite(edge).all() for edge in edges)
 
 
-TARGETS = {"cfg": cfg_target, "weights": weights_target}
+def yaml_target(data: bytes) -> None:
+    """The same of a cfg in YAML, and what is a plan is the same plan as a cfg's text."""
+    try:
+        plan = plan_cfg(data, "a.yaml", warn=unheard)
+    except CfgError as error:
+        check_message(error)
+        return
+    again = plan_cfg(format_sections(plan.sections).encode(), "a.cfg", warn=unheard)
+    assert sizes(again) == sizes(plan)
+
+
+def unheard(message: str, line: int) -> None:
+    del message, line
+
+
+NAMED = ("net inputs=2", "connected output=2", "batchnorm")  # few arrays, so that files are short
+NAMED_NETWORK = network(*NAMED, dtype="float32")
+
+
+def named_target(data: bytes, path: str) -> None:
+    """A file of named arrays fills the network, or is one line of WeightsError and leaves it as it
+    was."""
+    net = NAMED_NETWORK
+    edges = net.parameters()[0].value, net.parameters()[-1].value
+    for edge in edges:
+        edge[...] = UNTOUCHED
+    net.seen = UNTOUCHED
+    try:
+        named_weights.load(net, io.BytesIO(data), path)
+    except WeightsError as error:
+        check_message(error)
+        assert net.seen == UNTOUCHED
+        assert all((edge == UNTOUCHED).all() for edge in edges)
+        return
+    assert net.seen >= 0
+    assert all(np.isfinite(edge).all() for edge in edges)
+
+
+def onnx_target(data: bytes) -> None:
+    """A model's bytes are a network, or one line of WeightsError."""
+    from minidark.convert.onnx import read_model
+
+    try:
+        net = read_model(data, "x.onnx").network()
+    except WeightsError as error:
+        check_message(error)
+        return
+    assert all(np.isfinite(p.value).all() for p in net.parameters())
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "cfg": cfg_target,
+    "weights": weights_target,
+    "yaml": yaml_target,
+    "safetensors": lambda data: named_target(data, "x.safetensors"),
+    "npz": lambda data: named_target(data, "x.npz"),
+    "onnx": onnx_target,
+}

@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,34 @@ def unheard(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, "minidark")
 
 
-kinds = pytest.mark.parametrize("kind", TARGETS)
+FAST = ("cfg", "weights")  # readers that take a fraction of a millisecond
+EXTRAS = {"onnx": "the extra onnx is not installed"}
+
+
+def each_kind(*kinds: str) -> list[object]:
+    return [
+        pytest.param(
+            kind,
+            marks=pytest.mark.skipif(
+                kind in EXTRAS and find_spec(kind) is None, reason=EXTRAS.get(kind, "")
+            ),
+        )
+        for kind in kinds
+    ]
+
+
+kinds = pytest.mark.parametrize("kind", FAST)
+slower_kinds = pytest.mark.parametrize("kind", each_kind(*(k for k in TARGETS if k not in FAST)))
 
 
 @pytest.mark.parametrize(
     ("kind", "path"),
-    [pytest.param(kind, path, id=path.name) for kind in TARGETS for path in corpus(kind)],
+    [
+        pytest.param(kind, path, id=path.name)
+        for kind in TARGETS
+        if kind not in EXTRAS or find_spec(kind)
+        for path in corpus(kind)
+    ],
 )
 def test_what_was_found_once(kind: str, path: Path) -> None:
     run(kind, path.read_bytes())
@@ -39,6 +62,18 @@ def test_what_was_found_once(kind: str, path: Path) -> None:
 @kinds
 def test_mutated_files(kind: str) -> None:
     hammer(kind, 10_000, SEED)
+
+
+@slower_kinds
+def test_mutated_files_of_other_forms(kind: str) -> None:
+    hammer(kind, 600 if kind == "yaml" else 3000, SEED)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@slower_kinds
+def test_a_hundred_thousand_mutated_files(kind: str) -> None:
+    hammer(kind, 100_000, SEED + 1)
 
 
 @pytest.mark.long

@@ -1,0 +1,145 @@
+"""`minidark convert`."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import click
+
+from minidark import convert as forms
+from minidark.archives import is_archive
+from minidark.backend import Array
+from minidark.cfg.forms import rewritten
+from minidark.cfg.plan import Doubts, plan_cfg
+from minidark.cfg.sections import read_cfg
+from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.convert.found import fill
+from minidark.convert.proof import SYMBOLS, drawn_symbols, written
+from minidark.files import write_atomically
+from minidark.fold import denormalize
+from minidark.network import Network
+from minidark.text import Text
+from minidark.weights import ORDERS, load_weights, save_weights
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("out")
+@click.option("--cfg", metavar="CFG", help="The cfg that IN was made with, where IN carries none.")
+@click.option("--out-cfg", metavar="FILE", help="Where the cfg goes that belongs to OUT.")
+@click.option("--dialect", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True,
+              help="Whose order of arrays a .weights has that is written.")  # fmt: skip
+@click.option("--text", "text", metavar="FILE",
+              help="Prove a model on its first 1,000 characters [on drawn ones].")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@cfg_options
+def convert(
+    source: str,
+    out: str,
+    cfg: str | None,
+    out_cfg: str | None,
+    dialect: str,
+    text: str | None,
+    as_json: bool,
+    choice: CfgChoice,
+) -> None:
+    """Rewrite a network in another form: IN's and OUT's suffixes say which.
+
+    \b
+    minidark convert my.weights my.safetensors --cfg rnn      (which carries its cfg)
+    minidark convert my.safetensors my.onnx                   (proven by running it)
+    minidark convert my.weights theirs.weights --cfg rnn --dialect alexey
+    minidark convert theirs.onnx my.weights --out-cfg my.cfg
+    minidark convert my.cfg my.yaml                           (and back)
+
+    Weights: .weights, .backup, .safetensors, .npz. Models: .onnx and .keras there and back, .py for
+    PyTorch, .pt of a PyTorch LSTM. Of a model that is written, batch norm is folded away, and it is
+    run: what is printed is the largest difference from minidark's own outputs over 1,000
+    characters; above 1e-4 it is an error and no file is left.
+    """
+    kinds = [_kind(path) for path in (source, out)]
+    if "cfg" in kinds:
+        if kinds != ["cfg", "cfg"]:
+            raise click.UsageError("a cfg becomes a cfg: .cfg and .yaml, there and back")
+        _rewrite_cfg(source, out, choice)
+        return
+    net = _load(source, cfg, choice)
+    model = forms.MODELS.get(_suffix(out))
+    if model and model.writes:
+        net = denormalize(net)
+        _write_model(net, out, model, text, as_json)
+    elif model:
+        raise click.UsageError(f"{out}: {_suffix(out)} is read, not written; .py is for PyTorch")
+    else:
+        save_weights(net, out, dialect)
+    if out_cfg:
+        net.save_cfg(out_cfg)
+    elif cfg is None and _suffix(out) in forms.DARKNET:
+        log.info("%s has no place for the cfg; --out-cfg FILE writes it", out)
+
+
+def _suffix(path: str) -> str:
+    return Path(path).suffix.lower()
+
+
+def _kind(path: str) -> str:
+    suffix = _suffix(path) or ".cfg"  # the bare name of one that is shipped
+    tables = {"cfg": forms.CFGS, "weights": forms.WEIGHTS, "model": forms.MODELS}
+    for kind, suffixes in tables.items():
+        if suffix in suffixes:
+            return kind
+    known = ", ".join(s for suffixes in tables.values() for s in suffixes)
+    raise click.UsageError(f"{path}: converts by suffix; known are {known}")
+
+
+def _rewrite_cfg(source: str, out: str, choice: CfgChoice) -> None:
+    """Checked as every cfg is that is read, and its comments go along."""
+    path = choice.path(source)
+    data = read_cfg(path)
+    plan = plan_cfg(data, path, warn=Doubts(path, choice.strict), overrides=choice.overrides)
+    write_atomically(out, [rewritten(plan.sections, data, path, out).encode()])
+
+
+def _load(source: str, cfg: str | None, choice: CfgChoice) -> Network:
+    model = forms.MODELS.get(_suffix(source))
+    if model and not model.reads:
+        raise click.UsageError(f"{source}: {_suffix(source)} is written, not read")
+    if not model:
+        if cfg is None and not is_archive(source):
+            raise click.UsageError(f"which cfg was {source} made with? give --cfg CFG")
+        net = choice.load(cfg or source, source if is_archive(source) else None)
+        if not is_archive(source):
+            load_weights(net, source, **choice.reading)
+        return net
+    found = model.read(source)
+    allowed = bool(choice.reading["allow_nonfinite"])
+    if cfg is None:
+        return found.network(allowed)
+    net = choice.load(cfg)
+    fill(net, found.arrays, source, allowed)
+    net.seen = found.seen
+    return net
+
+
+def _write_model(
+    net: Network, out: str, model: forms.Model, text: str | None, as_json: bool
+) -> None:
+    symbols = _symbols(net, text)
+    data, difference = written(net, model.write, symbols)
+    write_atomically(out, [data])
+    if as_json:
+        figures = {"out": out, "characters": len(symbols), "largest_difference": difference}
+        click.echo(json.dumps(figures))
+    elif difference is not None:
+        click.echo(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
+
+
+def _symbols(net: Network, path: str | None) -> Array:
+    if path is None:
+        return drawn_symbols(net.inputs)
+    with Text([path], net.inputs) as text:
+        return text.read(0, min(SYMBOLS, text.size))

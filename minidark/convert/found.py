@@ -1,0 +1,102 @@
+"""What is found in a file of another program: the sections of a cfg, and arrays by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from minidark.backend import Array, get_backend
+from minidark.cfg.parser import build_network
+from minidark.cfg.plan import CANONICAL, check_memory, plan_cfg, plan_network
+from minidark.cfg.sections import Pair, Section
+from minidark.errors import CfgError, WeightsError, bare
+from minidark.layers.base import ALEXEY
+from minidark.named_weights import check_finite
+from minidark.network import Network
+
+
+@dataclass(slots=True)
+class Found:
+    """Layers in order, the arrays that they are to have, under minidark's names."""
+
+    path: Path | str
+    sections: list[Section]
+    arrays: dict[str, Array] = field(default_factory=dict)
+    seen: int = 0
+
+    @classmethod
+    def begin(cls, path: Path | str) -> Found:
+        """Nothing but [net], whose inputs are those of the first layer that is added."""
+        return cls(path, [_section("net", {"batch": 1, "time_steps": 1})])
+
+    @property
+    def names(self) -> list[str]:
+        """Of its layers: "0.gru"."""
+        types = [CANONICAL.get(section.type, section.type) for section in self.sections[1:]]
+        return [f"{i}.{type_}" for i, type_ in enumerate(types)]
+
+    def add(self, type_: str, arrays: Mapping[str, Array] | None = None, **keys: object) -> None:
+        """Another layer; arrays by the last parts of their names: "uz.weights"."""
+        self.sections.append(_section(type_, keys))
+        name = self.names[-1]
+        self.arrays |= {f"{name}.{part}": array for part, array in (arrays or {}).items()}
+
+    def set_inputs(self, inputs: int) -> None:
+        """Of the network, where no layer has told before."""
+        self.sections[0].pairs.setdefault("inputs", Pair("inputs", str(inputs), 1))
+
+    def activate(self, activation: str) -> None:
+        """An activation behind what is there: the last layer's, where that is linear."""
+        last = self.sections[-1]
+        linear = last.pairs.get("activation")
+        if last.type == "connected" and linear and linear.value == "linear":
+            last.pairs["activation"] = Pair("activation", activation, 1)
+        else:
+            self.add("activation", activation=activation)
+
+    def network(self, allow_nonfinite: bool = False) -> Network:
+        """The network of all this. Raises WeightsError where arrays and layers do not fit."""
+        try:
+            plan = plan_network(self.sections, None, lambda message, line: None)
+            check_memory(plan, None, 4)
+            net = build_network(plan, None, 0, get_backend(), draw=False)
+        except CfgError as error:
+            raise WeightsError(f"{self.path}: no network: {error}") from error
+        fill(net, self.arrays, self.path, allow_nonfinite)
+        net.seen = self.seen
+        return net
+
+
+def fill(
+    net: Network, arrays: Mapping[str, Array], path: Path | str, allow_nonfinite: bool = False
+) -> None:
+    """Put arrays into a network, which must have all of them. Raises WeightsError."""
+    wanted = {a.name: a for layer in net.layers for a in layer.stored_arrays(ALEXEY)}
+    if odd := wanted.keys() ^ arrays.keys():
+        name = min(odd)
+        there = "no" if name in wanted else "one array too many,"
+        raise WeightsError(f"{path}: {there} {bare(name)}, by the cfg")
+    for name, array in wanted.items():
+        if arrays[name].shape != array.value.shape:
+            shapes = (" x ".join(map(str, a.shape)) for a in (arrays[name], array.value))
+            raise WeightsError(f"{path}: {bare(name)} is {', and '.join(shapes)} by the cfg")
+    if not allow_nonfinite:
+        check_finite(arrays, path)
+    for name, array in wanted.items():
+        array.value[...] = arrays[name]
+
+
+def carried(path: Path | str, cfg: str, seen: str) -> Found:
+    """The layers of a cfg that a file of ours carries, without arrays yet. Raises WeightsError."""
+    try:
+        sections = plan_cfg(cfg.encode(errors="replace"), None, warn=lambda *_: None).sections
+    except CfgError as error:
+        raise WeightsError(f"{path}: in the cfg that it carries, {error}") from error
+    if not (seen.isascii() and seen.isdigit() and len(seen) < 19):
+        raise WeightsError(f"{path}: its note `seen` is no count of rows; the file is damaged")
+    return Found(path, sections, seen=int(seen))
+
+
+def _section(type_: str, keys: Mapping[str, object]) -> Section:
+    return Section(type_, 1, {key: Pair(key, str(value), 1) for key, value in keys.items()})

@@ -1,0 +1,192 @@
+"""Keras 3: `.keras`, out and back.
+
+    model = keras.models.load_model("my.keras")
+    y, *states = model([x, *states])
+
+A functional model of stock layers: inputs x (S, T, inputs), streams first, then each layer's states
+(S, H); outputs the prediction, then the states after it. So a stream goes on from call to call.
+
+    [gru]        GRU with reset_after=False: gates z, r, h, one bias, the sum of darknet's two
+    [lstm]       LSTM: gates i, f, g, o, one bias
+    [connected]  Dense, and the activation out of keras.ops
+    [batchnorm]  BatchNormalization, its variance such that the deviation is darknet's
+    [softmax]    Softmax, over each of the groups, of x / temperature
+    [rnn]        has no counterpart: SimpleRNN is act(W x + W s), darknet's cell act(W x) + act(W s)
+
+Writing takes keras, in a process of its own, so that nothing of it is imported here; reading takes
+h5py alone, likewise, and runs nothing of what is in the file.
+
+Source: https://keras.io/api/layers/recurrent_layers (GRU, LSTM).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from minidark.archives import MALFORMED
+from minidark.backend import Array
+from minidark.cfg.sections import format_sections
+from minidark.convert.found import Found, carried
+from minidark.convert.proof import Proven
+from minidark.convert.workers import run_worker
+from minidark.errors import BackendError, CfgError, MinidarkError, WeightsError
+from minidark.files import named, open_regular
+from minidark.layers import Layer
+from minidark.layers.base import ALEXEY
+from minidark.layers.batchnorm import EPSILON
+from minidark.network import Network
+
+NOTE = "minidark.json"  # in the zip beside Keras's own members: the cfg and `seen`
+LARGEST_CONFIG, LARGEST = 1 << 24, 1 << 31  # bytes of members
+LONGEST = 60  # seconds that it may take to unpack them
+
+GATES = {  # sublayers in the order of Keras's gates
+    "gru": (("uz", "ur", "uh"), ("wz", "wr", "wh")),
+    "lstm": (("ui", "uf", "ug", "uo"), ("wi", "wf", "wg", "wo")),
+}
+
+
+# --- out ------------------------------------------------------------------------------------
+
+
+def write(net: Network, calls: Sequence[Array]) -> Proven:
+    """The model of a network without batch norm in its sublayers, and what Keras makes of `calls`
+    with it, loaded again. Raises CfgError for what has no counterpart."""
+    plan, arrays = _plan(net)
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    files = {"plan.json": json.dumps(plan).encode(), "arrays.npz": packed.getvalue()}
+    model, outputs = run_worker("keras_worker.py", files, calls, "model.keras")
+    data = io.BytesIO(model)
+    with zipfile.ZipFile(data, "a") as archive:
+        note = {"cfg": format_sections(net.sections), "seen": str(net.seen)}
+        archive.writestr(zipfile.ZipInfo(NOTE), json.dumps(note))
+    return data.getvalue(), outputs
+
+
+def _plan(net: Network) -> tuple[dict[str, Any], dict[str, Array]]:
+    """What the worker builds, layer by layer, and the arrays by name."""
+    steps: list[dict[str, Any]] = []
+    arrays: dict[str, Array] = {}
+    for index, layer in enumerate(net.layers):
+        if layer.type not in LAYERS:
+            raise CfgError(
+                f"layer {layer.name} has no counterpart in Keras: its SimpleRNN is act(W x + W s), "
+                "this act(W x) + act(W s); .onnx and .py have one"
+            )
+        step, own = LAYERS[layer.type](layer)
+        if step:
+            name = f"{layer.type}_{index}"
+            named_arrays = {f"{name}.{i}": array for i, array in enumerate(own)}
+            arrays |= named_arrays
+            steps.append({"type": layer.type, "name": name, **step, "arrays": [*named_arrays]})
+    return {"inputs": net.inputs, "layers": steps}, arrays
+
+
+Step = tuple[dict[str, Any], list[Array]]  # what the worker is told, and the layer's arrays
+
+
+def _gru(layer: Any) -> Step:
+    return {**_recurrent(layer), "tanh": layer.tanh}, _gates(layer)
+
+
+def _lstm(layer: Any) -> Step:
+    return _recurrent(layer), _gates(layer)
+
+
+def _recurrent(layer: Layer) -> dict[str, Any]:
+    return {"outputs": layer.outputs, "states": [*layer.states]}
+
+
+def _gates(layer: Any) -> list[Array]:
+    """Kernels (I, G H) and (H, G H), and one bias."""
+    u, w = ([layer.sublayers[name] for name in names] for names in GATES[layer.type])
+    kernels = [np.concatenate([part.weights for part in parts]).T for parts in (u, w)]
+    return [*kernels, np.concatenate([a.biases + b.biases for a, b in zip(u, w, strict=True)])]
+
+
+def _connected(layer: Any) -> Step:
+    step = {"outputs": layer.outputs, "activation": layer.activation.name}
+    return step, [layer.affine.weights.T, layer.affine.biases]
+
+
+def _batchnorm(layer: Layer) -> Step:
+    """Keras divides by sqrt(variance + epsilon), darknet by sqrt(variance) + 1e-6."""
+    stored = {a.kind: a.value for a in layer.stored_arrays(ALEXEY)}
+    variance = np.square(np.sqrt(stored["rolling_variance"]) + EPSILON) - EPSILON**2
+    return {"epsilon": EPSILON**2}, [
+        stored["scales"], stored["biases"], stored["rolling_mean"], variance,
+    ]  # fmt: skip
+
+
+def _softmax(layer: Any) -> Step:
+    return {"groups": layer.groups, "temperature": layer.temperature}, []
+
+
+def _nothing(layer: Layer) -> Step:
+    return {}, []
+
+
+LAYERS: dict[str, Callable[[Any], Step]] = {
+    "gru": _gru,
+    "lstm": _lstm,
+    "connected": _connected,
+    "batchnorm": _batchnorm,
+    "activation": lambda layer: ({"activation": layer.activation.name}, []),
+    "logistic": lambda layer: ({"activation": "logistic", "type": "activation"}, []),
+    "softmax": _softmax,
+    "dropout": _nothing,
+    "cost": _nothing,
+}
+
+
+# --- back ---------------------------------------------------------------------------------------
+
+
+def read(path: Path | str) -> Found:
+    """What is in a model. Raises WeightsError, BackendError where there is no h5py."""
+    with open_regular(path, named(path, WeightsError)) as file:
+        return read_model(file, path)
+
+
+def read_model(file: BinaryIO, path: Path | str) -> Found:
+    """`read` of an open file. A model that `write` wrote brings its cfg; another's layers are told
+    by its config. Nothing in the file is run."""
+    from minidark.convert.keras_chain import Layers
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            config = json.loads(_member(archive, "config.json", LARGEST_CONFIG))
+            note = _note(archive)
+            files = {"model.weights.h5": _member(archive, "model.weights.h5", LARGEST)}
+        script = "keras_state_worker.py"
+        arrays, _ = run_worker(script, files, [], "arrays.npz", limit=LONGEST)
+        with np.load(io.BytesIO(arrays)) as loaded:
+            layers = Layers(config["config"]["layers"], dict(loaded), path)
+        return layers.fill(carried(path, note["cfg"], note["seen"])) if note else layers.found()
+    except (BackendError, WeightsError):
+        raise
+    except (MinidarkError, *MALFORMED) as error:
+        raise WeightsError(f"{path}: not a Keras 3 model, or damaged") from error
+
+
+def _note(archive: zipfile.ZipFile) -> dict[str, str]:
+    """What `write` left in it; nothing in a model of another."""
+    if NOTE not in archive.namelist():
+        return {}
+    note: dict[str, str] = json.loads(_member(archive, NOTE, LARGEST_CONFIG))
+    return note
+
+
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A member of the zip, refused by the size that it is said to have."""
+    if archive.getinfo(name).file_size > most:
+        raise ValueError
+    return archive.read(name)

@@ -1,0 +1,382 @@
+"""ONNX: `.onnx`, out and back.
+
+Inputs are x (T, S, inputs), T and S free, then each layer's states (S, H), named as in the network;
+outputs are the prediction y, then the states after it in the same order. The model carries its cfg
+and `seen` as metadata.
+
+    [gru]        GRU with linear_before_reset=0: gates z, r, h, and h' = z h + (1 - z) c, as
+                 darknet's; both biases stay apart
+    [lstm]       LSTM: gates i, o, f, c
+    [rnn]        Scan, for darknet's cell is act(W x) + act(W s)
+    [connected]  MatMul, Add, and the activation out of basic operators
+    [softmax]    Softmax, over each of the groups, of x / temperature
+    [batchnorm]  (x - mean) * factor + biases
+    [dropout], [cost]  nothing
+
+What comes back is such a model, or a chain of GRU (linear_before_reset=0), LSTM, MatMul or Gemm,
+activations and Softmax that another program wrote.
+
+Source: ONNX's operators, https://onnx.ai/onnx/operators (GRU-14, LSTM-14, Scan-16).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidark import __version__
+from minidark.activations import SELU_ALPHA, SELU_SCALE
+from minidark.backend import Array
+from minidark.cfg.sections import format_sections
+from minidark.convert.found import Found, carried
+from minidark.convert.proof import Proven
+from minidark.errors import BackendError, MinidarkError, WeightsError, bare
+from minidark.files import named, open_regular
+from minidark.layers import Layer
+from minidark.layers.base import ALEXEY
+from minidark.layers.batchnorm import EPSILON
+from minidark.network import Network
+
+try:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+except ImportError as error:
+    raise BackendError("ONNX needs the extra `onnx`: pip install 'minidark[onnx]'") from error
+
+Constants = dict[str, Callable[[], Array]]  # of a model: arrays by name, made when asked for
+OPSET, IR_VERSION = 17, 8  # of 2022: old enough for what runs such models
+LARGEST = 2**31 - 1  # bytes, of a protobuf
+
+
+# --- out ------------------------------------------------------------------------------------
+
+
+class Graph:
+    """Nodes and constants in order; each operation gives the name of its output."""
+
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix  # of names, where a graph lies in another
+        self.nodes: list[Any] = []
+        self.constants: dict[str, Any] = {}
+        self.count = 0
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        return self.ops(kind, 1, *inputs, **attributes)[0]
+
+    def ops(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
+        """Of an operation with several outputs."""
+        names = [self._fresh(kind) for _ in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        return names
+
+    def named(self, name: str, array: Array) -> str:
+        """An array of the network's."""
+        kept = np.ascontiguousarray(array, dtype="<f4")
+        self.constants[name] = numpy_helper.from_array(kept, name)
+        return name
+
+    def number(self, value: float) -> str:
+        return self.named(f"number {value:g}", np.array(value))
+
+    def integers(self, *values: int) -> str:
+        name = f"integers {' '.join(map(str, values))}"
+        self.constants[name] = numpy_helper.from_array(np.array(values, dtype="<i8"), name)
+        return name
+
+    def rename(self, old: str, new: str) -> None:
+        self.nodes.append(helper.make_node("Identity", [old], [new]))
+
+    def _fresh(self, kind: str) -> str:
+        self.count += 1
+        return f"{self.prefix}{kind} {self.count}"
+
+
+def _plse(g: Graph, x: str) -> str:
+    inside = g.op("Clip", x, g.number(-4), g.number(4))
+    outside = g.op("Mul", g.op("Sub", x, inside), g.number(0.01))
+    line = g.op("Add", g.op("Mul", inside, g.number(0.125)), g.number(0.5))
+    return g.op("Add", line, outside)
+
+
+def _lhtan(g: Graph, x: str) -> str:
+    inside = g.op("Clip", x, g.number(0), g.number(1))
+    return g.op("Add", inside, g.op("Mul", g.op("Sub", x, inside), g.number(0.001)))
+
+
+def _stair(g: Graph, x: str) -> str:
+    """floor(x / 2), and where floor(x) is odd, x - floor(x) more."""
+    whole, half = g.op("Floor", x), g.op("Floor", g.op("Mul", x, g.number(0.5)))
+    odd = g.op("Sub", whole, g.op("Mul", half, g.number(2)))  # 1 or 0
+    return g.op("Add", half, g.op("Mul", odd, g.op("Sub", x, whole)))
+
+
+ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
+    "logistic": lambda g, x: g.op("Sigmoid", x),
+    "loggy": lambda g, x: g.op("Tanh", g.op("Mul", x, g.number(0.5))),
+    "relu": lambda g, x: g.op("Relu", x),
+    "elu": lambda g, x: g.op("Elu", x, alpha=1.0),
+    "selu": lambda g, x: g.op("Selu", x, alpha=SELU_ALPHA, gamma=SELU_SCALE),
+    "relie": lambda g, x: g.op("LeakyRelu", x, alpha=0.01),
+    "ramp": lambda g, x: g.op("Add", g.op("Relu", x), g.op("Mul", x, g.number(0.1))),
+    "linear": lambda g, x: x,
+    "tanh": lambda g, x: g.op("Tanh", x),
+    "plse": _plse,
+    "leaky": lambda g, x: g.op("LeakyRelu", x, alpha=0.1),
+    "stair": _stair,
+    "hardtan": lambda g, x: g.op("Clip", x, g.number(-1), g.number(1)),
+    "lhtan": _lhtan,
+}
+
+
+def _gru(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    activations = ["Sigmoid", "Tanh" if layer.tanh else "Sigmoid"]
+    return _recurrent(g, layer, "GRU", x, states, activations=activations, linear_before_reset=0)
+
+
+def _lstm(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    return _recurrent(g, layer, "LSTM", x, states)
+
+
+def _recurrent(
+    g: Graph, layer: Layer, kind: str, x: str, states: list[str], **attributes: Any
+) -> tuple[str, list[str]]:
+    """ONNX has an axis for directions: (1, S, H) for a state, (T, 1, S, H) for what comes out."""
+    arrays = {a.name.removeprefix(f"{layer.name}."): a.value for a in layer.stored_arrays(ALEXEY)}
+    weights = [g.named(f"{layer.name}.{part}", a) for part, a in packed(layer.type, arrays).items()]
+    direction = g.integers(0)
+    before = [g.op("Unsqueeze", state, direction) for state in states]
+    y, *after = g.ops(
+        kind, 1 + len(states), x, *weights, "", *before, hidden_size=layer.outputs, **attributes
+    )
+    y = g.op("Squeeze", y, g.integers(1))
+    return y, [g.op("Squeeze", state, direction) for state in after]
+
+
+def _rnn(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    from_input = ACTIVATIONS[layer.activation.name](g, _affine(g, layer, "input", x))
+    body = Graph(f"{layer.name} step ")
+    before, here = f"{layer.name}.before", f"{layer.name}.here"
+    recurrent = _affine(body, layer, "self", before)
+    state = body.op("Add", here, ACTIVATIONS[layer.self_activation.name](body, recurrent))
+    if layer.shortcut:
+        state = body.op("Add", state, before)
+    after, kept = f"{layer.name}.after", f"{layer.name}.kept"
+    body.rename(state, after)
+    body.rename(state, kept)
+    shape = ["S", layer.hidden]
+    step = helper.make_graph(
+        body.nodes,
+        f"{layer.name} step",
+        [_value(before, shape), _value(here, shape)],
+        [_value(after, shape), _value(kept, shape)],
+    )
+    g.constants |= body.constants
+    last, all_states = g.ops("Scan", 2, *states, from_input, num_scan_inputs=1, body=step)
+    y = ACTIVATIONS[layer.activation.name](g, _affine(g, layer, "output", all_states))
+    return y, [last]
+
+
+def _affine(g: Graph, layer: Any, part: str, x: str) -> str:
+    """W x + b of a sublayer; ONNX's matrix is (inputs, outputs)."""
+    sublayer = layer.sublayers[part]
+    name = f"{layer.name}.{part}" if part else layer.name
+    product = g.op("MatMul", x, g.named(f"{name}.weights.T", sublayer.weights.T))
+    return g.op("Add", product, g.named(f"{name}.biases", sublayer.biases))
+
+
+def _connected(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    return ACTIVATIONS[layer.activation.name](g, _affine(g, layer, "", x)), []
+
+
+def _softmax(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    if layer.temperature != 1:
+        x = g.op("Div", x, g.number(layer.temperature))
+    if layer.groups == 1:
+        return g.op("Softmax", x, axis=-1), []
+    x = g.op("Reshape", x, g.integers(0, 0, layer.groups, layer.inputs // layer.groups))
+    return g.op("Reshape", g.op("Softmax", x, axis=-1), g.integers(0, 0, layer.inputs)), []
+
+
+def _batchnorm(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    stored = {a.kind: g.named(a.name, a.value) for a in layer.stored_arrays(ALEXEY)}
+    deviation = g.op("Add", g.op("Sqrt", stored["rolling_variance"]), g.number(EPSILON))
+    centred = g.op("Sub", x, stored["rolling_mean"])
+    scaled = g.op("Mul", centred, g.op("Div", stored["scales"], deviation))
+    return g.op("Add", scaled, stored["biases"]), []
+
+
+def _nothing(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    return x, []
+
+
+Emit = Callable[[Graph, Any, str, list[str]], tuple[str, list[str]]]
+LAYERS: dict[str, Emit] = {
+    "gru": _gru,
+    "lstm": _lstm,
+    "rnn": _rnn,
+    "connected": _connected,
+    "softmax": _softmax,
+    "logistic": lambda g, layer, x, states: (ACTIVATIONS["logistic"](g, x), []),
+    "activation": lambda g, layer, x, states: (ACTIVATIONS[layer.activation.name](g, x), []),
+    "batchnorm": _batchnorm,
+    "dropout": _nothing,
+    "cost": _nothing,
+}
+
+
+def write(net: Network, calls: Sequence[Array]) -> Proven:
+    """The model of a network without batch norm in its sublayers, and what onnxruntime makes of
+    `calls` with it."""
+    data = _model(net)
+    return data, _run(data, calls)
+
+
+def _model(net: Network) -> bytes:
+    g, y = Graph(), "x"
+    inputs, outputs = [_value("x", ["T", "S", net.inputs])], []
+    for layer in net.layers:
+        before = [f"{layer.name}.{state}" for state in layer.states]
+        y, after = LAYERS[layer.type](g, layer, y, before)
+        shapes = [["S", state.shape[1]] for state in layer.states.values()]
+        inputs += map(_value, before, shapes)
+        for name, state, shape in zip(before, after, shapes, strict=True):
+            g.rename(state, f"{name}.next")
+            outputs.append(_value(f"{name}.next", shape))
+    g.rename(y, "y")
+    outputs.insert(0, _value("y", ["T", "S", net.outputs]))
+    graph = helper.make_graph(g.nodes, "minidark", inputs, outputs, list(g.constants.values()))
+    model = helper.make_model(
+        graph,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="minidark",
+        producer_version=__version__,
+    )
+    helper.set_model_props(model, {"cfg": format_sections(net.sections), "seen": str(net.seen)})
+    if model.ByteSize() > LARGEST:
+        raise MinidarkError("an .onnx holds less than 2 GiB; this network has more")
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def _value(name: str, shape: Sequence[str | int]) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def _run(model: bytes, calls: Sequence[Array]) -> list[Array]:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendError(
+            "ONNX needs onnxruntime, to prove what is written: pip install 'minidark[onnx]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    _, *states = session.get_inputs()
+    values = {state.name: np.zeros((1, state.shape[1]), np.float32) for state in states}
+    found = []
+    for x in calls:
+        y, *after = session.run(None, {"x": x, **values})
+        values = dict(zip(values, after, strict=True))
+        found.append(y)
+    return found
+
+
+# --- how a recurrent layer's arrays are packed ----------------------------------------------
+
+PACKED: dict[
+    str, tuple[tuple[str, ...], tuple[str, ...]]
+] = {  # sublayers in the order of ONNX's gates
+    "gru": (("uz", "ur", "uh"), ("wz", "wr", "wh")),
+    "lstm": (("ui", "uo", "uf", "ug"), ("wi", "wo", "wf", "wg")),
+}
+
+
+def packed(type_: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    """W (1, G H, I), R (1, G H, H) and B (1, 2 G H) from "uz.weights" and its like."""
+    u, w = PACKED[type_]
+    weights = {
+        "W": np.concatenate([arrays[f"{name}.weights"] for name in u]),
+        "R": np.concatenate([arrays[f"{name}.weights"] for name in w]),
+        "B": np.concatenate([arrays[f"{name}.biases"] for name in (*u, *w)]),
+    }
+    return {name: array[None] for name, array in weights.items()}
+
+
+def unpacked(type_: str, weights: Array, recurrent: Array, biases: Array) -> dict[str, Array]:
+    """The way back. Raises ValueError for arrays that are none such."""
+    u, w = PACKED[type_]
+    arrays = {}
+    for names, matrix in ((u, weights), (w, recurrent)):
+        for name, part in zip(names, np.split(matrix[0], len(names)), strict=True):
+            arrays[f"{name}.weights"] = part
+    for name, part in zip((*u, *w), np.split(biases[0], len(u) + len(w)), strict=True):
+        arrays[f"{name}.biases"] = part
+    return arrays
+
+
+# --- back -----------------------------------------------------------------------------------
+
+
+def read(path: Path | str) -> Found:
+    """What is in a model. Raises WeightsError."""
+    with open_regular(path, named(path, WeightsError)) as file:
+        data = file.read(LARGEST + 1)
+    return read_model(data, path)
+
+
+def read_model(data: bytes, path: Path | str) -> Found:
+    """`read` of a file's bytes."""
+    try:
+        model = onnx.load_model_from_string(data)
+        constants: Constants = {
+            tensor.name: functools.partial(array_of, tensor, path)
+            for tensor in model.graph.initializer
+        }
+        notes = {prop.key: prop.value for prop in model.metadata_props}
+        if model.producer_name == "minidark" and "cfg" in notes:
+            return _ours(carried(path, notes["cfg"], notes.get("seen", "0")), constants)
+        from minidark.convert.onnx_chain import Chain
+
+        return Chain(model.graph, constants, path).found()
+    except MinidarkError:
+        raise
+    except Exception as error:  # protobuf's errors have no base of their own
+        raise WeightsError(f"{path}: not an ONNX model, or damaged") from error
+
+
+def array_of(tensor: Any, path: Path | str) -> Array:
+    """The numbers of a float32 tensor. Raises WeightsError for another."""
+    if tensor.data_location == TensorProto.EXTERNAL:
+        said = "lies in another file; save the model with its data inside"
+        raise WeightsError(f"{path}: {bare(tensor.name)} {said}")
+    if tensor.data_type != TensorProto.FLOAT:
+        kind = TensorProto.DataType.Name(tensor.data_type)
+        raise WeightsError(f"{path}: {bare(tensor.name)} is {kind}; expected FLOAT")
+    array: Array = numpy_helper.to_array(tensor)
+    return array
+
+
+def _ours(found: Found, constants: Constants) -> Found:
+    """A model that `write` wrote: the cfg tells the layers, the names whose arrays are which."""
+    for name, section in zip(found.names, found.sections[1:], strict=True):
+        mine = {
+            k.removeprefix(f"{name}."): v for k, v in constants.items() if k.startswith(f"{name}.")
+        }
+        if section.type in PACKED:
+            parts = unpacked(section.type, *(mine[part]() for part in "WRB"))
+            found.arrays |= {f"{name}.{part}": array for part, array in parts.items()}
+            continue
+        for part, array in mine.items():
+            value = array()
+            found.arrays[f"{name}.{part.removesuffix('.T')}"] = (
+                value.T if part.endswith(".T") else value
+            )
+    return found

@@ -1,0 +1,144 @@
+"""PyTorch: one `.py`, out only, that needs nothing but torch and has the weights inside.
+
+    from my import load
+    net = load()
+    y, states = net(x)
+
+darknet's cells are written out in it (`torch_layers`, which is copied into every such file), for
+torch's own are others: nn.GRU resets after the product. The weights are float32 in base64, so that
+module and weights cannot be parted; the file has four thirds of their size.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidark import __version__
+from minidark.backend import Array
+from minidark.cfg.sections import format_sections
+from minidark.convert.proof import Proven
+from minidark.convert.workers import run_worker
+from minidark.errors import BackendError
+from minidark.layers import Layer
+from minidark.layers.base import ALEXEY
+from minidark.network import Network
+
+log = logging.getLogger(__name__)
+
+HEAD = '''"""A network by minidark {version}, in PyTorch.
+
+    from my import load           # this file being my.py
+    net = load()
+    y, states = net(x)            # x float (T, S, {inputs}): T steps of S streams, one-hot
+    y, states = net(x, states)    # goes on from there; y is (T, S, {outputs})
+
+Its cfg, batch norm folded away; it has seen {seen} rows:
+
+{cfg}
+"""
+'''
+
+TAIL = '''
+
+def load() -> Net:
+    """The network with its weights, ready to infer."""
+    net = Net(
+        [
+{layers}
+        ]
+    )
+    numbers = torch.frombuffer(bytearray(base64.b64decode(WEIGHTS)), dtype=torch.float32)
+    arrays = list(net.state_dict().values())
+    with torch.no_grad():
+        for array, part in zip(arrays, numbers.split([a.numel() for a in arrays]), strict=True):
+            array.copy_(part.view_as(array))
+    return net.eval()
+
+
+WEIGHTS = """
+{weights}
+"""
+'''
+
+
+def write(net: Network, calls: Sequence[Array]) -> Proven:
+    """The module of a network without batch norm in its sublayers, and what torch makes of `calls`
+    with it; where there is no torch, which is logged, nothing."""
+    data = _module(net)
+    try:
+        return run_worker("torch_worker.py", {"model.py": data}, calls, "model.py")
+    except BackendError as error:
+        log.warning("not proven: %s", error)
+        return data, []
+
+
+def _module(net: Network) -> bytes:
+    written = [LAYERS[layer.type](layer) for layer in net.layers if layer.type in LAYERS]
+    arrays = [np.ascontiguousarray(a, dtype="<f4").tobytes() for _, own in written for a in own]
+    weights = base64.b64encode(b"".join(arrays)).decode()
+    cfg = format_sections(net.sections).encode("ascii", "backslashreplace").decode()
+    head = HEAD.format(
+        version=__version__,
+        inputs=net.inputs,
+        outputs=net.outputs,
+        seen=net.seen,
+        cfg=textwrap.indent(cfg.replace("\\", "\\\\").replace('"', "'"), "    ").rstrip(),
+    )
+    source = Path(__file__).with_name("torch_layers.py").read_text(encoding="utf-8")
+    _, _, code = source.partition("from __future__ import annotations\n")
+    tail = TAIL.format(
+        layers="\n".join(f"            {call}," for call, _ in written),
+        weights="\n".join(textwrap.wrap(weights, 96)),
+    )
+    begin = "\nfrom __future__ import annotations\n\nimport base64\n"
+    return (head + begin + code + tail).encode()
+
+
+Written = tuple[str, list[Array]]  # how a layer is made, and its arrays in torch's order
+
+
+def _gru(layer: Any) -> Written:
+    packed = (layer.u, layer.wzr, layer.wh)
+    call = f"Gru({layer.inputs}, {layer.outputs}, tanh={layer.tanh})"
+    return call, [a for affine in packed for a in (affine.weights, affine.biases)]
+
+
+def _lstm(layer: Any) -> Written:
+    arrays = [a for affine in (layer.u, layer.w) for a in (affine.weights, affine.biases)]
+    return f"Lstm({layer.inputs}, {layer.outputs})", arrays
+
+
+def _rnn(layer: Any) -> Written:
+    parts = (layer.input_part, layer.self_part, layer.output_part)
+    names = f'"{layer.activation.name}", "{layer.self_activation.name}"'
+    sizes = f"{layer.inputs}, {layer.hidden}, {layer.outputs}"
+    call = f"Rnn({sizes}, {names}, shortcut={layer.shortcut})"
+    return call, [a for affine in parts for a in (affine.weights, affine.biases)]
+
+
+def _connected(layer: Any) -> Written:
+    call = f'Connected({layer.inputs}, {layer.outputs}, "{layer.activation.name}")'
+    return call, [layer.affine.weights, layer.affine.biases]
+
+
+def _batchnorm(layer: Layer) -> Written:
+    return f"Batchnorm({layer.inputs})", [a.value for a in layer.stored_arrays(ALEXEY)]
+
+
+LAYERS: dict[str, Callable[[Any], Written]] = {  # [dropout] and [cost] are nothing here
+    "gru": _gru,
+    "lstm": _lstm,
+    "rnn": _rnn,
+    "connected": _connected,
+    "batchnorm": _batchnorm,
+    "activation": lambda layer: (f'Activation("{layer.activation.name}")', []),
+    "logistic": lambda layer: ('Activation("logistic")', []),
+    "softmax": lambda layer: (f"Softmax({layer.groups}, {layer.temperature!r})", []),
+}

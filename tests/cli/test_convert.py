@@ -1,0 +1,218 @@
+"""`minidark convert`: dialects, named weights, models, cfgs, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidark import Network, load_network
+from minidark.convert import proof
+from minidark.shipped import find_cfg, names
+from minidark.weights import save_weights
+from tests.cli.running import assert_refused, assert_wrong_usage, output, run
+from tests.golden_cases import GOLDEN
+from tests.golden_cases import names as golden
+from tests.helpers import cfg, randomize
+
+CFG = cfg(
+    "net inputs=20 batch=2 time_steps=8",
+    "gru output=6 tanh=1 batch_normalize=1",
+    "dropout",
+    "lstm output=5",
+    "connected output=20 activation=linear batch_normalize=1",
+    "softmax",
+)
+
+
+def make(path: str | Path = "a.cfg") -> Network:
+    net = load_network(path)
+    randomize(net.layers, 1)
+    net.seen = 300
+    return net
+
+
+@pytest.fixture(autouse=True)
+def files(folder: Path) -> None:
+    """a.cfg, and a.weights of it that have seen 300 rows."""
+    (folder / "a.cfg").write_text(CFG)
+    make().save_weights("a.weights")
+
+
+# --- dialects -------------------------------------------------------------------------------
+
+
+def there_and_back(case: Path, first: str, second: str) -> None:
+    """Both files, converted to the other dialect and back, are the bytes they were."""
+    args = ["--cfg", str(case / "net.cfg"), "--dialect"]
+    assert output("convert", str(case / "net.weights"), "there.weights", *args, first) == b""
+    assert output("convert", "there.weights", "back.weights", *args, second) == b""
+    original = (case / "net.weights").read_bytes()
+    there, back = Path("there.weights").read_bytes(), Path("back.weights").read_bytes()
+    assert back == original
+    assert there[:20] == struct.pack("<3i", 0, 2, 5 if first == "alexey" else 0) + original[12:20]
+
+
+RECURRENT = [n for n in golden("*", "net.weights") if n.startswith(("gru", "lstm", "rnn", "mixed"))]
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_converted_there_and_back_a_file_is_the_same_bytes(name: str) -> None:
+    there_and_back(GOLDEN / name, "alexey", "pjreddie")
+
+
+@pytest.mark.parametrize("name", ["alexey_gru", "alexey_gru_square", "alexey_lstm_batchnorm"])
+def test_an_alexey_file_there_and_back_is_the_same_bytes(name: str) -> None:
+    there_and_back(GOLDEN / name, "pjreddie", "alexey")
+
+
+@pytest.mark.parametrize("dialect", ["pjreddie", "alexey"])
+@pytest.mark.parametrize("name", ["header_transposed", "header_v01_int32_seen", "alexey_lstm"])
+def test_a_converted_network_is_the_same_network(name: str, dialect: str) -> None:
+    case = GOLDEN / name
+    source, path = case / "net.weights", str(case / "net.cfg")
+    output("convert", str(source), "new.weights", "--cfg", path, "--dialect", dialect)
+    old, new = load_network(path, source), load_network(path, "new.weights")
+    assert old.seen == new.seen
+    for a, b in zip(old.parameters(), new.parameters(), strict=True):
+        np.testing.assert_array_equal(a.value, b.value, err_msg=a.name)
+
+
+def test_the_order_of_the_file_that_is_read_can_be_overruled() -> None:
+    save_weights(make(), "alexey.weights", "alexey")
+    data = Path("alexey.weights").read_bytes()
+    Path("mislabelled.weights").write_bytes(struct.pack("<3i", 0, 2, 0) + data[12:])
+    args = ["--cfg", "a.cfg", "--weights-order", "alexey"]
+    output("convert", "mislabelled.weights", "right.weights", *args)
+    assert Path("right.weights").read_bytes() == Path("a.weights").read_bytes()
+
+
+# --- weights by name ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.cfg", *names("cfg", ".cfg")])
+def test_weights_through_every_named_form_are_the_same_bytes(name: str) -> None:
+    make(find_cfg(name)).save_weights("first.weights")
+    output("convert", "first.weights", "b.safetensors", "--cfg", name)
+    output("convert", "b.safetensors", "c.npz")
+    output("convert", "c.npz", "d.weights", "--out-cfg", "d.cfg")
+    assert Path("d.weights").read_bytes() == Path("first.weights").read_bytes()
+    assert make("d.cfg").options == make(find_cfg(name)).options
+
+
+def test_a_cfg_that_would_be_lost_is_told() -> None:
+    output("convert", "a.weights", "b.npz", "--cfg", "a.cfg")
+    said = "minidark: b.weights has no place for the cfg; --out-cfg FILE writes it\n"
+    assert run("convert", "b.npz", "b.weights").stderr == said
+
+
+def test_set_overrules_what_a_file_carries() -> None:
+    output("convert", "a.weights", "b.npz", "--cfg", "a.cfg")
+    output("convert", "b.npz", "c.npz", "--set", "dropout.probability=.25")
+    assert make("c.npz").layer_options[1].probability == 0.25  # type: ignore[attr-defined]
+
+
+# --- cfgs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", names("cfg", ".cfg"))
+def test_a_cfg_through_yaml_is_the_same_network(name: str) -> None:
+    assert output("convert", name, "b.yaml") == b""
+    output("convert", "b.yaml", "c.cfg", "--strict")
+    ours, there, back = (json.loads(output("info", n, "--json")) for n in (name, "b.yaml", "c.cfg"))
+    assert ours == there == back
+
+
+def test_set_reaches_the_cfg_that_is_written() -> None:
+    output("convert", "a.cfg", "b.yaml", "--set", "gru.output=7")
+    assert "- gru: {output: 7, tanh: 1, batch_normalize: 1}\n" in Path("b.yaml").read_text()
+
+
+def test_a_wrong_cfg_is_not_rewritten() -> None:
+    Path("b.yaml").write_text("net: {inputs: 4}\nlayers:\n- gru: {output: x}\n")
+    Path("c.cfg").write_text("what was there")
+    assert_refused(run("convert", "b.yaml", "c.cfg"), 3, "b.yaml:3: output='x' is not an integer")
+    assert Path("c.cfg").read_text() == "what was there"
+
+
+# --- models ---------------------------------------------------------------------------------
+
+
+def test_a_model_is_proven_and_its_difference_told() -> None:
+    pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    said = output("convert", "a.weights", "b.onnx", "--cfg", "a.cfg").decode()
+    assert said.startswith("b.onnx: largest difference ")
+    assert said.endswith(" over 1,000 characters\n")
+    told: dict[str, Any] = json.loads(
+        output("convert", "a.weights", "b.onnx", "--cfg", "a.cfg", "--json")
+    )
+    assert (told["out"], told["characters"]) == ("b.onnx", 1000)
+    assert 0 < told["largest_difference"] < 1e-5
+    output("convert", "b.onnx", "c.weights", "--out-cfg", "c.cfg")
+    output("denormalize", "a.cfg", "a.weights", "d.weights")
+    assert Path("c.weights").read_bytes() == Path("d.weights").read_bytes()
+    x = np.random.default_rng(0).integers(0, 20, 9)
+    wanted = load_network("a.cfg", "a.weights", batch=1).predict(x)
+    found = load_network("c.cfg", "c.weights", batch=1).predict(x)
+    np.testing.assert_allclose(found, wanted, 1e-4)
+
+
+def test_a_text_of_ones_own_is_what_it_is_proven_on() -> None:
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    Path("text").write_bytes(bytes(range(20)))
+    args = ["convert", "a.weights", "b.onnx", "--cfg", "a.cfg", "--text"]
+    assert output(*args, "text").endswith(b" over 20 characters\n")
+    Path("text").write_bytes(b"abc")
+    assert run(*args, "text").exit_code == 4
+
+
+def test_a_model_that_differs_is_an_error_and_no_file_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    monkeypatch.setattr(proof, "LARGEST", 1e-12)
+    result = run("convert", "a.weights", "b.onnx", "--cfg", "a.cfg")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("minidark: error: what was written differs from predict by ")
+    assert result.stdout == ""
+    assert not Path("b.onnx").exists()
+
+
+def test_an_extra_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "minidark.convert.onnx", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    said = "ONNX needs the extra `onnx`: pip install 'minidark[onnx]'"
+    assert_refused(run("convert", "a.weights", "b.onnx", "--cfg", "a.cfg"), 1, said)
+    monkeypatch.delitem(sys.modules, "minidark.convert.onnx", raising=False)
+
+
+# --- usage ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("a.weights", "b.npz"), "which cfg was a.weights made with? give --cfg CFG"),
+        (("a.cfg", "b.onnx"), "a cfg becomes a cfg: .cfg and .yaml, there and back"),
+        (("a.weights", "b.cfg"), "a cfg becomes a cfg: .cfg and .yaml, there and back"),
+        (("b.py", "b.weights"), "b.py: .py is written, not read"),
+        (
+            ("a.weights", "b.pt", "--cfg", "a.cfg"),
+            "b.pt: .pt is read, not written; .py is for PyTorch",
+        ),
+        (
+            ("a.weights", "b.h5", "--cfg", "a.cfg"),
+            "b.h5: converts by suffix; known are .cfg, .yaml, .yml, .weights, .backup, "
+            ".safetensors, .npz, .onnx, .keras, .py, .pt, .pth",
+        ),
+    ],
+)
+def test_wrong_usage_says_what_would_be_right(args: tuple[str, ...], said: str) -> None:
+    assert_wrong_usage(run("convert", *args), said)
+    assert sorted(p.name for p in Path().iterdir()) == ["a.cfg", "a.weights"]

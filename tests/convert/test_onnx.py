@@ -1,0 +1,205 @@
+"""ONNX, held by onnxruntime: outputs and states, for any T and S, with states carried."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidark import WeightsError
+from minidark.backend import Array
+from tests.convert.nets import ACTIVATED, INPUTS, RECURRENT, after, begin, folded, inputs
+
+onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+
+from minidark.convert.onnx import read, read_model, write  # noqa: E402
+
+
+def session(data: bytes) -> Any:
+    return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("name", RECURRENT)
+def test_onnxruntime_computes_the_same_from_any_state_on(name: str, streams: int) -> None:
+    net = folded(RECURRENT[name])
+    model = session(write(net, [])[0])
+    twin, states = begin(net, streams)
+    names = [i.name for i in model.get_inputs()]
+    assert names == ["x", *(f"{la.name}.{s}" for la in net.layers for s in la.states)]
+    assert [o.name for o in model.get_outputs()] == ["y", *(f"{n}.next" for n in names[1:])]
+    for x in inputs(streams):
+        y, *states = model.run(None, dict(zip(names, [x, *states], strict=True)))
+        np.testing.assert_allclose(y, twin.forward(x), rtol=0, atol=1e-6)
+        for ours, theirs in zip(after(twin), states, strict=True):
+            np.testing.assert_allclose(theirs, ours, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ACTIVATED)
+def test_every_activation_is_darknets(name: str) -> None:
+    net = folded(ACTIVATED[name])
+    x = np.random.default_rng(3).normal(0, 2, (50, 3, INPUTS)).astype(np.float32)
+    (y,) = session(write(net, [])[0]).run(None, {"x": x})
+    wanted = net.forward(x)
+    assert np.ptp(wanted) > 0.2
+    np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_what_was_written_comes_back_bit_for_bit(name: str) -> None:
+    net = folded(RECURRENT[name])
+    data = write(net, [])[0]
+    assert write(net, [])[0] == data
+    back = read_model(data, "a.onnx").network()
+    assert back.seen == 12
+    assert write(back, [])[0] == data
+
+
+# --- models of other programs ----------------------------------------------------------------
+
+
+def chain(*nodes: tuple[str, list[Array], dict[str, Any]]) -> bytes:
+    """A model of nodes one behind the other: kind, constants, attributes."""
+    helper, at = onnx.helper, "in"
+    made: list[Any] = []
+    constants: list[Any] = []
+    for i, (kind, arrays, attributes) in enumerate(nodes):
+        names = [f"c{i}.{j}" for j in range(len(arrays))]
+        constants += map(onnx.numpy_helper.from_array, arrays, names)
+        made.append(helper.make_node(kind, [at, *names], [f"t{i}"], name=f"n{i}", **attributes))
+        at = f"t{i}"
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        made, "g", [value("in", 1, ["T", "S", INPUTS])], [value(at, 1, None)], constants
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+def normal(*shape: int, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).normal(0, 0.5, shape).astype(np.float32)
+
+
+def recurrent(kind: str, gates: int, width: int, inputs_: int, **attributes: Any) -> Any:
+    arrays = [
+        normal(1, gates * width, inputs_),
+        normal(1, gates * width, width, seed=1),
+        normal(1, 2 * gates * width, seed=2),
+    ]
+    return kind, arrays, {"hidden_size": width, **attributes}
+
+
+SQUEEZE: Any = ("Squeeze", [np.array([1])], {})
+LINEAR: Any = ("MatMul", [normal(4, 6)], {})
+BIASES: Any = ("Add", [normal(6)], {})
+
+
+def test_a_chain_of_another_program_is_the_same_network() -> None:
+    data = chain(
+        recurrent("GRU", 3, 5, INPUTS, activations=["Sigmoid", "Sigmoid"]),
+        SQUEEZE,
+        recurrent("LSTM", 4, 4, 5),
+        SQUEEZE,
+        LINEAR,
+        BIASES,
+        ("LeakyRelu", [], {"alpha": 0.1}),
+        ("Tanh", [], {}),
+        ("MatMul", [normal(6, 3)], {}),
+        ("Softmax", [], {"axis": -1}),
+    )
+    net = read_model(data, "a.onnx").network()
+    assert [la.type for la in net.layers] == [
+        "gru", "lstm", "connected", "activation", "connected", "softmax",
+    ]  # fmt: skip
+    x = inputs(1)[0]
+    (y,) = session(data).run(None, {"in": x})
+    np.testing.assert_allclose(net.forward(x), y, rtol=0, atol=1e-6)
+
+
+REFUSED = {
+    "reset after": (
+        [recurrent("GRU", 3, 5, INPUTS, linear_before_reset=1)],
+        "GRU 'n0' cannot be taken over: linear_before_reset=1 resets after the product, darknet's "
+        "GRU before it: no weights of the one are weights of the other",
+    ),
+    "backward": (
+        [recurrent("LSTM", 4, 5, INPUTS, direction="reverse")],
+        "LSTM 'n0' cannot be taken over: only the direction forward has a counterpart",
+    ),
+    "other gates": (
+        [recurrent("GRU", 3, 5, INPUTS, activations=["HardSigmoid", "Tanh"])],
+        "GRU 'n0' cannot be taken over: its activations have no counterpart",
+    ),
+    "clipped": (
+        [recurrent("LSTM", 4, 5, INPUTS, clip=1.0)],
+        "LSTM 'n0' cannot be taken over: clip, input_forget and peepholes have no counterpart",
+    ),
+    "RNN": (
+        [recurrent("RNN", 1, 5, INPUTS)],
+        "RNN 'n0' cannot be taken over: darknet has no counterpart",
+    ),
+    "Sin": (
+        [("MatMul", [normal(INPUTS, 4)], {}), ("Sin", [], {})],
+        "Sin 'n1' cannot be taken over: darknet has no counterpart",
+    ),
+    "nothing": (
+        [("Identity", [], {})],
+        "no GRU, LSTM, MatMul or Gemm behind its first input",
+    ),
+    "widths that differ": (
+        [("MatMul", [normal(INPUTS, 4)], {}), ("MatMul", [normal(5, 3)], {})],
+        "1.connected.weights is 3 x 5, and 3 x 4 by the cfg",
+    ),
+    "NaN": (
+        [("MatMul", [normal(INPUTS, 4) * np.float32(np.nan)], {})],
+        "0.connected.weights[0, 0] is nan, one of 28 in this array that are NaN or infinite; "
+        "--allow-nonfinite loads them all the same",
+    ),
+    "doubles": (
+        [("MatMul", [normal(INPUTS, 4).astype(np.float64)], {})],
+        "c0.0 is DOUBLE; expected FLOAT",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_counterpart_is_refused_with_the_reason(name: str) -> None:
+    nodes, said = REFUSED[name]
+    with pytest.raises(WeightsError) as error:
+        read_model(chain(*nodes), "a.onnx").network()
+    assert str(error.value) == f"a.onnx: {said}"
+
+
+def test_damaged_and_missing_files_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(b"\x08junk")
+    with pytest.raises(WeightsError, match=r"a\.onnx: not an ONNX model, or damaged$"):
+        read(tmp_path / "a.onnx")
+    with pytest.raises(WeightsError, match=r"b\.onnx: cannot read: No such file"):
+        read(tmp_path / "b.onnx")
+
+
+def test_weights_in_another_file_are_not_followed() -> None:
+    model = onnx.load_model_from_string(chain(("MatMul", [normal(INPUTS, 4)], {})))
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    with pytest.raises(WeightsError, match="lies in another file; save the model with its data"):
+        read_model(model.SerializeToString(), "a.onnx")
+
+
+def test_a_cfg_that_is_carried_is_checked_like_any_other() -> None:
+    model = onnx.load_model_from_string(write(folded(RECURRENT["gru"]), [])[0])
+    for cfg, said in {
+        "[net]\ninputs=7\n[gru]\noutput=99999999\n": "in the cfg that it carries, this network",
+        "[net]\ninputs=7\n[gru]\noutput=6\ntanh=1\n[softmax]": "biases is 5, and 6 by the cfg",
+        "[net]\ninputs=7\n[lstm]\noutput=5\n": "not an ONNX model, or damaged",
+        "[net]\ninputs=7\n[connected]\noutput=5\n": "not an ONNX model, or damaged|by the cfg",
+        "nonsense": "in the cfg that it carries, 'nonsense' is not key=value",
+    }.items():
+        next(p for p in model.metadata_props if p.key == "cfg").value = cfg
+        with pytest.raises(WeightsError, match=said):
+            read_model(model.SerializeToString(), "a.onnx").network()
