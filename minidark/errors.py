@@ -24,7 +24,7 @@ class CfgError(MinidarkError):
 
     def __init__(self, message: str, path: Path | str | None = None, line: int | None = None):
         super().__init__(f"{place(path, line)}{message}")
-        self.path, self.line = path, line
+        self.message, self.path, self.line = message, path, line
 
 
 class WeightsError(MinidarkError):

@@ -157,27 +157,29 @@ class Network:
         """
         if self._y is None:
             raise MinidarkError("backward needs a forward with train=True before it")
-        return self._descend(self._truth(truth, self._y.shape))
+        return self._descend(self._truth(truth, self._y.shape))[0]
 
-    def _descend(self, truth: Array) -> Scalar:
-        """From the cost layer down to the lowest layer that trains."""
+    def _descend(self, truth: Array, need_dx: bool = False) -> tuple[Scalar, Array]:
+        """From the cost layer down to the lowest layer that trains: the cost, and the gradient that
+        comes out below; with `need_dx`, that of the lowest's input."""
         assert self._y is not None
         y, self._y = self._y, None
         cost, gradient = self._cost_layer().cost(y, truth)
         self._rows += y.shape[0] * y.shape[1]
-        top, bottom = self.layers.index(self._cost_layer()), self._bottom()
+        top, bottom = self.layers.index(self._cost_layer()), self.frozen_layers
         for layer in self.layers[top:]:
             layer.saved = None
         del y  # with what the cost layers saved, as large as all outputs: their memory is free now
         for i in range(top - 1, bottom - 1, -1):
-            below = self.layers[i].backward(gradient, need_dx=i > bottom)
+            below = self.layers[i].backward(gradient, need_dx=need_dx or i > bottom)
             gradient = gradient if below is None else below
         for layer in self.layers[:bottom]:
             layer.saved = None
-        return cost
+        return cost, gradient
 
-    def _bottom(self) -> int:
-        """The lowest layer that gets a gradient: the one above the highest stopbackward."""
+    @property
+    def frozen_layers(self) -> int:
+        """How many layers, from the input on, get no gradient: up to the highest stopbackward."""
         stops = [i for i, options in enumerate(self.layer_options) if options.stopbackward]
         return max(stops) + 1 if stops else 0
 
@@ -195,7 +197,21 @@ class Network:
         rows = self._input(x)
         checked = self._truth(truth, (*rows.shape[:2], self.outputs))
         self._forward(rows, train=True)
-        return self._descend(checked)
+        return self._descend(checked)[0]
+
+    def objective(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+        """What training descends, of one training pass over x: accumulate without its gradients.
+        darknet's cost can differ from it by a factor."""
+        y = self._forward(self._input(x), train=True)
+        self._y = None
+        return float(self._cost_layer().objective(y, self._truth(truth, y.shape)))
+
+    def input_gradient(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Array | None:
+        """accumulate, and the gradient of x (T, S, inputs); None where a stopbackward keeps it
+        from there."""
+        y = self._forward(self._input(x), train=True)
+        gradient = self._descend(self._truth(truth, y.shape), need_dx=True)[1]
+        return None if self.frozen_layers else gradient
 
     def update(self) -> None:
         """One optimizer step with the policy's rate at `seen`; then the gradients are zero."""

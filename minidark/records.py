@@ -33,7 +33,8 @@ class Records:
     """Keeps them for `training`, in `folder`, which is there. Raises MinidarkError.
 
     base: the checkpoint's name without its ending. cfg: the name of the cfg. command: how the run
-    was called. resumed: where it goes on from; None for a run that begins.
+    was called. resumed: where it goes on from; None for a run that begins. overrides: what was set
+    over the cfg, as "section.key=value".
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Records:
         cfg: Path | str,
         command: Sequence[str] = (),
         resumed: Checkpoint | None = None,
+        overrides: Sequence[str] = (),
     ):
         self.training, self.folder = training, folder
         self.checkpoint = folder / f"{base}.ckpt"
@@ -51,7 +53,7 @@ class Records:
         before = read_run(folder) if resumed else {}
         ours = resumed is not None and before.get("began") == resumed.began
         self.log = _Log(folder / "log.jsonl", resumed.batch if resumed and ours else 0)
-        self._write_run(before if ours else {}, cfg, command, resumed)
+        self._write_run(before if ours else {}, cfg, command, resumed, overrides)
 
     def add(self, report: StepReport) -> None:
         """A line in the log, if the batch is one to keep."""
@@ -73,6 +75,7 @@ class Records:
         cfg: Path | str,
         command: Sequence[str],
         resumed: Checkpoint | None,
+        overrides: Sequence[str],
     ) -> None:
         training, net = self.training, self.training.net
         values = cfg_values(net)
@@ -80,6 +83,7 @@ class Records:
             "began": training.began,
             "command": list(command),
             "cfg": str(cfg),
+            "overrides": list(overrides),
             "cfg_sha256": hashlib.sha256(json.dumps(values).encode()).hexdigest(),
             "cfg_values": values,
             "text": training.identity.to_json(),

@@ -235,3 +235,8 @@ def test_a_log_that_cannot_be_written_is_one_error(text: Text, folder: Path) -> 
     (folder / "log.jsonl").mkdir()
     with pytest.raises(MinidarkError, match=r"log\.jsonl: cannot write: Is a directory"):
         Records(start(text), folder, "a", "a.cfg")
+
+
+def test_run_json_tells_what_was_set_over_the_cfg(text: Text, folder: Path) -> None:
+    Records(start(text), folder, "a", "a.cfg", overrides=["net.momentum=.5"])
+    assert read_run(folder)["overrides"] == ["net.momentum=.5"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minidark.cfg import sections as text
 from minidark.cfg.comments import Comments
-from minidark.cfg.sections import Section, Warn
+from minidark.cfg.sections import Refuse, Section, Warn, raise_
 from minidark.errors import CfgError
 
 SUFFIXES = (".yaml", ".yml")
@@ -20,10 +20,13 @@ def is_yaml(path: Path | str | None) -> bool:
     return path is not None and Path(path).suffix.lower() in SUFFIXES
 
 
-def parse_cfg(data: bytes, path: Path | str | None, warn: Warn) -> list[Section]:
-    """The sections of a cfg's bytes, in the form that the path tells. Raises CfgError."""
+def parse_cfg(
+    data: bytes, path: Path | str | None, warn: Warn, refuse: Refuse = raise_
+) -> list[Section]:
+    """The sections of a cfg's bytes, in the form that the path tells. Raises CfgError; where
+    `refuse` comes back, reading goes on behind a wrong line of text. A YAML has none such."""
     if not is_yaml(path):
-        return text.parse_sections(data, path, warn)
+        return text.parse_sections(data, path, warn, refuse)
     from minidark.cfg import yaml_form
 
     return yaml_form.parse_yaml(data, path)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from minidark.cfg.sections import Pair, Section, Warn
+from minidark.cfg.sections import Doubt, Pair, Refuse, Section, Warn, raise_
 from minidark.errors import CfgError, bare, echo, nearest
 
 LARGEST_INT = 2**31 - 1  # darknet's int
@@ -61,8 +61,21 @@ def _none_negative(values: tuple[float, ...]) -> str | None:
     return "less than 0" if min(values, default=0) < 0 else None
 
 
-def _key(default: Any, check: Check | None = None) -> Any:
-    return field(default=default, metadata={"check": check})
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key of a section. `says` is its one line of documentation: what it does, with the unit of
+    its value. `own`: minidark's alone, no darknet has it."""
+
+    name: str
+    kind: Any  # the type of its value
+    default: Any
+    check: Check | None
+    says: str
+    own: bool
+
+
+def _key(default: Any, check: Check | None, says: str, *, own: bool = False) -> Any:
+    return field(default=default, metadata={"check": check, "says": says, "own": own})
 
 
 AT_LEAST_1 = _in_range(1)
@@ -73,33 +86,46 @@ WITHOUT_EFFECT = frozenset({"onlyforward", "truth", "smooth", "numload"})
 
 @dataclass(frozen=True, slots=True)
 class NetOptions:
-    """[net]. `batch` is streams * subdivisions. SGD divides the summed gradient by its rows, Adam
-    does not."""
+    """The whole network: what it reads at once, and how it learns."""
 
-    batch: int = _key(1, AT_LEAST_1)
-    subdivisions: int = _key(1, AT_LEAST_1)
-    time_steps: int = _key(1, AT_LEAST_1)
-    inputs: int = _key(0, AT_LEAST_0)  # 0: height * width * channels
-    height: int = _key(0, AT_LEAST_0)
-    width: int = _key(0, AT_LEAST_0)
-    channels: int = _key(0, AT_LEAST_0)
-    learning_rate: float = _key(0.001, AT_LEAST_0)
-    momentum: float = _key(0.9, _in_range(0, 1))
-    decay: float = _key(0.0001, AT_LEAST_0)
-    max_batches: int = _key(0, AT_LEAST_0)
-    adam: bool = _key(False)
-    B1: float = _key(0.9, _in_range(0, 1, open_high=True))
-    B2: float = _key(0.999, _in_range(0, 1, open_high=True))
-    eps: float = _key(1e-7, _above_0)
-    policy: str = _key("constant", _one_of(*POLICY_NAMES))
-    step: int = _key(1, AT_LEAST_1)
-    scale: float = _key(1.0, AT_LEAST_0)
-    steps: tuple[int, ...] = _key((), _ascending)
-    scales: tuple[float, ...] = _key((), _none_negative)
-    gamma: float = _key(1.0)
-    power: float = _key(4.0, AT_LEAST_0)
-    burn_in: int = _key(0, AT_LEAST_0)
-    clip_norm: float = _key(0.0, AT_LEAST_0)  # longest mean gradient; 0: any (minidark's own)
+    batch: int = _key(
+        1, AT_LEAST_1, "streams * subdivisions; streams are read side by side, each its own text"
+    )
+    subdivisions: int = _key(
+        1, AT_LEAST_1, "passes before the weights move, each the next stretch of the same streams"
+    )
+    time_steps: int = _key(1, AT_LEAST_1, "symbols that each stream reads in a pass")
+    inputs: int = _key(0, AT_LEAST_0, "symbols there are: 256 for bytes; 0 is the three below")
+    height: int = _key(0, AT_LEAST_0, "inputs = height * width * channels, where inputs is 0")
+    width: int = _key(0, AT_LEAST_0, "see height")
+    channels: int = _key(0, AT_LEAST_0, "see height")
+    learning_rate: float = _key(0.001, AT_LEAST_0, "length of a step, before policy and burn_in")
+    momentum: float = _key(0.9, _in_range(0, 1), "of SGD: what a step keeps of the one before")
+    decay: float = _key(
+        0.0001, AT_LEAST_0, "pull of the weights towards zero, per row; with adam of all arrays"
+    )
+    max_batches: int = _key(0, AT_LEAST_0, "batches to train, which poly and cosine end at")
+    adam: bool = _key(False, None, "1 is Adam, which is not divided by rows; 0 is SGD, which is")
+    B1: float = _key(0.9, _in_range(0, 1, open_high=True), "of Adam: decay of the mean")
+    B2: float = _key(0.999, _in_range(0, 1, open_high=True), "of Adam: decay of the mean square")
+    eps: float = _key(1e-7, _above_0, "of Adam: added to the root of the mean square")
+    policy: str = _key(
+        "constant",
+        _one_of(*POLICY_NAMES),
+        f"of the rate: {', '.join(POLICY_NAMES)} (minidark's own)",
+    )
+    step: int = _key(
+        1, AT_LEAST_1, "of step: batches between two changes; of sigmoid: batch of half the rate"
+    )
+    scale: float = _key(1.0, AT_LEAST_0, "of step: factor at each change")
+    steps: tuple[int, ...] = _key((), _ascending, "of steps: batches at which the rate changes")
+    scales: tuple[float, ...] = _key((), _none_negative, "of steps: factor at each of them")
+    gamma: float = _key(1.0, None, "of exp: factor for each batch; of sigmoid: steepness")
+    power: float = _key(4.0, AT_LEAST_0, "of poly and random, and of burn_in's rise: the exponent")
+    burn_in: int = _key(0, AT_LEAST_0, "batches over which the rate rises from zero")
+    clip_norm: float = _key(
+        0.0, AT_LEAST_0, "longest mean gradient; longer ones are shortened; 0: any", own=True
+    )
 
     @property
     def streams(self) -> int:
@@ -119,83 +145,126 @@ class NetOptions:
 class LayerOptions:
     """What every layer's section may say; it is for the network, not for the layer."""
 
-    learning_rate: float = _key(1.0, AT_LEAST_0)  # scales [net]'s for this layer
-    stopbackward: bool = _key(False)  # this layer and all below get no gradient
-    dontload: bool = _key(False)  # absent from the files that are read
-    dontsave: bool = _key(False)  # absent from the files that are written
-    dontloadscales: bool = _key(False)  # batch-norm arrays absent from the files that are read
-    onlyforward: bool = _key(False)
-    truth: bool = _key(False)
-    smooth: float = _key(0.0)
-    numload: int = _key(0)
+    learning_rate: float = _key(1.0, AT_LEAST_0, "factor on [net]'s rate for this layer")
+    stopbackward: bool = _key(False, None, "1: this layer and all below get no gradient")
+    dontload: bool = _key(False, None, "1: absent from the weight files that are read")
+    dontsave: bool = _key(False, None, "1: absent from the weight files that are written")
+    dontloadscales: bool = _key(
+        False, None, "1: its batch-norm arrays are absent from the weight files that are read"
+    )
+    onlyforward: bool = _key(False, None, "no effect on recurrent networks")
+    truth: bool = _key(False, None, "no effect on recurrent networks")
+    smooth: float = _key(0.0, None, "no effect on recurrent networks")
+    numload: int = _key(0, None, "no effect on recurrent networks")
+
+
+def _output() -> Any:
+    return _key(1, AT_LEAST_1, "width: numbers out per row")
+
+
+def _batch_normalize() -> Any:
+    return _key(False, None, "1: each sublayer's sums are normalized, then scaled")
+
+
+def _init() -> Any:
+    return _key(
+        "darknet",
+        None,
+        "darknet, or orthogonal for the matrices that read the state",
+        own=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class GruOptions(LayerOptions):
-    output: int = _key(1, AT_LEAST_1)
-    batch_normalize: bool = _key(False)
-    tanh: bool = _key(False)
-    init: str = _key("darknet")
-    update_bias: float = _key(0.0)
+    """A gated recurrent unit: h' = z * h + (1 - z) * candidate."""
+
+    output: int = _output()
+    batch_normalize: bool = _batch_normalize()
+    tanh: bool = _key(False, None, "1: candidates are tanh; 0: logistic, darknet's default")
+    init: str = _init()
+    update_bias: float = _key(
+        0.0, None, "where uz's biases start; above 0, gates start open to the past", own=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class LstmOptions(LayerOptions):
-    output: int = _key(1, AT_LEAST_1)
-    batch_normalize: bool = _key(False)
-    init: str = _key("darknet")
-    forget_bias: float = _key(0.0)
+    """A long short-term memory: c' = f * c + i * g, h' = o * tanh(c')."""
+
+    output: int = _output()
+    batch_normalize: bool = _batch_normalize()
+    init: str = _init()
+    forget_bias: float = _key(
+        0.0, None, "where uf's biases start; above 0, gates start open to the past", own=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class RnnOptions(LayerOptions):
-    output: int = _key(1, AT_LEAST_1)
-    hidden: int | None = _key(None, AT_LEAST_1)
-    activation: str = _key("logistic")
-    batch_normalize: bool = _key(False)
-    shortcut: bool = _key(False)
-    logistic: int = _key(0, _in_range(0, 2))
-    init: str = _key("darknet")
+    """A plain recurrent layer: s' = input(x) + self(s), y = output(s')."""
+
+    output: int = _output()
+    hidden: int | None = _key(
+        None, AT_LEAST_1, "width of the state, as AlexeyAB's; output, unless given"
+    )
+    activation: str = _key("logistic", None, "of its sublayers")
+    batch_normalize: bool = _batch_normalize()
+    shortcut: bool = _key(False, None, "1: s' = s + input(x) + self(s)")
+    logistic: int = _key(
+        0, _in_range(0, 2), "self's activation: 0 is the layer's, 1 logistic, 2 loggy (AlexeyAB's)"
+    )
+    init: str = _init()
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectedOptions(LayerOptions):
-    output: int = _key(1, AT_LEAST_1)
-    activation: str = _key("logistic")
-    batch_normalize: bool = _key(False)
+    """Every input to every output: y = activation(W x + b)."""
+
+    output: int = _output()
+    activation: str = _key("logistic", None, "linear before a [softmax]")
+    batch_normalize: bool = _batch_normalize()
 
 
 @dataclass(frozen=True, slots=True)
 class SoftmaxOptions(LayerOptions):
-    groups: int = _key(1, AT_LEAST_1)
-    temperature: float = _key(1.0, _in_range(1e-6))
-    noloss: bool = _key(False)
+    """Probabilities, with their cost: the nats of the true symbol."""
+
+    groups: int = _key(1, AT_LEAST_1, "equal shares of the inputs with a softmax each")
+    temperature: float = _key(1.0, _in_range(1e-6), "divides the inputs; generate has its --temp")
+    noloss: bool = _key(False, None, "1: no cost; a [cost] after it may have one")
 
 
 @dataclass(frozen=True, slots=True)
 class DropoutOptions(LayerOptions):
-    probability: float = _key(0.5, _in_range(0, 1, open_high=True))
+    """In training, zeroes inputs at random and scales the rest by 1 / (1 - probability)."""
+
+    probability: float = _key(0.5, _in_range(0, 1, open_high=True), "chance of each to be zero")
 
 
 @dataclass(frozen=True, slots=True)
 class ActivationOptions(LayerOptions):
-    activation: str = _key("linear")
+    """An activation alone."""
+
+    activation: str = _key("linear", None, "one of darknet's fourteen")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchnormOptions(LayerOptions):
-    pass
+    """Batch norm alone, over all rows of a pass, with scales and biases."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogisticOptions(LayerOptions):
-    pass
+    """Logistic outputs, with their cost: the nats of each, true or not."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostOptions(LayerOptions):
-    type: str = _key("sse")
-    scale: float = _key(1.0, AT_LEAST_0)
+    """The cost of what comes in against the truth."""
+
+    type: str = _key("sse", None, "sse, L1 or smooth")
+    scale: float = _key(1.0, AT_LEAST_0, "factor on the gradient, not on the cost that is shown")
 
 
 LAYER_TYPES: dict[str, type[LayerOptions]] = {  # by the section's name
@@ -217,32 +286,54 @@ Options = TypeVar("Options", NetOptions, LayerOptions)
 
 
 def read_options(
-    cls: type[Options], section: Section, path: Path | str | None, warn: Warn
+    cls: type[Options],
+    section: Section,
+    path: Path | str | None,
+    warn: Warn,
+    refuse: Refuse = raise_,
 ) -> Options:
     """The section's values, checked. Raises CfgError at the line of a wrong value; an unknown
-    key, and one that has no effect on recurrent layers, is a doubt for `warn`."""
-    keys = _keys(cls)  # type: ignore[arg-type]  # mypy takes a class for its hashless instance
+    key, and one that has no effect on recurrent layers, is a doubt for `warn`. Where `refuse`
+    comes back, the value is the default."""
+    known = keys(cls)
     values: dict[str, Any] = {}
     for pair in section.pairs.values():
-        if pair.key not in keys:
-            hint = nearest(pair.key, keys)
-            warn(f"unknown key {echo(pair.key)} in [{bare(section.type)}]{hint}", pair.line)
+        if pair.key not in known:
+            hint = nearest(pair.key, known)
+            said = f"unknown key {echo(pair.key)} in [{bare(section.type)}]{hint}"
+            warn(Doubt("unknown-key", said), pair.line)
             continue
         if pair.key in WITHOUT_EFFECT:
-            warn(f"{pair.key} has no effect on [{section.type}]", pair.line)
-        kind, check = keys[pair.key]
-        value = _read_value(kind, pair, path)
-        if check and (complaint := check(value)):
-            raise CfgError(f"{pair.key}={echo(pair.value)} is {complaint}", path, pair.line)
-        values[pair.key] = value
+            said = f"{pair.key} has no effect on [{section.type}]"
+            warn(Doubt("without-effect", said), pair.line)
+        try:
+            values[pair.key] = _checked_value(known[pair.key], pair, path)
+        except CfgError as error:
+            refuse(error)
     return cls(**values)
 
 
+def _checked_value(key: Key, pair: Pair, path: Path | str | None) -> Any:
+    value = _read_value(key.kind, pair, path)
+    if key.check and (complaint := key.check(value)):
+        raise CfgError(f"{pair.key}={echo(pair.value)} is {complaint}", path, pair.line)
+    return value
+
+
+def keys(cls: type[NetOptions | LayerOptions]) -> dict[str, Key]:
+    """What a section may say, by name: its own keys, then those of every layer."""
+    return _keys(cls)  # type: ignore[arg-type]  # mypy takes a class for its hashless instance
+
+
 @functools.cache
-def _keys(cls: type[NetOptions | LayerOptions]) -> dict[str, tuple[Any, Check | None]]:
-    """Of each key, the type of its value and its check."""
+def _keys(cls: type[NetOptions | LayerOptions]) -> dict[str, Key]:
     types_ = typing.get_type_hints(cls)
-    return {f.name: (types_[f.name], f.metadata["check"]) for f in dataclasses.fields(cls)}
+    fields = {
+        f.name: Key(f.name, types_[f.name], f.default, **f.metadata)
+        for f in dataclasses.fields(cls)
+    }
+    shared = {f.name for f in dataclasses.fields(LayerOptions)} if cls is not NetOptions else set()
+    return {n: fields[n] for n in sorted(fields, key=lambda name: name in shared)}
 
 
 def _read_value(kind: Any, pair: Pair, path: Path | str | None) -> Any:

@@ -230,11 +230,11 @@ def load_network(
                 allow_other_cfg=allow_other_cfg,
             )
         except WeightsError as error:
-            raise _with_a_change_that_fits(error, net) from error
+            raise with_a_change_that_fits(error, net) from error
     return net
 
 
-def _with_a_change_that_fits(error: WeightsError, net: Network) -> WeightsError:
+def with_a_change_that_fits(error: WeightsError, net: Network) -> WeightsError:
     """The error, and where only the length is wrong, what would fit."""
     if error.payload is None:
         return error
@@ -252,21 +252,9 @@ def build_network(
     rand, rng = GlibcRand(seed), np.random.default_rng(seed % 2**64)
     layers: list[Layer] = []
     for index, planned in enumerate(plan.layers):
-        type_ = planned.section.type
-        place = Place(
-            batch=plan.net.rows,
-            inputs=planned.inputs,
-            steps=plan.net.time_steps,
-            name=f"{index}.{CANONICAL.get(type_, type_)}",
-            backend=backend,
-        )
         drawn = draw or planned.options.dontload
-        params = Params(place, rand if drawn else UNDRAWN, rng)
-        parse = PARSERS[type(planned.options)]
-        try:
-            layers.append(parse(planned.options, params))
-        except CfgError as error:
-            raise _placed(error, planned.section, path) from None
+        source = rand if drawn else UNDRAWN
+        layers.append(build_layer(plan, index, path, backend, source, rng))
         assert layers[-1].outputs == planned.size.outputs, "a row in sizes.SIZES is missing"
         if not drawn:  # the layers after it are to get darknet's draws
             rand.skip(sum(p.value.size for p in layers[-1].parameters() if p.kind == "weights"))
@@ -278,6 +266,31 @@ def build_network(
         rng=rng,
         backend=backend,
     )
+
+
+def build_layer(
+    plan: Plan,
+    index: int,
+    path: Path | str | None,
+    backend: Backend,
+    rand: GlibcRand = UNDRAWN,
+    rng: np.random.Generator | None = None,
+) -> Layer:
+    """A layer of a plan, alone; without `rand` its weights are zero. Raises CfgError."""
+    planned = plan.layers[index]
+    type_ = planned.section.type
+    place = Place(
+        batch=plan.net.rows,
+        inputs=planned.inputs,
+        steps=plan.net.time_steps,
+        name=f"{index}.{CANONICAL.get(type_, type_)}",
+        backend=backend,
+    )
+    parse = PARSERS[type(planned.options)]
+    try:
+        return parse(planned.options, Params(place, rand, rng or np.random.default_rng(0)))
+    except CfgError as error:
+        raise _placed(error, planned.section, path) from None
 
 
 def _placed(error: CfgError, section: Section, path: Path | str | None) -> CfgError:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from minidark.cfg import options as o
 from minidark.cfg.forms import parse_cfg
-from minidark.cfg.sections import Pair, Section, Warn, without_blanks
+from minidark.cfg.sections import Doubt, Pair, Refuse, Section, Warn, raise_, without_blanks
 from minidark.cfg.sizes import Size, layer_size
 from minidark.errors import OVERRIDDEN, CfgError, bare, echo, nearest, place
 
@@ -97,30 +97,38 @@ def plan_cfg(
     """The plan of a cfg's bytes; `path` tells its form and is for messages, `warn` is for doubts
     (None: to the log).
 
-    overrides: "section.key=value", for every section of that type. itemsize: bytes of a number.
-    Raises CfgError, also for what needs more memory than the machine has.
+    overrides: see `override`. itemsize: bytes of a number. Raises CfgError, also for what needs
+    more memory than the machine has.
     """
     warn = warn or Doubts(path, strict=False)
     sections = parse_cfg(data, path, warn)
-    for override in overrides:
-        _override(sections, override)
+    for text in overrides:
+        override(sections, text)
     plan = plan_network(sections, path, warn)
     check_memory(plan, path, itemsize)
     return plan
 
 
-def plan_network(sections: Sequence[Section], path: Path | str | None, warn: Warn) -> Plan:
-    """The plan of a list of sections, however large. Raises CfgError."""
-    net = _read_net(sections, path, warn)
+def plan_network(
+    sections: Sequence[Section], path: Path | str | None, warn: Warn, refuse: Refuse = raise_
+) -> Plan:
+    """The plan of a list of sections, however large. Raises CfgError; where `refuse` comes back,
+    without the section that is none, and with defaults for values that are wrong."""
+    net = _read_net(sections, path, warn, refuse)
     layers: list[PlannedLayer] = []
     inputs = net.row_inputs
     for section in sections[1:]:
-        options = o.read_options(_options_type(section, path), section, path, warn)
+        try:
+            kind = _options_type(section, path)
+        except CfgError as error:
+            refuse(error)
+            continue
+        options = o.read_options(kind, section, path, warn, refuse)
         layers.append(PlannedLayer(section, options, inputs, layer_size(options, inputs)))
         inputs = layers[-1].size.outputs
         _doubt_layer(layers, warn)
     if not layers:
-        raise CfgError("no layers: only [net] stands in this cfg", path)
+        refuse(CfgError("no layers: only [net] stands in this cfg", path))
     _doubt_frozen_layers(net, layers, warn)
     return Plan(list(sections), net, layers)
 
@@ -140,7 +148,7 @@ def check_memory(plan: Plan, path: Path | str | None, itemsize: int) -> None:
     if parameters > one_pass:
         largest = max(plan.layers, key=lambda layer: layer.size.held)
         section, keys = largest.section, ("output", "hidden")
-    raise CfgError(message, path, _line(section, *keys))
+    raise CfgError(message, path, line_of(section, *keys))
 
 
 def _memory() -> int | None:
@@ -157,38 +165,40 @@ def _memory() -> int | None:
     return min(limits, default=None)
 
 
-def _read_net(sections: Sequence[Section], path: Path | str | None, warn: Warn) -> o.NetOptions:
+def _read_net(
+    sections: Sequence[Section], path: Path | str | None, warn: Warn, refuse: Refuse
+) -> o.NetOptions:
     first = sections[0]
     if first.type not in NET_TYPES:
         raise CfgError(
             f"the first section is [{bare(first.type)}]; expected [net]", path, first.line
         )
-    net = o.read_options(o.NetOptions, first, path, warn)
+    net = o.read_options(o.NetOptions, first, path, warn, refuse)
 
-    def refuse(message: str, *keys: str) -> None:
-        raise CfgError(message, path, _line(first, *keys))
+    def mistake(message: str, *keys: str) -> None:
+        refuse(CfgError(message, path, line_of(first, *keys)))
 
     if net.batch % net.subdivisions:
-        refuse(
+        mistake(
             f"batch={net.batch} is not divisible by subdivisions={net.subdivisions}",
             "subdivisions",
             "batch",
         )
     if not net.row_inputs:
-        refuse("[net] needs inputs=N, the number of symbols (256 for bytes)")
+        mistake("[net] needs inputs=N, the number of symbols (256 for bytes)")
     if net.policy == "steps" and (not net.steps or len(net.steps) != len(net.scales)):
-        refuse(
+        mistake(
             f"policy=steps has {len(net.steps)} steps and {len(net.scales)} scales; "
             "it needs as many of each, and one at least",
             "steps",
             "scales",
         )
     if net.policy in ("poly", "cosine") and not net.max_batches:
-        refuse(f"policy={net.policy} needs max_batches", "policy")
+        mistake(f"policy={net.policy} needs max_batches", "policy")
     return net
 
 
-def _line(section: Section, *keys: str) -> int:
+def line_of(section: Section, *keys: str) -> int:
     """The line of the first of these keys that is there, or of the section."""
     return next((section.pairs[key].line for key in keys if key in section.pairs), section.line)
 
@@ -213,19 +223,19 @@ def _doubt_layer(layers: Sequence[PlannedLayer], warn: Warn) -> None:
     """What is allowed of the last layer, but perhaps not meant."""
     options, section = layers[-1].options, layers[-1].section
     if isinstance(options, o.RnnOptions) and options.hidden not in (None, options.output):
-        warn(
+        said = (
             f"hidden={options.hidden} is taken as the width of the state, as AlexeyAB's darknet "
-            f"does; pjreddie's ignores it and takes output={options.output}",
-            section.pairs["hidden"].line,
+            f"does; pjreddie's ignores it and takes output={options.output}"
         )
-    if isinstance(options, o.CostOptions) and len(layers) > 1 and _has_cost(layers[-2].options):
-        warn(
-            f"[cost] adds nothing here: the [{layers[-2].section.type}] before it has its own cost",
-            section.line,
+        warn(Doubt("hidden-state", said), section.pairs["hidden"].line)
+    if isinstance(options, o.CostOptions) and len(layers) > 1 and has_cost(layers[-2].options):
+        said = (
+            f"[cost] adds nothing here: the [{layers[-2].section.type}] before it has its own cost"
         )
+        warn(Doubt("extra-cost", said), section.line)
 
 
-def _has_cost(options: o.LayerOptions) -> bool:
+def has_cost(options: o.LayerOptions) -> bool:
     return isinstance(options, o.LogisticOptions | o.CostOptions) or (
         isinstance(options, o.SoftmaxOptions) and not options.noloss
     )
@@ -235,22 +245,36 @@ def _doubt_frozen_layers(net: o.NetOptions, layers: Sequence[PlannedLayer], warn
     """Adam makes a full step of whatever gradient there is, be it the decay alone."""
     for layer in layers:
         if layer.options.stopbackward and net.adam and net.decay:
-            warn(
+            said = (
                 "stopbackward with adam=1 leaves the decay as the only gradient, and Adam moves "
-                "the weights below to zero at the full rate; set decay=0 in [net]",
-                layer.section.pairs["stopbackward"].line,
+                "the weights below to zero at the full rate; set decay=0 in [net]"
             )
+            warn(Doubt("frozen-decay", said), layer.section.pairs["stopbackward"].line)
 
 
-def _override(sections: Sequence[Section], text: str) -> None:
-    """Apply one "section.key=value" to every section of that type."""
+def override(sections: Sequence[Section], text: str) -> None:
+    """Apply "gru.output=64" to every section of that type, or "1.output=64" to the layer of that
+    number, counted from 0 as `info` and the names of arrays do. Raises CfgError."""
     where, equals, value = without_blanks(text).partition("=")
-    type_, dot, key = where.partition(".")
-    if not (equals and dot and type_ and key and value):
+    place, dot, key = where.partition(".")
+    if not (equals and dot and place and key and value):
         raise CfgError(f"override {echo(text)} is not section.key=value")
-    wanted = CANONICAL.get(type_, type_)
-    hit = [s for s in sections if CANONICAL.get(s.type, s.type) == wanted]
-    if not hit:
-        raise CfgError(f"override {echo(text)}: no [{bare(type_)}] in this cfg")
-    for section in hit:
+    for section in _overridden(sections, place, text):
         section.pairs[key] = Pair(key, value, OVERRIDDEN)
+
+
+def _overridden(sections: Sequence[Section], place: str, text: str) -> list[Section]:
+    types = [CANONICAL.get(s.type, s.type) for s in sections]
+    if place.isdecimal() and place.isascii():
+        if len(place) > 4 or int(place) >= len(sections) - 1:
+            layers = f"0 to {len(sections) - 2}" if len(sections) > 1 else "none"
+            raise CfgError(
+                f"override {echo(text)}: no layer {bare(place)}; this cfg's are {layers}"
+            )
+        return [sections[1 + int(place)]]
+    wanted = CANONICAL.get(place, place)
+    hit = [s for s, type_ in zip(sections, types, strict=True) if type_ == wanted]
+    if not hit:
+        hint = nearest(place, types)
+        raise CfgError(f"override {echo(text)}: no [{bare(place)}] in this cfg{hint}")
+    return hit

@@ -27,7 +27,24 @@ COMMENT = re.compile("[#;][^\n\r]*")
 # Not str.splitlines(): it also breaks at U+2028 and others that a C program never would.
 LINE_BREAK = re.compile("\r\n|\n|\r")
 
-Warn = Callable[[str, int], None]
+
+class Doubt(str):
+    """What a cfg is warned of, under the name that `check` has for its kind."""
+
+    rule: str
+
+    def __new__(cls, rule: str, message: str) -> Doubt:
+        doubt = super().__new__(cls, message)
+        doubt.rule = rule
+        return doubt
+
+
+Warn = Callable[[Doubt, int], None]
+Refuse = Callable[[CfgError], None]  # hears of a mistake; where it comes back, reading goes on
+
+
+def raise_(error: CfgError) -> None:
+    raise error
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +78,40 @@ def read_cfg(path: Path | str) -> bytes:
     return carried.encode(errors="surrogatepass")
 
 
-def parse_sections(data: bytes, path: Path | str | None, warn: Warn) -> list[Section]:
-    """The sections of a cfg's bytes. `warn(message, line)` hears of doubts. Raises CfgError."""
+def parse_sections(
+    data: bytes, path: Path | str | None, warn: Warn, refuse: Refuse = raise_
+) -> list[Section]:
+    """The sections of a cfg's bytes. `warn(message, line)` hears of doubts. Raises CfgError;
+    where `refuse` comes back, without the line that is wrong."""
     sections: list[Section] = []
     for number, line in enumerate(_lines(data, path), start=1):
         if not line:
             continue
-        if line.startswith("["):
-            if len(sections) == MOST_SECTIONS:
-                raise CfgError(f"more than {MOST_SECTIONS:,} sections; not a cfg", path, number)
-            sections.append(Section(_section_type(line, path, number), number))
-            continue
-        pair = _pair(line, path, number)
-        if not sections:
-            raise CfgError(f"{echo(line)} stands before any [section]", path, number)
-        first = sections[-1].pairs.setdefault(pair.key, pair)
-        if first is not pair:
-            said = f"{bare(pair.key)} was given on line {first.line} already; the first one counts"
-            warn(said, number)
+        if len(sections) == MOST_SECTIONS and line.startswith("["):
+            raise CfgError(f"more than {MOST_SECTIONS:,} sections; not a cfg", path, number)
+        try:
+            _take(line, number, sections, path, warn)
+        except CfgError as error:
+            refuse(error)
     if not sections:
         raise CfgError("no [section] in this cfg; it begins with [net]", path)
     return sections
+
+
+def _take(
+    line: str, number: int, sections: list[Section], path: Path | str | None, warn: Warn
+) -> None:
+    """Open the section, or put the pair into the last one."""
+    if line.startswith("["):
+        sections.append(Section(_section_type(line, path, number), number))
+        return
+    pair = _pair(line, path, number)
+    if not sections:
+        raise CfgError(f"{echo(line)} stands before any [section]", path, number)
+    first = sections[-1].pairs.setdefault(pair.key, pair)
+    if first is not pair:
+        said = f"{bare(pair.key)} was given on line {first.line} already; the first one counts"
+        warn(Doubt("given-twice", said), number)
 
 
 def format_sections(sections: Sequence[Section], comments: Comments | None = None) -> str:

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from minidark.cfg.parser import load_network
+from minidark.cfg.plan import Doubts, Plan, plan_cfg
+from minidark.cfg.sections import read_cfg
 from minidark.errors import CfgError
 from minidark.network import Network
 from minidark.shipped import find_cfg
@@ -40,6 +42,12 @@ class CfgChoice:
             **{"kernels": "numpy", **kwargs},
         )
 
+    def plan(self, cfg: str) -> Plan:
+        """What the cfg asks for, before any array is made."""
+        path = find_cfg(cfg)
+        warn = Doubts(path, self.strict)
+        return plan_cfg(read_cfg(path), path, warn=warn, overrides=self.overrides)
+
     def with_nonfinite(self) -> CfgChoice:
         """As with --allow-nonfinite: for what only shows a file."""
         return dataclasses.replace(self, reading={**self.reading, "allow_nonfinite": True})
@@ -60,7 +68,8 @@ def cfg_options(command: Command) -> Command:
         "overrides",
         multiple=True,
         metavar="SECTION.KEY=VALUE",
-        help="Overrule the cfg, for every section of that type; may be given again.",
+        help="Overrule the cfg: gru.output=64 in every [gru], 1.output=64 in layer 1 alone, as "
+        "info counts. May be given again.",
     )
     @click.option(
         "--weights-order",

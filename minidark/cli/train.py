@@ -12,6 +12,7 @@ import click
 
 from minidark.backups import SAVE_EVERY, Backups, base_name
 from minidark.checkpoint import FALLING
+from minidark.cli import explain as explaining
 from minidark.cli import resuming
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
@@ -58,6 +59,9 @@ SAMPLE_EVERY = 500  # batches
               help="Shorten longer mean gradients to this.")  # fmt: skip
 @compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
+@click.option("--explain", is_flag=True,
+              help="Tell only how large, how long and at which rates it would be.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="With --explain: one JSON object.")
 @cfg_options
 def train(
     cfg: str,
@@ -74,6 +78,8 @@ def train(
     clip_norm: float | None,
     compute: Compute,
     tokenized: bool,
+    explain: bool,
+    as_json: bool,
     choice: CfgChoice,
 ) -> None:
     """Train a network on a text.
@@ -83,6 +89,7 @@ def train(
     minidark train gru book1.txt book2.txt --backup runs/books --seed 1
     minidark train cfg/rnn.cfg more.txt --weights backup/rnn_final.weights --clear
     minidark train cfg/rnn.cfg data.txt --resume auto
+    minidark train cfg/rnn.cfg data.txt --explain
 
     The text is the bytes of DATA, one file after another. Leaves BASE.backup, BASE_best.weights,
     BASE_final.weights and the checkpoint BASE.ckpt in the backup folder, BASE being the cfg's
@@ -93,7 +100,9 @@ def train(
     """
     if not backup:
         raise click.UsageError("--backup needs the name of a folder")
-    path = choice.path(cfg)
+    if as_json and not explain:
+        raise click.UsageError("--json goes with --explain")
+    path, overrides = choice.path(cfg), choice.overrides
     newest = Path(backup, f"{base_name(path)}.ckpt")
     since = None if resume is None else resuming.find(resume, newest)
     if since:
@@ -110,6 +119,14 @@ def train(
     batches = net.options.max_batches
     _check_batches(net, batches, path)
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
+    if explain:
+        seen = since.batch if since else net.batches_seen
+        with open_text(data, net, tokenized) as text:
+            run = explaining.explain(
+                net, text, batches, seed=seed, valid_fraction=valid_fraction, batches_seen=seen
+            )
+        explaining.show(run, as_json)
+        return
     with (
         open_text(data, net, tokenized) as text,
         stoppable() as stop,
@@ -131,7 +148,9 @@ def train(
             return
         backups = held.enter_context(Backups(net, backup, path, save_every))
         command = ["minidark", *sys.argv[1:]]
-        backups.records = Records(training, backups.folder, backups.base, path, command, since)
+        backups.records = Records(
+            training, backups.folder, backups.base, path, command, since, overrides
+        )
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))

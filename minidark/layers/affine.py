@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from minidark.backend import Array, Backend
-from minidark.errors import CfgError, echo
+from minidark.errors import CfgError, echo, nearest
 from minidark.glibc_rand import GlibcRand
 from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Stored, is_ids
 from minidark.layers.batchnorm import BatchNorm, NormSaved
@@ -209,7 +209,7 @@ def initialize(
     (Saxe et al. 2013, arXiv:1312.6120); it takes the same draws.
     """
     if init not in INITS:
-        raise CfgError(f"init={echo(init)} is not one of {', '.join(INITS)}")
+        raise CfgError(f"init={echo(init)} is not one of {', '.join(INITS)}{nearest(init, INITS)}")
     if rand is UNDRAWN:
         return
     rand = rand or GlibcRand(0)

@@ -75,6 +75,10 @@ class Layer(ABC):
         self.streams = batch // steps
         self.backend = backend or get_backend()
         self.states: dict[str, Array] = {}  # carried from call to call, by name: each (S, H)
+        self.dstates: dict[
+            str, Array
+        ] = {}  # gradients of the states that the last pass began with,
+        # where its backward went step by step; training goes no further back
         self.saved: Any = None  # what backward needs of the last training forward
 
     @abstractmethod

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from minidark.backend import Array, Backend, Scalar
-from minidark.errors import CfgError, echo
+from minidark.errors import CfgError, echo, nearest
 from minidark.layers.base import CostLayer, truth_rows
 
 
@@ -62,7 +62,8 @@ class CostOfDifference(CostLayer):
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
         if cost_type not in COST_TYPES:
-            raise CfgError(f"type={echo(cost_type)} is not one of {', '.join(COST_TYPES)}")
+            known = f"{', '.join(COST_TYPES)}{nearest(cost_type, COST_TYPES)}"
+            raise CfgError(f"type={echo(cost_type)} is not one of {known}")
         self.cost_type, self.scale = COST_TYPES[cost_type], scale
 
     def forward(self, x: Array, *, train: bool = False) -> Array:

@@ -123,7 +123,7 @@ class GruLayer(PackedLayer):
                 s.gates, s.states, dy, self.wzr.weights, self.wh.weights, self.tanh
             )
         else:
-            self._backward_steps(s, dy)
+            self.dstates = {"state": self._backward_steps(s, dy)}
         dgates = s.gates  # by now the gradients of what went into their activations
         dzr, dc = dgates[:, :, : 2 * hidden], dgates[:, :, 2 * hidden :]
         dbiases = kernels.column_sums(dgates.reshape(-1, 3 * hidden))
@@ -133,8 +133,9 @@ class GruLayer(PackedLayer):
         s.wh.accumulate(s.reset_states, dc, dbiases[2 * hidden :])
         return dx
 
-    def _backward_steps(self, s: GruSaved, dy: Array) -> None:
-        """In place of a step's gates leaves the gradients of what went into their activations."""
+    def _backward_steps(self, s: GruSaved, dy: Array) -> Array:
+        """In place of a step's gates leaves the gradients of what went into their activations; that
+        of the state before the first step is returned."""
         hidden, kernels = self.outputs, self.backend.kernels
         dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
         for t in reversed(range(len(dy))):
@@ -143,6 +144,7 @@ class GruLayer(PackedLayer):
             dreset_state = s.wh.backward(gates[:, 2 * hidden :], t)
             kernels.gru_gates_backward(gates, h, dreset_state, dh)
             dh += s.wzr.backward(gates[:, : 2 * hidden], t)
+        return dh
 
     def _gate_biases(self) -> Array:
         """Those of u and w together: they meet in the same sum."""

@@ -125,7 +125,8 @@ class LstmLayer(PackedLayer):
         if self._whole(len(dy)):
             kernels.lstm_sequence_backward(s.gates, s.cells, s.squashed, dy, self.w.weights)
         else:
-            self._backward_steps(s, dy)
+            dh, dcell = self._backward_steps(s, dy)
+            self.dstates = {"state": dh, "cell": dcell}
         dgates = s.gates  # by now the gradients of what went into their activations
         dbiases = kernels.column_sums(dgates.reshape(-1, 4 * self.outputs))
         dx = s.u.backward(dgates) if need_dx else None
@@ -133,8 +134,9 @@ class LstmLayer(PackedLayer):
         s.w.accumulate(s.states[:-1], dgates, dbiases)
         return dx
 
-    def _backward_steps(self, s: LstmSaved, dy: Array) -> None:
-        """In place of a step's gates leaves the gradients of what went into their activations."""
+    def _backward_steps(self, s: LstmSaved, dy: Array) -> tuple[Array, Array]:
+        """In place of a step's gates leaves the gradients of what went into their activations;
+        those of the state and the cell before the first step are returned."""
         dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
         dcell = self.backend.zeros(*s.states.shape[1:])
         for t in reversed(range(len(dy))):
@@ -142,6 +144,7 @@ class LstmLayer(PackedLayer):
                 s.gates[t], s.cells[t], s.squashed[t], dy[t], dh, dcell
             )
             dh = s.w.backward(s.gates[t], t)
+        return dh, dcell
 
 
 make_lstm_layer = LstmLayer

@@ -125,7 +125,7 @@ class RnnLayer(PackedLayer):
                 self.shortcut,
             )
         else:
-            self._backward_steps(s, dstates)
+            self.dstates = {"state": self._backward_steps(s, dstates)}
         dself = s.from_self  # by now the gradient of what went into the activation
         s.self_part.accumulate(s.states[:-1], dself, dself.sum(axis=(0, 1)))
 
@@ -134,9 +134,11 @@ class RnnLayer(PackedLayer):
         s.input_part.accumulate(s.x, dinput, dinput.sum(axis=(0, 1)))
         return dx
 
-    def _backward_steps(self, s: RnnSaved, dstates: Array) -> None:
+    def _backward_steps(self, s: RnnSaved, dstates: Array) -> Array:
         """Adds to dstates what comes from later states; in place of what self gave leaves the
-        gradient of what went into its activation."""
+        gradient of what went into its activation. That of the state before the first step is
+        returned."""
+        earlier = self.backend.zeros(*dstates.shape[1:])
         for t in reversed(range(len(dstates))):
             s.from_self[t] = self.self_activation.gradient(s.from_self[t]) * dstates[t]
             earlier = s.self_part.backward(s.from_self[t], t)
@@ -144,6 +146,7 @@ class RnnLayer(PackedLayer):
                 earlier += dstates[t]
             if t:
                 dstates[t - 1] += earlier
+        return earlier
 
     def _whole(self, steps: int) -> bool:
         return super()._whole(steps) and self.self_activation.name in (

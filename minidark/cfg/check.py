@@ -1,0 +1,107 @@
+"""All that is wrong with a cfg, and all that is doubtful, each with its line.
+
+Where reading stops at the first mistake, this goes on: a line that is none is left out, a wrong
+value gives way to the default, an unknown section is passed over. What follows from that is not
+told: rules look only at a cfg without mistakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from minidark.backend import get_backend
+from minidark.cfg.forms import parse_cfg
+from minidark.cfg.parser import build_layer
+from minidark.cfg.plan import Plan, check_memory, override, plan_network
+from minidark.cfg.rules import RULES, Case, Rule
+from minidark.cfg.sections import Doubt, Refuse
+from minidark.errors import CfgError
+
+MISTAKE, DOUBT = "error", "warning"
+READING = {  # the doubts of reading, by the name that they come with
+    "unknown-key": "W001",
+    "without-effect": "W002",
+    "given-twice": "W003",
+    "hidden-state": "W004",
+    "extra-cost": "W005",
+    "frozen-decay": "W006",
+}
+STAGES = {"E001": "not-a-cfg", "E002": "wrong-value", "E003": "wrong-layer", "E004": "too-large"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """line: 0 for what was set from outside the file, None where it is the whole file's."""
+
+    code: str
+    name: str
+    severity: str
+    line: int | None
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """`plan` is there where the cfg has no mistakes."""
+
+    findings: list[Finding]
+    plan: Plan | None
+
+
+def check_cfg(
+    data: bytes,
+    path: Path | str,
+    overrides: Iterable[str] = (),
+    text_bytes: int | None = None,
+) -> Checked:
+    """What there is to say of a cfg's bytes, in the order of its lines. `path` is for errors,
+    text_bytes the length of the text to train on. Raises nothing for whatever bytes they are."""
+    findings: list[Finding] = []
+
+    def mistakes(code: str) -> Refuse:
+        return lambda error: findings.append(_mistake(code, error))
+
+    def doubt(message: Doubt, line: int) -> None:
+        findings.append(Finding(READING[message.rule], message.rule, DOUBT, line, str(message)))
+
+    plan: Plan | None = None
+    stage = "E001"
+    try:
+        sections = parse_cfg(data, path, doubt, mistakes(stage))
+        stage = "E002"
+        for text in overrides:
+            override(sections, text)
+        plan = plan_network(sections, path, doubt, mistakes(stage))
+        stage = "E004"
+        check_memory(plan, path, itemsize=4)
+        _try_layers(plan, path, mistakes("E003"))
+    except CfgError as error:
+        mistakes(stage)(error)
+    if any(finding.severity == MISTAKE for finding in findings):
+        plan = None
+    if plan:
+        case = Case(plan, text_bytes)
+        findings += [_doubt(rule, *place) for rule in RULES for place in rule.look(case)]
+    return Checked(sorted(dict.fromkeys(findings), key=lambda f: (f.line or 0, f.code)), plan)
+
+
+def _try_layers(plan: Plan, path: Path | str, refuse: Refuse) -> None:
+    """What only a layer's factory knows: its activation, its groups. One layer is there at a
+    time."""
+    backend = get_backend(kernels="numpy")
+    for index in range(len(plan.layers)):
+        try:
+            build_layer(plan, index, path, backend)
+        except CfgError as error:
+            refuse(error)
+
+
+def _mistake(code: str, error: CfgError) -> Finding:
+    return Finding(code, STAGES[code], MISTAKE, error.line, error.message)
+
+
+def _doubt(rule: Rule, line: int, message: str) -> Finding:
+    return Finding(rule.code, rule.name, DOUBT, line, message, rule.hint)

@@ -1,0 +1,129 @@
+"""How two resolved networks differ: defaults filled in, shapes, parameters, optimizer, policy.
+
+Not text: cfgs that mean the same network have no difference. What has no effect is no part of the
+meaning (momentum with Adam, gamma of a constant policy, a [cost] behind a cost).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+from minidark.cfg import options as o
+from minidark.cfg.plan import CANONICAL, Plan, PlannedLayer, has_cost
+from minidark.cfg.rules import OF_ADAM, OF_POLICY, OF_SGD
+
+IMAGE_KEYS = ("height", "width", "channels")  # resolved to inputs
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    key: str
+    a: Any
+    b: Any
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChange:
+    """A layer of one side, or of both. `a`, `b`: its number there, None where it is not; `values`
+    are those of a layer of one side, `changes` of one of both."""
+
+    type: str
+    a: int | None
+    b: int | None
+    values: Values
+    changes: list[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    net: list[Change]
+    layers: list[LayerChange]
+    parameters: tuple[int, int]
+
+    def __bool__(self) -> bool:
+        return bool(self.net or self.layers)
+
+
+def difference(a: Plan, b: Plan) -> Difference:
+    """Of two plans, `a` before and `b` after."""
+    layers = [*_layer_changes(_resolved_layers(a), _resolved_layers(b))]
+    net = _changes(net_meaning(a.net), net_meaning(b.net))
+    return Difference(net, layers, (a.trained, b.trained))
+
+
+def net_meaning(net: o.NetOptions) -> Values:
+    """What [net] says, with None for what has no effect."""
+    unused = {*IMAGE_KEYS, *(OF_SGD if net.adam else OF_ADAM)}
+    unused |= {key for keys in OF_POLICY.values() for key in keys}
+    unused -= {*OF_POLICY.get(net.policy, ()), *(("power",) if net.burn_in else ())}
+    values = {**dataclasses.asdict(net), "inputs": net.row_inputs}
+    return {key: None if key in unused else value for key, value in values.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    number: int
+    type: str
+    values: Values
+
+    @property
+    def line(self) -> str:
+        """All of it, to find what is the same."""
+        return f"{self.type} {self.values}"
+
+
+def _resolved_layers(plan: Plan) -> list[_Layer]:
+    layers = plan.layers
+    if len(layers) > 1 and layers[-1].section.type == "cost" and has_cost(layers[-2].options):
+        layers = layers[:-1]
+    return [_resolved(number, layer) for number, layer in enumerate(layers)]
+
+
+def _resolved(number: int, layer: PlannedLayer) -> _Layer:
+    values = {
+        key.name: getattr(layer.options, key.name)
+        for key in o.keys(type(layer.options)).values()
+        if key.name not in o.WITHOUT_EFFECT
+    }
+    if "hidden" in values:
+        values["hidden"] = values["hidden"] or values["output"]
+    type_ = CANONICAL.get(layer.section.type, layer.section.type)
+    return _Layer(number, type_, {"inputs": layer.inputs, **values})
+
+
+def _layer_changes(a: Sequence[_Layer], b: Sequence[_Layer]) -> Iterator[LayerChange]:
+    """Layers that are the same stay together; between them, those of one type."""
+    for same, before, after in _aligned([x.line for x in a], [x.line for x in b], a, b):
+        if same:
+            continue
+        types = [x.type for x in before], [x.type for x in after]
+        for alike, left, right in _aligned(*types, before, after):
+            if alike:
+                yield from filter(None, map(_changed, left, right))
+            else:
+                yield from (LayerChange(x.type, x.number, None, x.values, []) for x in left)
+                yield from (LayerChange(x.type, None, x.number, x.values, []) for x in right)
+
+
+def _aligned(
+    keys_a: list[str], keys_b: list[str], a: Sequence[_Layer], b: Sequence[_Layer]
+) -> Iterator[tuple[bool, Sequence[_Layer], Sequence[_Layer]]]:
+    """Stretches of both, and whether their keys are equal."""
+    matcher = SequenceMatcher(None, keys_a, keys_b, autojunk=False)
+    for tag, i, j, k, m in matcher.get_opcodes():
+        yield tag == "equal", a[i:j], b[k:m]
+
+
+def _changed(a: _Layer, b: _Layer) -> LayerChange | None:
+    changes = _changes(a.values, b.values)
+    return LayerChange(a.type, a.number, b.number, {}, changes) if changes else None
+
+
+def _changes(a: Values, b: Values) -> list[Change]:
+    return [Change(key, a[key], b[key]) for key in a if a[key] != b[key]]

@@ -1,0 +1,266 @@
+"""What a cfg may say and hardly mean: a table of rules, one small function each.
+
+A rule looks at a `Plan`, whose values are sound, and gives the places where it holds. It must not
+hold where somebody meant what the cfg says: a false alarm is a fault. Rules about training are
+silent on a cfg of one row a pass, which only samples.
+
+Source: what darknet does without a word; see docs/parity.md and docs/cfg.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from minidark.cfg import options as o
+from minidark.cfg.plan import Plan, PlannedLayer, has_cost, line_of
+
+Place = tuple[int, str]  # line, message
+Look = Callable[["Case"], Iterator[Place]]
+
+BOUNDED = frozenset({"logistic", "loggy", "tanh", "hardtan", "plse"})
+NORMED = (o.GruOptions, o.LstmOptions, o.RnnOptions)
+RATE_OF_SGD = 0.05  # Adam's steps are as long as its rate, whatever the gradient
+FEW_EPOCHS, MANY_EPOCHS = 0.1, 200
+OF_SGD, OF_ADAM = ("momentum",), ("B1", "B2", "eps")
+OF_POLICY = {  # the keys that a policy reads; power is also burn_in's
+    "step": ("step", "scale"),
+    "steps": ("steps", "scales"),
+    "exp": ("gamma",),
+    "sigmoid": ("gamma", "step"),
+    "poly": ("power",),
+    "random": ("power",),
+}
+NEEDED = {"step": ("step", "scale"), "exp": ("gamma",), "sigmoid": ("gamma", "step")}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`code` and `name` are for good: scripts look for them. `hint` is what to do."""
+
+    code: str
+    name: str
+    hint: str
+    look: Look
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a rule looks at. text_bytes: the length of the text to train on, where it is known."""
+
+    plan: Plan
+    text_bytes: int | None = None
+
+    @property
+    def net(self) -> o.NetOptions:
+        return self.plan.net
+
+    @property
+    def trains(self) -> bool:
+        return self.net.rows * self.net.subdivisions > 1
+
+    @property
+    def batch_rows(self) -> int:
+        """Symbols to a batch."""
+        return self.net.rows * self.net.subdivisions
+
+    def given(self, key: str) -> bool:
+        return key in self.plan.sections[0].pairs
+
+    def line(self, *keys: str) -> int:
+        """In [net]."""
+        return line_of(self.plan.sections[0], *keys)
+
+    @property
+    def costs(self) -> bool:
+        """Whether there is something to descend."""
+        return has_cost(self.plan.layers[-1].options)
+
+    def pairs(self) -> Iterator[tuple[PlannedLayer, PlannedLayer]]:
+        """Each layer, and the one behind it."""
+        yield from zip(self.plan.layers, self.plan.layers[1:], strict=False)
+
+
+def _logistic_candidate(case: Case) -> Iterator[Place]:
+    for layer in case.plan.layers:
+        if isinstance(layer.options, o.GruOptions) and "tanh" not in layer.section.pairs:
+            yield layer.section.line, "[gru] without tanh=1 has logistic candidates, all above 0"
+
+
+def _output_of_one(case: Case) -> Iterator[Place]:
+    for layer in case.plan.layers:
+        if "output" in o.keys(type(layer.options)) and "output" not in layer.section.pairs:
+            yield layer.section.line, f"[{layer.section.type}] without output is 1 wide"
+
+
+def _one_stream(case: Case) -> Iterator[Place]:
+    net = case.net
+    if net.streams == 1 and net.subdivisions > 1:
+        said = f"batch={net.batch} over subdivisions={net.subdivisions} leaves one stream a pass"
+        yield case.line("subdivisions", "batch"), said
+
+
+def _norm_of_one(case: Case) -> Iterator[Place]:
+    if case.net.streams > 1 or not case.trains:
+        return
+    for layer in case.plan.layers:
+        if isinstance(layer.options, NORMED) and layer.options.batch_normalize:
+            said = f"[{layer.section.type}] normalizes over streams, and one has no variance"
+            yield line_of(layer.section, "batch_normalize"), said
+
+
+def _adam_decays(case: Case) -> Iterator[Place]:
+    if case.net.adam and case.net.decay and case.trains:
+        default = "" if case.given("decay") else ", darknet's default"
+        said = (
+            f"decay={case.net.decay:g}{default}: Adam takes it for a part of the gradient, "
+            "of biases and scales, too"
+        )
+        yield case.line("decay", "adam"), said
+
+
+def _adam_rate(case: Case) -> Iterator[Place]:
+    if case.net.adam and case.net.learning_rate >= RATE_OF_SGD and case.trains:
+        said = (
+            f"learning_rate={case.net.learning_rate:g} is SGD's: with adam=1 every weight moves "
+            "by about so much in each batch"
+        )
+        yield case.line("learning_rate"), said
+
+
+def _other_optimizer(case: Case) -> Iterator[Place]:
+    keys, other = (OF_SGD, "adam=1") if case.net.adam else (OF_ADAM, "adam=0")
+    for key in filter(case.given, keys):
+        yield case.line(key), f"{key} has no effect with {other}"
+
+
+def _other_policy(case: Case) -> Iterator[Place]:
+    used = set(OF_POLICY.get(case.net.policy, ()))
+    if case.net.burn_in:
+        used.add("power")
+    for key in dict.fromkeys(key for keys in OF_POLICY.values() for key in keys):
+        if case.given(key) and key not in used:
+            yield case.line(key), f"{key} has no effect with policy={case.net.policy}"
+
+
+def _policy_without_keys(case: Case) -> Iterator[Place]:
+    missing = [key for key in NEEDED.get(case.net.policy, ()) if not case.given(key)]
+    if missing:
+        keys = o.keys(o.NetOptions)
+        defaults = " and ".join(f"{key}={keys[key].default:g}" for key in missing)
+        yield case.line("policy"), f"policy={case.net.policy} is left with {defaults}"
+
+
+def _steps_too_late(case: Case) -> Iterator[Place]:
+    net = case.net
+    late = [step for step in net.steps if net.max_batches and step >= net.max_batches]
+    if net.policy == "steps" and late:
+        yield case.line("steps"), f"step {late[0]} is not before max_batches={net.max_batches}"
+    if net.policy == "step" and net.max_batches and net.step >= net.max_batches:
+        yield case.line("step"), f"step={net.step} is not before max_batches={net.max_batches}"
+
+
+def _burn_in_too_long(case: Case) -> Iterator[Place]:
+    net = case.net
+    if net.max_batches and net.burn_in >= net.max_batches:
+        yield (
+            case.line("burn_in"),
+            f"burn_in={net.burn_in} lasts to the end, batch {net.max_batches}",
+        )
+
+
+def _no_rate(case: Case) -> Iterator[Place]:
+    if case.net.learning_rate == 0 and case.trains:
+        yield case.line("learning_rate"), "learning_rate=0: nothing is learned"
+
+
+def _no_cost(case: Case) -> Iterator[Place]:
+    if not case.costs and case.trains:
+        last = case.plan.layers[-1].section
+        said = f"the last layer, [{last.type}], has no cost: there is nothing to descend"
+        yield line_of(last, "noloss"), said
+
+
+def _other_outputs(case: Case) -> Iterator[Place]:
+    outputs, inputs = case.plan.layers[-1].size.outputs, case.net.row_inputs
+    if case.costs and outputs != inputs:
+        last = next((x for x in reversed(case.plan.layers) if "output" in x.section.pairs), None)
+        section = last.section if last else case.plan.layers[-1].section
+        said = f"{outputs} outputs for inputs={inputs}: the next of those symbols is not among them"
+        yield line_of(section, "output"), said
+
+
+def _dropped_predictions(case: Case) -> Iterator[Place]:
+    for layer, behind in case.pairs():
+        if isinstance(layer.options, o.DropoutOptions) and has_cost(behind.options):
+            said = f"[dropout] right before [{behind.section.type}] zeroes predictions"
+            yield layer.section.line, said
+
+
+def _bounded_scores(case: Case) -> Iterator[Place]:
+    for layer, behind in case.pairs():
+        options = layer.options
+        if (
+            isinstance(behind.options, o.SoftmaxOptions)
+            and isinstance(options, o.ConnectedOptions | o.ActivationOptions)
+            and options.activation in BOUNDED
+        ):
+            default = "" if "activation" in layer.section.pairs else ", the default,"
+            said = f"activation={options.activation}{default} bounds what [softmax] can tell apart"
+            yield line_of(layer.section, "activation"), said
+
+
+def _nothing_moves(case: Case) -> Iterator[Place]:
+    layers = case.plan.layers
+    stops = [i for i, layer in enumerate(layers) if layer.options.stopbackward]
+    if stops and not any(layer.size.trained for layer in layers[stops[-1] + 1 :]):
+        said = "stopbackward leaves no layer above it that could learn"
+        yield line_of(layers[stops[-1]].section, "stopbackward"), said
+
+
+def _no_end(case: Case) -> Iterator[Place]:
+    if not case.net.max_batches and case.trains:
+        yield case.line(), "no max_batches: `train` asks for --batches N"
+
+
+def _text_too_short(case: Case) -> Iterator[Place]:
+    if case.text_bytes is not None and case.text_bytes * 0.95 < case.net.time_steps + 1:
+        said = f"time_steps={case.net.time_steps}, and the text has {case.text_bytes:,} bytes"
+        yield case.line("time_steps"), said
+
+
+def _epochs(case: Case) -> Iterator[Place]:
+    if not case.text_bytes or not case.net.max_batches or not case.trains:
+        return
+    epochs = case.net.max_batches * case.batch_rows / (case.text_bytes * 0.95)
+    if not FEW_EPOCHS <= epochs <= MANY_EPOCHS:
+        often = f"{epochs:,.0f} times" if epochs > 1 else f"to {100 * epochs:.2g} %"
+        text = f"the text of {case.text_bytes:,} bytes"
+        said = f"max_batches={case.net.max_batches} reads {text} {often}"
+        yield case.line("max_batches"), said
+
+
+RULES = (
+    Rule("W101", "logistic-candidate", "add tanh=1, or tanh=0 where it is meant",
+         _logistic_candidate),
+    Rule("W102", "output-of-one", "add output=N", _output_of_one),
+    Rule("W103", "one-stream", "batch is streams * subdivisions: make it larger", _one_stream),
+    Rule("W104", "norm-of-one-stream", "train with batch=2 or more", _norm_of_one),
+    Rule("W105", "bounded-scores", "add activation=linear", _bounded_scores),
+    Rule("W106", "dropped-predictions", "put it below the layer before", _dropped_predictions),
+    Rule("W107", "other-outputs", "make the last output as wide as inputs, to train on a text",
+         _other_outputs),
+    Rule("W108", "no-cost", "end in [softmax], [logistic] or [cost]", _no_cost),
+    Rule("W109", "nothing-learns", "put stopbackward=1 into a layer below", _nothing_moves),
+    Rule("W201", "adam-decay", "set decay=0 in [net]", _adam_decays),
+    Rule("W202", "adam-rate", "try .005 or less", _adam_rate),
+    Rule("W203", "other-optimizer", "take it out", _other_optimizer),
+    Rule("W204", "no-rate", "set learning_rate in [net]", _no_rate),
+    Rule("W301", "other-policy", "take it out, or change the policy", _other_policy),
+    Rule("W302", "policy-without-keys", "give them in [net]", _policy_without_keys),
+    Rule("W303", "steps-too-late", "change either", _steps_too_late),
+    Rule("W304", "burn-in-too-long", "change either", _burn_in_too_long),
+    Rule("W305", "no-max-batches", "add max_batches=N", _no_end),
+    Rule("W401", "text-too-short", "give more text, or a smaller time_steps", _text_too_short),
+    Rule("W402", "epochs", "change max_batches, batch or time_steps", _epochs),
+)  # fmt: skip

@@ -1,0 +1,265 @@
+"""An experiment in YAML: the runs that it asks for.
+
+    cfg: rnn                      # a cfg's file or bare name
+    data: [a.txt, b.txt]          # one text, of one file or several
+    folder: runs/width            # where the runs go; runs/NAME-OF-THIS-FILE unless given
+    options: {batches: 500}       # train's options by their names
+    set: {gru.output: [128, 256]} # what --set overrules
+    seeds: [1, 2, 3]
+
+A list of `cfg`, `seeds`, or of an option or key makes a sweep: every value with every other, each
+run in a folder of its own that is named by what differs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from minidark import yaml_lines
+from minidark.backups import base_name
+from minidark.cfg.plan import plan_cfg
+from minidark.cfg.sections import read_cfg
+from minidark.checkpoint import previous
+from minidark.cli.train import train
+from minidark.errors import OVERRIDDEN, CfgError, DataError, bare, echo, nearest
+from minidark.files import open_regular
+from minidark.shipped import find_cfg
+from minidark.yaml_lines import Items, Mapping, Node, Scalar
+
+KEYS = ("cfg", "data", "folder", "options", "set", "seeds")
+OURS = {  # options that the experiment itself gives, and what says them
+    "backup": "; say `folder: ...`",
+    "seed": "; say `seeds: ...`",
+    "set": "; say `set: ...`",
+    "resume": "",
+}
+NOT_FOR_RUNS = frozenset({"explain", "json", "help", "debug", "quiet", "verbose"})
+FLAGS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+MOST_RUNS = 1000
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: `name` is what differs from the others, "" where there are none."""
+
+    name: str
+    folder: Path
+    cfg: str
+    data: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]  # each as it stands on a command line
+    overrides: tuple[str, ...]
+    seed: str | None
+
+    @property
+    def began(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        checkpoint = self.folder / f"{base_name(find_cfg(self.cfg))}.ckpt"
+        return checkpoint.exists() or previous(checkpoint).exists()
+
+    def arguments(self) -> list[str]:
+        """Of `minidark train`: to begin, or where the run began already, to go on."""
+        began = self.began
+        options = [o for o in self.options if not (began and o[0] in ("--weights", "--clear"))]
+        words = [self.cfg, *self.data, *itertools.chain(*options)]
+        words += itertools.chain(*(("--set", text) for text in self.overrides))
+        words += ["--seed", self.seed] if self.seed else []
+        words += ["--backup", str(self.folder)]
+        return [*words, "--resume", "auto"] if began else words
+
+
+def read_experiment(path: Path | str) -> list[Run]:
+    """The runs of a file, checked as far as can be before the first: options, cfgs with what
+    overrules them, and whether the texts are there. Raises CfgError and DataError at their line."""
+    with open_regular(path, lambda said: CfgError(said, path)) as file:
+        tree = yaml_lines.load(file.read(yaml_lines.LARGEST + 1), path)
+    return _Experiment(path, tree).runs()
+
+
+Axis = list[tuple[str, Scalar]]  # a key and its values, of which each run has one
+
+
+class _Experiment:
+    def __init__(self, path: Path | str, tree: Node):
+        self.path = path
+        self.tree = self._mapping(tree, "an experiment")
+        self._known(self.tree, KEYS, "an experiment")
+        for key in ("cfg", "data"):
+            if key not in self.tree:
+                raise CfgError(f"an experiment needs `{key}: ...`", path, self.tree.line)
+        self.options, self.set = (
+            self._mapping(self.tree.get(key, Mapping(0)), key) for key in ("options", "set")
+        )
+        self._known(self.options, _train_options(), "options")
+
+    def runs(self) -> list[Run]:
+        cfgs = self._axis("cfg", self.tree["cfg"])
+        seeds = self._axis("seed", self.tree["seeds"]) if "seeds" in self.tree else []
+        options = [self._axis(key, value) for key, value in self.options.items()]
+        keys = [self._axis(key, value) for key, value in self.set.items()]
+        axes = [axis for axis in (cfgs, *options, *keys, seeds) if axis]
+        if (count := math.prod(map(len, axes))) > MOST_RUNS:
+            raise self._wrong(f"{count:,} runs; {MOST_RUNS:,} are the most", self.tree)
+        runs = [self._run(dict(chosen), axes) for chosen in itertools.product(*axes)]
+        self._check_names(runs)
+        for run in runs:
+            self._check(run)
+        return runs
+
+    def _run(self, chosen: dict[str, Scalar], axes: Sequence[Axis]) -> Run:
+        name = _name((key, chosen[key]) for axis in axes for key in [axis[0][0]] if len(axis) > 1)
+        folder = self._text("folder") or f"runs/{base_name(self.path)}"
+        options = [self._option(key, chosen[key]) for key in self.options]
+        return Run(
+            name=name,
+            folder=Path(folder, name) if name else Path(folder),
+            cfg=str(chosen["cfg"]),
+            data=self._data(),
+            options=tuple(filter(None, options)),
+            overrides=tuple(f"{key}={_plain(chosen[key])}" for key in self.set),
+            seed=str(chosen["seed"]) if "seeds" in self.tree else None,
+        )
+
+    # --- what stands in the file ----------------------------------------------------------
+
+    def _mapping(self, node: Node, what: str) -> Mapping:
+        if not isinstance(node, Mapping):
+            raise self._wrong(f"{what} is a mapping, `key: value`", node)
+        return node
+
+    def _known(self, mapping: Mapping, known: Iterable[str], what: str) -> None:
+        """Raise CfgError at the first key that is not known, or that is said elsewhere."""
+        names = [name for name in known if name not in NOT_FOR_RUNS]
+        for key, line in mapping.lines.items():
+            if key in names and (mapping is self.tree or key not in OURS):
+                continue
+            said = f"unknown key {echo(key)} in {what}{nearest(key, names)}"
+            if mapping is not self.tree and key in OURS:
+                said = f"{key} is for each run to know{OURS[key]}"
+            raise CfgError(said, self.path, line)
+
+    def _axis(self, key: str, node: Node) -> Axis:
+        """The values of a key: one, or those of a list."""
+        given = node if isinstance(node, Items) else [node]
+        items = [item for item in given if isinstance(item, Scalar) and item]
+        if not items or len(items) < len(given):
+            raise self._wrong(f"{bare(key)} is a value, or a list of values for a sweep", node)
+        for item, before in itertools.combinations(items, 2):
+            if item == before:
+                said = f"{bare(key)} has {echo(str(item))} twice"
+                raise CfgError(said, self.path, before.line)
+        return [(key, item) for item in items]
+
+    def _text(self, key: str) -> str | None:
+        node = self.tree.get(key)
+        if node is not None and not (isinstance(node, Scalar) and node):
+            raise self._wrong(f"{key} is a text", node)
+        return None if node is None else str(node)
+
+    def _data(self) -> tuple[str, ...]:
+        return tuple(str(item) for _, item in self._axis("data", self.tree["data"]))
+
+    def _option(self, key: str, value: Scalar) -> tuple[str, ...]:
+        if not _train_options()[key].is_flag:
+            return (f"--{key}", str(value))
+        if value not in FLAGS:
+            raise CfgError(f"{key}={echo(str(value))} is not true or false", self.path, value.line)
+        return (f"--{key}",) if FLAGS[value] else ()
+
+    # --- whether it can be run ------------------------------------------------------------
+
+    def _check_names(self, runs: Sequence[Run]) -> None:
+        by_folder: dict[Path, str] = {}
+        for run in runs:
+            other = by_folder.setdefault(run.folder, run.name)
+            if other is not run.name:
+                raise self._wrong(f"two runs would have the folder {run.folder}", self.tree)
+
+    def _check(self, run: Run) -> None:
+        for name, line in zip(run.data, self._lines("data"), strict=True):
+            if not Path(name).is_file():
+                raise DataError(f"{self.path}:{line}: {name}: no such text")
+        try:
+            train.make_context("train", run.arguments())
+        except click.BadParameter as error:
+            line = self._line_of_option(error.param)
+            raise CfgError(error.format_message().rstrip("."), self.path, line) from error
+        except click.UsageError as error:
+            raise self._wrong(error.format_message().rstrip("."), self.tree) from error
+        self._check_cfg(run)
+
+    def _line_of_option(self, param: click.Parameter | None) -> int:
+        if param is None:
+            return self.tree.line
+        if param.name == "seed":
+            return self._lines("seeds")[0]
+        return self.options.lines.get((param.name or "").replace("_", "-"), self.tree.line)
+
+    def _check_cfg(self, run: Run) -> None:
+        """Raise CfgError at the cfg's line, or at that of the first key whose overruling makes it
+        wrong."""
+        try:
+            cfg = find_cfg(run.cfg)
+            data = read_cfg(cfg)
+        except CfgError as error:
+            line = self._lines("cfg")[0]
+            raise CfgError(f"{run.cfg}: {error.message}", self.path, line) from error
+        batches = [f"net.max_batches={o[1]}" for o in run.options if o[0] == "--batches"]
+        first = _mistake(data, cfg, batches)
+        whole = _mistake(data, cfg, [*run.overrides, *batches])
+        if whole is None:
+            return
+        if first is not None and first.message == whole.message:
+            raise first
+        for upto, key in enumerate(self.set, start=1):
+            wrong = _mistake(data, cfg, [*run.overrides[:upto], *batches])
+            if wrong is not None and wrong.message == whole.message:
+                raise CfgError(f"{key}: {wrong.message}", self.path, self.set.lines[key])
+
+    def _lines(self, key: str) -> list[int]:
+        node = self.tree[key]
+        return [item.line for item in node] if isinstance(node, Items) else [node.line]
+
+    def _wrong(self, message: str, node: Node) -> CfgError:
+        return CfgError(message, self.path, node.line)
+
+
+def _train_options() -> dict[str, click.Option]:
+    """`minidark train`'s, by their long names without dashes."""
+    return {
+        max(param.opts, key=len).lstrip("-"): param
+        for param in train.params
+        if isinstance(param, click.Option)
+    }
+
+
+def _plain(value: Scalar) -> str:
+    """As a cfg has it: 1 and 0 for true and false."""
+    return str(int(FLAGS[value])) if value.plain and value in FLAGS else str(value)
+
+
+def _name(values: Iterator[tuple[str, Scalar]]) -> str:
+    """ "gru.output=128,seed=1", of signs that any system takes in a name."""
+    parts = (f"{key}={Path(value).stem if key == 'cfg' else value}" for key, value in values)
+    return re.sub(r"[^A-Za-z0-9._=,+-]", "_", ",".join(parts))[:LONGEST_NAME].strip(".")
+
+
+def _mistake(data: bytes, cfg: Path, overrides: Sequence[str]) -> CfgError | None:
+    try:
+        plan_cfg(data, cfg, warn=_only_overridden, overrides=overrides)
+    except CfgError as error:
+        return error
+    return None
+
+
+def _only_overridden(message: str, line: int) -> None:
+    """A key that nobody knows would make a sweep of runs that are all alike."""
+    if line == OVERRIDDEN:
+        raise CfgError(message, None, OVERRIDDEN)

@@ -1,0 +1,234 @@
+"""`train --explain`: what a run would be, found out without it.
+
+Four batches are trained, three of them timed, on the network that was loaded, which is thrown away:
+no file is written, and none is changed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+
+from minidark import policy
+from minidark.cfg.plan import plan_network
+from minidark.network import Network
+from minidark.text import Part, Symbols
+from minidark.train import LEAST_VALIDATION, VALIDATE_EVERY, VALIDATE_SHARE, train
+from minidark.valid import Pieces, evaluate
+
+TIMED = 3  # batches, after one that warms up
+TIMED_SYMBOLS = 8192  # of a validation
+POINTS = 48  # of the curve
+BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # whether the terminal's encoding has them
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A run that is not run. Sizes in bytes, times in seconds, rates as `train` reports them: of
+    the update that ends a batch."""
+
+    parameters: int
+    parameter_bytes: int  # with gradients and the optimizer's slots
+    pass_bytes: int  # states, and what a training pass keeps, at the least
+    streams: int
+    time_steps: int
+    subdivisions: int
+    characters_per_batch: int
+    batches: int  # to come
+    batches_seen: int
+    characters: int  # of the text, to train on
+    characters_validated: int  # each time
+    epochs: float
+    rates: dict[str, float]  # by the batch, as text: JSON has no other keys
+    curve: list[float]
+    seconds_per_batch: float
+    seconds_per_validation: float
+    validations: int
+
+    @property
+    def characters_per_second(self) -> float:
+        return self.characters_per_batch / self.seconds_per_batch
+
+    @property
+    def seconds_training(self) -> float:
+        return self.batches * self.seconds_per_batch
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_training + self.validations * self.seconds_per_validation
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("characters_per_second", "seconds_training", "seconds")
+        figures = {**asdict(self), **{name: getattr(self, name) for name in names}}
+        figures["rates"] = {batch: _finite(rate) for batch, rate in self.rates.items()}
+        return {**figures, "curve": [*map(_finite, self.curve)]}
+
+
+def _finite(rate: float) -> float | None:
+    """JSON has no infinity, which a rate can grow to."""
+    return rate if math.isfinite(rate) else None
+
+
+def explain(
+    net: Network,
+    text: Symbols,
+    batches: int,
+    *,
+    seed: int,
+    valid_fraction: float,
+    batches_seen: int,
+) -> Explained:
+    """What training to `batches` batches would take, of which `batches_seen` are over. The network
+    is trained a little. Raises what `train` raises."""
+    options = net.options
+    plan = plan_network(net.sections, None, lambda message, line: None)
+    part, held_out = text.split(valid_fraction)
+    characters = options.rows * options.subdivisions
+    to_come = batches - batches_seen
+    scored = Pieces.of(held_out).scored if held_out.size >= LEAST_VALIDATION else 0
+    rates = rate_curve(net, batches_seen, batches)
+    per_batch = _seconds_per_batch(net, text, seed, valid_fraction)
+    return Explained(
+        parameters=plan.trained,
+        parameter_bytes=plan.parameter_bytes(net.backend.dtype.itemsize),
+        pass_bytes=plan.pass_bytes(net.backend.dtype.itemsize),
+        streams=net.streams,
+        time_steps=options.time_steps,
+        subdivisions=options.subdivisions,
+        characters_per_batch=characters,
+        batches=to_come,
+        batches_seen=batches_seen,
+        characters=part.size,
+        characters_validated=scored,
+        epochs=to_come * characters / part.size,
+        rates={str(batch): rates[batch] for batch in key_batches(net, rates)},
+        curve=_sampled(list(rates.values()), POINTS),
+        seconds_per_batch=per_batch,
+        seconds_per_validation=_seconds_per_validation(net, held_out, scored),
+        validations=validations(to_come, characters, scored),
+    )
+
+
+def rate_curve(net: Network, seen: int, batches: int) -> dict[int, float]:
+    """The rate of each batch to come, at most a thousand of them, the first and the last among
+    them. Of the random policy, that of the middle draw."""
+    first, last = seen + 1, batches
+    step = max(1, (last - first) // 1000)
+    chosen = sorted({*range(first, last + 1, step), last, *_turns(net, first, last)})
+    return {b: policy.learning_rate(b, net.options, lambda: 0.5) for b in chosen}
+
+
+def _turns(net: Network, first: int, last: int) -> list[int]:
+    """Where the rate changes its course."""
+    turns = [net.options.burn_in, *net.options.steps]
+    return [batch for batch in turns if first <= batch <= last]
+
+
+def key_batches(net: Network, rates: dict[int, float]) -> list[int]:
+    """The first, that of the highest rate, the turns, the middle and the last."""
+    known = [*rates]
+    highest = max(rates, key=lambda batch: rates[batch])
+    turns = _turns(net, known[0], known[-1])[:8]
+    return sorted({known[0], highest, *turns, known[len(known) // 2], known[-1]})
+
+
+def _sampled(values: list[float], points: int) -> list[float]:
+    if len(values) <= points:
+        return values
+    return [values[i * (len(values) - 1) // (points - 1)] for i in range(points)]
+
+
+def validations(batches: int, characters: int, scored: int) -> int:
+    """How many a run of so many batches makes, as `train` has them due, and one at its end."""
+    if not scored or not batches:
+        return 0
+    due = VALIDATE_EVERY * math.ceil(VALIDATE_SHARE * scored / (VALIDATE_EVERY * characters))
+    return math.ceil(batches / max(VALIDATE_EVERY, due))
+
+
+def _seconds_per_batch(net: Network, text: Symbols, seed: int, valid_fraction: float) -> float:
+    """The middle one of three, after one whose buffers are new. The network is as if it had seen
+    nothing, so that no validation comes with them."""
+    seen, net.seen = net.seen, 0
+    training = train(net, text, 1 + TIMED + 1, seed=seed, valid_fraction=valid_fraction)
+    at = [report.seconds for report in itertools.islice(training, 1 + TIMED)]
+    net.seen = seen
+    return statistics.median(b - a for a, b in itertools.pairwise(at))
+
+
+def _seconds_per_validation(net: Network, part: Part, scored: int) -> float:
+    if not scored:
+        return 0.0
+    few = min(TIMED_SYMBOLS, scored)
+    began = time.perf_counter()
+    evaluate(net, part, most=few)
+    return (time.perf_counter() - began) * scored / Pieces.of(part, most=few).scored
+
+
+# --- how it is shown ----------------------------------------------------------------------
+
+
+def show(e: Explained, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(e.to_json()))
+        return
+    rates = ", ".join(f"{rate:.3g} at {batch}" for batch, rate in e.rates.items())
+    passes = f", {e.subdivisions} passes" if e.subdivisions > 1 else ""
+    rows = {
+        "parameters": f"{e.parameters:,}",
+        "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters, gradients and updates, "
+        f"{e.pass_bytes / MIB:,.1f} MiB or more for a pass",
+        "a batch": f"{e.characters_per_batch:,} characters: {e.streams} streams of "
+        f"{e.time_steps} steps{passes}",
+        "the run": f"{e.batches:,} batches{_after(e.batches_seen)}, {e.epochs:.2f} epochs of "
+        f"{e.characters:,} characters",
+        "rate": sparkline(e.curve, _has_bars()),
+        "": rates,
+        "speed": f"{e.characters_per_second:,.0f} characters a second, from {TIMED} batches",
+        "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
+        f"{e.validations:,} validations {duration(e.seconds - e.seconds_training)}",
+    }
+    click.echo("\n".join(f"{name:12}{said}" for name, said in rows.items()))
+
+
+def _after(seen: int) -> str:
+    return f" after {seen:,}" if seen else ""
+
+
+def sparkline(values: list[float], bars: bool) -> str:
+    """A bar for each value, the highest a full one."""
+    signs = BARS[bars]
+    top = max((v for v in values if math.isfinite(v)), default=0.0)
+    heights = (min(v / top, 1.0) if top > 0 else 0.0 for v in values)
+    return "".join(signs[round(height * (len(signs) - 1))] for height in heights)
+
+
+def _has_bars() -> bool:
+    try:
+        BARS[True].encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def duration(seconds: float) -> str:
+    """ "3 s", "2 min 5 s", "1 h 4 min", "3 d 2 h"."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    whole = max(round(seconds), 1 if seconds > 0 else 0)
+    at = next((i for i, (_, size) in enumerate(units) if whole >= size), len(units) - 1)
+    name, size = units[at]
+    said = f"{whole // size} {name}"
+    if at + 1 < len(units):
+        below, unit = units[at + 1]
+        rest = whole % size // unit
+        said += f" {rest} {below}" if rest else ""
+    return said

@@ -1,0 +1,154 @@
+"""`train --explain`: its figures are those of the run, and it leaves no trace."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minidark import Text, load_network, train
+from minidark.cli import explain
+from minidark.cli.explain import duration, sparkline, validations
+from tests.cli.running import assert_wrong_usage, output, run
+from tests.helpers import cfg
+
+LAYERS = ("gru output=6 tanh=1", "connected output=256 activation=linear", "softmax")
+NET = "net inputs=256 batch=8 subdivisions=2 time_steps=5 learning_rate=.01 burn_in=4 power=1"
+TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 200
+
+
+@pytest.fixture(autouse=True)
+def files(folder: Path) -> None:
+    (folder / "a.cfg").write_text(cfg(f"{NET} max_batches=300 policy=cosine adam=1", *LAYERS))
+    (folder / "text.txt").write_bytes(TEXT)
+
+
+def explained(*args: str) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(
+        output("train", "a.cfg", "text.txt", "--seed", "1", "--explain", "--json", *args)
+    )
+    return shown
+
+
+def test_sizes_are_the_networks_and_the_texts() -> None:
+    facts = explained()
+    net = load_network("a.cfg")
+    parameters = sum(p.value.size for p in net.parameters())
+    assert facts["parameters"] == parameters == 6 * 256 * 3 + 6 * 6 * 3 + 36 + 7 * 256
+    assert facts["parameter_bytes"] == 4 * 4 * parameters  # beside a gradient two of Adam's
+    assert facts["pass_bytes"] == 4 * (4 * 6 + 4 * 5 * (5 * 6 + 256))
+    assert (facts["streams"], facts["time_steps"], facts["subdivisions"]) == (4, 5, 2)
+    assert facts["characters_per_batch"] == 40
+    assert facts["characters"] + int(0.05 * len(TEXT)) == len(TEXT)
+    assert facts["epochs"] == pytest.approx(300 * 40 / facts["characters"])
+
+
+def test_rates_and_validations_are_those_of_the_run() -> None:
+    facts = explained("--batches", "210")
+    net = load_network("a.cfg", seed=1, overrides=["net.max_batches=210"])
+    with Text("text.txt", 256) as text:
+        reports = [*train(net, text, 210, seed=1)]
+    rates = {report.batch: report.rate for report in reports}
+    assert facts["rates"] == {str(b): rates[b] for b in (1, 4, 106, 210)}
+    assert facts["curve"][0] == rates[1]
+    assert facts["curve"][-1] == rates[210]
+    assert len(facts["curve"]) == explain.POINTS
+    made = [report for report in reports if report.valid_loss is not None]
+    assert facts["validations"] == len(made)
+    assert facts["characters_validated"] == made[0].valid_symbols
+
+
+@pytest.mark.parametrize(
+    ("batches", "characters", "scored", "wanted"),
+    [(300, 40, 300, 3), (301, 40, 300, 4), (300, 40, 0, 0), (1000, 40, 1000, 4), (99, 40, 300, 1),
+     (0, 40, 300, 0)],
+)  # fmt: skip
+def test_validations_are_due_every_hundredth_batch_or_later(
+    batches: int, characters: int, scored: int, wanted: int
+) -> None:
+    assert validations(batches, characters, scored) == wanted
+
+
+def test_times_are_made_of_batches_and_validations() -> None:
+    facts = explained()
+    assert 0 < facts["seconds_per_batch"] < 10
+    assert 0 < facts["seconds_per_validation"] < 60
+    assert facts["seconds_training"] == pytest.approx(300 * facts["seconds_per_batch"])
+    assert facts["seconds"] == pytest.approx(
+        facts["seconds_training"] + facts["validations"] * facts["seconds_per_validation"]
+    )
+    assert facts["characters_per_second"] == pytest.approx(40 / facts["seconds_per_batch"])
+
+
+def test_the_seconds_of_a_batch_are_the_middle_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 9.0, 10.0, 14.0, 16.0])  # begin, then the ends of four batches
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    with Text("text.txt", 256) as text:
+        assert explain._seconds_per_batch(load_network("a.cfg"), text, 1, 0.0) == 2.0
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*")
+        if p.is_file()
+    }
+
+
+def test_it_leaves_no_file_and_changes_none(folder: Path) -> None:
+    before = hashes(folder)
+    explained()
+    assert hashes(folder) == before
+    run("train", "a.cfg", "text.txt", "--batches", "12")
+    before = hashes(folder)
+    facts = explained("--weights", "backup/a_final.weights")
+    assert (facts["batches"], facts["batches_seen"]) == (288, 12)
+    assert next(iter(facts["rates"])) == "13"
+    assert hashes(folder) == before
+
+
+def test_of_a_run_that_goes_on_it_tells_what_is_left() -> None:
+    run("train", "a.cfg", "text.txt", "--batches", "12", "--seed", "7")
+    result = run("train", "a.cfg", "text.txt", "--resume", "auto", "--batches", "20", "--explain",
+                 "--json")  # fmt: skip
+    facts = json.loads(result.stdout)
+    assert (facts["batches"], facts["batches_seen"]) == (8, 12)
+
+
+def test_it_is_told_in_eight_lines() -> None:
+    shown = output("train", "a.cfg", "text.txt", "--explain").decode()
+    lines = shown.splitlines()
+    assert len(lines) == 8
+    assert lines[2] == "a batch     40 characters: 4 streams of 5 steps, 2 passes"
+    assert lines[3].startswith("the run     300 batches, 1.40 epochs of 8,550 characters")
+    assert "0.0025 at 1, 0.01 at 4" in lines[5]
+
+
+def test_json_goes_with_explain_only() -> None:
+    result = run("train", "a.cfg", "text.txt", "--json")
+    assert_wrong_usage(result, "--json goes with --explain")
+
+
+def test_a_rate_that_grows_beyond_numbers_is_null_in_json() -> None:
+    facts = explained("--set", "net.policy=exp", "--set", "net.gamma=1e300")
+    assert facts["rates"]["300"] is None
+    assert facts["curve"][-1] is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "0 s"), (0.2, "1 s"), (59.4, "59 s"), (125, "2 min 5 s"), (120, "2 min"),
+     (3840, "1 h 4 min"), (266_400, "3 d 2 h")],
+)  # fmt: skip
+def test_a_duration_is_told_in_two_units_at_most(seconds: float, said: str) -> None:
+    assert duration(seconds) == said
+
+
+def test_a_sparkline_is_as_high_as_its_values() -> None:
+    assert sparkline([0, 1, 2, 7], True) == "▁▂▃█"
+    assert sparkline([0, 7], False) == ".@"
+    assert sparkline([0, 0], True) == "▁▁"
+    assert sparkline([1, float("inf")], True) == "██"
