@@ -51,6 +51,10 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
         "vec",
         "Turn lines of standard input into vectors: the first layer's output after each.",
     ),
+    "look": (
+        "look",
+        "Write a page that shows what gates and states do at every character of TEXT.",
+    ),
     "info": ("info", "Show a network's layers, and what a weight file says of itself."),
     "rnn": ("rnn", "darknet's `rnn` command, in its own spelling."),
     "average": (
