@@ -85,7 +85,13 @@ def _of_stream(net: Network, values: Array) -> Floats:
 
 
 def _check_finite(result: Trace) -> None:
+    """Raise DivergedError that names what went bad first."""
     shown = {f"{layer.name}'s {k}": v for layer in result.layers for k, v in layer.values.items()}
+    since = {}
     for what, values in {**shown, "the network's output": result.outputs}.items():
-        if not np.isfinite(values).all():
-            raise DivergedError(f"{what} is NaN or infinite; these weights are damaged")
+        wrong = ~np.isfinite(values).all(axis=1)
+        if wrong.any():
+            since[what] = int(wrong.argmax())
+    if since:
+        first = min(since, key=lambda what: since[what])
+        raise DivergedError(f"{first} is NaN or infinite; these weights are damaged")
