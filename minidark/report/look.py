@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import unicodedata
+from bisect import bisect_left
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -101,11 +103,17 @@ class Look:
         Values are rounded to as many levels as keep the page within LARGEST. Raises BackendError
         without the extra `report`, SaveError where the file cannot be written.
         """
-        for steps in STEPS:
-            page = self._rendered(cfg, weights, steps)
-            if len(page) <= LARGEST:
-                break
-        else:
+
+        @functools.cache
+        def rendered(steps: int) -> bytes:
+            return self._rendered(cfg, weights, steps)
+
+        def fits(steps: int) -> bool:
+            return len(rendered(steps)) <= LARGEST
+
+        at = 0 if fits(STEPS[0]) else bisect_left(STEPS, True, lo=1, key=fits)
+        page = rendered(STEPS[min(at, len(STEPS) - 1)])
+        if len(page) > LARGEST:
             log.warning("the page has %s bytes; --len makes it smaller", f"{len(page):,}")
         write_atomically(path, [page])
         return len(page)

@@ -357,6 +357,7 @@
   $("next").addEventListener("click", () => pick({ unit: shown.unit + 1 }));
   $("property").addEventListener("change", drawTrackers);
   $("only").addEventListener("change", drawTrackers);
+  addEventListener("hashchange", () => pick(first()));
   for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
   document.addEventListener("themechange", () => {
     colours = ramp();
