@@ -87,4 +87,5 @@ def _show(figures: dict[str, Any]) -> None:
         if found:
             best = found[0]
             where = f"{best['value']} of unit {best['unit']} in {best['layer']}"
-            click.echo(f"{name:28} {best['correlation']:>+8.3f}  {where}")
+            chance = f"({figures['by_chance'][name]:.3f} by chance)"
+            click.echo(f"{name:28} {best['correlation']:>+8.3f}  {where} {chance}")

@@ -15,7 +15,7 @@ import numpy as np
 from minidark.files import write_atomically
 from minidark.report.packing import GATES, pack
 from minidark.report.pages import render_page
-from minidark.report.properties import trackers
+from minidark.report.properties import by_chance, trackers
 from minidark.trace import Floats, LayerTrace, Trace
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class Look:
         self.text = trace.symbols.astype(np.uint8).tobytes()
         self.surprise = trace.surprise()
         self.trackers = trackers(trace.layers, self.text)
+        self.by_chance = by_chance(trace.layers, self.text)
         self.saturation = {
             (layer.name, value): Saturation.of(value, rows)
             for layer in trace.layers
@@ -76,7 +77,7 @@ class Look:
 
     def figures(self) -> dict[str, Any]:
         """Characters, bits per character, each gate's saturation (mean share of the time, over
-        its units), and the best five trackers of each property."""
+        its units), the best five trackers of each property, and what a best one has by chance."""
         steps = self.trace.symbols.size
         return {
             "characters": steps,
@@ -95,6 +96,7 @@ class Look:
                 name: [asdict(tracker) for tracker in found[:5]]
                 for name, found in self.trackers.items()
             },
+            "by_chance": self.by_chance,
         }
 
     def write(self, path: Path | str, cfg: str, weights: str) -> int:
@@ -129,6 +131,7 @@ class Look:
             "probabilities": np.round(p.astype(np.float64), 5).tolist(),
             "surprise": np.round(self.surprise, 3).tolist(),
             "layers": [self._layer(layer, steps) for layer in self.trace.layers],
+            "by_chance": {name: round(r, 3) for name, r in self.by_chance.items()},
             "trackers": {
                 name: [[t.layer, t.value, t.unit, round(t.correlation, 4)] for t in found]
                 for name, found in self.trackers.items()

@@ -115,7 +115,7 @@ def trackers(
 ) -> dict[str, list[Tracker]]:
     """For each property, the `most` units of every layer's gate or state that track it best, the
     best first. A property that is the same all over the text has none."""
-    wanted = np.stack([of(text) for of in PROPERTIES.values()])
+    wanted = _all_properties(text)
     found: dict[str, list[Tracker]] = {name: [] for name in PROPERTIES}
     for layer in layers:
         for value, rows in layer.values.items():
@@ -129,3 +129,17 @@ def trackers(
     for units in found.values():
         units.sort(key=lambda tracker: -abs(tracker.correlation))
     return found
+
+
+def by_chance(layers: tuple[LayerTrace, ...], text: bytes) -> dict[str, float]:
+    """For each property, the largest correlation, without its sign, that any unit has with the
+    property of another place: half the text further on, and from the end back to the beginning.
+    So much may be found among so many units where nothing is tracked."""
+    elsewhere = np.roll(_all_properties(text), len(text) // 2, axis=1)
+    every = [np.abs(correlations(v, elsewhere)) for one in layers for v in one.values.values()]
+    best = np.concatenate(every, axis=1).max(axis=1)
+    return dict(zip(PROPERTIES, best.tolist(), strict=True))
+
+
+def _all_properties(text: bytes) -> Floats:
+    return np.stack([of(text) for of in PROPERTIES.values()])

@@ -14,6 +14,7 @@ import pytest
 from minidark import Network, load_network
 from minidark.report import look
 from minidark.report.look import LARGEST, STEPS, Look, cells, symbol_name
+from minidark.report.properties import by_chance
 from minidark.shipped import folder
 from minidark.trace import Trace, trace
 from tests.helpers import network, randomize
@@ -286,6 +287,8 @@ def test_a_click_on_what_was_found_picks_it(shipped: Shown, chromium: Any) -> No
         shown = button.locator("span").nth(1).inner_text().replace(MINUS, "-")
         assert float(shown) == pytest.approx(by_value[value][unit], abs=0.0006)
         assert button.get_attribute("aria-current") == "true"
+        chance = by_chance(shipped.trace.layers, TEXT)["white space"]
+        assert page.inner_text("#by-chance") == f"{chance:.3f}"
         page.check("#only")
         go(page, 0, 1, 0, 0)
         names = page.locator("#trackers button span:first-child").all_inner_texts()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minidark.report.properties import PROPERTIES, correlations, trackers
+from minidark.report.properties import PROPERTIES, by_chance, correlations, trackers
 from minidark.trace import LayerTrace
 
 EXAMPLES = {  # property: texts, with a digit for each byte
@@ -82,3 +82,15 @@ def test_the_units_that_track_best_come_first_whatever_their_sign() -> None:
     ]
     assert len(found["a digit"]) == 4  # two of each layer
     assert found["an upper-case letter"] == []  # there is none in the text
+
+
+def test_what_is_found_by_chance_is_the_best_correlation_with_another_place() -> None:
+    text = b"".join(np.random.default_rng(5).choice([b"a", b"1", b" "], 101))
+    digit = PROPERTIES["a digit"](text)
+    values = np.stack([digit, np.random.default_rng(6).normal(0, 1, 101)], axis=1)
+    found = by_chance((LayerTrace("0.gru", "gru", {"z": values}),), text)
+    moved = [digit[at - 50] for at in range(101)]
+    wanted = max(abs(np.corrcoef(moved, values[:, unit])[0, 1]) for unit in range(2))
+    assert found["a digit"] == pytest.approx(wanted)
+    assert found["an upper-case letter"] == 0
+    assert found.keys() == PROPERTIES.keys()

@@ -4,7 +4,7 @@
   const data = JSON.parse($("data").textContent);
   const T = data.bytes.length;
   const SVG = "http://www.w3.org/2000/svg";
-  const SIGNS = { "\n": "↵\n", "\t": "⇥\t" };
+  const SIGNS = { "\n": "↵", "\t": "⇥\t" };
   const shown = { layer: 0, value: 0, unit: 0, at: 0 }; // what is picked
   let hovered = null; // a place under the pointer, or null
 
@@ -82,12 +82,12 @@
     else if (text.length > 2 && text.startsWith("\\")) cell.className = "code";
     return cell;
   });
-  $("text").append(...cells);
+  $("text").append(...cells.flatMap((cell, at) => (data.cells[at] === "\n" ? [cell, "\n"] : [cell])));
 
   const byteName = (byte) => `0x${byte.toString(16).padStart(2, "0")}`;
   const cellName = (at) => {
     const text = data.cells[at];
-    return { "\n": "↵", "\t": "⇥", " ": "␣", "": "(a later byte)" }[text] ?? text;
+    return { "\n": "↵", "\t": "⇥", " ": "␣", "": "a later byte" }[text] ?? text;
   };
 
   function options(select, names) {
@@ -173,6 +173,7 @@
       items.push(none);
     }
     $("trackers").replaceChildren(...items);
+    $("by-chance").textContent = data.by_chance[$("property").value].toFixed(3);
     markTracker();
   }
 
