@@ -7,6 +7,7 @@
   const SIGNS = { "\n": "↵", "\t": "⇥\t" };
   const shown = { layer: 0, value: 0, unit: 0, at: 0 }; // what is picked
   let hovered = null; // a place under the pointer, or null
+  let keeping = 0; // the timer of `keep`
 
   // --- unpacking: minidark/report/packing.py, backwards ---------------------------------------
 
@@ -213,7 +214,7 @@
     ];
     $("reading").replaceChildren(...lines.map((line) =>
       Object.assign(document.createElement("p"), { textContent: line })));
-    $("reading").dataset.at = at;
+    $("reading").dataset.shown = [shown.layer, shown.value, shown.unit, at].join(".");
     const came = data.bytes[at + 1];
     $("likeliest").replaceChildren(...data.likeliest[at].map((symbol, k) => {
       const item = document.createElement("li");
@@ -281,10 +282,14 @@
     return { layer: at, value: data.layers[at].values.findIndex((one) => one.name === name), unit };
   }
 
-  /** The address says what is picked, so that a find can be handed on. */
+  /** The address says what is picked, so that a find can be handed on; once the picking rests,
+   *  for browsers take only so many changes of it. */
   function keep() {
-    const { layer: l, value: v, unit, at } = shown;
-    history.replaceState(null, "", `#${[l, v, unit, at].join(".")}`);
+    clearTimeout(keeping);
+    keeping = setTimeout(() => {
+      const { layer: l, value: v, unit, at } = shown;
+      history.replaceState(null, "", `#${[l, v, unit, at].join(".")}`);
+    }, 200);
   }
 
   /** What the address says, or else the unit that tracks the first property best. */
@@ -366,6 +371,10 @@
     drawMap();
   });
 
+  if (!("DecompressionStream" in window)) {
+    $("reading").textContent = "This browser is too old to unpack the values; any of 2023 or later does.";
+    return;
+  }
   $("reading").textContent = "Unpacking …";
   for (const one of data.layers) await unpack(one);
   options($("layer"), data.layers.map((one) => one.name));
