@@ -17,6 +17,7 @@ import pytest
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
 )
+PATIENCE = 90_000  # milliseconds, for machines that have other things to do
 
 
 @contextlib.contextmanager
@@ -27,7 +28,7 @@ def browser() -> Iterator[Any]:
         pytest.skip("needs Chromium")
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # root has none
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=sandbox)
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, args=sandbox, timeout=PATIENCE)
         yield chromium
         chromium.close()
 
@@ -39,6 +40,7 @@ def opened(chromium: Any, file: Path, **context: Any) -> Iterator[Any]:
     said, asked = [], []
     window = chromium.new_context(**context)
     page = window.new_page()
+    page.set_default_timeout(PATIENCE)
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
