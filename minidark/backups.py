@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Self
 
 from minidark import made_with
-from minidark.errors import MinidarkError, SaveError
+from minidark.errors import DivergedError, MinidarkError, SaveError
 from minidark.files import write_atomically
 from minidark.locks import holding
 from minidark.network import Network
@@ -102,6 +102,11 @@ class Backups:
             self.save("_final.weights")
         if records and (report.last or report.batch % self.save_every == 0):
             self._save_run(records)
+
+    def diverged(self, error: DivergedError) -> None:
+        """Let the log tell how the run ended."""
+        if records := self.records:
+            self.attempt(records.log.path, lambda _: records.add_diverged(error))
 
     def stop(self) -> None:
         """Write what a run that ends early is to be gone on with."""

@@ -18,17 +18,13 @@ from minidark.cli.display import display
 from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
-from minidark.errors import CfgError, DataError
-from minidark.generate import default_primer, generate
+from minidark.errors import CfgError, DataError, DivergedError
 from minidark.network import Network
-from minidark.records import Records
+from minidark.records import Records, sampled
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
 from minidark.train import train as train_network
 from minidark.valid import MOST
-
-SAMPLE_LENGTH = 200
-SAMPLE_EVERY = 500  # batches
 
 
 @click.command()
@@ -133,14 +129,18 @@ def train(
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))
         try:
-            for report in training:
+            for bare in training:
+                report = sampled(bare, net)
                 backups.after(report)
                 shown.step(report)
-                if report.batch % SAMPLE_EVERY == 0 and not report.last and net.outputs <= 256:
-                    shown.note(_sample(net, report.batch))
+                if report.sample is not None and not report.last:
+                    shown.note(f"--- a sample after {report.batch} batches:\n{report.sample}\n---")
                 if stop.signal and not report.last:
                     backups.stop()
                     break
+        except DivergedError as error:
+            backups.diverged(error)
+            raise
         except DataError:  # the text changed under the run: what was learned from it is kept
             if net.optimizer.updates:
                 backups.stop()
@@ -201,9 +201,3 @@ def _to_validate_on(held_out: int) -> str:
     if held_out <= MOST:
         return f"{held_out:,} to validate on"
     return f"{held_out:,} kept out, to validate on {MOST:,} from all over them"
-
-
-def _sample(net: Network, batch: int) -> str:
-    text = generate(net, default_primer(net.inputs), SAMPLE_LENGTH, srand=batch)
-    shown = text.decode(errors="replace").strip()
-    return f"--- a sample after {batch} batches:\n{shown}\n---"
