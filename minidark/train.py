@@ -145,7 +145,7 @@ class Training(Iterator[StepReport]):
         if self.symbols:
             for stream in self.streams.restart():
                 self.net.reset_state(stream)
-        validation, batch, rows = self.validation, self.net.batches_seen + 1, self._rows
+        validation, batch, rows = self.validation, self.net.batches_seen + 1, self.rows
         last = batch >= self.batches
         validated = validation.is_due(rows, last)
         measured = validated or last or batch % MEASURE_EVERY == 0
@@ -170,7 +170,7 @@ class Training(Iterator[StepReport]):
         )
 
     @property
-    def _rows(self) -> int:
+    def rows(self) -> int:
         """Of a batch."""
         options = self.net.options
         return options.time_steps * self.net.streams * options.subdivisions
