@@ -29,6 +29,7 @@ from typing import Self
 
 from minidark import made_with
 from minidark.errors import DivergedError, MinidarkError, SaveError
+from minidark.events import Events
 from minidark.files import write_atomically
 from minidark.locks import holding
 from minidark.network import Network
@@ -50,15 +51,17 @@ def base_name(cfg: Path | str) -> str:
 class Backups:
     """Saves `net` into `folder` as its reports come in.
 
-    `records`, once it is set, keeps checkpoints and the log as well. In a `with`, no other run can
-    have the folder, and the end raises SaveError if the last attempt at any file failed. Raises
-    MinidarkError for a folder that cannot be written into or is taken.
+    `records`, once it is set, keeps checkpoints and the log as well, `events` what TensorBoard
+    shows. In a `with`, no other run can have the folder, and the end raises SaveError if the last
+    attempt at any file failed. Raises MinidarkError for a folder that cannot be written into or is
+    taken.
     """
 
     def __init__(
         self, net: Network, folder: Path | str, cfg: Path | str, save_every: int = SAVE_EVERY
     ):
         self.records: Records | None = None
+        self.events: Events | None = None
         self.net, self.folder, self.cfg = net, Path(folder), cfg
         self.base = base_name(cfg)
         self.save_every = save_every
@@ -80,6 +83,8 @@ class Backups:
         trace: TracebackType | None,
     ) -> None:
         self._held.close()
+        if self.events:
+            self.events.close()
         if self._failed and error is None:
             raise SaveError("; ".join(map(str, self._failed.values())))
 
@@ -92,6 +97,8 @@ class Backups:
         records = self.records
         if records and is_logged(report):
             self.attempt(records.log.path, lambda _: records.add(report))
+        if (events := self.events) and is_logged(report):
+            self.attempt(events.path, lambda _: events.add(report))
         if report.best:
             self.save("_best.weights")
         if report.batch % self.save_every == 0:

@@ -19,6 +19,7 @@ from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError, DataError, DivergedError
+from minidark.events import Events
 from minidark.network import Network
 from minidark.records import Records, sampled
 from minidark.text import Symbols, Text
@@ -50,6 +51,8 @@ from minidark.valid import MOST
               help="Stop after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
               help="Shorten longer mean gradients to this.")  # fmt: skip
+@click.option("--tensorboard", is_flag=True,
+              help="Let TensorBoard see the run: events in tensorboard/ in DIR.")  # fmt: skip
 @compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @cfg_options
@@ -66,6 +69,7 @@ def train(
     valid_fraction: float,
     patience: int | None,
     clip_norm: float | None,
+    tensorboard: bool,
     compute: Compute,
     tokenized: bool,
     choice: CfgChoice,
@@ -125,6 +129,8 @@ def train(
         backups = held.enter_context(Backups(net, backup, path, save_every))
         command = ["minidark", *sys.argv[1:]]
         backups.records = Records(training, backups.folder, backups.base, path, command, since)
+        if tensorboard:
+            backups.events = Events(backups.folder, since.batch if since else 0)
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))
