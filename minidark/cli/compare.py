@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,13 @@ from minidark.cli.tables import print_table
 from minidark.cli.train import multiply_adds
 from minidark.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
 from minidark.errors import DivergedError
+from minidark.report.comparison import COLUMNS, cells, write_comparison_page
+from minidark.report.extra import needed
+from minidark.report.training import visible
 from minidark.text import Text
 from minidark.train import StepReport
 
 BATCHES = 1000
-MIB = 2**20
 
 
 def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
@@ -101,6 +102,8 @@ def compare(
         raise click.UsageError("it takes two cfgs or more, and then the text")
     if batches and seconds:
         raise click.UsageError("--batches and --seconds are two budgets; give either")
+    if output is not None:
+        needed("jinja2"), needed("matplotlib")  # before the runs, and not after them
     there = candidates([choice.path(c) for c in cfgs], choice.overrides, parameters, choice.strict)
     backend = get_backend(**compute.loading)
     outcomes: list[Outcome] = []
@@ -123,6 +126,9 @@ def compare(
             if outcome.diverged:
                 tell(f"{outcome.name}, seed {outcome.seed}: {outcome.diverged}")
     facts = comparison_facts(comparison, outcomes, seconds)
+    if output is not None and outcomes:
+        write_comparison_page(output, facts, outcomes, command)
+        tell(f"minidark: {output} is written")
     if as_json:
         click.echo(json.dumps(facts))
     elif outcomes:
@@ -151,39 +157,11 @@ def _taking_part(candidate: Candidate, batches: int) -> str:
 def show(facts: dict[str, Any]) -> None:
     """The table, then what each wrote."""
     table = Table("cfg", "widths", box=None, pad_edge=False)
-    for name in ("parameters", "memory", "chars/s", "batches", "seconds", "bits per character"):
+    for name in COLUMNS:
         table.add_column(name, justify="right")
-    for row in facts["cfgs"]:
-        table.add_row(row["name"], ", ".join(map(str, row["widths"])), *figures(row))
+    for cfg in facts["cfgs"]:
+        table.add_row(cfg["name"], ", ".join(map(str, cfg["widths"])), *cells(cfg))
     print_table(table)
-    for row in facts["cfgs"]:
-        if sample := next((r["sample"] for r in row["runs"] if r["sample"]), None):
-            click.echo(f"\n--- {row['name']}:\n{sample}")
-
-
-def figures(row: dict[str, Any]) -> list[str]:
-    """What the table says of a cfg."""
-    runs = row["runs"]
-    return [
-        f"{row['parameters']:,}",
-        f"{row['memory_bytes'] / MIB:.1f} MiB",
-        f"{row['characters_per_second']:,.0f}" if runs else "-",
-        _several(f"{r['batches']:,}" for r in runs),
-        _several(f"{r['seconds']:.1f}" for r in runs),
-        bits(row),
-    ]
-
-
-def bits(row: dict[str, Any]) -> str:
-    """Mean and deviation, and how many runs are not in them."""
-    mean, deviation = row["bits_per_character"], row["bits_deviation"]
-    diverged = sum(r["diverged"] is not None for r in row["runs"])
-    said = [] if mean is None else [f"{mean:.3f}"]
-    said += [] if deviation is None else [f"± {deviation:.3f}"]
-    said += [f"({diverged} diverged)"] if diverged else []
-    return " ".join(said) or "-"
-
-
-def _several(said: Iterable[str]) -> str:
-    """Each of several, or one where all are the same."""
-    return ", ".join(dict.fromkeys(said)) or "-"
+    for cfg in facts["cfgs"]:
+        if sample := next((r["sample"] for r in cfg["runs"] if r["sample"]), None):
+            click.echo(f"\n--- {cfg['name']}:\n{visible(sample)}")

@@ -127,10 +127,10 @@ def train(
             tell(_over(net, batches))
             return
         backups = held.enter_context(Backups(net, backup, path, save_every))
+        if tensorboard:  # before the records, which take the place of another run's
+            backups.events = Events(backups.folder, since.batch if since else 0)
         command = ["minidark", *sys.argv[1:]]
         backups.records = Records(training, backups.folder, backups.base, path, command, since)
-        if tensorboard:
-            backups.events = Events(backups.folder, since.batch if since else 0)
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))

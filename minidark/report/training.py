@@ -45,7 +45,7 @@ def write_run_page(path: Path | str, run: Run) -> None:
         ],
         cfg=cfg_text(run.facts["cfg_values"]),
         made_on=MADE_ON,
-        hashed=_hashed,
+        hashed=hashed,
         quoted=shlex.quote,
         visible=visible,
         ln2=math.log(2),
@@ -88,7 +88,7 @@ def _as_in_a_cfg(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(int(value) if value is True else value)
 
 
-def _hashed(file: dict[str, Any]) -> str:
+def hashed(file: dict[str, Any]) -> str:
     """What of a text its hash is of."""
     if file["size"] <= SAMPLES * SAMPLE_BYTES:
         return "its sha256"
