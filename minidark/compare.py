@@ -201,7 +201,6 @@ class Comparison:
     valid_fraction: float = 0.05
     patience: int | None = None
     folder: Path | None = None  # each run leaves there what `train` leaves, in NAME-seedN
-    command: Sequence[str] = ()
 
     def batches_in(self, seconds: float) -> list[int]:
         """How many each does in so many, at the pace that is measured now."""
@@ -254,8 +253,23 @@ class Comparison:
         with Backups(training.net, folder, candidate.path) as backups:
             cfg = backups.path(".cfg")
             training.net.save_cfg(cfg)
-            backups.records = Records(training, folder, backups.base, cfg, self.command)
+            command = self._command(training, cfg)
+            backups.records = Records(training, folder, backups.base, cfg, command)
             return _followed(candidate, training, backups, follow)
+
+    def _command(self, training: Training, cfg: Path) -> list[str]:
+        """By which `train` repeats a run whose cfg is kept."""
+        computed = computing(self.backend)
+        patience = ["--patience", str(self.patience)] if self.patience else []
+        return [
+            *("minidark", "train", str(cfg)),
+            *(file.path for file in self.text.identity().files),
+            *("--backup", str(cfg.parent)),
+            *("--batches", str(training.batches), "--seed", str(training.seed)),
+            *("--valid-fraction", str(self.valid_fraction), *patience),
+            *("--device", computed["device"]),
+            *(("--kernels", computed["kernels"]) if computed["device"] == "cpu" else ()),
+        ]
 
 
 def _followed(

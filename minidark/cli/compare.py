@@ -110,7 +110,7 @@ def compare(
     with Text([data], there[0].plan.net.row_inputs) as text, stoppable() as stop:
         command = ["minidark", *sys.argv[1:]]
         folder = Path(backup) if backup else None
-        comparison = Comparison(there, text, backend, valid_fraction, patience, folder, command)
+        comparison = Comparison(there, text, backend, valid_fraction, patience, folder)
         _settle(compute, comparison, batches or BATCHES, len(seeds))
         numbers = comparison.batches_in(seconds) if seconds else [batches or BATCHES] * len(there)
         for candidate, number in zip(there, numbers, strict=True):
@@ -156,11 +156,11 @@ def _taking_part(candidate: Candidate, batches: int) -> str:
 
 def show(facts: dict[str, Any]) -> None:
     """The table, then what each wrote."""
-    table = Table("cfg", "widths", box=None, pad_edge=False)
+    table = Table("cfg", box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="right")
     for cfg in facts["cfgs"]:
-        table.add_row(cfg["name"], ", ".join(map(str, cfg["widths"])), *cells(cfg))
+        table.add_row(cfg["name"], *cells(cfg))
     print_table(table)
     for cfg in facts["cfgs"]:
         if sample := next((r["sample"] for r in cfg["runs"] if r["sample"]), None):

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
-COLUMNS = ("parameters", "memory", "chars/s", "batches", "seconds", "bits per character")
+COLUMNS = (
+    "bits per character", "parameters", "widths", "memory", "chars/s", "batches", "seconds",
+)  # fmt: skip
 MIB = 2**20
 
 
@@ -29,12 +31,13 @@ def cells(cfg: dict[str, Any]) -> list[str]:
     """A row of the table under COLUMNS, from what `comparison_facts` says of a cfg."""
     runs = cfg["runs"]
     return [
+        _bits(cfg),
         f"{cfg['parameters']:,}",
+        ", ".join(map(str, cfg["widths"])),
         f"{cfg['memory_bytes'] / MIB:.1f} MiB",
         f"{cfg['characters_per_second']:,.0f}" if runs else "-",
         _several(f"{r['batches']:,}" for r in runs),
         _several(f"{r['seconds']:.1f}" for r in runs),
-        _bits(cfg),
     ]
 
 
@@ -106,8 +109,8 @@ def _curves(
     x_label: str,
     x: Callable[[StepReport], float],
 ) -> dict[str, Any]:
-    """Validation costs, or where there are none the training averages, one line a run."""
-    validated = any(r.valid_loss is not None for o in outcomes for r in o.reports)
+    """Validation costs, or where one alone makes no curve the training averages; a line a run."""
+    validated = all(sum(r.valid_loss is not None for r in o.reports) > 1 for o in outcomes)
 
     def points(outcome: Outcome) -> list[tuple[float, float]]:
         costs = ((x(r), r.valid_loss if validated else r.average) for r in outcome.reports)

@@ -24,6 +24,11 @@ KINDS: dict[str, Any] = {  # what a page takes of run.json
     "valid_fraction": float | int, "clip_norm": float | int, "parameters": int, "in_nats": bool,
     "batches": int, "resumed": list, "began": str,
 }  # fmt: skip
+ENTRIES: dict[str, dict[str, Any]] = {  # and of what its lists hold
+    "cfg_values": {"section": str},
+    "text": {"path": str, "size": int, "sampled": str},
+    "resumed": {"batch": int, "at": str, "command": list},
+}
 MADE_ON = ("device", "kernels", "dtype", "threads", "machine", "minidark", "numpy", "python")
 
 
@@ -99,9 +104,8 @@ def read_run_folder(folder: Path) -> Run:
     if not (folder / "run.json").exists():
         raise DataError(f"{folder}: no run.json in it, which `train` leaves in its --backup")
     facts = _plain(read_run(folder))
-    for name, kind in KINDS.items():
-        if not isinstance(facts.get(name), kind):
-            raise DataError(f"{folder / 'run.json'}: damaged, or of another version: no {name!r}")
+    if lacking := next((name for name in KINDS if not _is_there(facts, name)), None):
+        raise DataError(f"{folder / 'run.json'}: damaged, or of another version: no {lacking!r}")
     lines = _read_log(folder / "log.jsonl")
     diverged = lines.pop()["diverged"] if lines and "diverged" in lines[-1] else None
     return Run(folder, facts, lines, diverged)
@@ -147,6 +151,15 @@ def costs(cost: float, in_nats: bool) -> dict[str, float]:
 def speed(line: dict[str, Any]) -> float | None:
     """Characters a second from the beginning to this line."""
     return line["symbols"] / line["seconds"] if line and line["seconds"] > 0 else None
+
+
+def _is_there(facts: dict[str, Any], name: str) -> bool:
+    value = facts.get(name)
+    return isinstance(value, KINDS[name]) and all(
+        isinstance(entry, dict) and isinstance(entry.get(key), kind)
+        for key, kind in ENTRIES.get(name, {}).items()
+        for entry in value
+    )
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:
