@@ -121,6 +121,8 @@ def scaled(plan: Plan, path: Path | str | None, parameters: int) -> Plan:
     `parameters` numbers as it can. Raises CfgError where there is no such width, or where the
     widest would be needed."""
     keys = _scalable(plan)
+    if plan.trained == parameters:
+        return plan
     if not keys:
         raise CfgError(
             f"no recurrent width to scale its {plan.trained:,} parameters by towards "

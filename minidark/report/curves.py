@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = 5.2, 3.0  # inches: two of them beside each other, or one on a phone
+MARKED = 60  # validations, each with a dot
 POINTS = 1000  # of a curve, at the most
 UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))  # of time, from two of them on
 
 
 def loss_curve(run: Run) -> Markup:
     """The training average and the validation cost, in nats and bits or whatever the cost is."""
-    lines, validations = thinned(run.lines), run.validations
+    lines, validations = thinned(run.lines), thinned(run.validations)
 
     def draw(figure: Figure) -> None:
         axes = axes_of(figure, "batch", "nats per character" if run.in_nats else "cost")
@@ -29,7 +30,7 @@ def loss_curve(run: Run) -> Markup:
         if validations:
             axes.plot(
                 *_columns(validations, "valid_loss"),
-                marker="o",
+                marker="o" if len(validations) <= MARKED else None,
                 markersize=3.5,
                 label="validation",
                 color=SERIES[1],

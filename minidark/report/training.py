@@ -16,6 +16,7 @@ from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON, Run, speed
 from minidark.text import SAMPLE_BYTES, SAMPLES
 
+ROWS = 200
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 CURVES = (
     ("Loss", loss_curve, "Training: nine parts of what it was and one of this batch's cost. "
@@ -35,6 +36,9 @@ def write_run_page(path: Path | str, run: Run) -> None:
         "run",
         title=f"{Path(run.facts['cfg']).stem}, a training run",
         run=run,
+        best=run.best,
+        validations=rows_of(run),
+        count=len(run.validations),
         facts=run.facts,
         last=run.lines[-1] if run.lines else None,
         speed=speed(run.lines[-1]) if run.lines else None,
@@ -50,6 +54,13 @@ def write_run_page(path: Path | str, run: Run) -> None:
         visible=visible,
         ln2=math.log(2),
     )
+
+
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    """Of the validations every k-th, the best and the last, such that a table has not too many."""
+    every = run.validations
+    step, best = 1 + len(every) // ROWS, run.best
+    return [v for n, v in enumerate(every) if n % step == 0 or v is best or v is every[-1]]
 
 
 def _can_be_drawn(run: Run, curve: Callable[[Run], object]) -> bool:

@@ -15,7 +15,7 @@ from minidark.checkpoint import Checkpoint
 from minidark.records import Records, sampled
 from tests.helpers import network
 
-NET = "net inputs=128 batch=4 time_steps=4 learning_rate=.01 adam=1 policy=cosine max_batches=600"
+NET = "net inputs=128 batch=4 time_steps=4 learning_rate=.01 adam=1 policy=cosine max_batches=800"
 LAYERS = ("gru output=6 tanh=1", "connected output=128 activation=linear", "softmax")
 WORDS = b"To be, or not to be, that is the question:\n" * 60
 

@@ -14,14 +14,6 @@ from minidark.report.run import figures, read_run_folder
 from tests.report.runs import LAYERS, line, logged, trained, written
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 600 batches, then gone on with to 700."""
-    folder = tmp_path_factory.mktemp("real") / "run"
-    trained(folder, valid_fraction=0.1)
-    return trained(folder, 700, valid_fraction=0.1)
-
-
 def test_the_figures_are_those_of_the_log(real: Path) -> None:
     found = figures(read_run_folder(real))
     lines = logged(real)

@@ -11,6 +11,7 @@ import pytest
 
 from minidark import load_network, shipped
 from minidark.checkpoint import cfg_values
+from minidark.report.curves import gradient_curve, speed_curve
 from minidark.report.run import read_run_folder
 from minidark.report.training import cfg_text, visible, write_run_page
 from tests.report.browser import opened
@@ -27,24 +28,20 @@ def page_of(folder: Path) -> Path:
     return file
 
 
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 500 batches, then gone on with to 600, and its page beside it."""
-    folder = tmp_path_factory.mktemp("real") / "run"
-    trained(folder, 500, valid_fraction=0.1)
-    trained(folder, 600, valid_fraction=0.1)
-    page_of(folder)
-    return folder
+@pytest.fixture(scope="session")
+def shown(real: Path) -> Path:
+    """The page of `real`."""
+    return page_of(real)
 
 
-def test_it_shows_the_figures_of_the_log(real: Path, chromium: Any) -> None:
+def test_it_shows_the_figures_of_the_log(real: Path, shown: Path, chromium: Any) -> None:
     lines = logged(real)
     validated = [one for one in lines if "valid_loss" in one]
     best = min(one["valid_loss"] for one in validated)
-    with opened(chromium, real.with_suffix(".html")) as page:
+    with opened(chromium, shown) as page:
         tiles = page.locator(".tiles").inner_text()
         assert f"best validation\n{best / math.log(2):.3f} bits per character" in tiles
-        assert "batches\n600 of 600" in tiles
+        assert "batches\n700 of 700" in tiles
         assert f"training, average\n{lines[-1]['average'] / math.log(2):.3f} bits" in tiles
         page.click("summary")
         rows = page.locator("details tbody tr").all_inner_texts()
@@ -62,21 +59,21 @@ def test_it_shows_the_figures_of_the_log(real: Path, chromium: Any) -> None:
         assert "It was gone on with" in page.inner_text("main")
 
 
-def test_every_curve_tells_in_words_what_it_shows(real: Path, chromium: Any) -> None:
+def test_every_curve_tells_in_words_what_it_shows(real: Path, shown: Path, chromium: Any) -> None:
     lines = logged(real)
-    with opened(chromium, real.with_suffix(".html")) as page:
+    with opened(chromium, shown) as page:
         labels = [f.get_attribute("aria-label") for f in page.locator("svg.figure").all()]
         titles = page.locator(".figures h2").all_inner_texts()
     assert titles == ["Loss", "Learning rate", "Gradients", "Speed"]
     first, last = lines[0]["average"], lines[-1]["average"]
-    assert f"goes from {first:.4g} at batch 10 to {last:.4g} at batch 600" in labels[0]
+    assert f"goes from {first:.4g} at batch 10 to {last:.4g} at batch 700" in labels[0]
     norms = [one["gradient_norms"]["0.gru"] for one in lines]
     assert f"The gradient norm of 0.gru goes from {norms[0]:.3g} to {norms[-1]:.3g}." in labels[2]
 
 
-def test_the_curve_is_that_of_the_log(real: Path) -> None:
+def test_the_curve_is_that_of_the_log(real: Path, shown: Path) -> None:
     """The points of the first path in the series' colour, back in nats by a line through them."""
-    page = real.with_suffix(".html").read_text()
+    page = shown.read_text()
     path = next(
         found
         for found in re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', page)
@@ -89,13 +86,13 @@ def test_the_curve_is_that_of_the_log(real: Path) -> None:
     drawn = [max(wanted) + scale * (y - min(ys)) for y in ys]
     assert len(drawn) <= len(wanted)  # points on a straight line are left out
     for (x, _), cost in zip(points, drawn, strict=True):
-        batch = 10 + 590 * (x - points[0][0]) / (points[-1][0] - points[0][0])
+        batch = 10 + 690 * (x - points[0][0]) / (points[-1][0] - points[0][0])
         assert cost == pytest.approx(wanted[round(batch / 10) - 1], abs=0.02)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_on_a_phone_nothing_is_wider_than_the_page(real: Path, chromium: Any, scheme: str) -> None:
-    with opened(chromium, real.with_suffix(".html"), color_scheme=scheme, **PHONE) as page:
+def test_on_a_phone_nothing_is_wider_than_the_page(shown: Path, chromium: Any, scheme: str) -> None:
+    with opened(chromium, shown, color_scheme=scheme, **PHONE) as page:
         page.click("summary")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         ratio = page.evaluate(CONTRAST)
@@ -119,45 +116,66 @@ ODD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "one line": ([line(10)], {}, "Not finished: still running, stopped or killed."),
     "no validation": ([line(10), line(20, last=True)], {}, "Finished."),
     "diverged": (
-        [line(10), {"batch": 11, "diverged": "batch 11: <the loss> is nan"}], {},
-        "Diverged: batch 11: <the loss> is nan.",
+        [line(10), {"batch": 11, "diverged": "batch 11: the loss is nan"}], {},
+        "Diverged: batch 11: the loss is nan.",
     ),
     "no gradient": ([line(10, gradient_norms={}), line(20, gradient_norms={})], {}, "Not finished"),
-    "gradients of null and zero": (
-        [line(n, gradient_norms={"0.gru": norm}) for n, norm in [(10, None), (20, 0), (30, 2)]], {},
-        "Not finished",
+    "no nats": (
+        [line(10, average=-1, valid_loss=7.5, best=True)], {"in_nats": False}, "7.5000 cost",
     ),
-    "gradients of nothing else": (
-        [line(n, gradient_norms={"0.gru": None}) for n in (10, 20)], {}, "Not finished",
-    ),
-    "no nats": ([line(10, valid_loss=7.5, best=True)], {"in_nats": False}, "7.5000 cost"),
-    "costs below zero": ([line(10, average=-1), line(20, average=0)], {"in_nats": False}, "cost"),
-    "hostile": (
-        [line(10, sample="</pre><script>1</script>\x00\x1b[31m")],
-        {"cfg": "<b>.cfg", "command": ["<i>"]}, "</pre><script>1</script>\\x00\\x1b[31m",
-    ),
-    "hours": ([line(n, seconds=1e3 * n) for n in (10, 20, 30)], {}, "Speed"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_whatever_became_of_the_run_there_is_a_page(
-    case: str, tmp_path: Path, chromium: Any
-) -> None:
+def test_whatever_became_of_the_run_there_is_a_page(case: str, tmp_path: Path) -> None:
     lines, facts, said = ODD[case]
+    assert said in text_of(page_of(written(tmp_path / "run", lines, **facts)))
+
+
+def text_of(page: Path) -> str:
+    """What is to be read in it, but for curves."""
+    text = re.sub(r"<(style|script|svg).*?</\1>", "", page.read_text(), flags=re.DOTALL)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", text))
+
+
+def test_what_a_sample_or_a_command_smuggles_in_is_text(tmp_path: Path, chromium: Any) -> None:
+    lines = [line(10, sample="</pre><script>1</script>\x00\x1b[31m")]
+    facts = {"cfg": "<b>.cfg", "command": ["<i>"]}
     with opened(chromium, page_of(written(tmp_path / "run", lines, **facts)), **PHONE) as page:
-        assert said in re.sub(r"\s+", " ", page.inner_text("main"))
+        assert page.inner_text(".samples pre") == "</pre><script>1</script>\\x00\\x1b[31m"
+        assert page.inner_text(".command") == "'<i>' --seed 5"
+        assert page.inner_text("h1") == "<b>, a training run"
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_lengths_of_zero_or_beyond_all_numbers_leave_gaps(tmp_path: Path) -> None:
+    norms = [{"0.gru": None}, {"0.gru": 0}, {"0.gru": 2}, {"0.gru": 3}]
+    lines = [line(10 * n, gradient_norms=norm) for n, norm in enumerate(norms, start=1)]
+    assert "goes from 0 to 3." in gradient_curve(read_run_folder(written(tmp_path / "a", lines)))
+    gradient_curve(read_run_folder(written(tmp_path / "b", lines[:1])))
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1, "seconds"), (10, "minutes"), (1e3, "hours")])
+def test_time_is_in_units_that_fit(tmp_path: Path, scale: float, unit: str) -> None:
+    lines = [line(n, seconds=scale * n) for n in (10, 20, 30)]
+    assert f">{unit}</text>" in speed_curve(read_run_folder(written(tmp_path / "run", lines)))
 
 
 def test_a_long_run_is_no_large_page(tmp_path: Path) -> None:
     lines = [line(10 * n, valid_loss=1 + math.sin(n)) for n in range(1, 10_001)]
-    assert page_of(written(tmp_path / "run", lines)).stat().st_size < 4_000_000
+    file = page_of(written(tmp_path / "run", lines))
+    assert file.stat().st_size < 500_000
+    text = file.read_text()
+    best = min(lines, key=lambda one: one["valid_loss"])["batch"]
+    assert text.count("the best</td>") == 1
+    assert f'<td class="number">{best:,}</td>' in text
+    assert 'class="number">100,000</td>' in text
+    assert "Of 10,000 validations these" in text
 
 
 def test_a_cost_of_another_layer_has_no_bits(tmp_path: Path) -> None:
     folder = trained(tmp_path / "run", 20, (*LAYERS[:2], "logistic"), valid_fraction=0.2)
-    text = re.sub(r"<style>.*?</style>", "", page_of(folder).read_text(), flags=re.DOTALL)
+    text = text_of(page_of(folder))
     assert f"{logged(folder)[-1]['valid_loss']:.4f}" in text
     assert not re.search(r"\bbits\b|\bnats\b", text)
 
