@@ -52,6 +52,10 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
         "Turn lines of standard input into vectors: the first layer's output after each.",
     ),
     "compare": ("compare", "Train several cfgs alike on one text, and show which learns it best."),
+    "look": (
+        "look",
+        "Write a page that shows what gates and states do at every character of TEXT.",
+    ),
     "info": ("info", "Show a network's layers, and what a weight file says of itself."),
     "report": ("report", "Show how a training run went, in a page or a few lines."),
     "rnn": ("rnn", "darknet's `rnn` command, in its own spelling."),
