@@ -54,7 +54,9 @@ def read(folder: Path) -> Any:
 
 
 def scalars(events: Any, tag: str) -> dict[int, float]:
-    return {event.step: event.value for event in events.Scalars(tag)}
+    found = {event.step: event.value for event in events.Scalars(tag)}
+    assert [*found] == [event.step for event in events.Scalars(tag)]  # none comes twice
+    return found
 
 
 TAGS: dict[str, Callable[[dict[str, Any]], float | None]] = {  # by a line of the log
@@ -116,6 +118,7 @@ def test_a_run_that_begins_takes_the_place_of_another(folder: Path) -> None:
     run(folder, 20)
     assert [*scalars(read(folder), "rate")] == [10, 20]
     assert (folder / "tensorboard" / "mine").read_text() == "stays"
+    assert len([*(folder / "tensorboard").iterdir()]) == 2
 
 
 def test_what_did_not_get_onto_the_disk_comes_with_the_next(folder: Path) -> None:

@@ -114,7 +114,11 @@ CONTRAST = """() => {
 ODD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "nothing yet": ([], {}, "No batch has been logged yet"),
     "one line": ([line(10)], {}, "Not finished: still running, stopped or killed."),
-    "no validation": ([line(10), line(20, last=True)], {}, "Finished."),
+    "no validation": ([line(10), line(20, last=True)], {"batches": 20}, "Finished."),
+    "out of patience": (
+        [line(10, valid_loss=1), line(20, last=True, valid_loss=2)], {"batches": 99},
+        "Finished, by its patience.",
+    ),
     "diverged": (
         [line(10), {"batch": 11, "diverged": "batch 11: the loss is nan"}], {},
         "Diverged: batch 11: the loss is nan.",
@@ -139,10 +143,11 @@ def text_of(page: Path) -> str:
 
 
 def test_what_a_sample_or_a_command_smuggles_in_is_text(tmp_path: Path, chromium: Any) -> None:
-    lines = [line(10, sample="</pre><script>1</script>\x00\x1b[31m")]
+    lines = [line(10, sample="</pre><script>1</script>\x00\x1b[31m" + 500 * "x")]
     facts = {"cfg": "<b>.cfg", "command": ["<i>"]}
     with opened(chromium, page_of(written(tmp_path / "run", lines, **facts)), **PHONE) as page:
-        assert page.inner_text(".samples pre") == "</pre><script>1</script>\\x00\\x1b[31m"
+        shown = page.inner_text(".samples pre").rstrip("x")
+        assert shown == "</pre><script>1</script>\\x00\\x1b[31m"
         assert page.inner_text(".command") == "'<i>' --seed 5"
         assert page.inner_text("h1") == "<b>, a training run"
         assert page.evaluate("document.documentElement.scrollWidth") == 390
