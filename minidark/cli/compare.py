@@ -16,11 +16,11 @@ from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import validated
 from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
-from minidark.cli.stopping import stoppable
+from minidark.cli.stopping import Stop, stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import multiply_adds
 from minidark.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
-from minidark.errors import DivergedError
+from minidark.errors import DivergedError, MinidarkError
 from minidark.report.comparison import COLUMNS, cells, write_comparison_page
 from minidark.report.extra import needed
 from minidark.report.training import visible
@@ -105,39 +105,52 @@ def compare(
     if output is not None:
         needed("jinja2"), needed("matplotlib")  # before the runs, and not after them
     there = candidates([choice.path(c) for c in cfgs], choice.overrides, parameters, choice.strict)
-    backend = get_backend(**compute.loading)
-    outcomes: list[Outcome] = []
+    backend, folder = get_backend(**compute.loading), Path(backup) if backup else None
     with Text([data], there[0].plan.net.row_inputs) as text, stoppable() as stop:
-        command = ["minidark", *sys.argv[1:]]
-        folder = Path(backup) if backup else None
         comparison = Comparison(there, text, backend, valid_fraction, patience, folder)
         _settle(compute, comparison, batches or BATCHES, len(seeds))
         numbers = comparison.batches_in(seconds) if seconds else [batches or BATCHES] * len(there)
-        for candidate, number in zip(there, numbers, strict=True):
-            tell(_taking_part(candidate, number))
-
-        def follow(candidate: Candidate, seed: int, report: StepReport) -> bool:
-            if report.valid_loss is not None:
-                tell(f"{candidate.name}, seed {seed}: {validated(report, in_bits=True)}")
-            return not stop.signal
-
-        for outcome in comparison.runs(seeds, numbers, follow):
-            outcomes.append(outcome)
-            if outcome.diverged:
-                tell(f"{outcome.name}, seed {outcome.seed}: {outcome.diverged}")
-    facts = comparison_facts(comparison, outcomes, seconds)
-    if output is not None and outcomes:
-        write_comparison_page(output, facts, outcomes, command)
+        outcomes, failed = _finished(comparison, seeds, numbers, stop)
+    if outcomes or as_json:
+        facts = comparison_facts(comparison, outcomes, seconds)
+        if as_json:
+            click.echo(json.dumps(facts))
+        else:
+            show(facts)
+    if outcomes and output is not None:
+        write_comparison_page(output, facts, outcomes, ["minidark", *sys.argv[1:]])
         tell(f"minidark: {output} is written")
-    if as_json:
-        click.echo(json.dumps(facts))
-    elif outcomes:
-        show(facts)
+    if failed:
+        raise failed
     if stop.signal:
         tell(f"minidark: stopped; {len(outcomes)} of {len(there) * len(seeds)} runs were finished")
         sys.exit(128 + stop.signal)
     if all(outcome.diverged for outcome in outcomes):
         raise DivergedError("every run diverged; try a lower learning_rate")
+
+
+def _finished(
+    comparison: Comparison, seeds: list[int], numbers: list[int], stop: Stop
+) -> tuple[list[Outcome], MinidarkError | None]:
+    """The outcomes until all runs are done, or one is stopped or fails: hours of others may have
+    gone before, which are shown first."""
+
+    def follow(candidate: Candidate, seed: int, report: StepReport) -> bool:
+        if report.valid_loss is not None:
+            tell(f"{candidate.name}, seed {seed}: {validated(report, in_bits=True)}")
+        return not stop.signal
+
+    for candidate, number in zip(comparison.candidates, numbers, strict=True):
+        tell(_taking_part(candidate, number))
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in comparison.runs(seeds, numbers, follow):
+            outcomes.append(outcome)
+            if outcome.diverged:
+                tell(f"{outcome.name}, seed {outcome.seed}: {outcome.diverged}")
+    except MinidarkError as error:
+        return outcomes, error
+    return outcomes, None
 
 
 def _settle(compute: Compute, comparison: Comparison, batches: int, seeds: int) -> None:
