@@ -28,7 +28,8 @@ from types import TracebackType
 from typing import Self
 
 from minidark import made_with
-from minidark.errors import DataError, MinidarkError, SaveError
+from minidark.errors import DataError, DivergedError, MinidarkError, SaveError
+from minidark.events import Events
 from minidark.files import write_atomically
 from minidark.locks import holding
 from minidark.network import Network
@@ -50,15 +51,17 @@ def base_name(cfg: Path | str) -> str:
 class Backups:
     """Saves `net` into `folder` as its reports come in.
 
-    `records`, once it is set, keeps checkpoints and the log as well. In a `with`, no other run can
-    have the folder, and the end raises SaveError if the last attempt at any file failed. Raises
-    MinidarkError for a folder that cannot be written into or is taken.
+    `records`, once it is set, keeps checkpoints and the log as well, `events` what TensorBoard
+    shows. In a `with`, no other run can have the folder, and the end raises SaveError if the last
+    attempt at any file failed. Raises MinidarkError for a folder that cannot be written into or is
+    taken.
     """
 
     def __init__(
         self, net: Network, folder: Path | str, cfg: Path | str, save_every: int = SAVE_EVERY
     ):
         self.records: Records | None = None
+        self.events: Events | None = None
         self.net, self.folder, self.cfg = net, Path(folder), cfg
         self.base = base_name(cfg)
         self.save_every = save_every
@@ -80,8 +83,12 @@ class Backups:
         trace: TracebackType | None,
     ) -> None:
         with self._held:
-            if isinstance(error, DataError) and self.net.optimizer.updates:
+            if isinstance(error, DivergedError):
+                self.diverged(error)
+            elif isinstance(error, DataError) and self.net.optimizer.updates:
                 self.stop()  # the text changed under the run: what was learned from it is kept
+        if self.events:
+            self.events.close()
         if self._failed and error is None:
             raise SaveError("; ".join(map(str, self._failed.values())))
 
@@ -94,6 +101,8 @@ class Backups:
         records = self.records
         if records and is_logged(report):  # an attempt at nothing would pass for a success
             self.attempt(records.log.path, lambda _: records.add(report))
+        if (events := self.events) and is_logged(report):
+            self.attempt(events.path, lambda _: events.add(report))
         if report.best:
             self.save("_best.weights")
         if report.batch % self.save_every == 0:
@@ -104,6 +113,11 @@ class Backups:
             self.save("_final.weights")
         if records and (report.last or report.batch % self.save_every == 0):
             self._save_run(records)
+
+    def diverged(self, error: DivergedError) -> None:
+        """Let the log tell how the run ended."""
+        if records := self.records:
+            self.attempt(records.log.path, lambda _: records.add_diverged(error))
 
     def stop(self) -> None:
         """Write what a run that ends early is to be gone on with."""

@@ -67,6 +67,7 @@ class Network:
         self._y: Array | None = None  # the cost layer's output, between forward and backward
         self.clip_norm = options.clip_norm
         self.last_rate = 0.0  # the learning rate of the last update
+        self.last_norms: dict[str, Scalar] = {}  # of its gradient, where that was measured
         self._rows = 0  # accumulated since the last update
         self._passes = 0  # likewise, counted by train_batch
         self._diverged = False  # whether the cost of one of them was NaN or infinite
@@ -222,12 +223,19 @@ class Network:
         gradient = self._descend(self._truth(truth, y.shape), need_dx=True)[1]
         return None if self.frozen_layers else gradient
 
-    def update(self) -> None:
-        """One optimizer step with the policy's rate at `seen`; then the gradients are zero."""
+    def update(self, measure: bool = False) -> None:
+        """One optimizer step with the policy's rate at `seen`; then the gradients are zero.
+
+        measure: keep the length of each layer's mean gradient, as it was before clipping, in
+        `last_norms` by the layer's name; those that train nothing are not in it.
+        """
         if not self._rows:
             raise MinidarkError("update needs an accumulate before it: there is no gradient")
         rate = self.last_rate = self.learning_rate()
-        self._clip()
+        squares = self._squares() if measure or self.clip_norm else {}
+        self.last_norms = {n: self._length(s) for n, s in squares.items()} if measure else {}
+        if self.clip_norm:
+            self._clip(self._length([s for layer in squares.values() for s in layer]))
         self.optimizer.begin_update()
         for parameters, options in zip(self._parameters, self.layer_options, strict=True):
             for p in parameters:
@@ -244,8 +252,9 @@ class Network:
         self._rows = self._passes = 0
         self._diverged = False
 
-    def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:
+    def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike, measure: bool = False) -> Scalar:
         """accumulate, count `seen`, update when `subdivisions` of them are in; the summed cost.
+        measure: as for `update`.
 
         After a cost of NaN or infinity the weights stay, so that one can see where it came from,
         until `drop_gradients`; but on a GPU, where to look at the cost would be to wait for it.
@@ -256,7 +265,7 @@ class Network:
         self._passes += 1
         self._diverged |= isinstance(cost, float) and not math.isfinite(cost)
         if self._passes >= self.options.subdivisions and not self._diverged:
-            self.update()
+            self.update(measure)
         return cost
 
     def learning_rate(self) -> float:
@@ -270,13 +279,21 @@ class Network:
 
     def gradient_norm(self) -> float:
         """The length of the mean gradient: that of all grads together, over the rows."""
-        return float(self._gradient_norm())
+        return float(self._length([s for layer in self._squares().values() for s in layer]))
 
-    def _gradient_norm(self) -> Scalar:
-        squares: Scalar = sum(
-            self.backend.kernels.sum_of_squares(p.grad.reshape(-1)) for p in self.parameters()
-        )
-        return squares**0.5 / max(1, self._rows)
+    def _squares(self) -> dict[str, list[Scalar]]:
+        """The sum of squares of each gradient, by the layer's name."""
+        squares = self.backend.kernels.sum_of_squares
+        return {
+            layer.name: [squares(p.grad.reshape(-1)) for p in parameters]
+            for layer, parameters in zip(self.layers, self._parameters, strict=True)
+            if parameters
+        }
+
+    def _length(self, squares: Iterable[Scalar]) -> Scalar:
+        """Of a mean gradient, from the squares of its parts."""
+        total: Scalar = sum(squares)
+        return total**0.5 / max(1, self._rows)
 
     def check_finite(self) -> None:
         """Raise DivergedError with the first stored array that holds NaN or infinity."""
@@ -301,12 +318,10 @@ class Network:
         finite = self.backend.xp.isfinite
         return next((name for name, array in arrays if not finite(array).all()), None)
 
-    def _clip(self) -> None:
-        """Shorten the gradient to clip_norm, where it is longer."""
-        if self.clip_norm:
-            norm = self._gradient_norm()
-            for p in self.parameters():
-                self.backend.kernels.shorten(p.grad, norm, self.clip_norm)
+    def _clip(self, norm: Scalar) -> None:
+        """Shorten the gradient, which has this length, to clip_norm where it is longer."""
+        for p in self.parameters():
+            self.backend.kernels.shorten(p.grad, norm, self.clip_norm)
 
     # --- files and twins ------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """What a training run leaves in its folder beside the weights.
 
     BASE.ckpt        all of the run, to go on from; BASE.ckpt.prev is the one before it
-    log.jsonl        a JSON object for every tenth batch, every validation and the last batch
+    log.jsonl        a JSON object for every tenth batch, every validation and the last batch, and
+                     one for a batch that diverged
     run.json         what was run: command, cfg, text, seed, versions; and when it was gone on with
 
 log.jsonl is only ever added to; a line that could not be written comes with the next. A run that
@@ -14,18 +15,23 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import platform
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from minidark.checkpoint import Checkpoint, cfg_values, computing, is_sound, surroundings
-from minidark.errors import MinidarkError, SaveError
+from minidark.errors import DivergedError, MinidarkError, SaveError
 from minidark.files import append, named, open_regular, write_atomically
+from minidark.generate import default_primer, generate
+from minidark.network import Network
 from minidark.train import StepReport, Training
 
-LOG_EVERY = 10  # batches
+SAMPLE_EVERY = 500  # batches
+SAMPLE_LENGTH = 200
 LARGEST_RUN = 1 << 24  # bytes
 
 
@@ -60,6 +66,10 @@ class Records:
         if is_logged(report):
             self.log.add(log_line(report))
 
+    def add_diverged(self, error: DivergedError) -> None:
+        """The line of a batch that came to nothing; a run that goes on cuts it off."""
+        self.log.add({"batch": self.training.net.batches_seen, "diverged": str(error)})
+
     def save(self) -> Path:
         """Write the checkpoint; `log.sync` before it makes safe what the log holds by then. Raises
         DivergedError for weights that are of no use; the file stays what it was."""
@@ -90,6 +100,8 @@ class Records:
             "seed": training.seed,
             "valid_fraction": training.valid_fraction,
             "clip_norm": net.clip_norm,
+            "parameters": sum(p.value.size for p in net.parameters()),
+            "in_nats": net.predicts_symbols,
             "resumed": [],
             **before,  # of a run that is gone on with, all this stays but for what follows
             "batches": training.batches,
@@ -125,13 +137,25 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run if isinstance(run, dict) and isinstance(run.get("resumed"), list) else {}
 
 
+def sampled(report: StepReport, net: Network) -> StepReport:
+    """With a sample, if it is one to have it: every 500th and the last, of symbols that are bytes.
+    It leaves no trace in the run. None of weights that diverged, of which the next save tells."""
+    if not (report.batch % SAMPLE_EVERY == 0 or report.last) or net.outputs > 256:
+        return report
+    try:
+        text = generate(net, default_primer(net.inputs), SAMPLE_LENGTH, srand=report.batch)
+    except DivergedError:
+        return report
+    return replace(report, sample=text.decode(errors="replace").strip())
+
+
 def is_logged(report: StepReport) -> bool:
     """Whether the log has a line for this batch."""
-    return report.batch % LOG_EVERY == 0 or report.last or report.valid_loss is not None
+    return report.gradient_norms is not None
 
 
 def log_line(report: StepReport) -> dict[str, Any]:
-    """A report as it stands in the log."""
+    """A report as it stands in the log, where a length that is beyond all numbers is null."""
     line: dict[str, Any] = {
         "batch": report.batch,
         "loss": report.loss,
@@ -146,6 +170,12 @@ def log_line(report: StepReport) -> dict[str, Any]:
             "valid_symbols": report.valid_symbols,
             "best": report.best,
         }
+    norms = report.gradient_norms or {}
+    line["gradient_norms"] = {n: x if math.isfinite(x) else None for n, x in norms.items()}
+    if report.sample is not None:
+        line["sample"] = report.sample
+    if report.last:
+        line["last"] = True
     return {**line, "seconds": round(report.seconds, 3)}
 
 

@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 VALIDATE_EVERY = 100  # batches, and
 VALIDATE_SHARE = 10  # training symbols for each validation symbol, so that it costs little
 LEAST_VALIDATION = 200  # symbols; a part shorter than this says nothing
+MEASURE_EVERY = 10  # batches, of which the gradient's length is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,10 @@ class StepReport:
     valid_loss: float | None = None  # where this batch ended in a validation
     valid_symbols: int | None = None  # that it is the mean of; fewer than were kept out, of many
     best: bool = False  # that validation was the lowest of this run
+    # Of each layer's mean gradient before clipping, by the layer's name; of every tenth batch, of
+    # the last and of those that end in a validation.
+    gradient_norms: dict[str, float] | None = None
+    sample: str | None = None  # of text after this batch, for whoever draws one
 
 
 def train(
@@ -142,11 +147,14 @@ class Training(Iterator[StepReport]):
         if self.symbols:
             for stream in self.streams.restart():
                 self.net.reset_state(stream)
-        rows, loss = _batch(self.net, self.streams)
+        validation, batch, rows = self.validation, self.net.batches_seen + 1, self.rows
+        last = batch >= self.batches
+        validated = validation.is_due(rows, last)
+        measured = validated or last or batch % MEASURE_EVERY == 0
+        loss, norms = _batch(self.net, self.streams, rows, measured)
         self.symbols += rows
         self.average = loss if math.isnan(self.average) else 0.9 * self.average + 0.1 * loss
-        validation = self.validation
-        valid_loss = validation.after(rows, last=self.net.batches_seen >= self.batches)
+        valid_loss = validation.after(rows, validated)
         self.whole = True
         return StepReport(
             batch=self.net.batches_seen,
@@ -160,7 +168,14 @@ class Training(Iterator[StepReport]):
             valid_loss=valid_loss,
             valid_symbols=None if valid_loss is None else validation.symbols,
             best=valid_loss is not None and validation.fruitless == 0,
+            gradient_norms=norms,
         )
+
+    @property
+    def rows(self) -> int:
+        """Of a batch."""
+        options = self.net.options
+        return options.time_steps * self.net.streams * options.subdivisions
 
     def _seconds(self) -> float:
         return self.seconds + time.perf_counter() - self.clock
@@ -238,15 +253,19 @@ def _check_text(text: Symbols, now: Identity, since: Checkpoint) -> None:
         log.warning("%s; taken for the same", redated)
 
 
-def _batch(net: Network, streams: Streams) -> tuple[int, float]:
-    """`subdivisions` passes and the update behind them: rows, and the mean cost of one."""
+def _batch(
+    net: Network, streams: Streams, rows: int, measured: bool
+) -> tuple[float, dict[str, float] | None]:
+    """`subdivisions` passes and the update behind them: the mean cost of a row, and where they are
+    measured the lengths of the layers' mean gradients."""
     steps, passes = net.options.time_steps, net.options.subdivisions
     with np.errstate(all="ignore"):  # what overflows shows in the cost, which is looked at
-        costs = [net.train_batch(*streams.next(steps)) for _ in range(passes)]
-    rows = steps * net.streams * passes
-    cost = float(sum(costs))  # where a GPU is waited for, once in a batch
+        costs = [net.train_batch(*streams.next(steps), measure=measured) for _ in range(passes)]
+    norms = net.last_norms if measured else {}
+    # where a GPU is waited for, once in a batch
+    cost, *lengths = net.backend.asfloats([sum(costs), *norms.values()])
     _check_cost(cost, "loss", net)
-    return rows, cost / rows
+    return cost / rows, dict(zip(norms, lengths, strict=True)) if measured else None
 
 
 def _check_cost(cost: float, what: str, net: Network) -> None:
@@ -278,12 +297,17 @@ class _Validation:
     def exhausts(self, patience: int | None) -> bool:
         return patience is not None and self.fruitless >= max(1, patience)
 
-    def after(self, rows: int, last: bool) -> float | None:
-        """The validation cost, if this batch is one to validate after."""
+    def is_due(self, rows: int, last: bool) -> bool:
+        """Whether the batch that comes, of so many rows, is one to validate after."""
+        in_turn = (self.batches + 1) % VALIDATE_EVERY == 0
+        enough = self.since + rows >= VALIDATE_SHARE * self.symbols
+        return self.symbols > 0 and (last or (in_turn and enough))
+
+    def after(self, rows: int, due: bool) -> float | None:
+        """The validation cost, if it is due after this batch."""
         self.since += rows
         self.batches += 1
-        due = self.batches % VALIDATE_EVERY == 0 and self.since >= VALIDATE_SHARE * self.symbols
-        if not self.symbols or not (due or last):
+        if not due:
             return None
         self.since = 0
         loss = self._cost()

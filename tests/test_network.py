@@ -461,6 +461,21 @@ def test_clip_norm_shortens_the_mean_gradient_where_it_is_longer(clip_norm: floa
         )
 
 
+@pytest.mark.parametrize("clip_norm", [0, 0.01])
+def test_an_update_that_measures_keeps_each_layers_gradient_norm(clip_norm: float) -> None:
+    net = make(net=f"net inputs={I} batch={S} clip_norm={clip_norm}")
+    net.accumulate(*batch())
+    squares: dict[str, float] = dict.fromkeys(["0.gru", "1.connected"], 0)
+    for p in net.parameters():
+        layer = ".".join(p.name.split(".")[:2])
+        squares[layer] += sum(float(g) ** 2 for g in p.grad.flat)
+    net.update(measure=True)
+    assert net.last_norms == pytest.approx({n: s**0.5 / (T * S) for n, s in squares.items()})
+    net.accumulate(*batch())
+    net.update()
+    assert net.last_norms == {}
+
+
 def test_dropout_draws_from_the_networks_generator() -> None:
     layers = ("dropout probability=.5", *LAYERS)
     costs = [network(NET, *layers, seed=seed).accumulate(*batch()) for seed in (1, 1)]

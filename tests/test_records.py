@@ -17,7 +17,8 @@ from minidark import DivergedError, MinidarkError, Text, files, train
 from minidark.backups import Backups
 from minidark.checkpoint import Checkpoint, newest_sound
 from minidark.errors import SaveError
-from minidark.records import Records, log_line, read_run
+from minidark.generate import generate
+from minidark.records import Records, log_line, read_run, sampled
 from minidark.train import StepReport, Training
 from tests.faults import failing
 from tests.helpers import network
@@ -67,19 +68,62 @@ def test_the_log_has_every_tenth_batch_validations_and_the_last(text: Text, fold
     assert batches(folder) == [*range(10, 201, 10), 205]
     assert [line["batch"] for line in logged(folder) if "valid_loss" in line] == [200, 205]
     assert [*logged(folder)[0]] == [
-        "batch", "loss", "average", "rate", "symbols", "epochs", "seconds",
+        "batch", "loss", "average", "rate", "symbols", "epochs", "gradient_norms", "seconds",
     ]  # fmt: skip
+    assert [line["batch"] for line in logged(folder) if "last" in line] == [205]
 
 
 def test_a_line_has_the_figures_of_its_report() -> None:
     report = StepReport(
         batch=7, last=False, loss=1.25, average=1.5, rate=0.01, symbols=70, seconds=1.23456,
         epochs=0.5, valid_loss=1.75, valid_symbols=200, best=True,
+        gradient_norms={"0.gru": 0.5, "1.connected": np.inf}, sample="To be",
     )  # fmt: skip
     assert log_line(report) == {
         "batch": 7, "loss": 1.25, "average": 1.5, "rate": 0.01, "symbols": 70, "epochs": 0.5,
-        "valid_loss": 1.75, "valid_symbols": 200, "best": True, "seconds": 1.235,
+        "valid_loss": 1.75, "valid_symbols": 200, "best": True,
+        "gradient_norms": {"0.gru": 0.5, "1.connected": None}, "sample": "To be",
+        "seconds": 1.235,
     }  # fmt: skip
+
+
+def test_a_sample_is_drawn_every_500th_batch_and_after_the_last() -> None:
+    net = network("net inputs=100 batch=2 time_steps=5", "gru output=5", "conn output=100", "soft")
+    text = generate(net, b"\n\n", 200, srand=500).decode().strip()
+    for batch, last, expected in [(499, False, None), (500, False, text), (500, True, text)]:
+        assert sampled(report_of(batch, last), net).sample == expected
+    assert sampled(report_of(7, True), net).sample not in (None, text)
+    net.parameters()[-1].value[...] = np.nan
+    assert sampled(report_of(500, False), net).sample is None
+
+
+def test_none_is_drawn_of_symbols_that_are_no_bytes() -> None:
+    net = network("net inputs=257 batch=2 time_steps=5", "connected output=257", "softmax")
+    assert sampled(report_of(500, True), net).sample is None
+
+
+def report_of(batch: int, last: bool) -> StepReport:
+    return StepReport(
+        batch=batch, last=last, loss=1, average=1, rate=1, symbols=1, seconds=1, epochs=1
+    )
+
+
+def test_the_line_of_a_batch_that_diverged_is_cut_off_by_a_run_that_goes_on(
+    text: Text, folder: Path
+) -> None:
+    training = start(text)
+    records = Records(training, folder, "a", "a.cfg")
+    follow(training, records, 20)
+    records.save()
+    training.net.parameters()[0].value[...] = np.nan
+    with pytest.raises(DivergedError) as raised:
+        follow(training, records, 30)
+    records.add_diverged(raised.value)
+    assert logged(folder)[2:] == [{"batch": 21, "diverged": str(raised.value)}]
+    since = Checkpoint.read(folder / "a.ckpt")
+    again = start(text, resume=since)
+    Records(again, folder, "a", "a.cfg", resumed=since)
+    assert batches(folder) == [10, 20]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +178,7 @@ def test_run_json_tells_what_was_run(text: Text, folder: Path, tmp_path: Path) -
     assert [s["section"] for s in run["cfg_values"]] == ["net", "connected", "softmax"]
     assert (run["device"], run["dtype"], run["numpy"]) == ("cpu", "float32", np.__version__)
     assert run["resumed"] == []
+    assert (run["parameters"], run["in_nats"]) == (4 * 4 + 4, True)
 
 
 def test_run_json_keeps_its_beginning_and_adds_each_time_it_goes_on(

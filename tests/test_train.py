@@ -87,6 +87,30 @@ def test_a_batch_is_subdivisions_passes_of_the_next_symbols(
         assert report.symbols == 10 * subdivisions * (n + 1)
 
 
+def test_the_gradients_length_is_of_every_tenth_batch_validations_and_the_last(text: Text) -> None:
+    net = make()
+    net.seen = 3 * 10  # validations come after batches 103, 203, ...
+    reports = [*train(net, text, 211, valid_fraction=0.05)]
+    measured = [r.batch for r in reports if r.gradient_norms is not None]
+    assert measured == sorted([*range(10, 211, 10), 203, 211])
+    assert [r.batch for r in reports if r.valid_loss is not None] == [203, 211]
+
+
+def test_it_is_that_of_the_batchs_update(text: Text, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = make()
+    norms: list[float] = []
+    original = net.update
+
+    def watched(measure: bool) -> None:
+        norms.append(net.gradient_norm())
+        original(measure)
+
+    monkeypatch.setattr(net, "update", watched)
+    for report in train(net, text, 20, valid_fraction=0):
+        if report.gradient_norms is not None:
+            assert math.hypot(*report.gradient_norms.values()) == pytest.approx(norms[-1])
+
+
 def watch(
     net: Network, monkeypatch: pytest.MonkeyPatch, before: Callable[[], None] = lambda: None
 ) -> tuple[list[tuple[Array, Array]], list[float]]:
@@ -95,10 +119,10 @@ def watch(
     costs: list[float] = []
     original = net.train_batch
 
-    def watched(x: Any, truth: Any) -> float:
+    def watched(x: Any, truth: Any, measure: bool) -> float:
         before()
         passes.append((x, truth))
-        costs.append(float(original(x, truth)))
+        costs.append(float(original(x, truth, measure)))
         return costs[-1]
 
     monkeypatch.setattr(net, "train_batch", watched)

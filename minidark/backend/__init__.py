@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -69,6 +70,13 @@ class Backend:
     def asnumpy(self, array: Array) -> Array:
         """In the host's memory: from a GPU a copy, which waits for it; else the array itself."""
         return array if self.xp is np else self.xp.asnumpy(array)
+
+    def asfloats(self, scalars: Sequence[Scalar]) -> list[float]:
+        """As numbers of the host, which waits for a GPU once and not for each."""
+        if self.xp is np or len(scalars) < 2:
+            return [*map(float, scalars)]
+        floats: list[float] = self.xp.asnumpy(self.xp.stack(scalars)).tolist()
+        return floats
 
     def holds(self, array: object) -> bool:
         """Whether this is an array in this backend's memory."""

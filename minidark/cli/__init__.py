@@ -56,11 +56,13 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
     "gradcheck": ("gradcheck", "Compare a network's gradients with differences of its cost."),
     "doctor": ("doctor", "Tell what is installed, what works and what would bring the rest."),
     "init": ("init", "Write a cfg to start from, with every key and what it does."),
+    "compare": ("compare", "Train several cfgs alike on one text, and show which learns it best."),
     "look": (
         "look",
         "Write a page that shows what gates and states do at every character of TEXT.",
     ),
     "info": ("info", "Show a network's layers, and what a weight file says of itself."),
+    "report": ("report", "Show how a training run went, in a page or a few lines."),
     "rnn": ("rnn", "darknet's `rnn` command, in its own spelling."),
     "run": ("run", "Train what a YAML file says: a run, or a sweep of runs."),
     "average": (

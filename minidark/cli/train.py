@@ -21,17 +21,14 @@ from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError
-from minidark.generate import default_primer, generate
+from minidark.events import Events
 from minidark.network import Network
-from minidark.records import Records
+from minidark.records import Records, sampled
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
 from minidark.train import LEAST_VALIDATION
 from minidark.train import train as train_network
 from minidark.valid import MOST
-
-SAMPLE_LENGTH = 200
-SAMPLE_EVERY = 500  # batches
 
 
 @click.command()
@@ -57,6 +54,8 @@ SAMPLE_EVERY = 500  # batches
               help="Stop after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
               help="Shorten longer mean gradients to this.")  # fmt: skip
+@click.option("--tensorboard", is_flag=True,
+              help="Let TensorBoard see the run: events in tensorboard/ in DIR.")  # fmt: skip
 @compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @click.option("--explain", is_flag=True,
@@ -76,6 +75,7 @@ def train(
     valid_fraction: float,
     patience: int | None,
     clip_norm: float | None,
+    tensorboard: bool,
     compute: Compute,
     tokenized: bool,
     explain: bool,
@@ -147,6 +147,8 @@ def train(
             tell(_over(net, batches))
             return
         backups = held.enter_context(Backups(net, backup, path, save_every))
+        if tensorboard:  # before the records, which take the place of another run's
+            backups.events = Events(backups.folder, since.batch if since else 0)
         command = ["minidark", *sys.argv[1:]]
         backups.records = Records(
             training, backups.folder, backups.base, path, command, since, overrides
@@ -154,11 +156,12 @@ def train(
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))
-        for report in training:
+        for bare in training:
+            report = sampled(bare, net)
             backups.after(report)
             shown.step(report)
-            if report.batch % SAMPLE_EVERY == 0 and not report.last and net.outputs <= 256:
-                shown.note(_sample(net, report.batch))
+            if report.sample is not None and not report.last:
+                shown.note(f"--- a sample after {report.batch} batches:\n{report.sample}\n---")
             if stop.signal and not report.last:
                 backups.stop()
                 break
@@ -223,9 +226,3 @@ def _to_validate_on(held_out: int) -> str:
         few = ", too few for it" if held_out < LEAST_VALIDATION else ""
         return f"{held_out:,} to validate on{few}"
     return f"{held_out:,} kept out, to validate on {MOST:,} from all over them"
-
-
-def _sample(net: Network, batch: int) -> str:
-    text = generate(net, default_primer(net.inputs), SAMPLE_LENGTH, srand=batch)
-    shown = text.decode(errors="replace").strip()
-    return f"--- a sample after {batch} batches:\n{shown}\n---"

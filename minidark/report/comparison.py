@@ -1,0 +1,147 @@
+"""What a comparison shows: the cells of its table, and its page."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minidark.compare import Outcome
+from minidark.report.curves import SIZE, axes_of
+from minidark.report.figures import SERIES, figure_svg
+from minidark.report.pages import write_page
+from minidark.report.run import MADE_ON
+from minidark.report.training import hashed, visible
+from minidark.train import StepReport
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.figure import Figure
+
+COLUMNS = (
+    "bits per character", "parameters", "widths", "memory", "chars/s", "batches", "seconds",
+)  # fmt: skip
+MIB = 2**20
+
+
+def cells(cfg: dict[str, Any]) -> list[str]:
+    """A row of the table under COLUMNS, from what `comparison_facts` says of a cfg."""
+    runs = cfg["runs"]
+    return [
+        _bits(cfg),
+        f"{cfg['parameters']:,}",
+        ", ".join(map(str, cfg["widths"])),
+        f"{cfg['memory_bytes'] / MIB:.1f} MiB",
+        f"{cfg['characters_per_second']:,.0f}" if runs else "-",
+        _several(f"{r['batches']:,}" for r in runs),
+        _several(f"{r['seconds']:.1f}" for r in runs),
+    ]
+
+
+def _bits(cfg: dict[str, Any]) -> str:
+    """Mean and deviation, and how many runs are not in them."""
+    mean, deviation = cfg["bits_per_character"], cfg["bits_deviation"]
+    diverged = sum(r["diverged"] is not None for r in cfg["runs"])
+    said = [] if mean is None else [f"{mean:.3f}"]
+    said += [] if deviation is None else [f"± {deviation:.3f}"]
+    said += [f"({diverged} diverged)"] if diverged else []
+    return " ".join(said) or "-"
+
+
+def _several(said: Iterable[str]) -> str:
+    """Each of several, or one where all are the same."""
+    return ", ".join(dict.fromkeys(said)) or "-"
+
+
+def write_comparison_page(
+    path: Path | str, facts: dict[str, Any], outcomes: Sequence[Outcome], command: Sequence[str]
+) -> None:
+    """The page of what `comparison_facts` says. Raises BackendError without the extra `report`,
+    SaveError where it cannot be written."""
+    names = [cfg["name"] for cfg in facts["cfgs"]]
+    write_page(
+        path,
+        "comparison",
+        title=f"{', '.join(names[:-1])} and {names[-1]}",
+        said=_budget(facts),
+        facts=facts,
+        columns=COLUMNS,
+        cells=cells,
+        figures=[_curves(names, outcomes, *how) for how in AGAINST if _drawable(outcomes)],
+        words=command,
+        made_on=MADE_ON,
+        hashed=hashed,
+        quoted=shlex.quote,
+        visible=visible,
+    )
+
+
+def _budget(facts: dict[str, Any]) -> str:
+    seeds = len({run["seed"] for cfg in facts["cfgs"] for run in cfg["runs"]})
+    given = (
+        f"as many batches as each does in {facts['seconds']:g} seconds"
+        if facts["seconds"]
+        else "as many batches for each"
+    )
+    return (
+        f"Trained alike on one text: the same streams, as many parameters, {given}, "
+        f"{seeds} seed{'' if seeds == 1 else 's'}."
+    )
+
+
+AGAINST: tuple[tuple[str, str, Callable[[StepReport], float]], ...] = (
+    ("By characters", "characters trained on", lambda report: report.symbols),
+    ("By time", "seconds, validations included", lambda report: report.seconds),
+)
+
+
+def _drawable(outcomes: Sequence[Outcome]) -> bool:
+    return any(outcome.reports for outcome in outcomes)
+
+
+def _curves(
+    names: Sequence[str],
+    outcomes: Sequence[Outcome],
+    title: str,
+    x_label: str,
+    x: Callable[[StepReport], float],
+) -> dict[str, Any]:
+    """Validation costs, or where one alone makes no curve the training averages; a line a run."""
+    validated = all(sum(r.valid_loss is not None for r in o.reports) > 1 for o in outcomes)
+
+    def points(outcome: Outcome) -> list[tuple[float, float]]:
+        costs = ((x(r), r.valid_loss if validated else r.average) for r in outcome.reports)
+        return [(at, cost / math.log(2)) for at, cost in costs if cost is not None]
+
+    def draw(figure: Figure) -> None:
+        axes = axes_of(figure, x_label, "bits per character")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.locator_params(axis="x", nbins=5)
+        for name, runs in groupby(
+            sorted(outcomes, key=lambda o: names.index(o.name)), key=lambda o: o.name
+        ):
+            colour = SERIES[names.index(name) % len(SERIES)]
+            style = ("-", "--", ":")[names.index(name) % 3]
+            for number, run in enumerate(runs):
+                axes.plot(
+                    *zip(*points(run), strict=True),
+                    color=colour,
+                    linestyle=style,
+                    linewidth=1.2,
+                    marker="o" if validated else None,
+                    markersize=3,
+                    label=None if number else name,
+                )
+        axes.legend()
+
+    what = "Validation" if validated else "Training, average"
+    said = [
+        f"{o.name}, seed {o.seed}: from {there[0][1]:.3f} to {there[-1][1]:.3f}."
+        for o in outcomes
+        if (there := points(o))
+    ]
+    svg: Markup = figure_svg(draw, f"{what}, bits per character. {' '.join(said)}", *SIZE)
+    return {"title": title, "svg": svg, "caption": f"{what}. A line for each seed."}

@@ -1,0 +1,139 @@
+"""Curves of training runs, each with words for those who cannot see it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from minidark.report.figures import INK, SERIES, figure_svg
+from minidark.report.run import Run
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = 5.2, 3.0  # inches: two of them beside each other, or one on a phone
+MARKED = 60  # validations, each with a dot
+POINTS = 1000  # of a curve, at the most
+UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))  # of time, from two of them on
+
+
+def loss_curve(run: Run) -> Markup:
+    """The training average and the validation cost, in nats and bits or whatever the cost is."""
+    lines, validations = thinned(run.lines), thinned(run.validations)
+
+    def draw(figure: Figure) -> None:
+        axes = axes_of(figure, "batch", "nats per character" if run.in_nats else "cost")
+        axes.plot(*_columns(lines, "average"), label="training, average", color=SERIES[0])
+        if validations:
+            axes.plot(
+                *_columns(validations, "valid_loss"),
+                marker="o" if len(validations) <= MARKED else None,
+                markersize=3.5,
+                label="validation",
+                color=SERIES[1],
+            )
+        if run.in_nats:
+            bits_beside(axes)
+        _mark_resumed(axes, run.resumed_at)
+        axes.legend()
+
+    said = [_course("The training average", lines, "average")]
+    said += [_course("The validation cost", validations, "valid_loss")] if validations else []
+    return figure_svg(draw, " ".join(said), *SIZE)
+
+
+def rate_curve(run: Run) -> Markup:
+    """The learning rate."""
+    lines = thinned(run.lines)
+
+    def draw(figure: Figure) -> None:
+        axes = axes_of(figure, "batch", "learning rate")
+        axes.plot(*_columns(lines, "rate"), color=SERIES[0])
+        axes.set_ylim(bottom=0)
+        _mark_resumed(axes, run.resumed_at)
+
+    return figure_svg(draw, _course("The learning rate", lines, "rate"), *SIZE)
+
+
+def gradient_curve(run: Run) -> Markup:
+    """The length of each layer's mean gradient, on a logarithmic scale."""
+    lines, layers = thinned(run.lines), run.layers
+    norms = {name: [line["gradient_norms"].get(name) for line in lines] for name in layers}
+
+    def draw(figure: Figure) -> None:
+        axes = axes_of(figure, "batch", "gradient norm")
+        batches = [line["batch"] for line in lines]
+        for k, name in enumerate(layers):
+            style = ("-", "--", ":")[k // len(SERIES) % 3]
+            colour = SERIES[k % len(SERIES)]
+            # a length of zero has no place on this scale, nor has one beyond all numbers
+            drawn = [norm or math.nan for norm in norms[name]]
+            axes.plot(batches, drawn, label=name, color=colour, linestyle=style, linewidth=1.2)
+        axes.set_yscale("log")
+        _mark_resumed(axes, run.resumed_at)
+        axes.legend(ncols=2)
+
+    said = [
+        f"The gradient norm of {name} goes from {there[0]:.3g} to {there[-1]:.3g}."
+        for name in layers
+        if (there := [norm for norm in norms[name] if norm is not None])
+    ]
+    return figure_svg(draw, " ".join(said), *SIZE)
+
+
+def speed_curve(run: Run) -> Markup:
+    """Characters a second, over time."""
+    speeds = run.speeds[:: 1 + len(run.speeds) // POINTS]
+    size, unit = next((u for u in UNITS if speeds[-1][0] >= 2 * u[0]), UNITS[-1])
+
+    def draw(figure: Figure) -> None:
+        axes = axes_of(figure, unit, "characters a second")
+        axes.plot([at / size for at, _ in speeds], [one for _, one in speeds], color=SERIES[0])
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter("{x:,.0f}")
+
+    figures = [one for _, one in speeds]
+    label = f"Between {min(figures):,.0f} and {max(figures):,.0f} characters a second."
+    return figure_svg(draw, label, *SIZE)
+
+
+def axes_of(figure: Figure, x: str, y: str) -> Axes:
+    axes = figure.add_subplot()
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.grid(visible=True)
+    return axes
+
+
+def bits_beside(axes: Axes) -> None:
+    """A second scale, at the right, of bits."""
+    scale = (lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
+    axes.secondary_yaxis("right", functions=scale).set_ylabel("bits per character")
+
+
+def thinned(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every k-th, and the last, such that there are not too many to draw."""
+    kept = [*lines[:: 1 + len(lines) // POINTS]]
+    return kept if not lines or kept[-1] is lines[-1] else [*kept, lines[-1]]
+
+
+def _columns(lines: Sequence[dict[str, Any]], key: str) -> tuple[list[float], list[float]]:
+    return [line["batch"] for line in lines], [line[key] for line in lines]
+
+
+def _course(what: str, lines: Sequence[dict[str, Any]], key: str) -> str:
+    first, last = lines[0], lines[-1]
+    least = min(lines, key=lambda line: line[key])
+    return (
+        f"{what} goes from {first[key]:.4g} at batch {first['batch']:,} to {last[key]:.4g} at "
+        f"batch {last['batch']:,}; the lowest is {least[key]:.4g} at batch {least['batch']:,}."
+    )
+
+
+def _mark_resumed(axes: Axes, batches: Sequence[int]) -> None:
+    for number, batch in enumerate(batches):
+        label = None if number else "gone on with"
+        axes.axvline(batch, color=INK, linestyle=":", linewidth=1, alpha=0.6, label=label)

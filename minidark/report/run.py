@@ -1,0 +1,210 @@
+"""A training run as its folder tells it: `run.json` and the log, read and put in order.
+
+What is read may be of a run that still goes on: a last line that is not whole is left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minidark.errors import DataError, echo
+from minidark.files import named, open_regular
+from minidark.records import read_run
+
+NUMBERS = ("batch", "loss", "average", "rate", "symbols", "epochs", "seconds")
+KINDS: dict[str, Any] = {  # what a page takes of run.json
+    "command": list, "cfg": str, "cfg_values": list, "text": list, "seed": int,
+    "valid_fraction": float | int, "clip_norm": float | int, "parameters": int, "in_nats": bool,
+    "batches": int, "resumed": list, "began": str,
+}  # fmt: skip
+ENTRIES: dict[str, dict[str, Any]] = {  # and of what its lists hold
+    "cfg_values": {"section": str},
+    "text": {"path": str, "size": int, "sampled": str},
+    "resumed": {"batch": int, "at": str, "command": list},
+}
+MADE_ON = ("device", "kernels", "dtype", "threads", "machine", "minidark", "numpy", "python")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`facts` is run.json, `lines` are the log's, but for that of a batch that diverged, whose
+    message is `diverged`."""
+
+    folder: Path
+    facts: dict[str, Any]
+    lines: list[dict[str, Any]]
+    diverged: str | None
+
+    @property
+    def in_nats(self) -> bool:
+        """Whether costs are nats per character."""
+        return bool(self.facts["in_nats"])
+
+    @property
+    def validations(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if "valid_loss" in line]
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The line of the lowest validation."""
+        return min(self.validations, key=lambda line: line["valid_loss"], default=None)
+
+    @property
+    def samples(self) -> list[dict[str, Any]]:
+        return [line for line in self.lines if "sample" in line]
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of those that train something."""
+        return list(dict.fromkeys(name for line in self.lines for name in line["gradient_norms"]))
+
+    @property
+    def resumed_at(self) -> list[int]:
+        """The batches after which it was gone on with."""
+        return [again["batch"] for again in self.facts["resumed"]]
+
+    @property
+    def state(self) -> str:
+        if self.diverged:
+            return "diverged"
+        return "finished" if self.lines and self.lines[-1].get("last") else "not finished"
+
+    @property
+    def speeds(self) -> list[tuple[float, float]]:
+        """Seconds, and characters a second between that line of the log and the one before,
+        validations included."""
+        return [
+            (line["seconds"], (line["symbols"] - before["symbols"]) / elapsed)
+            for before, line in itertools.pairwise(self.lines)
+            if (elapsed := line["seconds"] - before["seconds"]) > 0
+        ]
+
+    @property
+    def command(self) -> list[str]:
+        """What to type to repeat it, word by word, seed included."""
+        words = [str(word) for word in self.facts["command"]]
+        given = any(word == "--seed" or word.startswith("--seed=") for word in words)
+        return words if given else [*words, "--seed", str(self.facts["seed"])]
+
+    def column(self, key: str) -> list[float]:
+        return [line[key] for line in self.lines]
+
+
+def read_run_folder(folder: Path) -> Run:
+    """The run that a folder holds. Raises DataError, with the line where the log is none."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; a run's is the --backup of `train`")
+    if not (folder / "run.json").exists():
+        raise DataError(f"{folder}: no run.json in it, which `train` leaves in its --backup")
+    facts = _plain(read_run(folder))
+    if lacking := next((name for name in KINDS if not _is_there(facts, name)), None):
+        raise DataError(f"{folder / 'run.json'}: damaged, or of another version: no {lacking!r}")
+    lines = _read_log(folder / "log.jsonl")
+    diverged = lines.pop()["diverged"] if lines and "diverged" in lines[-1] else None
+    return Run(folder, facts, lines, diverged)
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """All that the page shows in numbers, as JSON has it; bits where the cost is nats."""
+    last, best = run.lines[-1] if run.lines else {}, run.best
+    facts = {key: run.facts[key] for key in ("cfg", "seed", "batches", "parameters", "in_nats")}
+    return {
+        "state": run.state,
+        "diverged": run.diverged,
+        **facts,
+        "batch": last.get("batch", 0),
+        "symbols": last.get("symbols", 0),
+        "epochs": last.get("epochs", 0),
+        "seconds": last.get("seconds", 0),
+        "characters_per_second": speed(last),
+        "average": last.get("average"),
+        "best": best and {"batch": best["batch"], **costs(best["valid_loss"], run.in_nats)},
+        "validations": [
+            {"batch": v["batch"], "seconds": v["seconds"], **costs(v["valid_loss"], run.in_nats)}
+            for v in run.validations
+        ],
+        "resumed_after": run.resumed_at,
+        "command": shlex.join(run.command),
+        "log": {
+            **{key: run.column(key) for key in NUMBERS},
+            "gradient_norms": {
+                name: [line["gradient_norms"].get(name) for line in run.lines]
+                for name in run.layers
+            },
+        },
+        "samples": [{"batch": s["batch"], "text": s["sample"]} for s in run.samples],
+    }
+
+
+def costs(cost: float, in_nats: bool) -> dict[str, float]:
+    """A validation's, in whatever it is."""
+    return {"nats": cost, "bits": cost / math.log(2)} if in_nats else {"cost": cost}
+
+
+def speed(line: dict[str, Any]) -> float | None:
+    """Characters a second from the beginning to this line."""
+    return line["symbols"] / line["seconds"] if line and line["seconds"] > 0 else None
+
+
+def _is_there(facts: dict[str, Any], name: str) -> bool:
+    value = facts.get(name)
+    return isinstance(value, KINDS[name]) and all(
+        isinstance(entry, dict) and isinstance(entry.get(key), kind)
+        for key, kind in ENTRIES.get(name, {}).items()
+        for entry in value
+    )
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with open_regular(path, named(path, DataError)) as file:
+        whole = file.read().split(b"\n")[:-1]  # what follows the last line break is not yet whole
+    lines = []
+    for number, line in enumerate(whole, start=1):
+        try:
+            found = json.loads(line)
+        except (ValueError, RecursionError):
+            found = None
+        if not _is_line(found, last=number == len(whole)):
+            raise DataError(
+                f"{path}:{number}: {echo(line.decode(errors='replace'))} is no line of a log that "
+                "`train` of this version writes"
+            )
+        lines.append(_plain(found))
+    return lines
+
+
+def _is_line(line: Any, last: bool) -> bool:
+    if not isinstance(line, dict) or not _is_number(line.get("batch")):
+        return False
+    if last and isinstance(line.get("diverged"), str):
+        return True
+    norms = line.get("gradient_norms")
+    return (
+        all(_is_number(line.get(key)) for key in NUMBERS)
+        and _is_number(line.get("valid_loss", 0))
+        and isinstance(line.get("sample", ""), str)
+        and isinstance(norms, dict)
+        and all(norm is None or _is_number(norm) for norm in norms.values())
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _plain(value: Any) -> Any:
+    """Text that UTF-8 can hold: a command may name files that it cannot."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_plain(key): _plain(v) for key, v in value.items()}
+    return [*map(_plain, value)] if isinstance(value, Sequence) else value

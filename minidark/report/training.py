@@ -1,0 +1,111 @@
+"""The page of one training run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from minidark.cfg.options import LAYER_TYPES, NetOptions
+from minidark.report.curves import gradient_curve, loss_curve, rate_curve, speed_curve
+from minidark.report.pages import write_page
+from minidark.report.run import MADE_ON, Run, speed
+from minidark.text import SAMPLE_BYTES, SAMPLES
+
+ROWS = 200
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+CURVES = (
+    ("Loss", loss_curve, "Training: nine parts of what it was and one of this batch's cost. "
+     "Validation: on text that it does not learn from."),
+    ("Learning rate", rate_curve, "Of the update in which the batch ended, before a layer's own "
+     "scale."),
+    ("Gradients", gradient_curve, "The length of each layer's mean gradient before clipping."),
+    ("Speed", speed_curve, "From one line of the log to the next, validations included."),
+)  # fmt: skip
+
+
+def write_run_page(path: Path | str, run: Run) -> None:
+    """The page of `run`. Raises BackendError without the extra `report`, SaveError where it cannot
+    be written."""
+    write_page(
+        path,
+        "run",
+        title=f"{Path(run.facts['cfg']).stem}, a training run",
+        run=run,
+        best=run.best,
+        validations=rows_of(run),
+        count=len(run.validations),
+        facts=run.facts,
+        last=run.lines[-1] if run.lines else None,
+        speed=speed(run.lines[-1]) if run.lines else None,
+        figures=[
+            {"title": title, "svg": curve(run), "caption": caption}
+            for title, curve, caption in CURVES
+            if _can_be_drawn(run, curve)
+        ],
+        cfg=cfg_text(run.facts["cfg_values"]),
+        made_on=MADE_ON,
+        hashed=hashed,
+        quoted=shlex.quote,
+        visible=visible,
+        ln2=math.log(2),
+    )
+
+
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    """Of the validations every k-th, the best and the last, such that a table has not too many."""
+    every = run.validations
+    step, best = 1 + len(every) // ROWS, run.best
+    return [v for n, v in enumerate(every) if n % step == 0 or v is best or v is every[-1]]
+
+
+def _can_be_drawn(run: Run, curve: Callable[[Run], object]) -> bool:
+    if curve is speed_curve:
+        return bool(run.speeds)
+    return bool(run.lines) and (curve is not gradient_curve or bool(run.layers))
+
+
+def cfg_text(sections: list[dict[str, Any]]) -> str:
+    """Cfg text of the values of each section that are not its defaults."""
+    return "\n\n".join("\n".join(_section_lines(section)) for section in sections)
+
+
+def _section_lines(section: dict[str, Any]) -> list[str]:
+    name = str(section["section"])
+    known = NetOptions if name == "net" else LAYER_TYPES.get(name)
+    defaults = dataclasses.asdict(known()) if known else {}
+    return [
+        f"[{name}]",
+        *(
+            f"{key}={_as_in_a_cfg(value)}"
+            for key, value in section.items()
+            if key != "section" and value is not None and value != _like(value, defaults.get(key))
+        ),
+    ]
+
+
+def _like(value: object, default: object) -> object:
+    """A default as JSON would have it."""
+    return list(default) if isinstance(default, tuple) else default
+
+
+def _as_in_a_cfg(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_as_in_a_cfg, value))
+    return f"{value:g}" if isinstance(value, float) else str(int(value) if value is True else value)
+
+
+def hashed(file: dict[str, Any]) -> str:
+    """What of a text its hash is of."""
+    if file["size"] <= SAMPLES * SAMPLE_BYTES:
+        return "its sha256"
+    return f"sha256 of {SAMPLES} samples of {SAMPLE_BYTES:,} bytes"
+
+
+def visible(text: str) -> str:
+    """With control characters as their codes, but for line breaks and tabs."""
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
