@@ -7,7 +7,7 @@ import sys
 import click
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
-from minidark.cli.generate import write
+from minidark.cli.stdout import write
 from minidark.darknet_rnn import vec_lines
 
 
