@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 import minidark
+from minidark.cli.command import Command, long_name, name_variable, variable, variables
 from minidark.cli.stderr import LogHandler, tell
 from minidark.errors import (
     BackendError,
@@ -84,7 +85,11 @@ class _Group(click.Group):
         logger = logging.getLogger("minidark")
         logger.handlers = [LogHandler()]
         logger.setLevel(logging.INFO)  # until an option says otherwise
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            name_variable(ctx, error)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         import numpy as np  # every command that is invoked needs it; --version and --help are not
@@ -111,21 +116,23 @@ class _Group(click.Group):
 @functools.cache
 def _command(name: str) -> click.Command:
     module, _ = COMMANDS[name]
-    command: click.Command = getattr(import_module(f"minidark.cli.{module}"), name)
-    command.params.extend(shared_options())
-    return command
+    return Command.of(getattr(import_module(f"minidark.cli.{module}"), name), shared_options())
 
 
-DEBUG = "minidark.debug"  # in ctx.meta, which a command shares with its group
+DEBUG, LEVEL = (
+    "minidark.debug",
+    "minidark.level",
+)  # in ctx.meta, which a command and its group share
 
 
 def shared_options() -> list[click.Parameter]:
     """--quiet, -v and --debug, which may stand before the command or after it."""
 
     def level(ctx: click.Context, param: click.Parameter, given: bool) -> None:
-        if given:
-            logger = logging.getLogger("minidark")
-            logger.setLevel(logging.ERROR if param.name == "quiet" else logging.DEBUG)
+        if not given or (variable(ctx, param) and LEVEL in ctx.meta):
+            return  # the command line counts more than the environment
+        ctx.meta[LEVEL] = logging.ERROR if param.name == "quiet" else logging.DEBUG
+        logging.getLogger("minidark").setLevel(ctx.meta[LEVEL])
 
     def debug(ctx: click.Context, param: click.Parameter, given: bool) -> None:
         if given:
@@ -160,8 +167,9 @@ def _told(ctx: click.Context) -> Iterator[None]:
 @click.group(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each command's --help begins with examples. Exit codes: 0 done, 1 a run failed, "
-    "2 wrong usage, 3 the cfg, 4 weights or data, 5 diverged, 130 and 143 interrupted.",
+    epilog="Each command's --help begins with examples; its options are environment variables too. "
+    "Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 the cfg, 4 weights or data, 5 diverged, "
+    "130 and 143 interrupted.",
 )
 @click.version_option(minidark.__version__, message="minidark %(version)s")
 def cli() -> None:
@@ -176,7 +184,9 @@ def cli() -> None:
 
 for name, (_, text) in COMMANDS.items():
     cli.add_command(click.Command(name, help=text))
-cli.params.extend(shared_options())
+for option in shared_options():
+    option.envvar = variables("", long_name(option))[-1:]
+    cli.params.append(option)
 
 
 def main(imported: Callable[[], object] | None = None) -> None:

@@ -197,7 +197,8 @@ def rnn(arguments: tuple[str, ...], choice: CfgChoice) -> None:
 
     Verbs: train, generate, valid, vec, generatetactic, validtactic. Flags, anywhere on the line:
     -file -seed -srand -len -temp -tokens -tokenized -clear; -i, -gpus and -nogpu are accepted
-    and have no effect. Output is darknet's to the last digit; only the GPU is not.
+    and have no effect. Output is darknet's to the last digit; only the GPU is not. No option is
+    taken from the environment: an old command line does what it did.
     """
     line = parse_line(list(arguments))
     if len(line.words) < 2:
