@@ -24,7 +24,7 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
     ),
     "Training": ("resume", "batches", "train.seed", "patience", "clip-norm"),
     "Sampling": ("generate.seed", "srand", "len", "temp", "top-k", "top-p", "samples"),
-    "Output": ("backup", "save-every", "json"),
+    "Output": ("backup", "save-every", "json", "color", "worst"),
     "Device": ("device", "kernels", "threads"),
 }  # fmt: skip
 REST = "Options"
