@@ -52,6 +52,7 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
         "vec",
         "Turn lines of standard input into vectors: the first layer's output after each.",
     ),
+    "completion": ("completion", "Print what makes a shell complete minidark's words."),
     "info": ("info", "Show a network's layers, and what a weight file says of itself."),
     "rnn": ("rnn", "darknet's `rnn` command, in its own spelling."),
     "average": (
@@ -107,14 +108,21 @@ class _Group(click.Group):
             hint = nearest(args[0], self.list_commands(ctx))
             message = error.message.rstrip(".") + hint if hint else error.message
             raise click.UsageError(message, ctx) from error
-        command = _command(name) if name else None
+        command = load(name, light=ctx.resilient_parsing) if name else None
         if callable(ctx.obj):
             ctx.obj()
         return name, command, rest
 
 
 @functools.cache
-def _command(name: str) -> click.Command:
+def load(name: str, light: bool = False) -> click.Command:
+    """The command of that name, with its module; or with `light`, for a shell that completes, what
+    stands for it in a table."""
+    if light:
+        from minidark.cli.words import stand_in
+
+        if command := stand_in(name):
+            return command
     module, _ = COMMANDS[name]
     return Command.of(getattr(import_module(f"minidark.cli.{module}"), name), shared_options())
 
@@ -194,4 +202,6 @@ def main(imported: Callable[[], object] | None = None) -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller, as with `>&-`
             setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  lives as long as we do
+    if "_MINIDARK_COMPLETE" in os.environ:
+        import_module("minidark.cli.shells")
     cli(prog_name="minidark", obj=imported)

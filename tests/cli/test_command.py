@@ -12,7 +12,7 @@ import click
 import pytest
 
 from minidark import load_network, shipped
-from minidark.cli import COMMANDS, _command
+from minidark.cli import COMMANDS, load
 from minidark.cli.command import GROUPS, NONE, OWN, long_name, variables
 from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg
@@ -34,7 +34,7 @@ def files(folder: Path) -> None:
 
 
 def options(name: str) -> list[click.Option]:
-    return [param for param in _command(name).params if isinstance(param, click.Option)]
+    return [param for param in load(name).params if isinstance(param, click.Option)]
 
 
 # --- help ---------------------------------------------------------------------------------
@@ -42,7 +42,7 @@ def options(name: str) -> list[click.Option]:
 
 def examples(name: str) -> list[str]:
     """The command lines of the help, without what is said of them."""
-    text = _command(name).help or ""
+    text = load(name).help or ""
     lines = [line.strip() for line in text.partition("\b")[2].partition("\n\n")[0].splitlines()]
     return [re.split(r" {2,}\(", line)[0] for line in lines if line]
 
