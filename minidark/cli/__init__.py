@@ -21,6 +21,7 @@ import click
 import minidark
 from minidark.cli.command import Command, long_name, name_variable, variable, variables
 from minidark.cli.stderr import LogHandler, tell
+from minidark.cli.stdout import discard_output
 from minidark.errors import (
     BackendError,
     CfgError,
@@ -161,7 +162,7 @@ def _told(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:  # `minidark generate | head`: nobody reads on; that is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        discard_output()
         sys.exit(0)
     except tuple(EXIT_CODES) as error:
         if ctx.meta.get(DEBUG):

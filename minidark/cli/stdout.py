@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -12,6 +13,11 @@ def write(parts: Iterable[bytes]) -> None:
     for part in parts:
         sys.stdout.buffer.write(part)
         sys.stdout.buffer.flush()
+
+
+def discard_output() -> None:
+    """Nobody reads on: what is still to be written goes nowhere, at exit too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def whole_characters(parts: Iterable[bytes]) -> Iterator[bytes]:

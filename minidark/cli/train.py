@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import sys
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from minidark.backups import SAVE_EVERY, Backups, base_name
 from minidark.cli import resuming
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
-from minidark.cli.display import display
+from minidark.cli.display import JsonLines, display
 from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
@@ -26,6 +27,8 @@ from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
 from minidark.train import train as train_network
 from minidark.valid import MOST
+
+log = logging.getLogger(__name__)
 
 SAMPLE_LENGTH = 200
 SAMPLE_EVERY = 500  # batches
@@ -54,6 +57,8 @@ SAMPLE_EVERY = 500  # batches
               help="Stop after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
               help="Shorten longer mean gradients to this.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True,
+              help="The lines of log.jsonl on standard output, as they come.")  # fmt: skip
 @compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @cfg_options
@@ -70,6 +75,7 @@ def train(
     valid_fraction: float,
     patience: int | None,
     clip_norm: float | None,
+    as_json: bool,
     compute: Compute,
     tokenized: bool,
     choice: CfgChoice,
@@ -124,7 +130,7 @@ def train(
             resume=since,
         )
         if training.over:
-            tell(_over(net, batches))
+            log.info(_over(net, batches))
             return
         backups = held.enter_context(Backups(net, backup, path, save_every))
         command = ["minidark", *sys.argv[1:]]
@@ -132,10 +138,12 @@ def train(
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))
+        lines = JsonLines(as_json)
         try:
             for report in training:
                 backups.after(report)
                 shown.step(report)
+                lines.step(report)
                 if report.batch % SAMPLE_EVERY == 0 and not report.last and net.outputs <= 256:
                     shown.note(_sample(net, report.batch))
                 if stop.signal and not report.last:
@@ -148,13 +156,13 @@ def train(
     if stop.signal and not report.last:
         tell(f"minidark: stopped; {backups.path('.backup')} is saved, --resume auto goes on")
         sys.exit(128 + stop.signal)
-    tell(f"minidark: {backups.path('_final.weights')} is written")
+    log.info("%s is written", backups.path("_final.weights"))
 
 
 def _over(net: Network, batches: int) -> str:
     if net.batches_seen < batches:
-        return "minidark: this run has ended by its --patience; a larger one lets it go on"
-    return f"minidark: this run has seen its {batches} batches; --batches N lets it go on"
+        return "this run has ended by its --patience; a larger one lets it go on"
+    return f"this run has seen its {batches} batches; --batches N lets it go on"
 
 
 def _check_batches(net: Network, batches: int, path: object) -> None:
