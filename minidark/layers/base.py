@@ -18,7 +18,7 @@ from minidark.errors import CfgError, MinidarkError
 PJREDDIE, ALEXEY = "pjreddie", "alexey"  # the two orders of arrays in a weight file
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Stored:
     """An array that stands in the weight file. `kind` is the last part of its name: biases,
     weights, scales, rolling_mean or rolling_variance."""
@@ -27,8 +27,12 @@ class Stored:
     kind: str
     value: Array
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.value.shape))
+        return f"<{self.name}: {shape} {self.value.dtype}>"
 
-@dataclass(slots=True, eq=False)
+
+@dataclass(slots=True, eq=False, repr=False)
 class Parameter(Stored):
     """A stored array that is trained. `grad` is d objective / d value, summed over the rows
     since the last update; both arrays are live and written in place."""
@@ -75,6 +79,10 @@ class Layer(ABC):
         self.backend = backend or get_backend()
         self.states: dict[str, Array] = {}  # carried from call to call, by name: each (S, H)
         self.saved: Any = None  # what backward needs of the last training forward
+
+    def __repr__(self) -> str:
+        states = f", carries {', '.join(self.states)}" if self.states else ""
+        return f"<{self.name}: {self.inputs} -> {self.outputs}, {self.streams} streams{states}>"
 
     @abstractmethod
     def forward(self, x: Array, *, train: bool = False) -> Array:
