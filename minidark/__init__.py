@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from minidark.generate import generate as generate
     from minidark.network import Network as Network
     from minidark.text import Text as Text
+    from minidark.trace import trace as trace
     from minidark.train import StepReport as StepReport
     from minidark.train import train as train
     from minidark.weights import load_weights as load_weights

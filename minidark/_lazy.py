@@ -1,7 +1,7 @@
 """Public names that are loaded when they are first used; see `minidark/__init__.py`.
 
-Two of them, `train` and `generate`, are functions in modules of the same names. Importing such a
-module puts it into the package under its own name, where the function belongs; the package
+Some of them, as `train` and `generate`, are functions in modules of the same names. Importing such
+a module puts it into the package under its own name, where the function belongs; the package
 refuses that.
 """
 
@@ -23,6 +23,7 @@ HOMES = {  # public name: its module
     "generate": "minidark.generate",
     "Network": "minidark.network",
     "Text": "minidark.text",
+    "trace": "minidark.trace",
     "StepReport": "minidark.train",
     "train": "minidark.train",
     "load_weights": "minidark.weights",

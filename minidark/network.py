@@ -149,6 +149,15 @@ class Network:
         """x (T, S, inputs) or ids (T, S) to (T, S, outputs); with `train`, in training mode."""
         return self._forward(self._input(x), train).copy()
 
+    def traced(self, x: npt.ArrayLike) -> tuple[Array, list[dict[str, Array]]]:
+        """Inference as `forward` does it, and what the gates and states of each layer are after
+        each step: by name (T, S, H) each, empty for a layer that has none."""
+        y, shown = self._input(x), []
+        for layer in self.layers:
+            y, values = layer.traced(y)
+            shown.append(values)
+        return y, shown
+
     def frozen(
         self, streams: int = 1, temperature: float | None = None
     ) -> Callable[[Array], Array]:

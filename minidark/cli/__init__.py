@@ -53,7 +53,10 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
         "vec",
         "Turn lines of standard input into vectors: the first layer's output after each.",
     ),
-    "completion": ("completion", "Print what makes a shell complete minidark's words."),
+    "look": (
+        "look",
+        "Write a page that shows what gates and states do at every character of TEXT.",
+    ),
     "info": ("info", "Show a network's layers, and what a weight file says of itself."),
     "rnn": ("rnn", "darknet's `rnn` command, in its own spelling."),
     "average": (
@@ -74,6 +77,7 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
         "Write the first LAYERS layers of a weight file, with `seen` zero, to start others from.",
     ),
     "statistics": ("weights_verbs", "Show mean, spread and size of every array in a weight file."),
+    "completion": ("completion", "Print what makes a shell complete minidark's words."),
 }
 
 

@@ -23,14 +23,15 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
         "allow-other-cfg",
     ),
     "Training": ("resume", "batches", "train.seed", "patience", "clip-norm"),
-    "Sampling": ("generate.seed", "srand", "len", "temp", "top-k", "top-p", "samples"),
-    "Output": ("backup", "save-every", "json", "color", "worst"),
+    "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
+    "Output": ("backup", "save-every", "json", "output", "color", "worst"),
     "Device": ("device", "kernels", "threads"),
 }  # fmt: skip
 REST = "Options"
 
-# Not shared: text to go on from, while --seed of `train` is a number.
-OWN = {("generate", "seed"), ("valid", "seed"), ("vec", "seed")}
+# Not shared: text to go on from, while --seed of `train` is a number; and a file that is written,
+# which the next command would write over.
+OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg"}
 NONE = {"rnn"}  # an old command line does what it did
 
 # darknet's flags that other commands than `rnn` have too.
@@ -111,7 +112,7 @@ def variables(command: str, option: str, shared: bool = True) -> list[str]:
     if command in NONE:
         return []
     names = [f"{PREFIX}_{command}_{option}"]
-    if shared and (command, option) not in OWN:
+    if shared and not {option, f"{command}.{option}"} & OWN:
         names.append(f"{PREFIX}_{option}")
     return [re.sub(r"\W", "_", name).upper() for name in names]
 

@@ -130,6 +130,7 @@ COMPLETERS: dict[str, Completer] = {
     "tokens": files,
     "check-copy": files,
     "out-cfg": cfgs,
+    "output": files,
     "convert.source": weights,
     "convert.out": weights,
     "rnn.arguments": darknets,

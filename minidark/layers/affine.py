@@ -188,6 +188,12 @@ class PackedLayer(Layer):
         return [a for name in self.file_orders[order] for a in self.sublayers[name].arrays]
 
 
+def split(gates: Array, names: str) -> dict[str, Array]:
+    """Gates that lie side by side, (T, S, K H), by their K one-letter names, (T, S, H) each."""
+    hidden = gates.shape[-1] // len(names)
+    return {name: gates[..., k * hidden : (k + 1) * hidden] for k, name in enumerate(names)}
+
+
 def one_order(*names: str) -> dict[str, tuple[str, ...]]:
     """The file orders of a layer that both dialects store alike."""
     return {PJREDDIE: names, ALEXEY: names}

@@ -88,6 +88,11 @@ class Layer(ABC):
     def forward(self, x: Array, *, train: bool = False) -> Array:
         """(T, S, inputs), or ids (T, S) where `reads_ids`, to (T, S, outputs). Never writes x."""
 
+    def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
+        """Inference that shows its workings: what `forward` gives, and by name what gates and
+        state are after each step, (T, S, H) each. A layer without state has none to show."""
+        return self.forward(x), {}
+
     @abstractmethod
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         """The gradient of the outputs to that of the inputs; adds to the parameters' grads.

@@ -21,13 +21,13 @@ from typing import ClassVar
 
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.affine import AffinePass, PackedLayer, initialize
+from minidark.layers.affine import AffinePass, PackedLayer, initialize, split
 from minidark.layers.base import ALEXEY, PJREDDIE
 
 
 @dataclass(slots=True)
 class GruSaved:
-    """One training pass over T steps."""
+    """One pass over T steps."""
 
     x: Array  # (T, S, I), or ids (T, S)
     gates: Array  # (T, S, 3H): z | r | c, after their activations
@@ -77,6 +77,18 @@ class GruLayer(PackedLayer):
         self.states = {"state": self.backend.zeros(self.streams, outputs)}
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
+        run = self._run(x, train)
+        if train:
+            self.saved = run
+        return run.states[1:]
+
+    def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
+        run = self._run(x, train=False)
+        y = run.states[1:]
+        return y, {**split(run.gates, "zrc"), "h": y}
+
+    def _run(self, x: Array, train: bool) -> GruSaved:
+        """All steps of x; the state goes on."""
         steps, streams = x.shape[:2]
         hidden, kernels = self.outputs, self.backend.kernels
         u, wzr, wh = (a.begin(steps, streams, train) for a in (self.u, self.wzr, self.wh))
@@ -97,9 +109,7 @@ class GruLayer(PackedLayer):
                 kernels.gru_state(gates[t], wh.forward(reset_states[t], t), h, new, self.tanh)
 
         self.states["state"][...] = states[steps]
-        if train:
-            self.saved = GruSaved(x, gates, states, reset_states, u, wzr, wh)
-        return states[1:]
+        return GruSaved(x, gates, states, reset_states, u, wzr, wh)
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
         if not self._compiled():

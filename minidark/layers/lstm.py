@@ -22,13 +22,13 @@ from typing import ClassVar
 
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.affine import AffinePass, PackedLayer, initialize
+from minidark.layers.affine import AffinePass, PackedLayer, initialize, split
 from minidark.layers.base import ALEXEY, PJREDDIE
 
 
 @dataclass(slots=True)
 class LstmSaved:
-    """One training pass over T steps."""
+    """One pass over T steps."""
 
     x: Array  # (T, S, I), or ids (T, S)
     gates: Array  # (T, S, 4H): i | f | o | g, after their activations
@@ -78,6 +78,18 @@ class LstmLayer(PackedLayer):
         }
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
+        run = self._run(x, train)
+        if train:
+            self.saved = run
+        return run.states[1:]
+
+    def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
+        run = self._run(x, train=False)
+        y = run.states[1:]
+        return y, {**split(run.gates, "ifog"), "c": run.cells[1:], "h": y}
+
+    def _run(self, x: Array, train: bool) -> LstmSaved:
+        """All steps of x; the state goes on."""
         steps, streams = x.shape[:2]
         hidden, kernels = self.outputs, self.backend.kernels
         u, w = (a.begin(steps, streams, train) for a in (self.u, self.w))
@@ -102,9 +114,7 @@ class LstmLayer(PackedLayer):
                 )
 
         self.states["state"][...], self.states["cell"][...] = states[steps], cells[steps]
-        if train:
-            self.saved = LstmSaved(x, gates, states, cells, squashed, u, w)
-        return states[1:]
+        return LstmSaved(x, gates, states, cells, squashed, u, w)
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
         if not self._compiled():

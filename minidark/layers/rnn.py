@@ -23,7 +23,7 @@ from minidark.layers.affine import AffinePass, PackedLayer, initialize, one_orde
 
 @dataclass(slots=True)
 class RnnSaved:
-    """One training pass over T steps."""
+    """One pass over T steps."""
 
     x: Array  # (T, S, I), or ids (T, S)
     from_input: Array  # (T, S, H): act(input(x))
@@ -77,6 +77,17 @@ class RnnLayer(PackedLayer):
         self.states = {"state": self.backend.zeros(self.streams, self.hidden)}
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
+        run = self._run(x, train)
+        if train:
+            self.saved = run
+        return run.y
+
+    def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
+        run = self._run(x, train=False)
+        return run.y, {"input": run.from_input, "self": run.from_self, "s": run.states[1:]}
+
+    def _run(self, x: Array, train: bool) -> RnnSaved:
+        """All steps of x; the state goes on."""
         steps, streams = x.shape[:2]
         parts = (self.input_part, self.self_part, self.output_part)
         input_, self_, output = (part.begin(steps, streams, train) for part in parts)
@@ -105,9 +116,7 @@ class RnnLayer(PackedLayer):
         y = self.activation.forward(output.forward(states[1:]) + self.output_part.biases)
 
         self.states["state"][...] = states[steps]
-        if train:
-            self.saved = RnnSaved(x, from_input, from_self, states, y, input_, self_, output)
-        return y
+        return RnnSaved(x, from_input, from_self, states, y, input_, self_, output)
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         s: RnnSaved = self._take_saved()

@@ -251,6 +251,9 @@ def test_a_sequence_equals_its_steps(cell: str, streams: int) -> None:
             as_near(*(p.grad for p in parameters))
         for name in layers[0].states:
             as_near(*(layer.states[name] for layer in layers))
+        shown = [layer.twin(streams).traced(x.astype(layer.backend.dtype))[1] for layer in layers]
+        for name in shown[0]:
+            as_near(*(values[name] for values in shown))
 
 
 NET = "net inputs=9 batch=6 time_steps=10 adam=1 learning_rate=.01 decay=0"

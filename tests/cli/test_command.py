@@ -253,7 +253,7 @@ def test_every_option_has_its_variables_and_the_help_says_so(name: str) -> None:
     for option in options(name):
         own = long_name(option)
         wanted = [f"{stem}_{own.upper().replace('-', '_')}"]
-        if (name, own) not in OWN and own not in ("quiet", "verbose", "debug"):
+        if not {own, f"{name}.{own}"} & OWN and own not in ("quiet", "verbose", "debug"):
             wanted.append(wanted[0].replace(stem, "MINIDARK"))
         assert option.envvar == wanted
     assert " ".join(run(name, "--help").stdout.split()).endswith(

@@ -92,6 +92,7 @@ class Reference:
         self.read(layer)
         state = [[0.0] * self.width() for _ in range(layer.streams)]
         self.state, self.cell = state, state
+        self.shown: list[dict[str, Rows]] = []  # gates and state after each step so far
 
     def read(self, layer: Layer) -> None:
         """Take the layer's arrays: "uz.weights", or "weights" where a layer has one sublayer."""
@@ -118,6 +119,7 @@ class Reference:
             reset = each(lambda r, h: r * h, r, h)
             c = each(act, total(self.sub("uh", rows, train), self.sub("wh", reset, train)))
             self.state = each(lambda z, h, c: z * h + (1 - z) * c, z, h, c)
+            self.shown.append({"z": z, "r": r, "c": c, "h": self.state})
             steps.append(self.state)
         return steps
 
@@ -131,6 +133,7 @@ class Reference:
             )
             self.cell = each(lambda f, c, i, g: f * c + i * g, f, self.cell, i, g)
             self.state = each(lambda o, c: o * math.tanh(c), o, self.cell)
+            self.shown.append({"i": i, "f": f, "o": o, "g": g, "c": self.cell, "h": self.state})
             steps.append(self.state)
         return steps
 
@@ -143,6 +146,7 @@ class Reference:
             from_input = each(act, self.sub("input", rows, train))
             from_self = each(act_self, self.sub("self", s, train))
             self.state = total(from_input, from_self, *([s] if self.options.shortcut else []))
+            self.shown.append({"input": from_input, "self": from_self, "s": self.state})
             steps.append(each(act, self.sub("output", self.state, train)))
         return steps
 

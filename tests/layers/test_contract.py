@@ -196,6 +196,21 @@ def test_a_twin_starts_from_zero_and_follows_the_parameters(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_a_traced_forward_shows_what_the_scalar_loops_come_by(case: str) -> None:
+    layer, options = build(case)
+    reference, twin = Reference(layer, options), layer.twin(S)
+    for x in sequences(2):  # the state goes on
+        reference.shown.clear()
+        reference.forward(x.tolist())
+        y, shown = layer.traced(x)
+        np.testing.assert_array_equal(y, twin.forward(x))
+        assert list(shown) == (list(reference.shown[0]) if case in WITH_STATE else [])
+        for name, values in shown.items():
+            same(values, [step[name] for step in reference.shown])
+    assert layer.saved is None
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_forward_and_backward_write_neither_x_nor_parameters(case: str) -> None:
     layer, _ = build(case)
     (x,) = sequences()

@@ -1,0 +1,199 @@
+"""The page of `minidark look`: a text, and what every unit does at each of its characters."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import unicodedata
+from bisect import bisect_left
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minidark.files import write_atomically
+from minidark.report.packing import GATES, pack
+from minidark.report.pages import render_page
+from minidark.report.properties import trackers
+from minidark.trace import Floats, LayerTrace, Trace
+
+log = logging.getLogger(__name__)
+
+LARGEST = 3_000_000  # bytes of a page
+STEPS = (254, 126, 62, 46, 30, 22, 14, 10, 6)  # between levels; even, so that 0 of -1 to 1 is one
+LIKELIEST = 5  # symbols that are shown of each prediction
+SHOWN = {" ": "␣", "\n": "↵", "\t": "⇥"}
+TITLES = {
+    ("gru", "z"): "update gate: how much of the old state stays",
+    ("gru", "r"): "reset gate: how much of the old state the candidate sees",
+    ("gru", "c"): "candidate: what the state would become",
+    ("gru", "h"): "state, and what the layer gives",
+    ("lstm", "i"): "input gate: how much of the candidate is taken in",
+    ("lstm", "f"): "forget gate: how much of the old cell stays",
+    ("lstm", "o"): "output gate: how much of the cell is shown",
+    ("lstm", "g"): "candidate: what would be added to the cell",
+    ("lstm", "c"): "cell: what is remembered",
+    ("lstm", "h"): "state, and what the layer gives",
+    ("rnn", "input"): "what the input adds to the state",
+    ("rnn", "self"): "what the old state adds to the new",
+    ("rnn", "s"): "state",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Saturation:
+    """How often each unit (H,) is near one of its ends: rows, of T."""
+
+    below: Floats
+    above: Floats
+    low: float  # what counts as below: 0.1, or -0.9 where values go below zero
+    high: float  # 0.9
+
+    @classmethod
+    def of(cls, name: str, values: Floats) -> Saturation:
+        """Source: Karpathy, Johnson and Li 2015, arXiv:1506.02078, section 4.2."""
+        low, high = (0.1 if name in GATES or values.min() >= 0 else -0.9), 0.9
+        return cls((values < low).sum(axis=0), (values > high).sum(axis=0), low, high)
+
+
+class Look:
+    """A trace of the bytes of a text, and what is counted in it.
+
+    of_bytes: how many the text has in all, where only its beginning was read.
+    """
+
+    def __init__(self, trace: Trace, of_bytes: int | None = None):
+        self.trace, self.of_bytes = trace, of_bytes
+        self.text = trace.symbols.astype(np.uint8).tobytes()
+        self.surprise = trace.surprise()
+        self.trackers = trackers(trace.layers, self.text)
+        self.saturation = {
+            (layer.name, value): Saturation.of(value, rows)
+            for layer in trace.layers
+            for value, rows in layer.values.items()
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Characters, bits per character, each gate's saturation (mean share of the time, over
+        its units), and the best five trackers of each property."""
+        steps = self.trace.symbols.size
+        return {
+            "characters": steps,
+            "of_characters": self.of_bytes or steps,
+            "bits_per_character": float(self.surprise.mean()),
+            "saturation": [
+                {
+                    "layer": layer,
+                    "value": value,
+                    f"below_{s.low}": float(s.below.mean() / steps),
+                    f"above_{s.high}": float(s.above.mean() / steps),
+                }
+                for (layer, value), s in self.saturation.items()
+            ],
+            "trackers": {
+                name: [asdict(tracker) for tracker in found[:5]]
+                for name, found in self.trackers.items()
+            },
+        }
+
+    def write(self, path: Path | str, cfg: str, weights: str) -> int:
+        """Write the page, whole or not at all: its size in bytes. cfg, weights: their names.
+
+        Values are rounded to as many levels as keep the page within LARGEST. Raises BackendError
+        without the extra `report`, SaveError where the file cannot be written.
+        """
+
+        @functools.cache
+        def rendered(steps: int) -> bytes:
+            return self._rendered(cfg, weights, steps)
+
+        def fits(steps: int) -> bool:
+            return len(rendered(steps)) <= LARGEST
+
+        at = 0 if fits(STEPS[0]) else bisect_left(STEPS, True, lo=1, key=fits)
+        page = rendered(STEPS[min(at, len(STEPS) - 1)])
+        if len(page) > LARGEST:
+            log.warning("the page has %s bytes; --len makes it smaller", f"{len(page):,}")
+        write_atomically(path, [page])
+        return len(page)
+
+    def _rendered(self, cfg: str, weights: str, steps: int) -> bytes:
+        order, p = likeliest(self.trace.outputs)
+        names = {int(symbol): symbol_name(int(symbol)) for symbol in np.unique(order)}
+        data = {
+            "cells": cells(self.text),
+            "bytes": [*self.text],
+            "names": names,
+            "likeliest": order.tolist(),
+            "probabilities": np.round(p.astype(np.float64), 5).tolist(),
+            "surprise": np.round(self.surprise, 3).tolist(),
+            "layers": [self._layer(layer, steps) for layer in self.trace.layers],
+            "trackers": {
+                name: [[t.layer, t.value, t.unit, round(t.correlation, 4)] for t in found]
+                for name, found in self.trackers.items()
+            },
+        }
+        return render_page(
+            "look",
+            title=f"What the units of {cfg} do",
+            cfg=cfg,
+            weights=weights,
+            levels=steps + 1,
+            figures=self.figures(),
+            properties=[*self.trackers],
+            data=data,
+        ).encode()
+
+    def _layer(self, layer: LayerTrace, steps: int) -> dict[str, Any]:
+        packed = pack(layer, steps)
+        values = []
+        for name in layer.values:
+            saturation = self.saturation[layer.name, name]
+            values.append(
+                {
+                    "name": name,
+                    "title": TITLES[layer.type, name],
+                    **asdict(packed[name].scale),
+                    "data": packed[name].data,
+                    "below": [saturation.low, saturation.below.tolist()],
+                    "above": [saturation.high, saturation.above.tolist()],
+                }
+            )
+        units = layer.values[values[0]["name"]].shape[1]
+        return {"name": layer.name, "type": layer.type, "units": units, "values": values}
+
+
+def likeliest(outputs: Floats) -> tuple[np.ndarray, np.ndarray]:
+    """The likeliest symbols after each row of outputs (T, O), and their probabilities: (T, 5)
+    each, fewer where there are fewer symbols."""
+    order = np.argsort(-outputs, axis=1, kind="stable")[:, :LIKELIEST]
+    return order, np.take_along_axis(outputs, order, axis=1)
+
+
+def cells(text: bytes) -> list[str]:
+    """What is shown for each byte: a whole character at the first of its bytes and nothing at the
+    others; bytes that are no UTF-8, and what cannot be seen, escaped as in Python."""
+    shown = []
+    for character in text.decode("utf-8", "surrogateescape"):
+        size = len(character.encode("utf-8", "surrogateescape"))
+        shown += [_visible(character), *[""] * (size - 1)]
+    return shown
+
+
+def symbol_name(symbol: int) -> str:
+    """A byte as a prediction shows it; "#300" for what is no byte."""
+    if symbol > 255:
+        return f"#{symbol}"
+    character = bytes([symbol]).decode("utf-8", "surrogateescape")
+    return SHOWN.get(character) or _visible(character)
+
+
+def _visible(character: str) -> str:
+    if unicodedata.combining(character):
+        return f"◌{character}"
+    if character in SHOWN or character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

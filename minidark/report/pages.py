@@ -1,0 +1,84 @@
+"""A page from its template, as one file that asks for nothing else.
+
+A page `NAME` is `templates/NAME.html`, which extends `base.html`, with `NAME.css` and `NAME.js`
+beside it where it needs them. Style and scripts stand in the page. Its content security policy
+lets those scripts run, by their hashes, and nothing else: what a text or a cfg smuggled into a page
+would not be run even if it were not escaped. Every value is escaped unless it is `Markup`.
+
+The same values give the same bytes: no page says when it was made.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import minidark
+from minidark.files import write_atomically
+from minidark.report.extra import needed
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def write_page(path: Path | str, name: str, **values: Any) -> None:
+    """Render the page `name` into the file `path`, whole or not at all.
+
+    Raises BackendError without the extra `report`, SaveError where the file cannot be written.
+    """
+    write_atomically(path, [render_page(name, **values).encode()])
+
+
+def render_page(name: str, **values: Any) -> str:
+    """The page `name` as HTML. `values` are for its template; every page takes a `title`.
+
+    In a template `{{ value | tojson }}` is safe in a data block, and refuses NaN and infinity.
+    Raises BackendError without the extra `report`.
+    """
+    environment = _environment()
+    markup = needed("markupsafe").Markup
+    scripts = [text for part in ("base", name) if (text := _beside(part, ".js"))]
+    rendered: str = environment.get_template(f"{name}.html").render(
+        policy=_policy(scripts),
+        style=markup(_beside("base", ".css") + _beside(name, ".css")),
+        scripts=[markup(text) for text in scripts],
+        version=minidark.__version__,
+        **values,
+    )
+    return rendered
+
+
+def _environment() -> Environment:
+    jinja2 = needed("jinja2")
+    environment: Environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment
+
+
+def _beside(name: str, suffix: str) -> str:
+    """The text of a page's file of that kind, or nothing where it has none."""
+    file = TEMPLATES / f"{name}{suffix}"
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _policy(scripts: list[str]) -> str:
+    """What the page may do: show itself, run these scripts, keep figures and icons inline."""
+    hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

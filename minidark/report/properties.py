@@ -1,0 +1,131 @@
+"""What can be said of each place of a text, and which units keep track of it.
+
+A property is a number at every byte. A unit tracks it as well as its values go along with it over
+the text: by Pearson's correlation, of either sign. That is a fact about this text: a unit may go
+along with a property because both go along with something else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from minidark.trace import LayerTrace
+
+Floats = npt.NDArray[np.float64]
+Property = Callable[[bytes], Floats]  # (T,) numbers of a text of T bytes
+
+
+def inside_quotes(text: bytes) -> Floats:
+    """1 from an opening double quote on to the byte before the closing one. An empty line closes
+    what was left open, so that one stray quote does not turn all that follows."""
+    found = re.compile(rb'"|\xe2\x80\x9c|\xe2\x80\x9d|\n\s*\n')
+    inside = np.zeros(len(text))
+    opened = None  # where the open quote began
+    for match in found.finditer(text):
+        if opened is not None:
+            inside[opened : match.start()] = 1
+            opened = match.start() if match.group() == b"\xe2\x80\x9c" else None
+        elif match.group() in (b'"', b"\xe2\x80\x9c"):
+            opened = match.start()
+    if opened is not None:
+        inside[opened:] = 1
+    return inside
+
+
+def bracket_depth(text: bytes) -> Floats:
+    """How many round, square and curly brackets are open after each byte; never below 0."""
+    depths, depth = np.zeros(len(text)), 0
+    for at, byte in enumerate(text):
+        depth = max(0, depth + (byte in b"([{") - (byte in b")]}"))
+        depths[at] = depth
+    return depths
+
+
+def position_in_line(text: bytes) -> Floats:
+    """Bytes since the line began: 0 at its first one."""
+    starts = np.zeros(len(text), dtype=np.intp)
+    breaks = np.flatnonzero(np.frombuffer(text, dtype=np.uint8)[:-1] == ord("\n"))
+    starts[breaks + 1] = breaks + 1
+    return (np.arange(len(text)) - np.maximum.accumulate(starts)).astype(np.float64)
+
+
+def line_length(text: bytes) -> Floats:
+    """Bytes of the whole line, its line break with it; the network has not read its end yet."""
+    lengths = [len(line) + 1 for line in text.split(b"\n")]
+    lengths[-1] -= 1
+    return np.repeat(lengths, lengths).astype(np.float64)
+
+
+def _of_bytes(pattern: bytes) -> Property:
+    """1 at the first byte of each match, 0 elsewhere."""
+
+    def where(text: bytes) -> Floats:
+        found = np.zeros(len(text))
+        found[[match.start() for match in re.finditer(pattern, text)]] = 1
+        return found
+
+    return where
+
+
+PROPERTIES: dict[str, Property] = {
+    "inside double quotes": inside_quotes,
+    "position in the line": position_in_line,
+    "length of the line": line_length,
+    "depth of brackets": bracket_depth,
+    "a digit": _of_bytes(rb"[0-9]"),
+    "an upper-case letter": _of_bytes(rb"[A-Z]"),
+    "white space": _of_bytes(rb"[ \t\n\r]"),
+    "the first letter of a word": _of_bytes(rb"(?<![A-Za-z\x80-\xff])[A-Za-z\x80-\xff]"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """A unit of one layer's gate or state, and how its values go along with a property."""
+
+    layer: str
+    value: str
+    unit: int
+    correlation: float  # -1 to 1
+
+
+def correlations(values: npt.NDArray[np.floating], wanted: Floats) -> Floats:
+    """Pearson's correlation of each property (P, T) with each unit's values (T, H): (P, H).
+    0 where one of the two is the same all the time."""
+    units = _standard(values.T.astype(np.float64))
+    result: Floats = _standard(wanted) @ units.T
+    return result
+
+
+def _standard(rows: Floats) -> Floats:
+    """Each row with mean 0 and length 1, or all 0 where it does not vary."""
+    centred = rows - rows.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(centred, axis=1, keepdims=True)
+    varies = lengths > 1e-9 * np.maximum(1, np.abs(rows).max(axis=1, keepdims=True))
+    return np.where(varies, centred / np.where(varies, lengths, 1), 0)
+
+
+def trackers(
+    layers: tuple[LayerTrace, ...], text: bytes, most: int = 10
+) -> dict[str, list[Tracker]]:
+    """For each property, the `most` units of every layer's gate or state that track it best, the
+    best first. A property that is the same all over the text has none."""
+    wanted = np.stack([of(text) for of in PROPERTIES.values()])
+    found: dict[str, list[Tracker]] = {name: [] for name in PROPERTIES}
+    for layer in layers:
+        for value, rows in layer.values.items():
+            for name, row in zip(PROPERTIES, correlations(rows, wanted), strict=True):
+                best = np.argsort(-np.abs(row), kind="stable")[:most]
+                found[name] += [
+                    Tracker(layer.name, value, int(unit), float(row[unit]))
+                    for unit in best
+                    if row[unit]
+                ]
+    for units in found.values():
+        units.sort(key=lambda tracker: -abs(tracker.correlation))
+    return found
