@@ -132,10 +132,8 @@ def load(name: str, light: bool = False) -> click.Command:
     return Command.of(getattr(import_module(f"minidark.cli.{module}"), name), shared_options())
 
 
-DEBUG, LEVEL = (
-    "minidark.debug",
-    "minidark.level",
-)  # in ctx.meta, which a command and its group share
+# In ctx.meta, which a command shares with its group.
+DEBUG, LEVEL = "minidark.debug", "minidark.level"
 
 
 def shared_options() -> list[click.Parameter]:

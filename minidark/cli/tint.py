@@ -58,13 +58,20 @@ class Tint:
         runs = groupby(steps, key=lambda pair: pair[1])
         return "".join(self._render("".join(c for c, _ in run), step) for step, run in runs)
 
+    def rest(self) -> str:
+        """The bytes of a character that the text ends in the middle of."""
+        characters = self._decoder.decode(b"", final=True)
+        return self._render(characters, self._step()) if characters else ""
+
+    def _step(self) -> int:
+        return int(np.searchsorted(STEPS, self._bits, side="right"))
+
     def _characters(self, pairs: Iterable[tuple[int, float]]) -> Iterator[tuple[str, int]]:
         for symbol, bits in pairs:
             self._bits += bits
             if characters := self._decoder.decode(bytes([symbol])):
-                step = int(np.searchsorted(STEPS, self._bits, side="right"))
+                step, self._bits = self._step(), 0.0
                 yield from ((character, step) for character in characters)
-                self._bits = 0.0
 
     def _render(self, text: str, step: int) -> str:
         shown = NOT_SHOWN.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)

@@ -13,7 +13,7 @@ import click
 import numpy as np
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+from rich.text import Text as Cell
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.numbers import count
@@ -23,8 +23,7 @@ from minidark.cli.tables import print_table
 from minidark.cli.tint import Tint
 from minidark.errors import CfgError
 from minidark.surprise import Surprise, Worst
-from minidark.text import Ids
-from minidark.text import Text as DataText
+from minidark.text import Ids, Text
 from minidark.valid import Measure, Reading, Tally, readings
 
 BLOCK = 2**16  # symbols that are read at once
@@ -71,7 +70,7 @@ def valid(
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its cost is not bits", choice.path(cfg))
-    tally, surprises, shown = Tally(), Worst(worst or 0), _Shown() if color else None
+    tally, surprises, shown = Tally(), Worst(worst or 0), _Show() if color else None
     with _blocks(data, net.inputs) as blocks:
         for reading in readings(net, blocks, seed.encode("utf-8", "surrogateescape")):
             tally.add(reading)
@@ -104,9 +103,9 @@ def _blocks(data: str | None, inputs: int) -> Iterator[Iterator[Ids]]:
             np.frombuffer(piece, np.uint8).astype(np.intp) for piece in _pieces(sys.stdin.buffer)
         )
         return
-    with DataText([data], inputs) as text:
-        ends = range(0, text.size, BLOCK)
-        yield (text.read(at, min(at + BLOCK, text.size)) for at in ends)
+    with Text([data], inputs) as text:
+        begins = range(0, text.size, BLOCK)
+        yield (text.read(at, min(at + BLOCK, text.size)) for at in begins)
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
@@ -117,7 +116,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
             return
 
 
-class _Shown:
+class _Show:
     """The text on standard output, as it is read: tinted on a terminal, else as it is."""
 
     def __init__(self) -> None:
@@ -133,7 +132,7 @@ class _Shown:
         write([bytes(text)])
 
     def end(self) -> None:
-        write([b"\n\n"])
+        write([f"{self.tint.rest()}\n\n".encode()])
 
 
 def _figures(m: Measure) -> dict[str, float]:
@@ -168,13 +167,15 @@ def _table(found: list[dict[str, Any]]) -> Table:
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=True)
     for facts in found:
-        likeliest = f"{_shown(_decoded(facts['likeliest']))} ({facts['likeliest_probability']:.2f})"
+        likeliest = (
+            f"{_printable(_decoded(facts['likeliest']))} ({facts['likeliest_probability']:.2f})"
+        )
         words = (facts["before"], _decoded(facts["symbol"]), facts["after"])
         figures = (f"{facts['bits']:.2f}", f"{facts['offset']:,}")
-        table.add_row(*map(Text, (*figures, *map(_shown, words), likeliest)))
+        table.add_row(*map(Cell, (*figures, *map(_printable, words), likeliest)))
     return table
 
 
-def _shown(text: str) -> str:
+def _printable(text: str) -> str:
     """In one line: what cannot be printed as an escape."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

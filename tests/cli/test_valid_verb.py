@@ -141,6 +141,14 @@ def test_what_a_terminal_would_obey_is_shown_instead() -> None:
 
 
 @NO_TERMINALS
+def test_a_text_that_ends_within_a_character_is_shown_to_its_end() -> None:
+    Path("text.txt").write_bytes(b"ab\xe2\x82")
+    seen = on_terminal(*CALL, "text.txt", "--color")
+    assert r"ab\xe2\x82" in re.sub(r"\x1b\[[0-9;]*m", "", seen.screen)
+    assert output(*CALL, "text.txt", "--color").startswith(b"ab\xe2\x82\n\n")
+
+
+@NO_TERMINALS
 def test_nobody_waits_for_standard_input_without_knowing() -> None:
     import pty
 
