@@ -256,9 +256,8 @@ def test_every_option_has_its_variables_and_the_help_says_so(name: str) -> None:
         if not {own, f"{name}.{own}"} & OWN and own not in ("quiet", "verbose", "debug"):
             wanted.append(wanted[0].replace(stem, "MINIDARK"))
         assert option.envvar == wanted
-    assert " ".join(run(name, "--help").stdout.split()).endswith(
-        "for all commands that have it. The command line counts more."
-    )
+    said = " ".join(run(name, "--help").stdout.split())
+    assert re.search(rf"is {stem}_\w+.*\. The command line counts more\.$", said)
 
 
 def test_variables_are_in_capitals_without_dashes() -> None:
