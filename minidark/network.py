@@ -15,7 +15,7 @@ import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,10 @@ from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.cfg.forms import format_cfg
 from minidark.cfg.options import LayerOptions, NetOptions
 from minidark.cfg.sections import Section
-from minidark.errors import CfgError, DataError, DivergedError, MinidarkError
+from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, echo, nearest
 from minidark.files import write_atomically
-from minidark.layers.base import ALEXEY, CostLayer, Layer, Parameter, is_ids, one_hot
+from minidark.html_table import html_table
+from minidark.layers.base import ALEXEY, CostLayer, Layer, Parameter, Stored, is_ids, one_hot
 from minidark.layers.softmax import SoftmaxLayer
 from minidark.optim import Adam, Optimizer, Sgd
 
@@ -79,6 +80,44 @@ class Network:
     @property
     def outputs(self) -> int:
         return self.layers[-1].outputs
+
+    def __repr__(self) -> str:
+        layers = ", ".join(f"{layer.type} {layer.outputs}" for layer in self.layers)
+        return (
+            f"<Network: {self.inputs} -> {layers}; {self._size():,} parameters, "
+            f"{self.streams} streams, {self.seen:,} rows seen>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        rows = [
+            (layer.name, layer.inputs, layer.outputs, sum(p.value.size for p in parameters))
+            for layer, parameters in zip(self.layers, self._parameters, strict=True)
+        ]
+        title = f"{self._size():,} parameters, {self.streams} streams, {self.seen:,} rows seen"
+        return html_table(title, ("layer", "inputs", "outputs", "parameters"), rows)
+
+    def _size(self) -> int:
+        return sum(p.value.size for p in self.parameters())
+
+    @overload
+    def __getitem__(self, key: int) -> Layer: ...
+    @overload
+    def __getitem__(self, key: str) -> Layer | Stored: ...
+    def __getitem__(self, key: int | str) -> Layer | Stored:
+        """A layer by its number or name, `net[0]` or `net["0.gru"]`, or an array by its name,
+        `net["0.gru.uz.weights"]`, live. Raises DataError for a name that there is not, IndexError
+        for a number."""
+        if isinstance(key, int):
+            return self.layers[key]
+        named: dict[str, Layer | Stored] = {layer.name: layer for layer in self.layers}
+        named |= {a.name: a for layer in self.layers for a in layer.stored_arrays(ALEXEY)}
+        if key not in named:
+            near = (
+                nearest(key, named) or f"; its layers are {', '.join(n.name for n in self.layers)}"
+            )
+            raise DataError(f"no layer or array of this network is named {echo(key)}{near}")
+        return named[key]
 
     def check_has_cost(self) -> None:
         """Raise CfgError where there is nothing to descend."""

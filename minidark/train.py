@@ -36,6 +36,7 @@ from minidark.checkpoint import (
     warn_of_surroundings,
 )
 from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, WeightsError
+from minidark.html_table import html_table
 from minidark.network import Network
 from minidark.text import Identity, Part, Streams, Symbols
 from minidark.valid import Pieces, evaluate
@@ -46,6 +47,9 @@ VALIDATE_EVERY = 100  # batches, and
 VALIDATE_SHARE = 10  # training symbols for each validation symbol, so that it costs little
 LEAST_VALIDATION = 200  # symbols; a part shorter than this says nothing
 MEASURE_EVERY = 10  # batches, of which the gradient's length is taken
+
+
+SHOWN = ("batch", "loss", "average", "rate", "epochs", "valid_loss")  # in a notebook
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,11 @@ class StepReport:
     # the last and of those that end in a validation.
     gradient_norms: dict[str, float] | None = None
     sample: str | None = None  # of text after this batch, for whoever draws one
+
+    def _repr_html_(self) -> str:
+        """The figures as a table, for notebooks."""
+        shown = {name: _rounded(getattr(self, name)) for name in SHOWN}
+        return html_table("", list(shown), [list(shown.values())])
 
 
 def train(
@@ -133,6 +142,22 @@ class Training(Iterator[StepReport]):
         self.seconds = 0.0  # before `clock`
         self.clock = time.perf_counter()
         self.whole = True  # between two batches, and not within one
+
+    def __repr__(self) -> str:
+        return f"<Training: {self._progress()}>"
+
+    def _repr_html_(self) -> str:
+        """How far it is, for notebooks."""
+        seen, batches = self.net.batches_seen, self.batches
+        return f'<progress value="{seen}" max="{batches}"></progress> {self._progress()}'
+
+    def _progress(self) -> str:
+        said = f"{self.net.batches_seen:,} of {self.batches:,} batches"
+        if self.symbols:
+            said += f", average loss {self.average:.4f}"
+        if math.isfinite(self.validation.lowest):
+            said += f", lowest validation {self.validation.lowest:.4f}"
+        return said
 
     @property
     def over(self) -> bool:
@@ -235,6 +260,12 @@ class Training(Iterator[StepReport]):
 
     def _generators(self) -> dict[str, np.random.Generator]:
         return {"streams": self.streams.rng, **generators(self.net)}
+
+
+def _rounded(figure: float | None) -> str | int:
+    if figure is None:
+        return "-"
+    return figure if isinstance(figure, int) else f"{figure:.4g}"
 
 
 def _check_text(text: Symbols, now: Identity, since: Checkpoint) -> None:

@@ -2,7 +2,7 @@
 
 Two ways. `evaluate` splits a part of a text into streams that run side by side, for the
 validation during training; `measure` reads a text from its beginning to its end as one stream,
-as darknet's `rnn valid` does.
+as darknet's `rnn valid` does, and `readings` shows how surprising each symbol was.
 
 Source: darknet examples/rnn.c (valid_char_rnn).
 """
@@ -10,12 +10,13 @@ Source: darknet examples/rnn.c (valid_char_rnn).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from minidark.backend import Scalar
+from minidark.backend import Array, Scalar
 from minidark.errors import DataError
 from minidark.network import Network
 from minidark.text import Ids, Part
@@ -105,22 +106,72 @@ class Measure:
         return _exp(self.nats / self.words)
 
 
-def measure(net: Network, symbols: Ids, seed: bytes = b"\n\n") -> Measure:
-    """Read `seed`, then the symbols (N,); score every symbol but the first.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Some symbols (N,) of a text, from offset `begin` on, and what was thought of each before it
+    was seen: probabilities p (N, O). `nats` is their summed cost, `last` the symbol before them."""
 
-    One stream from zero state; `net` is left as it was. A word ends at a space, newline or tab.
+    begin: int
+    last: int
+    symbols: Ids
+    p: Array
+    nats: float
+
+    @property
+    def bits(self) -> npt.NDArray[np.float64]:
+        """How surprising each symbol was (N,)."""
+        hit = self.p[np.arange(self.symbols.size), self.symbols]
+        return -np.log2(np.maximum(hit, np.finfo(hit.dtype).tiny).astype(np.float64))
+
+
+def readings(net: Network, blocks: Iterable[Ids], seed: bytes = b"\n\n") -> Iterator[Reading]:
+    """Read `seed`, then the symbols of `blocks`, one after another, and score every one but the
+    first, some at a time, so that a text need not be in memory.
+
+    One stream from zero state; `net` is left as it was. Raises DataError for fewer than two.
     """
-    if symbols.size < 2:
-        raise DataError(f"{symbols.size} characters: two or more are needed to predict one")
     one = net.twin(1)
     if seed:
         one.predict(np.frombuffer(seed, dtype=np.uint8))
-    nats: Scalar = 0.0
-    for at in range(0, symbols.size - 1, WINDOW):
-        window = symbols[at : at + WINDOW + 1, None]
-        nats += net.cost(one.forward(window[:-1]), window[1:])
-    words = 1 + int(np.isin(symbols[1:], WORD_ENDS).sum())
-    return Measure(symbols.size - 1, words, float(nats))
+    read, last = 0, np.empty(0, np.intp)
+    for block in blocks:
+        symbols = np.concatenate([last, block])
+        for at in range(0, symbols.size - 1, WINDOW):
+            window = symbols[at : at + WINDOW + 1]
+            y = one.forward(window[:-1, None])
+            nats = float(net.cost(y, window[1:, None]))
+            begin = read - last.size + at + 1
+            p = net.backend.asnumpy(y[:, 0])
+            yield Reading(begin, int(window[0]), window[1:], p, nats)
+        read += block.size
+        last = symbols[-1:]
+    if read < 2:
+        raise DataError(f"{read} characters: two or more are needed to predict one")
+
+
+@dataclass(slots=True)
+class Tally:
+    """Adds readings up. A word ends at a space, newline or tab."""
+
+    characters: int = 0
+    words: int = 1
+    nats: float = 0.0
+
+    def add(self, reading: Reading) -> None:
+        self.characters += reading.symbols.size
+        self.words += int(np.isin(reading.symbols, WORD_ENDS).sum())
+        self.nats += reading.nats
+
+    def measure(self) -> Measure:
+        return Measure(self.characters, self.words, self.nats)
+
+
+def measure(net: Network, symbols: Ids, seed: bytes = b"\n\n") -> Measure:
+    """Read `seed`, then the symbols (N,); score every symbol but the first; see `readings`."""
+    tally = Tally()
+    for reading in readings(net, [symbols], seed):
+        tally.add(reading)
+    return tally.measure()
 
 
 def _exp(x: float) -> float:

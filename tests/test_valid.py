@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ import pytest
 
 from minidark import DataError, Network, Text, load_network
 from minidark.backend import Array
-from minidark.valid import Measure, Pieces, evaluate, measure
+from minidark.text import Ids
+from minidark.valid import Measure, Pieces, evaluate, measure, readings
 from tests.conftest import WriteText
 from tests.golden_cases import GOLDEN, TEXT_CASES, record
 from tests.helpers import network, randomize, states
@@ -127,6 +128,35 @@ def test_measure_reads_the_seed_and_scores_every_symbol_but_the_first(
     wanted = costs(net, seed + data[:size])[len(seed) :]
     assert found.nats == pytest.approx(sum(wanted), rel=1e-12)
     assert found.characters == size - 1 == len(wanted)
+
+
+@pytest.mark.parametrize("size", [1, 2, 100, 128, 129, 500])
+def test_readings_are_of_every_symbol_however_the_text_comes(
+    net: Network, data: bytes, size: int
+) -> None:
+    symbols = np.frombuffer(data[:500], np.uint8).astype(np.intp)
+    blocks = [symbols[at : at + size] for at in range(0, 500, size)]
+    found = list(readings(net, blocks, b"\x03"))
+    wanted = np.array(costs(net, b"\x03" + data[:500])[1:])
+    np.testing.assert_allclose(np.concatenate([r.bits for r in found]), wanted / math.log(2))
+    np.testing.assert_array_equal(np.concatenate([r.symbols for r in found]), symbols[1:])
+    assert sum(r.nats for r in found) == pytest.approx(wanted.sum(), rel=1e-12)
+    assert [r.begin for r in found] == [1 + sum(q.symbols.size for q in found[:n])
+                                        for n in range(len(found))]  # fmt: skip
+    assert [r.last for r in found] == [symbols[r.begin - 1] for r in found]
+
+
+def test_readings_take_no_more_of_a_text_than_they_need(net: Network, data: bytes) -> None:
+    taken = 0
+
+    def blocks() -> Iterator[Ids]:
+        nonlocal taken
+        for _ in range(1000):
+            taken += 1
+            yield np.frombuffer(data[:100], np.uint8).astype(np.intp)
+
+    next(readings(net, blocks(), b""))
+    assert taken == 1
 
 
 def test_words_end_at_spaces_newlines_and_tabs(net: Network) -> None:

@@ -19,7 +19,9 @@ from typing import Any
 import click
 
 import minidark
+from minidark.cli.command import Command, long_name, name_variable, variable, variables
 from minidark.cli.stderr import LogHandler, tell
+from minidark.cli.stdout import discard_output
 from minidark.errors import (
     BackendError,
     CfgError,
@@ -86,6 +88,7 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
         "Write the first LAYERS layers of a weight file, with `seen` zero, to start others from.",
     ),
     "statistics": ("weights_verbs", "Show mean, spread and size of every array in a weight file."),
+    "completion": ("completion", "Print what makes a shell complete minidark's words."),
 }
 
 
@@ -99,7 +102,11 @@ class _Group(click.Group):
         logger = logging.getLogger("minidark")
         logger.handlers = [LogHandler()]
         logger.setLevel(logging.INFO)  # until an option says otherwise
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.BadParameter as error:
+            name_variable(ctx, error)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         import numpy as np  # every command that is invoked needs it; --version and --help are not
@@ -117,30 +124,37 @@ class _Group(click.Group):
             hint = nearest(args[0], self.list_commands(ctx))
             message = error.message.rstrip(".") + hint if hint else error.message
             raise click.UsageError(message, ctx) from error
-        command = _command(name) if name else None
+        command = load(name, light=ctx.resilient_parsing) if name else None
         if callable(ctx.obj):
             ctx.obj()
         return name, command, rest
 
 
 @functools.cache
-def _command(name: str) -> click.Command:
+def load(name: str, light: bool = False) -> click.Command:
+    """The command of that name, with its module; or with `light`, for a shell that completes, what
+    stands for it in a table."""
+    if light:
+        from minidark.cli.words import stand_in
+
+        if command := stand_in(name):
+            return command
     module, _ = COMMANDS[name]
-    command: click.Command = getattr(import_module(f"minidark.cli.{module}"), name)
-    command.params.extend(shared_options())
-    return command
+    return Command.of(getattr(import_module(f"minidark.cli.{module}"), name), shared_options())
 
 
-DEBUG = "minidark.debug"  # in ctx.meta, which a command shares with its group
+# In ctx.meta, which a command shares with its group.
+DEBUG, LEVEL = "minidark.debug", "minidark.level"
 
 
 def shared_options() -> list[click.Parameter]:
     """--quiet, -v and --debug, which may stand before the command or after it."""
 
     def level(ctx: click.Context, param: click.Parameter, given: bool) -> None:
-        if given:
-            logger = logging.getLogger("minidark")
-            logger.setLevel(logging.ERROR if param.name == "quiet" else logging.DEBUG)
+        if not given or (variable(ctx, param) and LEVEL in ctx.meta):
+            return  # the command line counts more than the environment
+        ctx.meta[LEVEL] = logging.ERROR if param.name == "quiet" else logging.DEBUG
+        logging.getLogger("minidark").setLevel(ctx.meta[LEVEL])
 
     def debug(ctx: click.Context, param: click.Parameter, given: bool) -> None:
         if given:
@@ -161,7 +175,7 @@ def _told(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:  # `minidark generate | head`: nobody reads on; that is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        discard_output()
         sys.exit(0)
     except tuple(EXIT_CODES) as error:
         if ctx.meta.get(DEBUG):
@@ -175,8 +189,9 @@ def _told(ctx: click.Context) -> Iterator[None]:
 @click.group(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each command's --help begins with examples. Exit codes: 0 done, 1 a run failed, "
-    "2 wrong usage, 3 the cfg, 4 weights or data, 5 diverged, 130 and 143 interrupted.",
+    epilog="Each command's --help begins with examples; its options are environment variables too. "
+    "Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 the cfg, 4 weights or data, 5 diverged, "
+    "130 and 143 interrupted.",
 )
 @click.version_option(minidark.__version__, message="minidark %(version)s")
 def cli() -> None:
@@ -191,7 +206,9 @@ def cli() -> None:
 
 for name, (_, text) in COMMANDS.items():
     cli.add_command(click.Command(name, help=text))
-cli.params.extend(shared_options())
+for option in shared_options():
+    option.envvar = variables("", long_name(option))[-1:]
+    cli.params.append(option)
 
 
 def main(imported: Callable[[], object] | None = None) -> None:
@@ -199,4 +216,6 @@ def main(imported: Callable[[], object] | None = None) -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller, as with `>&-`
             setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  lives as long as we do
+    if "_MINIDARK_COMPLETE" in os.environ:
+        import_module("minidark.cli.shells")
     cli(prog_name="minidark", obj=imported)

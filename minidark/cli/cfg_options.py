@@ -59,6 +59,32 @@ class CfgChoice:
         return find_cfg(cfg)
 
 
+WEIGHTS_ENDINGS = (".weights", ".backup")
+CFG_ENDINGS = (".cfg", ".yaml", ".yml")
+
+
+def check_order(given: dict[str, Any]) -> None:
+    """Raise UsageError where files stand in each other's places, as far as their names tell: what
+    one reader says of another's file helps nobody."""
+    cfg, weights, data = (given.get(name) for name in ("cfg", "weights", "data"))
+    texts = [data] if isinstance(data, str) else data or ()
+    if _ends(cfg, WEIGHTS_ENDINGS):
+        if _ends(weights, CFG_ENDINGS):
+            raise click.UsageError(
+                f"{cfg} is a weight file and {weights} a cfg: the cfg comes first"
+            )
+        raise click.UsageError(f"{cfg} is a weight file: the cfg that it was made with comes first")
+    for text in texts:
+        if _ends(text, WEIGHTS_ENDINGS):
+            raise click.UsageError(f"{text} is a weight file, and no text to read")
+        if _ends(text, CFG_ENDINGS) and cfg and Path(cfg).suffix not in ("", *CFG_ENDINGS):
+            raise click.UsageError(f"{text} is a cfg and {cfg} is not: the cfg comes first")
+
+
+def _ends(name: object, endings: tuple[str, ...]) -> bool:
+    return isinstance(name, str) and name.endswith(endings)
+
+
 def cfg_options(command: Command) -> Command:
     """Adds --strict, --set and how to read weights; the command gets them as `choice`."""
 
@@ -92,6 +118,7 @@ def cfg_options(command: Command) -> Command:
         allow_other_cfg: bool,
         **kwargs: Any,
     ) -> Any:
+        check_order(kwargs)
         reading = Reading(
             weights_order=weights_order,
             allow_nonfinite=allow_nonfinite,

@@ -1,18 +1,27 @@
-"""How a training run shows itself: a live bar on a terminal, darknet's lines elsewhere."""
+"""How a training run shows itself: a live bar on a terminal, darknet's lines elsewhere, and to
+programs a line of JSON now and then.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import math
 import sys
 from collections.abc import Iterator
 from typing import Protocol
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from minidark.cli.stderr import tell
+from minidark.cli.stdout import discard_output
+from minidark.records import is_logged, log_line
 from minidark.train import StepReport
+
+log = logging.getLogger(__name__)
 
 LINE_EVERY = 20  # batches between lines where there is no terminal
 
@@ -61,10 +70,24 @@ class Bar:
         self.progress.console.print(text, markup=False, highlight=False)
 
 
+class Silent:
+    """Nothing: for --quiet."""
+
+    def step(self, report: StepReport) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
 @contextlib.contextmanager
 def display(batches: int, in_bits: bool) -> Iterator[Display]:
     """in_bits: the cost is in nats per character, and is shown in bits as well."""
-    if not sys.stderr.isatty():
+    if not log.isEnabledFor(logging.INFO):
+        yield Silent()
+        return
+    console = Console(stderr=True)
+    if not sys.stderr.isatty() or console.is_dumb_terminal:
         yield Lines(in_bits)
         return
     columns = (
@@ -73,8 +96,24 @@ def display(batches: int, in_bits: bool) -> Iterator[Display]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[figures]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), expand=True) as progress:
+    with Progress(*columns, console=console, expand=True) as progress:
         yield Bar(progress, batches, in_bits)
+
+
+class JsonLines:
+    """What log.jsonl has of a run, on standard output as it comes, where it is `read`. Nobody
+    reading on there must not end the run."""
+
+    def __init__(self, read: bool):
+        self.read = read
+
+    def step(self, report: StepReport) -> None:
+        if self.read and is_logged(report):
+            try:
+                click.echo(json.dumps(log_line(report)))
+            except BrokenPipeError:
+                self.read = False
+                discard_output()
 
 
 def report_line(report: StepReport) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 import secrets
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import click
 
@@ -14,8 +16,13 @@ from minidark.archives import is_archive
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import Number, count
+from minidark.cli.stderr import tell
+from minidark.cli.stdout import whole_characters, write
 from minidark.errors import DataError, echo, nearest
 from minidark.generate import default_primer, sample, sample_many
+from minidark.network import Network
+from minidark.novelty import Copied, longest_copied
+from minidark.text import Text
 from minidark.tokens import NEWLINE, byte_names, read_token_names
 
 log = logging.getLogger(__name__)
@@ -44,6 +51,9 @@ SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 @click.option("--tokens", metavar="FILE", help="Names of the tokens, one a line; see rnn -tokens.")
 @click.option("--samples", type=count(), metavar="N", default=1, show_default=True,
               help="How many texts, with srand, srand + 1, ...")  # fmt: skip
+@click.option("--check-copy", "originals", multiple=True, metavar="DATA",
+              help="Tell the longest stretch of the samples that stands in this text, word for "
+              "word; may be given again.")  # fmt: skip
 @compute_options("cpu")
 @cfg_options
 def generate(
@@ -57,6 +67,7 @@ def generate(
     top_p: float | None,
     tokens: str | None,
     samples: int,
+    originals: tuple[str, ...],
     compute: Compute,
     choice: CfgChoice,
 ) -> None:
@@ -67,10 +78,13 @@ def generate(
     minidark generate cfg/rnn.cfg backup/rnn_final.weights
     minidark generate my.safetensors                       (which carries its cfg)
     minidark generate rnn my.weights --seed "def " --len 300 --temp .5 --srand 1
+    minidark generate rnn my.weights --check-copy data.txt
 
-    The seed's text comes first, then the sample, then a newline, on standard output. The same
-    --srand gives the text that darknet's `rnn generate -srand` gives on a CPU.
+    The seed's text comes first, then the sample as it is drawn, then a newline, on standard output.
+    The same --srand gives the text that darknet's `rnn generate -srand` gives on a CPU.
     """
+    if originals and tokens is not None:
+        raise click.UsageError("--check-copy compares bytes, and --tokens samples none")
     if cfg is None:
         cfg, weights = SHIPPED, str(shipped.folder("weights") / f"{SHIPPED}.weights")
     elif weights is None and not is_archive(cfg):
@@ -83,17 +97,53 @@ def generate(
     primer = _primer(net.inputs, seed, names, tokens)
     work = sum(layer.work() for layer in net.layers)
     compute.settle(net, length * (samples * work + CHARACTER))
+    with contextlib.ExitStack() as held:
+        original = held.enter_context(Text(originals, 256)) if originals else None
+        copied = []
+        for symbols in _texts(
+            net, primer, length, temperature, srand, samples, top_k=top_k, top_p=top_p
+        ):
+            parts: list[bytes] = []
+            text = itertools.chain(
+                (names[symbol] for symbol in primer),
+                _kept((names[symbol] for symbol in symbols), parts),
+                [b"\n"],
+            )
+            write(whole_characters(text))
+            if original:
+                copied.append(longest_copied(b"".join(parts), original))
+        if copied:
+            _tell_copied(max(copied, key=lambda c: len(c.span)), originals, length)
+
+
+def _texts(
+    net: Network,
+    primer: list[int],
+    length: int,
+    temperature: float,
+    srand: int,
+    samples: int,
+    **likeliest: Any,
+) -> Iterator[Iterable[int]]:
+    """The symbols of each sample: of a single one as they are drawn, else AT_ONCE side by side."""
+    if samples == 1:
+        yield sample(net, primer, length, temperature, srand, **likeliest)
+        return
     for begin in range(srand, srand + samples, AT_ONCE):
         srands = range(begin, min(begin + AT_ONCE, srand + samples))
-        drawn: Iterable[Iterable[int]]
-        if samples == 1:  # each character as it comes
-            drawn = [sample(net, primer, length, temperature, srand, top_k=top_k, top_p=top_p)]
-        else:
-            drawn = sample_many(net, primer, length, temperature, srands, top_k=top_k, top_p=top_p)
-        for symbols in drawn:
-            write(names[symbol] for symbol in primer)
-            write(names[symbol] for symbol in symbols)
-            write([b"\n"])
+        yield from sample_many(net, primer, length, temperature, srands, **likeliest)
+
+
+def _kept(parts: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        into.append(part)
+        yield part
+
+
+def _tell_copied(copied: Copied, originals: tuple[str, ...], length: int) -> None:
+    where = f"in {', '.join(originals)} at offset {copied.offset:,}"
+    shown = f", {where}: {echo(copied.span.decode(errors='replace'), 200)}" if copied.span else ""
+    tell(f"minidark: longest copied stretch: {len(copied.span):,} of {length:,} characters{shown}")
 
 
 def _primer(inputs: int, seed: str | None, names: list[bytes], tokens: str | None) -> list[int]:
@@ -111,10 +161,3 @@ def _primer(inputs: int, seed: str | None, names: list[bytes], tokens: str | Non
             said = word.decode(errors="replace")
             raise DataError(f"{tokens}: no token is named {echo(said)}{nearest(said, known)}")
     return [by_name[word] for word in words]
-
-
-def write(parts: Iterable[bytes]) -> None:
-    """To standard output, each as it comes."""
-    for part in parts:
-        sys.stdout.buffer.write(part)
-        sys.stdout.buffer.flush()

@@ -24,6 +24,10 @@ class Number(click.FloatRange):
         return float(number)
 
 
+class _Count(click.IntRange):
+    name = "integer"
+
+
 def count(least: int = 1) -> click.IntRange:
     """A whole number from `least` to the largest that a cfg can hold."""
-    return click.IntRange(least, LARGEST_INT)
+    return _Count(least, LARGEST_INT)

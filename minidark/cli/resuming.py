@@ -30,7 +30,7 @@ def find(resume: str, newest: Path) -> Checkpoint:
     if not resume:
         raise click.UsageError("--resume needs auto or the name of a file")
     for name in BEGIN:
-        if given(name):
+        if given(name) and current(name):
             raise click.UsageError(f"--{name} begins a run, --resume goes on with one; give either")
     path, since = (
         newest_sound(newest) if resume == AUTO else (Path(resume), Checkpoint.read(resume))

@@ -9,6 +9,7 @@ Source: darknet examples/rnn.c (run_char_rnn).
 
 from __future__ import annotations
 
+import itertools
 import re
 import secrets
 import sys
@@ -21,8 +22,8 @@ from minidark import darknet_rnn
 from minidark.backups import Backups
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.display import report_line
-from minidark.cli.generate import write
 from minidark.cli.stderr import tell
+from minidark.cli.stdout import whole_characters, write
 from minidark.cli.stopping import stoppable
 from minidark.cli.train import open_text
 from minidark.errors import DataError, nearest
@@ -147,9 +148,10 @@ def _write_sample(
     sampler = Sampler(net, temperature, [srand], exact=True)
     sampler.read(seed)
     symbols = sampler.symbols(length)
-    write(names[symbol] for symbol in echoed)
-    write(names[symbol] for symbol in (until_full_stop(symbols) if to_full_stop else symbols))
-    write([b"\n"])
+    if to_full_stop:
+        symbols = until_full_stop(symbols)
+    text = (names[symbol] for symbol in itertools.chain(echoed, symbols))
+    write(whole_characters(itertools.chain(text, [b"\n"])))
 
 
 def _valid(job: Job) -> None:
@@ -197,7 +199,8 @@ def rnn(arguments: tuple[str, ...], choice: CfgChoice) -> None:
     Verbs: train, generate, valid, vec, generatetactic, validtactic. Flags, anywhere on the line:
     -file -seed -srand -len -temp -tokens -tokenized -clear; -i, -gpus and -nogpu are accepted
     and have no effect. Output is darknet's to the last digit. `rnn` computes on the CPU;
-    `train` and `generate` have --device.
+    `train` and `generate` have --device. No option is taken from the environment: an
+    old command line does what it did.
     """
     line = parse_line(list(arguments))
     if len(line.words) < 2:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import sys
 
 import click
+
+log = logging.getLogger(__name__)
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -15,6 +19,13 @@ def tell(text: str) -> None:
     """Write `text` and a line break. Nobody reading on there must not end a training run."""
     with contextlib.suppress(OSError, ValueError):
         click.echo(CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text), err=True)
+
+
+def tell_if_waiting() -> None:
+    """Say that standard input is read, where somebody sits there who may wonder."""
+    if sys.stdin.isatty():
+        end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
+        log.info("reading standard input; %s ends it", end)
 
 
 class LogHandler(logging.Handler):

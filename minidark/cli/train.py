@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from minidark.cli import explain as explaining
 from minidark.cli import resuming
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
-from minidark.cli.display import display
+from minidark.cli.display import JsonLines, display
 from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
@@ -29,6 +30,8 @@ from minidark.tokens import TokenText
 from minidark.train import LEAST_VALIDATION
 from minidark.train import train as train_network
 from minidark.valid import MOST
+
+log = logging.getLogger(__name__)
 
 
 @click.command()
@@ -56,11 +59,13 @@ from minidark.valid import MOST
               help="Shorten longer mean gradients to this.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True,
               help="Let TensorBoard see the run: events in tensorboard/ in DIR.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True,
+              help="The lines of log.jsonl on standard output, as they come; with --explain, one "
+              "object.")  # fmt: skip
 @compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @click.option("--explain", is_flag=True,
               help="Tell only how large, how long and at which rates it would be.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="With --explain: one JSON object.")
 @cfg_options
 def train(
     cfg: str,
@@ -76,10 +81,10 @@ def train(
     patience: int | None,
     clip_norm: float | None,
     tensorboard: bool,
+    as_json: bool,
     compute: Compute,
     tokenized: bool,
     explain: bool,
-    as_json: bool,
     choice: CfgChoice,
 ) -> None:
     """Train a network on a text.
@@ -144,7 +149,7 @@ def train(
             baseline=bool(weights),
         )
         if training.over:
-            tell(_over(net, batches))
+            log.info(_over(net, batches))
             return
         backups = held.enter_context(Backups(net, backup, path, save_every))
         if tensorboard:  # before the records, which take the place of another run's
@@ -156,10 +161,12 @@ def train(
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
         shown.note(_beginning(net, text, valid_fraction, seed))
+        lines = JsonLines(as_json)
         for bare in training:
             report = sampled(bare, net)
             backups.after(report)
             shown.step(report)
+            lines.step(report)
             if report.sample is not None and not report.last:
                 shown.note(f"--- a sample after {report.batch} batches:\n{report.sample}\n---")
             if stop.signal and not report.last:
@@ -168,13 +175,13 @@ def train(
     if stop.signal and not report.last:
         tell(f"minidark: stopped; {backups.path('.backup')} is saved, --resume auto goes on")
         sys.exit(128 + stop.signal)
-    tell(f"minidark: {backups.path('_final.weights')} is written")
+    log.info("%s is written", backups.path("_final.weights"))
 
 
 def _over(net: Network, batches: int) -> str:
     if net.batches_seen < batches:
-        return "minidark: this run has ended by its --patience; a larger one lets it go on"
-    done = f"minidark: this run has seen its {batches} batches"
+        return "this run has ended by its --patience; a larger one lets it go on"
+    done = f"this run has seen its {batches} batches"
     policy = net.options.policy
     if policy in FALLING:
         return f"{done} and with policy={policy} its rate has fallen; --weights begins another"

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 import click
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text as Cell
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.numbers import count
+from minidark.cli.stderr import tell_if_waiting
+from minidark.cli.stdout import write
+from minidark.cli.tables import print_table
+from minidark.cli.tint import Tint
 from minidark.errors import CfgError
-from minidark.text import Text
-from minidark.valid import measure
+from minidark.surprise import Surprise, Worst
+from minidark.text import Ids, Text
+from minidark.valid import Measure, Reading, Tally, readings
+
+BLOCK = 2**16  # symbols that are read at once
+COLUMNS = ("bits", "offset", "before", "", "after", "likeliest")
+RIGHT = COLUMNS[:3]  # aligned there, so that each character stands between its neighbours
 
 
 @click.command()
@@ -22,41 +38,144 @@ from minidark.valid import measure
 @click.option(
     "--seed", default="\n\n", metavar="TEXT", help="Read before DATA, unscored [two newlines]."
 )
+@click.option("--color", is_flag=True, help="Show the text too, tinted by how surprising each "
+              "character was; as it is where there is no terminal.")  # fmt: skip
+@click.option("--worst", type=count(), metavar="N",
+              help="Show the N most surprising characters, in their contexts.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @cfg_options
 def valid(
-    cfg: str, weights: str, data: str | None, seed: str, as_json: bool, choice: CfgChoice
+    cfg: str,
+    weights: str,
+    data: str | None,
+    seed: str,
+    color: bool,
+    worst: int | None,
+    as_json: bool,
+    choice: CfgChoice,
 ) -> None:
     """Measure how well a network predicts a text: DATA, or standard input.
 
     \b
     minidark valid cfg/rnn.cfg backup/rnn_best.weights held-out.txt
     head -c 100000 book.txt | minidark valid rnn my.weights --json
+    minidark valid rnn my.weights held-out.txt --color --worst 20
 
     Bits per character, perplexity per character (2 to that power) and per word.
+
+    --color heeds NO_COLOR, and FORCE_COLOR=1 where a pipe shall have colours, as `less -R` likes.
     """
+    if color and as_json:
+        raise click.UsageError("--color is for reading and --json for programs; give either")
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its cost is not bits", choice.path(cfg))
+    tally, surprises, shown = Tally(), Worst(worst or 0), _Show() if color else None
+    with _blocks(data, net.inputs) as blocks:
+        for reading in readings(net, blocks, seed.encode("utf-8", "surrogateescape")):
+            tally.add(reading)
+            if worst:
+                surprises.add(reading)
+            if shown:
+                shown.add(reading)
+    if shown:
+        shown.end()
+    figures = _figures(tally.measure())
+    found = [_facts(surprise) for surprise in surprises.found()]
+    if as_json:
+        finite = {k: figure if math.isfinite(figure) else None for k, figure in figures.items()}
+        click.echo(json.dumps(finite | ({"worst": found} if worst else {})))
+        return
+    for name, figure in figures.items():
+        rounded = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"
+        click.echo(f"{name.replace('_', ' '):20} {rounded:>14}")
+    if worst:
+        click.echo()
+        print_table(_table(found))
+
+
+@contextlib.contextmanager
+def _blocks(data: str | None, inputs: int) -> Iterator[Iterator[Ids]]:
+    """The symbols of a file, or of standard input, BLOCK at a time."""
     if data is None:
-        symbols = np.frombuffer(sys.stdin.buffer.read(), dtype=np.uint8).astype(np.intp)
-    else:
-        with Text([data], net.inputs) as text:
-            symbols = text.read(0, text.size)
-    m = measure(net, symbols, seed.encode("utf-8", "surrogateescape"))
-    figures = {
+        tell_if_waiting()
+        yield (
+            np.frombuffer(piece, np.uint8).astype(np.intp) for piece in _pieces(sys.stdin.buffer)
+        )
+        return
+    with Text([data], inputs) as text:
+        begins = range(0, text.size, BLOCK)
+        yield (text.read(at, min(at + BLOCK, text.size)) for at in begins)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """To its end, at which somebody at a keyboard says so once."""
+    while piece := file.read(BLOCK):
+        yield piece
+        if len(piece) < BLOCK:
+            return
+
+
+class _Show:
+    """The text on standard output, as it is read: tinted on a terminal, else as it is."""
+
+    def __init__(self) -> None:
+        self.tint = Tint(Console(file=sys.stdout))
+        if self.tint.on:
+            write([f"{self.tint.legend()}\n\n".encode()])
+
+    def add(self, reading: Reading) -> None:
+        symbols, bits = reading.symbols, reading.bits
+        if reading.begin == 1:  # nothing was thought of the first
+            symbols, bits = np.insert(symbols, 0, reading.last), np.insert(bits, 0, 0.0)
+        text = self.tint.text(symbols, bits).encode() if self.tint.on else symbols.astype(np.uint8)
+        write([bytes(text)])
+
+    def end(self) -> None:
+        write([f"{self.tint.rest()}\n\n".encode()])
+
+
+def _figures(m: Measure) -> dict[str, float]:
+    return {
         "characters": m.characters,
         "nats_per_character": m.nats / m.characters,
         "bits_per_character": m.bits_per_character,
         "perplexity": m.perplexity,
         "word_perplexity": m.word_perplexity,
     }
-    if as_json:
-        finite = {
-            name: figure if math.isfinite(figure) else None for name, figure in figures.items()
-        }
-        click.echo(json.dumps(finite))
-        return
-    for name, figure in figures.items():
-        shown = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"
-        click.echo(f"{name.replace('_', ' '):20} {shown:>14}")
+
+
+def _facts(surprise: Surprise) -> dict[str, Any]:
+    return {
+        "offset": surprise.offset,
+        "bits": surprise.bits,
+        "symbol": surprise.symbol,
+        "likeliest": surprise.likeliest,
+        "likeliest_probability": surprise.probability,
+        "before": _decoded(surprise.before),
+        "after": _decoded(surprise.after),
+    }
+
+
+def _decoded(symbols: Ids | int) -> str:
+    return np.atleast_1d(symbols).astype(np.uint8).tobytes().decode(errors="replace")
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    """Each character between what was read and what came next."""
+    table = Table(box=None, pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=True)
+    for facts in found:
+        likeliest = (
+            f"{_printable(_decoded(facts['likeliest']))} ({facts['likeliest_probability']:.2f})"
+        )
+        words = (facts["before"], _decoded(facts["symbol"]), facts["after"])
+        figures = (f"{facts['bits']:.2f}", f"{facts['offset']:,}")
+        table.add_row(*map(Cell, (*figures, *map(_printable, words), likeliest)))
+    return table
+
+
+def _printable(text: str) -> str:
+    """In one line: what cannot be printed as an escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

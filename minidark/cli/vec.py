@@ -7,7 +7,8 @@ import sys
 import click
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
-from minidark.cli.generate import write
+from minidark.cli.stderr import tell_if_waiting
+from minidark.cli.stdout import write
 from minidark.darknet_rnn import vec_lines
 
 
@@ -28,6 +29,7 @@ def vec(cfg: str, weights: str, seed: str, choice: CfgChoice) -> None:
     from zero state (`minidark rnn vec` runs on from line to line, as darknet does on a CPU).
     """
     net = choice.load(cfg, weights, batch=1, time_steps=1)
+    tell_if_waiting()
     primer = seed.encode("utf-8", "surrogateescape")
     lines = vec_lines(net, sys.stdin.buffer, primer, as_darknet=False)
     write(line + b"\n" for line in lines)

@@ -19,7 +19,7 @@ PJREDDIE, ALEXEY = "pjreddie", "alexey"  # the two orders of arrays in a weight 
 NORM_KINDS = frozenset({"scales", "rolling_mean", "rolling_variance"})  # of stored arrays
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Stored:
     """An array that stands in the weight file. `kind` is the last part of its name: biases,
     weights, scales, rolling_mean or rolling_variance."""
@@ -28,8 +28,12 @@ class Stored:
     kind: str
     value: Array
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.value.shape))
+        return f"<{self.name}: {shape} {self.value.dtype}>"
 
-@dataclass(slots=True, eq=False)
+
+@dataclass(slots=True, eq=False, repr=False)
 class Parameter(Stored):
     """A stored array that is trained. `grad` is d objective / d value, summed over the rows
     since the last update; both arrays are live and written in place."""
@@ -80,6 +84,10 @@ class Layer(ABC):
         ] = {}  # gradients of the states that the last pass began with,
         # where its backward went step by step; training goes no further back
         self.saved: Any = None  # what backward needs of the last training forward
+
+    def __repr__(self) -> str:
+        states = f", carries {', '.join(self.states)}" if self.states else ""
+        return f"<{self.name}: {self.inputs} -> {self.outputs}, {self.streams} streams{states}>"
 
     @abstractmethod
     def forward(self, x: Array, *, train: bool = False) -> Array:

@@ -1,0 +1,139 @@
+"""What each command is: click's, with options in groups and from the environment.
+
+An option that is not on the command line is looked for in the environment: --save-every of `train`
+in MINIDARK_TRAIN_SAVE_EVERY and then in MINIDARK_SAVE_EVERY, which all commands share that have an
+option of that name. One that is empty is as if it were not set; for a switch, 1 and true turn it
+on, 0 and false do not; where an option may be given again, blanks separate.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+import click
+from click.core import ParameterSource
+
+PREFIX = "MINIDARK"
+
+GROUPS = {  # heading: options by their long names; "command.option" where commands differ
+    "Data": ("tokenized", "valid-fraction", "tokens", "check-copy", "valid.seed", "vec.seed"),
+    "Model": (
+        "cfg", "weights", "clear", "set", "strict", "weights-order", "allow-nonfinite",
+        "allow-other-cfg",
+    ),
+    "Training": ("resume", "batches", "train.seed", "patience", "clip-norm"),
+    "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
+    "Output": ("backup", "save-every", "json", "output", "color", "worst"),
+    "Device": ("device", "kernels", "threads"),
+}  # fmt: skip
+REST = "Options"
+
+# Not shared: text to go on from, while --seed of `train` is a number; and a file that is written,
+# which the next command would write over.
+OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg"}
+NONE = {"rnn"}  # an old command line does what it did
+
+# darknet's flags that other commands than `rnn` have too.
+DARKNETS = ("seed", "srand", "len", "temp", "tokens", "tokenized", "clear")
+
+
+class Command(click.Command):
+    """A command of minidark's. `of` makes one of what @click.command() made."""
+
+    @classmethod
+    def of(cls, plain: click.Command, shared: list[click.Parameter]) -> Command:
+        """With `shared` options behind its own, and each option's environment variables."""
+        for option in [*plain.params, *shared]:
+            if isinstance(option, click.Option):
+                own = option in plain.params
+                option.envvar = variables(plain.name or "", long_name(option), own)
+        return cls(
+            plain.name,
+            plain.context_settings,
+            plain.callback,
+            [*plain.params, *shared],
+            plain.help,
+            plain.epilog,
+            options_metavar=plain.options_metavar,
+            no_args_is_help=plain.no_args_is_help,
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = _darknets(given)
+            if not hint:
+                raise
+            raise click.NoSuchOption(error.option_name, error.message + hint, ctx=ctx) from error
+        except click.BadParameter as error:
+            name_variable(ctx, error)
+            raise
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*GROUPS, REST)}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record:
+                rows[self._heading(long_name(param))].append(record)
+        for heading, records in rows.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+    def _heading(self, name: str) -> str:
+        for heading, names in GROUPS.items():
+            if name in names or f"{self.name}.{name}" in names:
+                return heading
+        return REST
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        option = max(self.params, key=lambda param: len(param.envvar or ()))  # a shared one
+        if option.envvar:
+            own, *shared = option.envvar
+            formatter.write_paragraph()
+            formatter.write_text(
+                f"Each option is an environment variable too: {option.opts[-1]} is {own}"
+                f"{f', and {shared[0]} for all commands that have it' if shared else ''}. "
+                "The command line counts more."
+            )
+
+
+def long_name(param: click.Parameter) -> str:
+    """Without dashes: "save-every" of --save-every."""
+    return max(param.opts, key=len).lstrip("-")
+
+
+def variables(command: str, option: str, shared: bool = True) -> list[str]:
+    """The environment variables of an option, the one that counts most first."""
+    if command in NONE:
+        return []
+    names = [f"{PREFIX}_{command}_{option}"]
+    if shared and not {option, f"{command}.{option}"} & OWN:
+        names.append(f"{PREFIX}_{option}")
+    return [re.sub(r"\W", "_", name).upper() for name in names]
+
+
+def variable(ctx: click.Context, param: click.Parameter) -> str | None:
+    """The environment variable that this parameter's value is from, if it is from one."""
+    if param.name and ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
+        return next((name for name in param.envvar or () if os.environ.get(name)), None)
+    return None
+
+
+def name_variable(ctx: click.Context, error: click.BadParameter) -> None:
+    """Let an error about a value say that it is from the environment."""
+    if error.param and (name := variable(ctx, error.param)):
+        error.param_hint = f"the environment variable {name}"
+
+
+def _darknets(args: list[str]) -> str:
+    flags = [word for word in args if word[:1] == "-" and word[1:] in DARKNETS]
+    if not flags:
+        return ""
+    return (
+        f" darknet's {flags[0]} is -{flags[0]} here; `minidark rnn` takes darknet's own spelling."
+    )

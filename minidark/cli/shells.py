@@ -1,0 +1,59 @@
+"""How a shell is answered that asks for completions: click's way, but that in bash a value may
+follow a `=`, that a folder and `gru.output=` are not followed by a blank, and that blanks in a
+file's name are escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from click import shell_completion
+from click.shell_completion import CompletionItem
+
+VARIABLE = "_MINIDARK_COMPLETE"
+
+BASH = """\
+%(complete_func)s() {
+    local response value
+    response=$(COMP_LINE="${COMP_LINE:0:COMP_POINT}" %(complete_var)s=bash_complete "$1")
+    COMPREPLY=()
+    while IFS= read -r value; do
+        [[ -n $value ]] && COMPREPLY+=("$value")
+    done <<< "$response"
+    if [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[/=] ]]; then
+        compopt -o nospace
+    fi
+}
+
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+
+class Bash(shell_completion.BashComplete):
+    source_template = BASH
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        """The whole words, and the one that is begun. Of the line, for bash takes `gru.output=9`
+        for three words."""
+        line = os.environ["COMP_LINE"]
+        _, *words = shell_completion.split_arg_string(line)
+        return (words, "") if line[-1:].isspace() else (words[:-1], words[-1] if words else "")
+
+    def format_completion(self, item: CompletionItem) -> str:
+        return re.sub(r"""([\s\\"'`$&;()<>|*?\[\]!{}])""", r"\\\1", item.value)
+
+
+class Zsh(shell_completion.ZshComplete):
+    source_template = shell_completion.ZshComplete.source_template.replace(
+        "compadd -U -V unsorted -a completions",
+        "local -a open=(${(M)completions:#*[/=]}) whole=(${completions:#*[/=]})\n"
+        "        compadd -U -S '' -V unsorted -a open\n"
+        "        compadd -U -V unsorted -a whole",
+    )
+
+
+SHELLS = {"bash": Bash, "zsh": Zsh, "fish": shell_completion.FishComplete}
+
+for name, kind in SHELLS.items():
+    shell_completion.add_completion_class(kind, name)

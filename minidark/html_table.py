@@ -1,0 +1,20 @@
+"""Tables as notebooks show them: HTML without styles of its own, so that it fits any theme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+
+def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Text to the left, numbers to the right with commas between thousands."""
+    begin = f"<table><caption>{escape(title)}</caption>" if title else "<table>"
+    heads = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    return f"{begin}<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, int):
+        return f'<td style="text-align:right">{value:,}</td>'
+    return f'<td style="text-align:left">{escape(str(value))}</td>'
