@@ -1,0 +1,172 @@
+"""What the pages take from the source itself, so that it cannot be out of date.
+
+Where a page says `<!-- generated: commands -->`, the site has what `commands` gives here: Markdown,
+made from what click and Python know. In the repository the page says where else to look.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+import minidark
+from minidark.cli import COMMANDS, cli, shared_options
+
+MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("source-read", lambda app, name, text: text.append(fill(text.pop())))
+    app.connect("autodoc-process-docstring", _as_rst)
+    app.connect("autodoc-process-signature", _with_aliases)
+    return {"parallel_read_safe": True}
+
+
+def fill(page: str) -> str:
+    """The page with every marker replaced. Raises KeyError for one that is not in PARTS."""
+    return MARKER.sub(lambda marker: "\n".join(PARTS[marker[1]]()), page)
+
+
+def _as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """A docstring is plain text in which `code` is code and an indented block an equation. Writes
+    lines, as reStructuredText that says so."""
+    plain, lines[:] = list(lines), []
+    indented = False
+    for line in plain:
+        if line and line.startswith(" ") != indented:
+            indented = not indented
+            lines.extend(["::", ""] if indented else [])
+        lines.append(line if indented else _escaped(line, r"[\\*|]|_(?!\w)"))
+
+
+def _with_aliases(
+    app: Any, what: str, name: str, obj: Any, options: Any, given: str, returned: str | None
+) -> tuple[str, str | None]:
+    """Names of types within others as they are written in the source."""
+    alias = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+    return alias.sub(r"\1", given or ""), returned and alias.sub(r"\1", returned)
+
+
+# --- commands -----------------------------------------------------------------------------
+
+
+def contexts() -> Iterator[click.Context]:
+    """One for each command, as if it had been called."""
+    root = click.Context(cli, info_name="minidark", **cli.context_settings)
+    for name in COMMANDS:
+        _, command, _ = cli.resolve_command(root, [name])
+        assert command
+        yield click.Context(
+            command, parent=root, info_name=name, **command.context_settings
+        )
+
+
+def commands() -> Iterator[str]:
+    """A section for each command: usage, what its help says, its options. Those that all
+    commands share are left out."""
+    shared = {"--help", *(name for option in shared_options() for name in option.opts)}
+    for ctx in contexts():
+        usage = " ".join(ctx.command.collect_usage_pieces(ctx))
+        yield from (f"## {ctx.info_name}", "", "```text", f"{ctx.command_path} {usage}", "```", "")
+        yield from _help(ctx.command.help or "")
+        for param in ctx.command.get_params(ctx):
+            names, text = param.get_help_record(ctx) or ("", "")
+            if text and shared.isdisjoint(param.opts):
+                yield from (f"`{names}`", f": {_escaped(text)}", "")
+
+
+def _help(text: str) -> Iterator[str]:
+    r"""A command's help as Markdown. What stands behind \b is examples."""
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("\b\n"):
+            yield from ("```sh", paragraph.removeprefix("\b\n"), "```", "")
+        else:
+            yield from (_escaped(paragraph), "")
+
+
+MARKDOWN = r"[\\*_<>\[\]#]"
+
+
+def _escaped(text: str, marks: str = MARKDOWN) -> str:
+    """Text in which only `code` is more than text: the marks elsewhere have a backslash."""
+    parts = re.split(r"(`[^`]*`)", text)
+    parts[::2] = [re.sub(marks, r"\\\g<0>", part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def environment() -> Iterator[str]:
+    """The environment variables that stand for options."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for ctx in contexts():
+        for option in ctx.command.get_params(ctx):
+            for variable in _variables(option, ctx):
+                rows.setdefault((variable, option.opts[0]), []).append(f"`{ctx.info_name}`")
+    if not rows:
+        yield "No option is read from an environment variable."
+        return
+    yield from ("| variable | option | of |", "|---|---|---|")
+    for (variable, name), of in sorted(rows.items()):
+        yield f"| `{variable}` | `{name}` | {', '.join(of)} |"
+
+
+def _variables(option: click.Parameter, ctx: click.Context) -> Sequence[str]:
+    """What click reads the option from, and tells in the help."""
+    if not isinstance(option, click.Option):
+        return ()
+    given = option.envvar or ()
+    named = (given,) if isinstance(given, str) else tuple(given)
+    return named or option.get_help_extra(ctx).get("envvars", ())
+
+
+# --- api ----------------------------------------------------------------------------------
+
+
+def api() -> Iterator[str]:
+    """Every public name, and the module and factory of every layer."""
+    public = {name: getattr(minidark, name) for name in minidark.__all__}
+    yield from _section("Functions", public, inspect.isfunction)
+    yield from _section("Classes", public, lambda it: _is(it, object) and not _is(it, Exception))
+    yield from _section("Errors", public, lambda it: _is(it, Exception))
+    yield from ("## Layers", "")
+    for name in FACTORIES:
+        layer = getattr(minidark.layers, name)
+        yield from (f"### {name}", "")
+        yield from _directive("automodule", layer.__module__)
+        yield from _directive("autoclass", f"{layer.__module__}::{layer.__name__}")
+
+
+FACTORIES = [name for name in vars(minidark.layers) if name.startswith("make_")]
+
+
+def _is(it: object, kind: type) -> bool:
+    return isinstance(it, type) and issubclass(it, kind)
+
+
+def _section(
+    title: str, names: Mapping[str, Any], chosen: Callable[[Any], bool]
+) -> Iterator[str]:
+    yield from (f"## {title}", "")
+    for name, it in names.items():
+        if chosen(it):
+            yield from (f"### {name}", "")
+            if isinstance(it, type):
+                yield from _directive("autoclass", f"minidark::{name}", "   :members:")
+            else:
+                yield from _directive("autofunction", f"minidark::{name}")
+
+
+def _directive(name: str, of: str, *options: str) -> Iterator[str]:
+    """One of autodoc's, which are reStructuredText."""
+    yield from ("```{eval-rst}", f".. {name}:: {of}", *options, "```", "")
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "commands": commands,
+    "environment": environment,
+    "api": api,
+}
