@@ -18,6 +18,7 @@ version = release = minidark.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "from_source"]
 source_suffix = {".md": "markdown"}
+suppress_warnings = ["toc.empty_glob"]  # the index ends in *: pages that it does not name
 exclude_patterns = ["_ext", "images"]
 default_role = "code"  # docstrings write `name` for what reStructuredText writes with two
 

@@ -45,11 +45,13 @@ def _as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
 
 
 def _with_aliases(
-    app: Any, what: str, name: str, obj: Any, options: Any, given: str, returned: str | None
-) -> tuple[str, str | None]:
-    """Names of types within others as they are written in the source."""
+    app: Any, what: str, name: str, obj: Any, options: Any, given: str | None, returned: str | None
+) -> tuple[str, str | None] | None:
+    """A signature with aliases of types as the source has them; None leaves it as it is."""
+    if not given:
+        return None
     alias = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
-    return alias.sub(r"\1", given or ""), returned and alias.sub(r"\1", returned)
+    return alias.sub(r"\1", given), returned and alias.sub(r"\1", returned)
 
 
 # --- commands -----------------------------------------------------------------------------
