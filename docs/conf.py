@@ -18,7 +18,6 @@ version = release = minidark.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "from_source"]
 source_suffix = {".md": "markdown"}
-suppress_warnings = ["toc.empty_glob"]  # the index ends in *: pages that it does not name
 exclude_patterns = ["_ext", "images"]
 default_role = "code"  # docstrings write `name` for what reStructuredText writes with two
 
@@ -30,7 +29,9 @@ smartquotes = False  # they turn the two hyphens of an option into a dash
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
-autodoc_type_aliases = {name: name for name in ("Array", "Scalar", "npt.ArrayLike", "npt.DTypeLike")}
+autodoc_type_aliases = {
+    name: name for name in ("Array", "Scalar", "npt.ArrayLike", "npt.DTypeLike")
+}
 toc_object_entries = False
 python_maximum_signature_line_length = 80
 

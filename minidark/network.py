@@ -71,10 +71,12 @@ class Network:
 
     @property
     def inputs(self) -> int:
+        """Width of a row (T, S, inputs) that goes in, and how many symbols there are for ids."""
         return self.layers[0].inputs
 
     @property
     def outputs(self) -> int:
+        """Width of a row (T, S, outputs) that comes out."""
         return self.layers[-1].outputs
 
     def check_has_cost(self) -> None:
@@ -214,7 +216,9 @@ class Network:
         self._rows = self._passes = 0
 
     def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:
-        """accumulate, count `seen`, update when `subdivisions` of them are in; the summed cost.
+        """`accumulate`, count `seen`, update when `subdivisions` of them are in; the summed cost.
+
+        x (T, S, inputs) or ids (T, S), truth (T, S, outputs) or ids (T, S).
 
         After a cost of NaN or infinity the weights stay, so that one can see where it came from;
         but on a GPU, where to look at the cost would be to wait for it.

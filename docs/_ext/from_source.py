@@ -63,9 +63,7 @@ def contexts() -> Iterator[click.Context]:
     for name in COMMANDS:
         _, command, _ = cli.resolve_command(root, [name])
         assert command
-        yield click.Context(
-            command, parent=root, info_name=name, **command.context_settings
-        )
+        yield click.Context(command, parent=root, info_name=name, **command.context_settings)
 
 
 def commands() -> Iterator[str]:
@@ -130,7 +128,7 @@ def _variables(option: click.Parameter, ctx: click.Context) -> Sequence[str]:
 
 def api() -> Iterator[str]:
     """Every public name, and the module and factory of every layer."""
-    public = {name: getattr(minidark, name) for name in minidark.__all__}
+    public = {name: getattr(minidark, name) for name in vars(minidark)["__all__"]}
     yield from _section("Functions", public, inspect.isfunction)
     yield from _section("Classes", public, lambda it: _is(it, object) and not _is(it, Exception))
     yield from _section("Errors", public, lambda it: _is(it, Exception))
@@ -149,9 +147,7 @@ def _is(it: object, kind: type) -> bool:
     return isinstance(it, type) and issubclass(it, kind)
 
 
-def _section(
-    title: str, names: Mapping[str, Any], chosen: Callable[[Any], bool]
-) -> Iterator[str]:
+def _section(title: str, names: Mapping[str, Any], chosen: Callable[[Any], bool]) -> Iterator[str]:
     yield from (f"## {title}", "")
     for name, it in names.items():
         if chosen(it):

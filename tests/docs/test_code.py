@@ -78,9 +78,7 @@ def named(dotted: str, path: str) -> Any:
 @pytest.mark.parametrize("name", BOTH_WALKS)
 def test_source_that_is_quoted_is_the_source(name: str) -> None:
     page = (ROOT / name).read_text("utf-8")
-    homes = {
-        found["name"].split(".")[0]: found["path"] for found in LINK.finditer(page)
-    }
+    homes = {found["name"].split(".")[0]: found["path"] for found in LINK.finditer(page)}
     quoted = [block for block in fences(page) if block.language == "py"]
     assert len(quoted) == 4
     for block in quoted:
