@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from minidark.backups import SAVE_EVERY, Backups, base_name
+from minidark.checkpoint import FALLING
 from minidark.cli import resuming
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
@@ -154,7 +155,12 @@ def train(
 def _over(net: Network, batches: int) -> str:
     if net.batches_seen < batches:
         return "minidark: this run has ended by its --patience; a larger one lets it go on"
-    return f"minidark: this run has seen its {batches} batches; --batches N lets it go on"
+    seen = f"minidark: this run has seen its {batches} batches"
+    if net.options.policy in FALLING:
+        return (
+            f"{seen}, and its rate has fallen to the end; --weights begins another from its weights"
+        )
+    return f"{seen}; --batches N lets it go on"
 
 
 def _check_batches(net: Network, batches: int, path: object) -> None:

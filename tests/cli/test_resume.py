@@ -179,6 +179,18 @@ def test_a_run_that_has_ended_is_told_so_and_that_is_no_error() -> None:
     assert left("backup") == before
 
 
+def test_a_run_whose_rate_has_fallen_is_told_that_it_goes_no_further() -> None:
+    write_cfg(f"{NET} policy=cosine", "gru output=6", *OUT)
+    trained("backup", "--batches", "5")
+    assert trained("backup", "--resume", "auto").splitlines()[1] == (
+        "minidark: this run has seen its 5 batches, and its rate has fallen to the end; "
+        "--weights begins another from its weights"
+    )
+    result = run(*words("backup", "--resume", "auto", "--batches", "6"))
+    assert result.exit_code == 3
+    assert "max_batches=6, and max_batches=5 in the checkpoint" in result.stderr
+
+
 def test_the_checkpoint_before_is_taken_where_the_newest_is_damaged() -> None:
     trained("backup", "--batches", "6", "--save-every", "4", "--seed", "3")
     whole = left("backup")
