@@ -29,7 +29,7 @@ lint: .venv/dev
 	$(BIN)/lint-imports
 
 docs: .venv/dev
-	$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/docs
+	$(BIN)/python -m sphinx -E -q -W --keep-going -b html docs build/docs
 
 # Coverage-guided, a minute each; atheris is the extra `fuzz`. What fails a reader is kept in the
 # corpus, which make test replays; new inputs that are merely interesting go to build/.
