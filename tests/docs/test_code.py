@@ -109,13 +109,13 @@ def test_what_is_worked_out_by_hand_is_right(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BOTH_WALKS)
-def test_every_figure_of_the_walk_is_computed_or_worked_out(name: str) -> None:
+def test_every_figure_of_the_walk_is_one_that_its_code_prints(name: str) -> None:
     page = (ROOT / name).read_text("utf-8")
     outputs = "".join(block.text for block in fences(page) if block.language == "output")
-    results = " ".join(line["result"] for line in WORKED_OUT.finditer(prose(page)))
     figures = {*FIGURE.findall(prose(page))}
     assert len(figures) > 15
-    assert figures - {"0.0000"} <= {*FIGURE.findall(outputs + results)}
+    # Of the figures worked out by hand, one is in no array: dh of step 0, from which dz follows.
+    assert figures - {*FIGURE.findall(outputs)} == {"0.3300"}
 
 
 def test_both_walks_have_the_same_code() -> None:
