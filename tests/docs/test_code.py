@@ -18,7 +18,7 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, Fence, examples, fences, prose
 
-NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 WITH_PYTHON = [name for name in NAMES if any(examples((ROOT / name).read_text("utf-8")))]
 LINK = re.compile(r"\[`(?P<name>[\w.]+)`\]\((?:\.\./)?(?P<path>minidark/[\w/]+)\.py\)")
 BOTH_WALKS = ("docs/walk.md", "docs/walk.ko.md")

@@ -10,7 +10,7 @@ import yaml
 import minidark
 from tests.docs.pages import PAGES, ROOT
 
-TEXTS = {str(page.relative_to(ROOT)): page.read_text("utf-8") for page in PAGES}
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text("utf-8") for page in PAGES}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ NEEDED = ("sphinx", "myst_parser", "furo")
 MISSING = [name for name in NEEDED if find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs the extra docs: no {MISSING}")
 
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}
 
 
@@ -48,11 +50,10 @@ class Page(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `make docs` builds, in a folder of its own."""
     out = tmp_path_factory.mktemp("site")
-    words = ["-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html"]
-    folders = [str(ROOT / "docs"), str(out)]
-    built = subprocess.run(
-        [sys.executable, *words, *folders], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    target = re.search(r" -m sphinx (.*) docs build/docs$", MAKEFILE, re.MULTILINE)
+    assert target
+    words = [sys.executable, "-m", "sphinx", *target[1].split(), str(ROOT / "docs"), str(out)]
+    built = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (built.returncode, built.stderr) == (0, "")
     return out
 
