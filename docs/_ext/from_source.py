@@ -14,9 +14,26 @@ from typing import Any
 import click
 
 import minidark
+from minidark._lazy import HOMES
 from minidark.cli import COMMANDS, cli, shared_options
 
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+
+
+LINK = re.compile(r"\[`(?P<name>[\w.]+)`\]\(\.\./(?P<path>minidark/[\w/]+)\.py\)")
+FACTORIES = {  # of layers, each with its module
+    name: factory.__module__
+    for name, factory in vars(minidark.layers).items()
+    if name.startswith("make_")
+}
+INSIDE = (  # what layers and networks are made of
+    "minidark.backend.numpy_kernels",
+    "minidark.layers.affine",
+    "minidark.layers.batchnorm",
+    "minidark.optim",
+    "minidark.glibc_rand",
+)
+DOCUMENTED = {*HOMES.values(), *FACTORIES.values(), *INSIDE}
 
 
 def setup(app: Any) -> dict[str, bool]:
@@ -28,8 +45,19 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def fill(page: str) -> str:
-    """The page with every marker replaced. Raises KeyError for one that is not in PARTS."""
-    return MARKER.sub(lambda marker: "\n".join(PARTS[marker[1]]()), page)
+    """The page with every marker replaced, and links to source that is documented leading to its
+    documentation. Raises KeyError for a marker that is not in PARTS."""
+    page = MARKER.sub(lambda marker: "\n".join(PARTS[marker[1]]()), page)
+    return LINK.sub(_documented, page)
+
+
+def _documented(link: re.Match[str]) -> str:
+    """A reference to a name of `api`; the link as it was, to the file, for any other."""
+    name, module = link["name"], link["path"].replace("/", ".")
+    if module not in DOCUMENTED or re.search(r"\b_", name):
+        return link[0]
+    home = "minidark" if HOMES.get(name.split(".")[0]) == module else module
+    return f"{{py:obj}}`{name} <{home}.{name}>`"
 
 
 def _as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
@@ -133,14 +161,16 @@ def api() -> Iterator[str]:
     yield from _section("Classes", public, lambda it: _is(it, object) and not _is(it, Exception))
     yield from _section("Errors", public, lambda it: _is(it, Exception))
     yield from ("## Layers", "")
-    for name in FACTORIES:
-        layer = getattr(minidark.layers, name)
+    for name, module in FACTORIES.items():
         yield from (f"### {name}", "")
-        yield from _directive("automodule", layer.__module__)
-        yield from _directive("autoclass", f"{layer.__module__}::{layer.__name__}")
+        yield from _directive("automodule", module, MEMBERS, f"   :exclude-members: {name}")
+    yield from ("## Inside", "")
+    for module in INSIDE:
+        yield from (f"### {module}", "")
+        yield from _directive("automodule", module, MEMBERS)
 
 
-FACTORIES = [name for name in vars(minidark.layers) if name.startswith("make_")]
+MEMBERS = "   :members:"
 
 
 def _is(it: object, kind: type) -> bool:
@@ -153,7 +183,7 @@ def _section(title: str, names: Mapping[str, Any], chosen: Callable[[Any], bool]
         if chosen(it):
             yield from (f"### {name}", "")
             if isinstance(it, type):
-                yield from _directive("autoclass", f"minidark::{name}", "   :members:")
+                yield from _directive("autoclass", f"minidark::{name}", MEMBERS)
             else:
                 yield from _directive("autofunction", f"minidark::{name}")
 

@@ -81,6 +81,19 @@ def test_every_link_within_the_site_leads_to_a_file_and_an_anchor(pages: dict[Pa
     assert dead == []
 
 
+def test_a_name_of_the_source_leads_to_its_documentation(pages: dict[Path, Page]) -> None:
+    named = [
+        found
+        for path, page in pages.items()
+        if path.name.startswith("walk")
+        for found in re.findall(
+            r"(<a [^>]*>)?<code class=\"xref py[^>]*><span[^>]*>(.*?)<", page.text
+        )
+    ]
+    assert len(named) > 30
+    assert [name for link, name in named if not link] == []
+
+
 def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
     loads = {load for page in pages.values() for load in page.loads}
     assert len(loads) > 10
