@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -94,17 +94,21 @@ def contexts() -> Iterator[click.Context]:
         yield click.Context(command, parent=root, info_name=name, **command.context_settings)
 
 
-def commands() -> Iterator[str]:
-    """A section for each command: usage, what its help says, its options. Those that all
-    commands share are left out."""
+def own_params(ctx: click.Context) -> list[click.Parameter]:
+    """A command's parameters without the options that all commands share."""
     shared = {"--help", *(name for option in shared_options() for name in option.opts)}
+    return [param for param in ctx.command.get_params(ctx) if shared.isdisjoint(param.opts)]
+
+
+def commands() -> Iterator[str]:
+    """A section for each command: usage, what its help says, its options."""
     for ctx in contexts():
         usage = " ".join(ctx.command.collect_usage_pieces(ctx))
         yield from (f"## {ctx.info_name}", "", "```text", f"{ctx.command_path} {usage}", "```", "")
         yield from _help(ctx.command.help or "")
-        for param in ctx.command.get_params(ctx):
+        for param in own_params(ctx):
             names, text = param.get_help_record(ctx) or ("", "")
-            if text and shared.isdisjoint(param.opts):
+            if text:
                 yield from (f"`{names}`", f": {_escaped(text)}", "")
 
 
@@ -131,9 +135,10 @@ def environment() -> Iterator[str]:
     """The environment variables that stand for options."""
     rows: dict[tuple[str, str], list[str]] = {}
     for ctx in contexts():
-        for option in ctx.command.get_params(ctx):
-            for variable in _variables(option, ctx):
-                rows.setdefault((variable, option.opts[0]), []).append(f"`{ctx.info_name}`")
+        for option in own_params(ctx):
+            if variable := _variable(option, ctx):
+                name = max(option.opts, key=len)
+                rows.setdefault((variable, name), []).append(f"`{ctx.info_name}`")
     if not rows:
         yield "No option is read from an environment variable."
         return
@@ -142,13 +147,12 @@ def environment() -> Iterator[str]:
         yield f"| `{variable}` | `{name}` | {', '.join(of)} |"
 
 
-def _variables(option: click.Parameter, ctx: click.Context) -> Sequence[str]:
-    """What click reads the option from, and tells in the help."""
+def _variable(option: click.Parameter, ctx: click.Context) -> str | None:
+    """What click reads the option from; the last of several, which is that of more commands."""
     if not isinstance(option, click.Option):
-        return ()
-    given = option.envvar or ()
-    named = (given,) if isinstance(given, str) else tuple(given)
-    return named or option.get_help_extra(ctx).get("envvars", ())
+        return None
+    given = option.envvar or option.get_help_extra(ctx).get("envvars") or ()
+    return ([given] if isinstance(given, str) else [None, *given])[-1]
 
 
 # --- api ----------------------------------------------------------------------------------
