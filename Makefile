@@ -1,5 +1,6 @@
 # make demo    trains a network on Python's documentation and samples from it (three minutes)
 # make test    lint, types, import contract, tests
+# make docs    builds the site from docs/ into build/docs
 # make fuzz    looks for bytes that a reader cannot take (two minutes)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
 
@@ -9,7 +10,7 @@ BIN = .venv/bin
 # Prints a command as one would type it, then runs it with what is in .venv.
 run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
 
-.PHONY: demo test test-long lint fuzz bench clean
+.PHONY: demo test test-long lint docs fuzz bench clean
 
 demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
@@ -26,6 +27,9 @@ lint: .venv/dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/dev
+	$(BIN)/python -m sphinx -E -q -W --keep-going -b html docs build/docs
 
 # Coverage-guided, a minute each; atheris is the extra `fuzz`. What fails a reader is kept in the
 # corpus, which make test replays; new inputs that are merely interesting go to build/.
@@ -51,7 +55,7 @@ data.txt:
 	touch $@
 
 .venv/dev: .venv/minidark
-	$(BIN)/pip install --quiet --editable ".[dev,fast,keras,onnx,report]"
+	$(BIN)/pip install --quiet --editable ".[dev,docs,fast,keras,onnx,report]"
 	touch $@
 
 clean:

@@ -75,10 +75,12 @@ class Network:
 
     @property
     def inputs(self) -> int:
+        """Width of a row (T, S, inputs) that goes in, and how many symbols there are for ids."""
         return self.layers[0].inputs
 
     @property
     def outputs(self) -> int:
+        """Width of a row (T, S, outputs) that comes out."""
         return self.layers[-1].outputs
 
     def __repr__(self) -> str:
@@ -292,8 +294,10 @@ class Network:
         self._diverged = False
 
     def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike, measure: bool = False) -> Scalar:
-        """accumulate, count `seen`, update when `subdivisions` of them are in; the summed cost.
-        measure: as for `update`.
+        """`accumulate`, count `seen`, update when `subdivisions` of them are in; the summed cost.
+
+        x (T, S, inputs) or ids (T, S), truth (T, S, outputs) or ids (T, S). measure: as for
+        `update`.
 
         After a cost of NaN or infinity the weights stay, so that one can see where it came from,
         until `drop_gradients`; but on a GPU, where to look at the cost would be to wait for it.

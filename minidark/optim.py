@@ -52,6 +52,8 @@ class Slots:
 
 
 class Sgd(Slots):
+    """Momentum and decay as darknet's; one slot, the velocity."""
+
     kinds: ClassVar[tuple[str, ...]] = ("velocity",)
 
     def __init__(self, momentum: float, decay: float, backend: Backend):
@@ -59,6 +61,7 @@ class Sgd(Slots):
         self.momentum, self.decay = momentum, decay
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
+        """Move one parameter, any shape, by its gradient summed over `rows`; then that is zero."""
         value, grad = _flat(parameter.value), _flat(parameter.grad)
         decay = self.decay * rows if parameter.kind == "weights" else 0.0
         velocity = self.slot(parameter, "velocity")
@@ -66,6 +69,8 @@ class Sgd(Slots):
 
 
 class Adam(Slots):
+    """Two slots, the moments m and v."""
+
     kinds: ClassVar[tuple[str, ...]] = ("m", "v")
 
     def __init__(self, B1: float, B2: float, eps: float, decay: float, backend: Backend):
@@ -73,6 +78,7 @@ class Adam(Slots):
         self.B1, self.B2, self.eps, self.decay = B1, B2, eps, decay
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
+        """Move one parameter, any shape, by its gradient summed over `rows`; then that is zero."""
         value, grad = _flat(parameter.value), _flat(parameter.grad)
         self.backend.kernels.adam_step(
             value,

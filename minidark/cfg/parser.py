@@ -205,8 +205,18 @@ def load_network(
     allow_nonfinite: bool = False,
     allow_other_cfg: bool = False,
 ) -> Network:
-    """`parse_network_cfg`, then `load_weights` where a weight file is given. A `.safetensors` or
-    `.npz` as cfg stands for both, where no weights are given."""
+    """The network of a cfg file, with the weights of a file, or else darknet's initial ones after
+    srand(seed).
+
+    batch=B is B streams of their own; with batch=1, `predict` takes (T, inputs) and ids (T,). The
+    rest goes to `parse_network_cfg` (cfg, time_steps, seed, device, dtype, kernels, strict,
+    overrides) and `load_weights` (weights, weights_order, allow_nonfinite, allow_other_cfg).
+
+    A `.safetensors` or `.npz` as cfg stands for both, where no weights are given.
+
+    Raises CfgError; WeightsError for weights that do not fit, with the change of the cfg that
+    would make them; BackendError for a device or kernels that are not there.
+    """
     weights = cfg if weights is None and is_archive(cfg) else weights
     net = parse_network_cfg(
         cfg,

@@ -181,11 +181,12 @@ def train(
 def _over(net: Network, batches: int) -> str:
     if net.batches_seen < batches:
         return "this run has ended by its --patience; a larger one lets it go on"
-    done = f"this run has seen its {batches} batches"
-    policy = net.options.policy
-    if policy in FALLING:
-        return f"{done} and with policy={policy} its rate has fallen; --weights begins another"
-    return f"{done}; --batches N lets it go on"
+    seen = f"this run has seen its {batches} batches"
+    if net.options.policy in FALLING:
+        return (
+            f"{seen}, and its rate has fallen to the end; --weights begins another from its weights"
+        )
+    return f"{seen}; --batches N lets it go on"
 
 
 def _check_batches(net: Network, batches: int, path: object) -> None:

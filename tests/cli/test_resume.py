@@ -180,14 +180,16 @@ def test_a_run_that_has_ended_is_told_so_and_that_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("policy", ["cosine", "poly"])
-def test_a_run_whose_rate_fell_to_its_end_is_told_what_goes_on_from_it(policy: str) -> None:
-    write_cfg(f"{NET} policy={policy}", *ADAM[1:])
+def test_a_run_whose_rate_has_fallen_is_told_that_it_goes_no_further(policy: str) -> None:
+    write_cfg(f"{NET} policy={policy}", "gru output=6", *OUT)
     trained("backup", "--batches", "5")
-    told = trained("backup", "--resume", "auto")
-    assert told.splitlines()[1] == (
-        f"minidark: this run has seen its 5 batches and with policy={policy} its rate has fallen; "
-        "--weights begins another"
+    assert trained("backup", "--resume", "auto").splitlines()[1] == (
+        "minidark: this run has seen its 5 batches, and its rate has fallen to the end; "
+        "--weights begins another from its weights"
     )
+    result = run(*words("backup", "--resume", "auto", "--batches", "6"))
+    assert result.exit_code == 3
+    assert "max_batches=6, and max_batches=5 in the checkpoint" in result.stderr
 
 
 def test_the_checkpoint_before_is_taken_where_the_newest_is_damaged() -> None:

@@ -1,0 +1,204 @@
+"""What the pages take from the source itself, so that it cannot be out of date.
+
+Where a page says `<!-- generated: commands -->`, the site has what `commands` gives here: Markdown,
+made from what click and Python know. In the repository the page says where else to look.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import click
+
+import minidark
+from minidark._lazy import HOMES
+from minidark.cli import COMMANDS, cli, shared_options
+
+MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+
+
+LINK = re.compile(r"\[`(?P<name>[\w.]+)`\]\(\.\./(?P<path>minidark/[\w/]+)\.py\)")
+FACTORIES = {  # of layers, each with its module
+    name: factory.__module__
+    for name, factory in vars(minidark.layers).items()
+    if name.startswith("make_")
+}
+INSIDE = (  # what layers and networks are made of
+    "minidark.backend.numpy_kernels",
+    "minidark.layers.affine",
+    "minidark.layers.batchnorm",
+    "minidark.optim",
+    "minidark.glibc_rand",
+)
+DOCUMENTED = {*HOMES.values(), *FACTORIES.values(), *INSIDE}
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.connect("source-read", lambda app, name, text: text.append(fill(text.pop())))
+    app.connect("autodoc-process-docstring", _as_rst)
+    app.connect("autodoc-process-signature", _with_aliases)
+    return {"parallel_read_safe": True}
+
+
+def fill(page: str) -> str:
+    """The page with every marker replaced, and links to source that is documented leading to its
+    documentation. Raises KeyError for a marker that is not in PARTS."""
+    page = MARKER.sub(lambda marker: "\n".join(PARTS[marker[1]]()), page)
+    return LINK.sub(_documented, page)
+
+
+def _documented(link: re.Match[str]) -> str:
+    """A reference to a name of `api`; the link as it was, to the file, for any other."""
+    name, module = link["name"], link["path"].replace("/", ".")
+    if module not in DOCUMENTED or re.search(r"\b_", name):
+        return link[0]
+    home = "minidark" if HOMES.get(name.split(".")[0]) == module else module
+    return f"{{py:obj}}`{name} <{home}.{name}>`"
+
+
+def _as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """A docstring is plain text in which `code` is code and an indented block an equation. Writes
+    lines, as reStructuredText that says so."""
+    plain, lines[:] = list(lines), []
+    indented = False
+    for line in plain:
+        if line and line.startswith(" ") != indented:
+            indented = not indented
+            lines.extend(["::", ""] if indented else [])
+        lines.append(line if indented else _escaped(line, r"[\\*|]|_(?!\w)"))
+
+
+def _with_aliases(
+    app: Any, what: str, name: str, obj: Any, options: Any, given: str | None, returned: str | None
+) -> tuple[str, str | None] | None:
+    """A signature with aliases of types as the source has them; None leaves it as it is."""
+    if not given:
+        return None
+    alias = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
+    return alias.sub(r"\1", given), returned and alias.sub(r"\1", returned)
+
+
+# --- commands -----------------------------------------------------------------------------
+
+
+def contexts() -> Iterator[click.Context]:
+    """One for each command, as if it had been called."""
+    root = click.Context(cli, info_name="minidark", **cli.context_settings)
+    for name in COMMANDS:
+        _, command, _ = cli.resolve_command(root, [name])
+        assert command
+        yield click.Context(command, parent=root, info_name=name, **command.context_settings)
+
+
+def own_params(ctx: click.Context) -> list[click.Parameter]:
+    """A command's parameters without the options that all commands share."""
+    shared = {"--help", *(name for option in shared_options() for name in option.opts)}
+    return [param for param in ctx.command.get_params(ctx) if shared.isdisjoint(param.opts)]
+
+
+def commands() -> Iterator[str]:
+    """A section for each command: usage, what its help says, its options."""
+    for ctx in contexts():
+        usage = " ".join(ctx.command.collect_usage_pieces(ctx))
+        yield from (f"## {ctx.info_name}", "", "```text", f"{ctx.command_path} {usage}", "```", "")
+        yield from _help(ctx.command.help or "")
+        for param in own_params(ctx):
+            names, text = param.get_help_record(ctx) or ("", "")
+            if text:
+                yield from (f"`{names}`", f": {_escaped(text)}", "")
+
+
+def _help(text: str) -> Iterator[str]:
+    r"""A command's help as Markdown. What stands behind \b is examples."""
+    for paragraph in inspect.cleandoc(text).split("\n\n"):
+        if paragraph.startswith("\b\n"):
+            yield from ("```sh", paragraph.removeprefix("\b\n"), "```", "")
+        else:
+            yield from (_escaped(paragraph), "")
+
+
+MARKDOWN = r"[\\*_<>\[\]#]"
+
+
+def _escaped(text: str, marks: str = MARKDOWN) -> str:
+    """Text in which only `code` is more than text: the marks elsewhere have a backslash."""
+    parts = re.split(r"(`[^`]*`)", text)
+    parts[::2] = [re.sub(marks, r"\\\g<0>", part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def environment() -> Iterator[str]:
+    """The environment variables that stand for options."""
+    rows: dict[tuple[str, str], list[str]] = {}
+    for ctx in contexts():
+        for option in own_params(ctx):
+            if variable := _variable(option, ctx):
+                name = max(option.opts, key=len)
+                rows.setdefault((variable, name), []).append(f"`{ctx.info_name}`")
+    if not rows:
+        yield "No option is read from an environment variable."
+        return
+    yield from ("| variable | option | of |", "|---|---|---|")
+    for (variable, name), of in sorted(rows.items()):
+        yield f"| `{variable}` | `{name}` | {', '.join(of)} |"
+
+
+def _variable(option: click.Parameter, ctx: click.Context) -> str | None:
+    """What click reads the option from; the last of several, which is that of more commands."""
+    if not isinstance(option, click.Option):
+        return None
+    given = option.envvar or option.get_help_extra(ctx).get("envvars") or ()
+    return ([given] if isinstance(given, str) else [None, *given])[-1]
+
+
+# --- api ----------------------------------------------------------------------------------
+
+
+def api() -> Iterator[str]:
+    """Every public name, and the module and factory of every layer."""
+    public = {name: getattr(minidark, name) for name in vars(minidark)["__all__"]}
+    yield from _section("Functions", public, inspect.isfunction)
+    yield from _section("Classes", public, lambda it: _is(it, object) and not _is(it, Exception))
+    yield from _section("Errors", public, lambda it: _is(it, Exception))
+    yield from ("## Layers", "")
+    for name, module in FACTORIES.items():
+        yield from (f"### {name}", "")
+        yield from _directive("automodule", module, MEMBERS, f"   :exclude-members: {name}")
+    yield from ("## Inside", "")
+    for module in INSIDE:
+        yield from (f"### {module}", "")
+        yield from _directive("automodule", module, MEMBERS)
+
+
+MEMBERS = "   :members:"
+
+
+def _is(it: object, kind: type) -> bool:
+    return isinstance(it, type) and issubclass(it, kind)
+
+
+def _section(title: str, names: Mapping[str, Any], chosen: Callable[[Any], bool]) -> Iterator[str]:
+    yield from (f"## {title}", "")
+    for name, it in names.items():
+        if chosen(it):
+            yield from (f"### {name}", "")
+            if isinstance(it, type):
+                yield from _directive("autoclass", f"minidark::{name}", MEMBERS)
+            else:
+                yield from _directive("autofunction", f"minidark::{name}")
+
+
+def _directive(name: str, of: str, *options: str) -> Iterator[str]:
+    """One of autodoc's, which are reStructuredText."""
+    yield from ("```{eval-rst}", f".. {name}:: {of}", *options, "```", "")
+
+
+PARTS: dict[str, Callable[[], Iterator[str]]] = {
+    "commands": commands,
+    "environment": environment,
+    "api": api,
+}

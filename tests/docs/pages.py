@@ -1,0 +1,46 @@
+"""The pages, and what stands in their fences."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "weights" / "README.md"])
+FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """A block of code. `info` is what stands behind its first backquotes."""
+
+    info: str
+    text: str
+    line: int  # of the page, where its text begins
+
+    @property
+    def language(self) -> str:
+        return self.info.split()[0] if self.info else ""
+
+
+def fences(page: str) -> list[Fence]:
+    """All of a page's text, in order."""
+    return [
+        Fence(found["info"].strip(), found["text"], page.count("\n", 0, found.start("text")) + 1)
+        for found in FENCE.finditer(page)
+    ]
+
+
+def prose(page: str) -> str:
+    """A page's text without its fences."""
+    return FENCE.sub("", page)
+
+
+def examples(page: str) -> Iterator[tuple[Fence, Fence | None]]:
+    """Each fence marked as Python, with the output that the page says it has, if it says so."""
+    blocks = fences(page)
+    for block, after in zip(blocks, [*blocks[1:], None], strict=False):
+        if block.language == "python":
+            yield block, after if after and after.language == "output" else None

@@ -1,0 +1,31 @@
+"""Links between the pages as they stand in the repository, without the site."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import PAGES, ROOT, prose
+
+LINK = re.compile(r"\]\((?P<path>[^)#:\s]*)(?:#(?P<anchor>[^)\s]*))?\)")
+
+
+def anchors(page: str) -> set[str]:
+    """Of its headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_anchors_are_githubs() -> None:
+    assert anchors("# What a run's left, `so`\n```\n# no\n```\n") == {"what-a-runs-left-so"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for link in LINK.finditer(prose(page.read_text("utf-8"))):
+        target = page.parent / link["path"] if link["path"] else page
+        assert target.exists(), link[0]
+        if link["anchor"]:
+            assert link["anchor"] in anchors(target.read_text("utf-8")), link[0]

@@ -1,0 +1,129 @@
+"""The site: it builds without a warning, and nothing in it leads nowhere or elsewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import click
+import pytest
+
+from minidark.cli import COMMANDS, cli
+from tests.docs.pages import ROOT
+
+NEEDED = ("sphinx", "myst_parser", "furo")
+MISSING = [name for name in NEEDED if find_spec(name) is None]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs the extra docs: no {MISSING}")
+
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}
+
+
+class Page(HTMLParser):
+    """What an HTML page has and where it leads."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: set[str] = set()  # that a reader follows
+        self.loads: set[str] = set()  # that a browser fetches
+        self.text = path.read_text("utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id" and value:
+                self.ids.add(value)
+            elif (tag, name) == ("a", "href") and value:
+                self.links.add(value)
+            elif (tag, name) in LOADED and value:
+                self.loads.add(value)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make docs` builds, in a folder of its own."""
+    out = tmp_path_factory.mktemp("site")
+    target = re.search(r" -m sphinx (.*) docs build/docs$", MAKEFILE, re.MULTILINE)
+    assert target
+    words = [sys.executable, "-m", "sphinx", *target[1].split(), str(ROOT / "docs"), str(out)]
+    built = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (built.returncode, built.stderr) == (0, "")
+    return out
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Page]:
+    return {path: Page(path) for path in site.rglob("*.html")}
+
+
+def inner(path: Path, links: set[str]) -> Iterator[tuple[Path, str]]:
+    """The links to the site itself: file and anchor."""
+    for link in map(urlsplit, links):
+        if not link.scheme:
+            target = (path.parent / unquote(link.path)).resolve() if link.path else path
+            yield target, unquote(link.fragment)
+
+
+def test_every_link_within_the_site_leads_to_a_file_and_an_anchor(pages: dict[Path, Page]) -> None:
+    dead = [
+        f"{path.name}: {target.name}#{anchor}"
+        for path, page in pages.items()
+        for target, anchor in inner(path, page.links | page.loads)
+        if not target.is_file() or (anchor and target in pages and anchor not in pages[target].ids)
+    ]
+    assert dead == []
+
+
+def test_a_name_of_the_source_leads_to_its_documentation(pages: dict[Path, Page]) -> None:
+    named = [
+        found
+        for path, page in pages.items()
+        if path.name.startswith("walk")
+        for found in re.findall(
+            r"(<a [^>]*>)?<code class=\"xref py[^>]*><span[^>]*>(.*?)<", page.text
+        )
+    ]
+    assert len(named) > 30
+    assert [name for link, name in named if not link] == []
+
+
+def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
+    loads = {load for page in pages.values() for load in page.loads}
+    assert len(loads) > 10
+    assert [load for load in loads if urlsplit(load).scheme not in ("", "data")] == []
+    assert [load for load in loads if load.startswith("//")] == []
+    styles = "".join(path.read_text("utf-8") for path in site.rglob("*.css"))
+    assert "@import" not in styles
+    assert "url(http" not in styles.replace('"', "").replace("'", "")
+
+
+def test_every_page_is_reached_from_the_index(site: Path, pages: dict[Path, Page]) -> None:
+    reached, ahead = set(), {(site / "index.html").resolve()}
+    while ahead:
+        path = ahead.pop()
+        reached.add(path)
+        ahead |= {target for target, _ in inner(path, pages[path].links) if target in pages}
+        ahead -= reached
+    written = {site / f"{page.stem}.html" for page in (ROOT / "docs").glob("*.md")}
+    assert len(written) > 10
+    assert written <= reached
+
+
+def test_every_command_has_its_section_with_every_option(pages: dict[Path, Page]) -> None:
+    root = click.Context(cli)
+    [page] = [page for path, page in pages.items() if path.name == "commands.html"]
+    for name in COMMANDS:
+        _, command, _ = cli.resolve_command(root, [name])
+        assert command
+        assert name in page.ids
+        section = page.text.split(f'<section id="{name}">')[1].split("<section")[0]
+        flags = {flag for param in command.params for flag in param.opts if flag[:2] == "--"}
+        shared = {"--quiet", "--verbose", "--debug"}
+        assert {flag for flag in flags - shared if flag not in section} == set()
