@@ -58,9 +58,10 @@ def look(
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its outputs are no probabilities of characters")
     symbols, size = _read(text, length, net.inputs)
-    seen = Look(trace(net, symbols, default_primer(net.inputs)), size)
-    if not seen.trace.layers:
+    traced = trace(net, symbols, default_primer(net.inputs))
+    if not traced.layers:
         raise CfgError("has no [gru], [lstm] or [rnn]: there is no state to look at")
+    seen = Look(traced, size)
     page = seen.write(output, Path(choice.path(cfg)).name, Path(weights).name)
     log.info("%s is written: %s bytes", output, f"{page:,}")
     figures = {**seen.figures(), "page": output, "page_bytes": page}
