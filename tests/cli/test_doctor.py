@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import minidark
-from minidark.cli.doctor import EXTRAS, shortened
+from minidark.cli.doctor import EXTRAS, nameless, shortened
 from tests.cli.running import output, run
 
 PYPROJECT = Path(__file__).parent.parent.parent / "pyproject.toml"
@@ -81,6 +81,7 @@ def test_shipped_files_that_are_gone_are_1(folder: Path, monkeypatch: pytest.Mon
     shipped = json.loads(result.stdout)["shipped"]
     assert shipped["loads"] is False
     assert str(folder) not in shipped["why"]
+    assert nameless(f"{folder}/cfg: cannot read") == "~/cfg: cannot read"
 
 
 def test_no_machine_and_no_person_is_named(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
