@@ -11,6 +11,7 @@ import click
 
 from minidark.cli.stderr import tell
 from minidark.report.run import figures, read_run_folder
+from minidark.report.training import write_run_page
 
 
 @click.command()
@@ -18,22 +19,20 @@ from minidark.report.run import figures, read_run_folder
 @click.option("-o", "--output", metavar="FILE", help="Write a page, HTML in one file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object of all figures.")
 def report(rundir: str, output: str | None, as_json: bool) -> None:
-    """Show how a training run went: the folder that `train --backup` was given.
+    """Show how a training run went, in a page or a few lines.
 
     \b
     minidark report backup -o page.html
     minidark report backup
     minidark report runs/books --json
 
-    The page has the curves of loss, learning rate, gradient norms and speed, the samples in their
-    order, cfg, text, machine, and the command that repeats the run. A run that still goes on can be
-    shown as well.
+    RUNDIR is the folder that `train --backup` was given. The page has the curves of loss, learning
+    rate, gradient norms and speed, the samples in their order, cfg, text, machine, and the command
+    that repeats the run. A run that still goes on can be shown as well.
     """
     run = read_run_folder(Path(rundir))
     facts = figures(run)
     if output is not None:
-        from minidark.report.training import write_run_page
-
         write_run_page(output, run)
         tell(f"minidark: {output} is written")
     if as_json:
