@@ -41,7 +41,7 @@ def imported(block: str) -> str:
 
 def test_there_is_a_block_for_each() -> None:
     assert [imported(block) for block in BLOCKS] == [*NEEDS]
-    assert all(len(block.split("\n\n", 1)[1].splitlines()) == 2 for block in BLOCKS)  # behind import
+    assert all(len(block.split("\n\n", 1)[1].splitlines()) == 2 for block in BLOCKS)
 
 
 @pytest.mark.parametrize(
