@@ -28,6 +28,7 @@ NEEDS = {  # what a block imports: its file, and what else it takes
     "safetensors": ("my.safetensors", ()),
     "numpy": ("my.npz", ()),
 }
+LONG = [pytest.mark.long, pytest.mark.timeout(600)]  # Keras takes seconds to start
 CFG = cfg(
     "net inputs=256", "gru output=8 tanh=1", "connected output=256 activation=linear", "softmax"
 )
@@ -47,7 +48,7 @@ def test_there_is_a_block_for_each() -> None:
 @pytest.mark.parametrize(
     "block",
     [
-        pytest.param(block, id=name, marks=[pytest.mark.long] if name == "keras" else [])
+        pytest.param(block, id=name, marks=LONG if name == "keras" else [])
         for block in BLOCKS
         for name in [imported(block)]
     ],
