@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,12 @@ from minidark.cfg.parser import build_network
 from minidark.cfg.plan import CANONICAL, check_memory, plan_cfg, plan_network
 from minidark.cfg.sections import Pair, Section
 from minidark.errors import CfgError, WeightsError, bare
+from minidark.files import named, open_regular
 from minidark.layers.base import ALEXEY
 from minidark.named_weights import check_finite
 from minidark.network import Network
+
+LARGEST = 2**31 - 1  # bytes: the most that a protobuf can have
 
 
 @dataclass(slots=True)
@@ -100,3 +104,12 @@ def carried(path: Path | str, cfg: str, seen: str) -> Found:
 
 def _section(type_: str, keys: Mapping[str, object]) -> Section:
     return Section(type_, 1, {key: Pair(key, str(value), 1) for key, value in keys.items()})
+
+
+def whole(path: Path | str) -> bytes:
+    """The bytes of a model's file. Raises WeightsError for one that is larger than any is."""
+    with open_regular(path, named(path, WeightsError)) as file:
+        if file.seek(0, io.SEEK_END) > LARGEST:
+            raise WeightsError(f"{path}: larger than {LARGEST:,} bytes; too large for such a model")
+        file.seek(0)
+        return file.read(LARGEST)

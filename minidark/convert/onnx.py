@@ -32,10 +32,9 @@ from minidark import __version__
 from minidark.activations import SELU_ALPHA, SELU_SCALE
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
-from minidark.convert.found import Found, carried
+from minidark.convert.found import LARGEST, Found, carried, whole
 from minidark.convert.proof import Proven
 from minidark.errors import BackendError, MinidarkError, WeightsError, bare
-from minidark.files import named, open_regular
 from minidark.layers import Layer
 from minidark.layers.base import ALEXEY
 from minidark.layers.batchnorm import EPSILON
@@ -49,7 +48,6 @@ except ImportError as error:
 
 Constants = dict[str, Callable[[], Array]]  # of a model: arrays by name, made when asked for
 OPSET, IR_VERSION = 17, 8  # of 2022: old enough for what runs such models
-LARGEST = 2**31 - 1  # bytes, of a protobuf
 
 
 # --- out ------------------------------------------------------------------------------------
@@ -296,9 +294,9 @@ def _run(model: bytes, calls: Sequence[Array]) -> list[Array]:
 
 # --- how a recurrent layer's arrays are packed ----------------------------------------------
 
-PACKED: dict[
-    str, tuple[tuple[str, ...], tuple[str, ...]]
-] = {  # sublayers in the order of ONNX's gates
+Gates = tuple[str, ...]
+# Sublayers in the order of ONNX's gates: those that read the input, those that read the state.
+PACKED: dict[str, tuple[Gates, Gates]] = {
     "gru": (("uz", "ur", "uh"), ("wz", "wr", "wh")),
     "lstm": (("ui", "uo", "uf", "ug"), ("wi", "wo", "wf", "wg")),
 }
@@ -332,9 +330,7 @@ def unpacked(type_: str, weights: Array, recurrent: Array, biases: Array) -> dic
 
 def read(path: Path | str) -> Found:
     """What is in a model. Raises WeightsError."""
-    with open_regular(path, named(path, WeightsError)) as file:
-        data = file.read(LARGEST + 1)
-    return read_model(data, path)
+    return read_model(whole(path), path)
 
 
 def read_model(data: bytes, path: Path | str) -> Found:

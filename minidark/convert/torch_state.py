@@ -20,12 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from minidark.backend import Array
-from minidark.convert.found import Found
+from minidark.convert.found import Found, whole
 from minidark.convert.workers import run_worker
 from minidark.errors import BackendError, MinidarkError, WeightsError, bare
-from minidark.files import named, open_regular
 
-LARGEST = 1 << 31  # bytes
 GATES = ("i", "f", "g", "o")
 OTHERS = {
     3: "nn.GRU resets after the product, darknet's GRU before it: no weights of the one are "
@@ -36,10 +34,7 @@ OTHERS = {
 
 def read(path: Path | str) -> Found:
     """What is in a state dict. Raises WeightsError, BackendError where there is no torch."""
-    with open_regular(path, named(path, WeightsError)) as file:
-        data = file.read(LARGEST + 1)
-    if len(data) > LARGEST:
-        raise WeightsError(f"{path}: larger than {LARGEST:,} bytes")
+    data = whole(path)
     try:
         made, _ = run_worker("torch_state_worker.py", {"state.pt": data}, [], "arrays.npz")
     except BackendError as error:

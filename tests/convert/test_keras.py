@@ -101,6 +101,7 @@ def test_keras_computes_the_same_and_it_comes_back() -> None:
 
 @needs_keras
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", KERAS)
 def test_keras_computes_the_same_of_each_kind(name: str, tmp_path: Path) -> None:
     assert_keras_computes_the_same(KERAS[name], tmp_path)
@@ -108,6 +109,7 @@ def test_keras_computes_the_same_of_each_kind(name: str, tmp_path: Path) -> None
 
 @needs_keras
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_every_activation_is_darknets(tmp_path: Path) -> None:
     assert_keras_computes_the_same(EVERY_ACTIVATION, tmp_path)
 
@@ -142,6 +144,7 @@ np.save(sys.argv[3], keras.ops.convert_to_numpy(chain(x)).transpose(1, 0, 2))
 
 @needs_keras
 @pytest.mark.long
+@pytest.mark.timeout(600)
 def test_a_chain_of_another_program_is_the_same_network(tmp_path: Path) -> None:
     x = inputs(1)[0]
     np.save(tmp_path / "x.npy", x)
