@@ -19,7 +19,12 @@ import pytest
 from tests.docs.pages import PAGES, ROOT, Fence, examples, fences, prose
 
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
-WITH_PYTHON = [name for name in NAMES if any(examples((ROOT / name).read_text("utf-8")))]
+RUN_ELSEWHERE = {"docs/convert.md": "tests/test_convert_doc.py"}  # it takes the files of its page
+WITH_PYTHON = [
+    name
+    for name in NAMES
+    if name not in RUN_ELSEWHERE and any(examples((ROOT / name).read_text("utf-8")))
+]
 LINK = re.compile(r"\[`(?P<name>[\w.]+)`\]\((?:\.\./)?(?P<path>minidark/[\w/]+)\.py\)")
 BOTH_WALKS = ("docs/walk.md", "docs/walk.ko.md")
 
@@ -54,6 +59,7 @@ def test_python_in_a_page_runs_and_prints_what_stands_under_it(name: str) -> Non
 
 
 def test_pages_have_python() -> None:
+    assert all((ROOT / test).is_file() for test in RUN_ELSEWHERE.values())
     assert {"README.md", "docs/quick-start.md", "docs/recipes.md", *BOTH_WALKS} <= {*WITH_PYTHON}
 
 
