@@ -16,15 +16,17 @@ def folder(kind: str) -> Path:
     return inside if inside.is_dir() else _PACKAGE.parent / kind
 
 
-def find_cfg(name: str) -> Path:
+def find_cfg(name: Path | str) -> Path:
     """The file of that name, or else the shipped cfg of that bare name ("gru")."""
     path = Path(name)
-    if path.is_file() or path.name != name or path.suffix:
+    if path.is_file() or path.name != str(name) or path.suffix:
         return path
     shipped = folder("cfg") / f"{name}.cfg"
     if not shipped.is_file() and not path.exists():
         known = names("cfg", ".cfg")
-        raise CfgError(f"no such cfg; shipped are {', '.join(known)}{nearest(name, known)}", name)
+        raise CfgError(
+            f"no such cfg; shipped are {', '.join(known)}{nearest(str(name), known)}", name
+        )
     return shipped if shipped.is_file() else path
 
 

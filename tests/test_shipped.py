@@ -72,3 +72,13 @@ def test_a_folder_does_not_hide_a_shipped_cfg(
 def test_the_names_are_without_ending_and_sorted() -> None:
     assert sorted(CFGS) == CFGS
     assert not any("." in name for name in CFGS)
+
+
+def test_a_network_of_a_shipped_cfg_by_its_bare_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    net = load_network("rnn")
+    assert net.layers[0].type == "gru"
+    with pytest.raises(CfgError, match="no such cfg; shipped are"):
+        load_network("rnnn")

@@ -40,6 +40,7 @@ from minidark.layers import (
 )
 from minidark.layers.affine import UNDRAWN
 from minidark.network import Network
+from minidark.shipped import find_cfg
 from minidark.weights import load_weights
 
 
@@ -165,7 +166,8 @@ def parse_network_cfg(
     overrides: Sequence[str] = (),
     draw: bool = True,
 ) -> Network:
-    """The network of a cfg file, with darknet's initial weights after srand(seed).
+    """The network of a cfg file, or of the shipped cfg of a bare name ("gru"), with darknet's
+    initial weights after srand(seed).
 
     batch=B: B streams, and subdivisions 1. time_steps: in place of the cfg's. kernels: "numpy",
     "fast" (compiled, the extra of that name), or "auto", fast where it is installed. strict:
@@ -174,6 +176,7 @@ def parse_network_cfg(
     time. Doubts go to the log once each. Raises CfgError.
     """
     backend = get_backend(device, dtype, kernels)
+    path = find_cfg(path)
     given = [*overrides]
     if batch is not None:
         given += [f"net.batch={batch}", "net.subdivisions=1"]

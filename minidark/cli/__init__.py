@@ -198,8 +198,8 @@ def cli() -> None:
     """Recurrent networks from darknet's cfg files: train, sample, measure.
 
     \b
-    minidark train cfg/rnn.cfg data.txt
-    minidark generate cfg/rnn.cfg backup/rnn_final.weights
+    minidark train rnn data.txt
+    minidark generate rnn backup/rnn_final.weights
     minidark generate            (from the network that is shipped)
     """
 

@@ -24,7 +24,8 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
     ),
     "Training": ("resume", "batches", "train.seed", "patience", "clip-norm"),
     "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
-    "Output": ("backup", "save-every", "json", "output", "color", "worst"),
+    "Output": ("backup", "save-every", "json", "output", "color", "worst", "tensorboard",
+               "explain"),
     "Device": ("device", "kernels", "threads"),
 }  # fmt: skip
 REST = "Options"

@@ -75,7 +75,7 @@ def generate(
 
     \b
     minidark generate                                      (the shipped network)
-    minidark generate cfg/rnn.cfg backup/rnn_final.weights
+    minidark generate rnn backup/rnn_final.weights
     minidark generate my.safetensors                       (which carries its cfg)
     minidark generate rnn my.weights --seed "def " --len 300 --temp .5 --srand 1
     minidark generate rnn my.weights --check-copy data.txt

@@ -45,7 +45,7 @@ def look(
     """Write a page that shows what gates and states do at every character of TEXT.
 
     \b
-    minidark look cfg/rnn.cfg backup/rnn_best.weights held-out.txt
+    minidark look rnn backup/rnn_best.weights held-out.txt
     minidark look lstm my.weights book.txt -o lstm.html --len 500
     tail -c 5000 book.txt | minidark look rnn my.weights - --json
 

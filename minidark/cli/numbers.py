@@ -27,6 +27,9 @@ class Number(click.FloatRange):
 class _Count(click.IntRange):
     name = "integer"
 
+    def _describe_range(self) -> str:
+        return f"{self.min} or more"  # the other end is darknet's int, which nobody reaches
+
 
 def count(least: int = 1) -> click.IntRange:
     """A whole number from `least` to the largest that a cfg can hold."""

@@ -90,11 +90,11 @@ def train(
     """Train a network on a text.
 
     \b
-    minidark train cfg/rnn.cfg data.txt
+    minidark train rnn data.txt
     minidark train gru book1.txt book2.txt --backup runs/books --seed 1
-    minidark train cfg/rnn.cfg more.txt --weights backup/rnn_final.weights --clear
-    minidark train cfg/rnn.cfg data.txt --resume auto
-    minidark train cfg/rnn.cfg data.txt --explain
+    minidark train rnn more.txt --weights backup/rnn_final.weights --clear
+    minidark train rnn data.txt --resume auto
+    minidark train rnn data.txt --explain
 
     The text is the bytes of DATA, one file after another. Leaves BASE.backup, BASE_best.weights,
     BASE_final.weights and the checkpoint BASE.ckpt in the backup folder, BASE being the cfg's

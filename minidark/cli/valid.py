@@ -57,7 +57,7 @@ def valid(
     """Measure how well a network predicts a text: DATA, or standard input.
 
     \b
-    minidark valid cfg/rnn.cfg backup/rnn_best.weights held-out.txt
+    minidark valid rnn backup/rnn_best.weights held-out.txt
     head -c 100000 book.txt | minidark valid rnn my.weights --json
     minidark valid rnn my.weights held-out.txt --color --worst 20
 

@@ -50,7 +50,7 @@ def examples(name: str) -> list[str]:
 SMALL = {  # for the examples: little is computed
     "MINIDARK_BATCHES": "1", "MINIDARK_LEN": "3", "MINIDARK_VALID_FRACTION": "0",
 }  # fmt: skip
-GOES_ON = "minidark train cfg/rnn.cfg data.txt"  # what an example with --resume goes on with
+GOES_ON = "minidark train rnn data.txt"  # what an example with --resume goes on with
 
 
 def provide(word: str) -> None:
@@ -310,4 +310,4 @@ def test_a_shipped_name_may_be_trained_on_a_cfgs_text(monkeypatch: pytest.Monkey
 def test_no_command_shows_the_help_with_2() -> None:
     result = run()
     assert result.exit_code == 2
-    assert "minidark train cfg/rnn.cfg data.txt" in result.stderr
+    assert "minidark train rnn data.txt" in result.stderr
