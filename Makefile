@@ -55,7 +55,7 @@ data.txt:
 	touch $@
 
 .venv/dev: .venv/minidark
-	$(BIN)/pip install --quiet --editable ".[dev,docs,fast,keras,onnx,report]"
+	$(BIN)/pip install --quiet --editable ".[dev,docs,fast,onnx,report]"
 	touch $@
 
 clean:
