@@ -138,3 +138,9 @@ def _darknets(args: list[str]) -> str:
     return (
         f" darknet's {flags[0]} is -{flags[0]} here; `minidark rnn` takes darknet's own spelling."
     )
+
+
+def typed(name: str) -> bool:
+    """Whether this option of the running command stands in the command line, which counts more
+    than what the environment says."""
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from minidark.backend import get_backend
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import validated
 from minidark.cli.numbers import Number, count
@@ -100,6 +101,8 @@ def compare(
     """
     if len(cfgs) < 2:
         raise click.UsageError("it takes two cfgs or more, and then the text")
+    if batches and seconds and typed("batches") != typed("seconds"):  # one is of the environment
+        batches, seconds = (batches, None) if typed("batches") else (None, seconds)
     if batches and seconds:
         raise click.UsageError("--batches and --seconds are two budgets; give either")
     if output is not None:

@@ -23,7 +23,7 @@ def init(preset: str, output: str | None, force: bool) -> None:
 
     \b
     minidark init > my.cfg
-    minidark init --preset lstm -o my.cfg
+    minidark init --preset lstm -o lstm.cfg
     minidark init --preset tiny -o tiny.cfg --force
 
     Keys that are not needed stand behind a `#`, at their defaults: take it away and change them.

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from minidark.checkpoint import Checkpoint, newest_sound
+from minidark.cli.command import typed
 from minidark.cli.compute import Compute
 
 log = logging.getLogger(__name__)
@@ -30,14 +30,14 @@ def find(resume: str, newest: Path) -> Checkpoint:
     if not resume:
         raise click.UsageError("--resume needs auto or the name of a file")
     for name in BEGIN:
-        if given(name) and current(name):
+        if typed(name) and current(name):
             raise click.UsageError(f"--{name} begins a run, --resume goes on with one; give either")
     path, since = (
         newest_sound(newest) if resume == AUTO else (Path(resume), Checkpoint.read(resume))
     )
     for name in KEPT:
         was = getattr(since, name)
-        if given(name) and current(name) != was:
+        if typed(name) and current(name) != was:
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{path}: begun with {option} {was}, not {current(name)}")
     log.info("going on from %s, after batch %d", path, since.batch)
@@ -52,12 +52,6 @@ def computed_as(compute: Compute, since: Checkpoint) -> Compute:
     if compute.kernels == "auto" and since.computing.get("device") == "cpu":
         chosen["kernels"] = since.computing.get("kernels")
     return dataclasses.replace(compute, **chosen)
-
-
-def given(name: str) -> bool:
-    """Whether this option of the running command was given."""
-    source = click.get_current_context().get_parameter_source(name)
-    return source not in (None, ParameterSource.DEFAULT)
 
 
 def current(name: str) -> Any:

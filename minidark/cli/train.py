@@ -111,6 +111,7 @@ def train(
     newest = Path(backup, f"{base_name(path)}.ckpt")
     since = None if resume is None else resuming.find(resume, newest)
     if since:
+        weights, clear = None, False
         seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
         batches = since.batches if batches is None else batches
         patience = since.patience if patience is None else patience
