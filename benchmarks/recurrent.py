@@ -11,7 +11,7 @@ from numba import prange
 
 from benchmarks.nets import Shape
 from minidark.backend.compiled.kernel import kernel
-from minidark.backend.compiled.products import packed, packed_transposed
+from minidark.backend.compiled.products import panels_of, panels_of_transposed
 from minidark.backend.compiled.threads import begin
 from minidark.backend.compiled.tile import add_product
 from minidark.backend.threads import thread_count
@@ -26,8 +26,8 @@ def forward_and_backward(shape: Shape) -> Callable[[], None]:
 
     def run() -> None:
         for wzr_packed, wh_packed, back in (
-            (packed_transposed(wzr), packed_transposed(wh), False),
-            (packed(wzr), packed(wh), True),
+            (panels_of_transposed(wzr), panels_of_transposed(wh), False),
+            (panels_of(wzr), panels_of(wh), True),
         ):
             _products(gates, states, wzr_packed, wh_packed, back, thread_count())
 

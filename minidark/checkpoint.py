@@ -39,7 +39,6 @@ from minidark.backend import Array, Backend
 from minidark.backend.threads import thread_count
 from minidark.errors import BackendError, CfgError, WeightsError, echo
 from minidark.files import named, open_regular, write_atomically
-from minidark.layers.base import ALEXEY
 from minidark.layers.dropout import DropoutLayer
 from minidark.network import Network
 
@@ -201,7 +200,7 @@ def newest_sound(path: Path | str) -> tuple[Path, Checkpoint]:
 def network_arrays(net: Network) -> Iterator[tuple[str, Array]]:
     """Everything that a network's next batch hangs on, by name: live, where the backend has it."""
     for layer in net.layers:
-        for array in layer.stored_arrays(ALEXEY):  # the dialect that holds every array
+        for array in layer.arrays():
             yield array.name, array.value
         for name, state in layer.states.items():
             yield f"{layer.name}.{name}", state
@@ -281,7 +280,7 @@ def _pair(key: str, values: dict[str, Any]) -> str:
 
 def computing(backend: Backend) -> dict[str, Any]:
     """What decides the last digits."""
-    kernels = "fast" if backend.sequences else "numpy"
+    kernels = "fast" if backend.fast else "numpy"
     return {
         "device": backend.name,
         "kernels": kernels if backend.name == "cpu" else backend.name,

@@ -40,7 +40,7 @@ def denormalize(net: Network) -> Network:
             for name, sublayer in old.sublayers.items():
                 _fold(sublayer, new.sublayers[name], net.backend)
         else:
-            for a, b in zip(old.stored_arrays("alexey"), new.stored_arrays("alexey"), strict=True):
+            for a, b in zip(old.arrays(), new.arrays(), strict=True):
                 b.value[...] = a.value
     return folded
 
@@ -61,7 +61,7 @@ def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading
     `seen` is the largest. reading: as for `load_weights`. Raises WeightsError."""
     if not paths:
         raise WeightsError("no weight files to average")
-    arrays = [a for layer in net.layers for a in layer.stored_arrays("alexey")]
+    arrays = [a for layer in net.layers for a in layer.arrays()]
     sums = [np.zeros(a.value.shape, np.float64) for a in arrays]
     seen = 0
     for path in paths:

@@ -28,7 +28,7 @@ from minidark.cfg.parser import build_network
 from minidark.cfg.plan import Plan, plan_network
 from minidark.cfg.sections import Pair, Section
 from minidark.errors import OVERRIDDEN
-from minidark.layers.base import ALEXEY, Layer
+from minidark.layers.base import Layer
 from minidark.layers.dropout import DropoutLayer
 from minidark.network import Network
 
@@ -164,7 +164,7 @@ def _randomize(net: Network, rng: np.random.Generator) -> None:
         "rolling_variance": lambda shape: rng.uniform(0.5, 2, shape),
     }
     for layer in net.layers:
-        for array in layer.stored_arrays(ALEXEY):
+        for array in layer.arrays():
             array.value[...] = draws[array.kind](array.value.shape)
 
 

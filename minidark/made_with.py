@@ -24,7 +24,7 @@ from typing import Any, Protocol
 from minidark.cfg.options import LayerOptions
 from minidark.errors import MinidarkError, WeightsError, echo
 from minidark.files import open_regular, write_atomically
-from minidark.layers.base import ALEXEY, Layer
+from minidark.layers.base import Layer
 
 LARGEST = 1 << 20  # bytes
 # Of the network around a layer, and of the values before the first batch.
@@ -100,7 +100,7 @@ def meanings(net: HasLayers, absent: str, start: int = 0, cutoff: int | None = N
     return [
         _meaning(layer, options)
         for layer, options in layers
-        if layer.type == "activation" or layer.stored_arrays(ALEXEY)
+        if layer.type == "activation" or layer.arrays()
         if not getattr(options, absent)
     ]
 

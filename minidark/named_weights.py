@@ -25,7 +25,7 @@ from minidark.backend import Array, Backend
 from minidark.cfg.sections import Section, format_sections
 from minidark.errors import WeightsError, bare
 from minidark.files import write_atomically
-from minidark.layers.base import ALEXEY, NORM_KINDS, Stored
+from minidark.layers.base import NORM_KINDS, Stored
 
 MOST_SEEN = 2**63 - 1
 
@@ -45,7 +45,7 @@ def save(net: HasArrays, path: Path | str, cutoff: int | None = None) -> str:
         array.name: net.backend.asnumpy(array.value)
         for layer, options in list(zip(net.layers, net.layer_options, strict=True))[:cutoff]
         if not options.dontsave
-        for array in layer.stored_arrays(ALEXEY)
+        for array in layer.arrays()
     }
     notes = {
         "cfg": format_sections(net.sections) if net.sections else "",
@@ -76,7 +76,7 @@ def load(
         array.name
         for i, layer in enumerate(net.layers)
         if not start <= i < last or net.layer_options[i].dontload
-        for array in layer.stored_arrays(ALEXEY)
+        for array in layer.arrays()
     }
     _check_shapes(archive.shapes, wanted, spare, path)
     if not allow_other_cfg:
@@ -107,7 +107,7 @@ def check_finite(values: Mapping[str, Array], path: Path | str) -> None:
 def _wanted(net: HasArrays, start: int, last: int) -> Iterable[tuple[str, Stored]]:
     for layer, options in list(zip(net.layers, net.layer_options, strict=True))[start:last]:
         if not options.dontload:
-            for array in layer.stored_arrays(ALEXEY):
+            for array in layer.arrays():
                 if not (options.dontloadscales and array.kind in NORM_KINDS):
                     yield array.name, array
 

@@ -28,7 +28,7 @@ from minidark.cfg.sections import Section
 from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, echo, nearest
 from minidark.files import write_atomically
 from minidark.html_table import html_table
-from minidark.layers.base import ALEXEY, CostLayer, Layer, Parameter, Stored, is_ids, one_hot
+from minidark.layers.base import CostLayer, Layer, Parameter, Stored, is_ids, one_hot
 from minidark.layers.softmax import SoftmaxLayer
 from minidark.optim import Adam, Optimizer, Sgd
 
@@ -113,7 +113,7 @@ class Network:
         if isinstance(key, int):
             return self.layers[key]
         named: dict[str, Layer | Stored] = {layer.name: layer for layer in self.layers}
-        named |= {a.name: a for layer in self.layers for a in layer.stored_arrays(ALEXEY)}
+        named |= {a.name: a for layer in self.layers for a in layer.arrays()}
         if key not in named:
             near = (
                 nearest(key, named) or f"; its layers are {', '.join(n.name for n in self.layers)}"
@@ -340,7 +340,7 @@ class Network:
 
     def check_finite(self) -> None:
         """Raise DivergedError with the first stored array that holds NaN or infinity."""
-        stored = ((a.name, a.value) for layer in self.layers for a in layer.stored_arrays(ALEXEY))
+        stored = ((a.name, a.value) for layer in self.layers for a in layer.arrays())
         if name := self._first_not_finite(stored):
             raise DivergedError(
                 f"{name} holds NaN or infinity after batch {self.batches_seen}; "
@@ -352,7 +352,7 @@ class Network:
         or whose gradient, that holds NaN or infinity."""
         values, gradients = [], []
         for layer in self.layers:
-            values += [(a.name, a.value) for a in layer.stored_arrays(ALEXEY)]
+            values += [(a.name, a.value) for a in layer.arrays()]
             values += [(f"{layer.name}.{name}", state) for name, state in layer.states.items()]
             gradients += [(f"the gradient of {p.name}", p.grad) for p in layer.parameters()]
         return self._first_not_finite(values + gradients[::-1])  # those come from the output

@@ -213,7 +213,7 @@ def array_statistics(net: HasWeights) -> list[dict[str, Any]]:
     return [
         _statistics(a.name, net.backend.asnumpy(a.value))
         for layer in net.layers
-        for a in layer.stored_arrays(ALEXEY)
+        for a in layer.arrays()
     ]
 
 

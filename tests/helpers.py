@@ -14,7 +14,6 @@ from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import Plan, plan_cfg
 from minidark.layers import CostLayer, Layer
-from minidark.layers.base import ALEXEY
 
 
 @dataclass
@@ -66,7 +65,7 @@ def randomize(layers: Sequence[Layer], seed: int = 0) -> None:
     """Distinct values for every stored array, all of a size that keeps gates half open."""
     rng = np.random.default_rng(seed)
     for layer in layers:
-        for array in layer.stored_arrays(ALEXEY):  # the dialect that holds every array
+        for array in layer.arrays():  # the dialect that holds every array
             shape = array.value.shape
             array.value[...] = {
                 "weights": lambda shape: rng.normal(0, 0.6, shape),

@@ -151,7 +151,7 @@ def test_it_agrees_with_predict(layers: tuple[str, ...], seed: int) -> None:
     net, wide = (network(f"net inputs={SYMBOLS}", *layers, dtype=f"float{b}") for b in (32, 64))
     randomize(net.layers, seed)
     for mine, its in zip(wide.layers, net.layers, strict=True):
-        for a, b in zip(mine.stored_arrays("alexey"), its.stored_arrays("alexey"), strict=True):
+        for a, b in zip(mine.arrays(), its.arrays(), strict=True):
             a.value[...] = b.value
     symbols = np.random.default_rng(seed).integers(0, SYMBOLS, 30)
     one = ExactNetwork(net)

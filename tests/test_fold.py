@@ -41,7 +41,7 @@ def made(*layers: str, seed: int = 0, dtype: str = "float64") -> Network:
 
 def stored(net: Network) -> dict[str, Array]:
     """A copy of every array, by name."""
-    return {a.name: a.value.copy() for layer in net.layers for a in layer.stored_arrays(ALEXEY)}
+    return {a.name: a.value.copy() for layer in net.layers for a in layer.arrays()}
 
 
 # --- batch norm folded away ---------------------------------------------------------------

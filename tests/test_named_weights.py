@@ -12,7 +12,6 @@ import pytest
 from minidark import CfgError, Network, WeightsError, load_network, load_weights
 from minidark.archives import SUFFIXES, open_archive, packed
 from minidark.backend import Array
-from minidark.layers.base import ALEXEY
 from minidark.shipped import find_cfg, names
 from minidark.weights import save_weights
 from tests.cli.running import assert_refused, output, run
@@ -46,7 +45,7 @@ def make(path: str | Path = "a.cfg", seen: int = 2**40) -> Network:
 
 
 def stored(net: Network) -> dict[str, Array]:
-    return {a.name: a.value.copy() for layer in net.layers for a in layer.stored_arrays(ALEXEY)}
+    return {a.name: a.value.copy() for layer in net.layers for a in layer.arrays()}
 
 
 def assert_same(a: Network, b: Network) -> None:

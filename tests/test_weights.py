@@ -39,7 +39,7 @@ def golden(name: str) -> Network:
 
 def snapshot(net: Network) -> list[Array]:
     """A copy of everything that a load may change."""
-    stored = [a.value.copy() for layer in net.layers for a in layer.stored_arrays(ALEXEY)]
+    stored = [a.value.copy() for layer in net.layers for a in layer.arrays()]
     return [np.array(net.seen), *stored]
 
 
@@ -422,7 +422,7 @@ def test_dontloadscales_leaves_the_scales_of_a_recurrent_layer_as_they_were(tmp_
 def test_batchnorm_has_its_biases_in_alexeys_order_only(tmp_path: Path) -> None:
     net = network("net inputs=2", "batchnorm")
     load_weights(net, file(tmp_path, struct.pack("<3iQ", 0, 2, 5, 7) + floats(8)))
-    names_and_values = [(a.kind, a.value.tolist()) for a in net.layers[0].stored_arrays(ALEXEY)]
+    names_and_values = [(a.kind, a.value.tolist()) for a in net.layers[0].arrays()]
     assert names_and_values == [
         ("biases", [1, 2]), ("scales", [3, 4]), ("rolling_mean", [5, 6]),
         ("rolling_variance", [7, 8]),

@@ -14,7 +14,6 @@ import pytest
 
 from minidark import Network, WeightsError, load_weights, weights
 from minidark.backend import Array
-from minidark.layers.base import ALEXEY
 from minidark.weights import read_weights
 from tests.cli.running import assert_refused, output, run
 from tests.helpers import cfg, network, randomize
@@ -124,7 +123,7 @@ def net() -> Network:
 
 
 def snapshot(net: Network) -> list[Array]:
-    stored = [a.value.copy() for layer in net.layers for a in layer.stored_arrays(ALEXEY)]
+    stored = [a.value.copy() for layer in net.layers for a in layer.arrays()]
     return [np.array(net.seen), *stored]
 
 

@@ -36,13 +36,15 @@ INSTALL = "pip install 'minidark[cuda12]'"
 @dataclass(slots=True)
 class Backend:
     """`xp` makes arrays of `dtype`; `kernels` holds the functions of `numpy_kernels`, and where
-    `sequences` is true those that take a cell through a whole sequence."""
+    `fast` is true, beside them those of `compiled` alone: cells over whole sequences
+    (`gru_sequence`), cells step by step for sampling (`GruStep`), which activations an [rnn] may
+    have (`RNN_ACTIVATIONS`), and whether they have been compiled (`are_kept`)."""
 
     name: str
     xp: ModuleType
     kernels: ModuleType
     dtype: np.dtype[Any]
-    sequences: bool = False
+    fast: bool = False
 
     def use_kernels(self, kernels: str) -> None:
         """Compute with these from now on: "numpy", "fast", or "auto", which is fast where the
@@ -57,7 +59,7 @@ class Backend:
         if kernels == "fast" and self.dtype != np.float32:
             raise BackendError(f"the fast kernels are float32; for {self.dtype} take numpy's")
         self.kernels = _compiled() if kernels == "fast" else numpy_kernels
-        self.sequences = kernels == "fast"
+        self.fast = kernels == "fast"
 
     def asarray(self, array: npt.ArrayLike) -> Array:
         """As an array of this backend's dtype."""

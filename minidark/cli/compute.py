@@ -44,7 +44,7 @@ class Compute:
         if self.kernels == "auto" and multiply_adds > NUMPY_RATE * WORTH_COMPILING:
             net.backend.use_kernels("auto")
         types = [layer.type for layer in net.layers]
-        if net.backend.sequences and not net.backend.kernels.are_kept(types):
+        if net.backend.fast and not net.backend.kernels.are_kept(types):
             log.info("compiling the fast kernels, once: about half a minute")
 
 

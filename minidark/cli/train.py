@@ -221,7 +221,7 @@ def _beginning(net: Network, text: Symbols, valid_fraction: float, seed: int) ->
     steps = f"{net.options.time_steps} steps"
     if net.backend.name != "cpu":
         steps += f" on {net.backend.name}"
-    elif net.backend.sequences:
+    elif net.backend.fast:
         steps += " with the fast kernels"
     return (
         f"{parameters:,} parameters, {net.streams} streams of {steps}; "

@@ -13,7 +13,6 @@ from minidark.cfg.plan import CANONICAL, check_memory, plan_cfg, plan_network
 from minidark.cfg.sections import Pair, Section
 from minidark.errors import CfgError, WeightsError, bare
 from minidark.files import named, open_regular
-from minidark.layers.base import ALEXEY
 from minidark.named_weights import check_finite
 from minidark.network import Network
 
@@ -76,7 +75,7 @@ def fill(
     net: Network, arrays: Mapping[str, Array], path: Path | str, allow_nonfinite: bool = False
 ) -> None:
     """Put arrays into a network, which must have all of them. Raises WeightsError."""
-    wanted = {a.name: a for layer in net.layers for a in layer.stored_arrays(ALEXEY)}
+    wanted = {a.name: a for layer in net.layers for a in layer.arrays()}
     if odd := wanted.keys() ^ arrays.keys():
         name = min(odd)
         there = "no" if name in wanted else "one array too many,"

@@ -40,7 +40,6 @@ from minidark.convert.workers import run_worker
 from minidark.errors import BackendError, CfgError, MinidarkError, WeightsError
 from minidark.files import named, open_regular
 from minidark.layers import Layer
-from minidark.layers.base import ALEXEY
 from minidark.layers.batchnorm import EPSILON
 from minidark.network import Network
 
@@ -120,7 +119,7 @@ def _connected(layer: Any) -> Step:
 
 def _batchnorm(layer: Layer) -> Step:
     """Keras divides by sqrt(variance + epsilon), darknet by sqrt(variance) + 1e-6."""
-    stored = {a.kind: a.value for a in layer.stored_arrays(ALEXEY)}
+    stored = {a.kind: a.value for a in layer.arrays()}
     variance = np.square(np.sqrt(stored["rolling_variance"]) + EPSILON) - EPSILON**2
     return {"epsilon": EPSILON**2}, [
         stored["scales"], stored["biases"], stored["rolling_mean"], variance,

@@ -36,7 +36,6 @@ from minidark.convert.found import LARGEST, Found, carried, whole
 from minidark.convert.proof import Proven
 from minidark.errors import BackendError, MinidarkError, WeightsError, bare
 from minidark.layers import Layer
-from minidark.layers.base import ALEXEY
 from minidark.layers.batchnorm import EPSILON
 from minidark.network import Network
 
@@ -143,7 +142,7 @@ def _recurrent(
     g: Graph, layer: Layer, kind: str, x: str, states: list[str], **attributes: Any
 ) -> tuple[str, list[str]]:
     """ONNX has an axis for directions: (1, S, H) for a state, (T, 1, S, H) for what comes out."""
-    arrays = {a.name.removeprefix(f"{layer.name}."): a.value for a in layer.stored_arrays(ALEXEY)}
+    arrays = {a.name.removeprefix(f"{layer.name}."): a.value for a in layer.arrays()}
     weights = [g.named(f"{layer.name}.{part}", a) for part, a in packed(layer.type, arrays).items()]
     direction = g.integers(0)
     before = [g.op("Unsqueeze", state, direction) for state in states]
@@ -200,7 +199,7 @@ def _softmax(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list
 
 
 def _batchnorm(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
-    stored = {a.kind: g.named(a.name, a.value) for a in layer.stored_arrays(ALEXEY)}
+    stored = {a.kind: g.named(a.name, a.value) for a in layer.arrays()}
     deviation = g.op("Add", g.op("Sqrt", stored["rolling_variance"]), g.number(EPSILON))
     centred = g.op("Sub", x, stored["rolling_mean"])
     scaled = g.op("Mul", centred, g.op("Div", stored["scales"], deviation))

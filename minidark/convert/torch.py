@@ -27,7 +27,6 @@ from minidark.convert.proof import Proven
 from minidark.convert.workers import run_worker
 from minidark.errors import BackendError
 from minidark.layers import Layer
-from minidark.layers.base import ALEXEY
 from minidark.network import Network
 
 log = logging.getLogger(__name__)
@@ -129,7 +128,7 @@ def _connected(layer: Any) -> Written:
 
 
 def _batchnorm(layer: Layer) -> Written:
-    return f"Batchnorm({layer.inputs})", [a.value for a in layer.stored_arrays(ALEXEY)]
+    return f"Batchnorm({layer.inputs})", [a.value for a in layer.arrays()]
 
 
 LAYERS: dict[str, Callable[[Any], Written]] = {  # [dropout] and [cost] are nothing here

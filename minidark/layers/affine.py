@@ -58,16 +58,16 @@ class Affine:
         batch_normalize: bool,
         backend: Backend,
     ):
-        packed = len(names) * outputs
+        features = len(names) * outputs
         self.backend = backend
-        self.inputs, self.packed = inputs, packed
-        self.biases, self.biases_grad = backend.zeros(packed), backend.zeros(packed)
-        self.weights = backend.zeros(packed, inputs)
-        self.weights_grad = backend.zeros(packed, inputs)
-        self.norm = BatchNorm(prefix, packed, backend) if batch_normalize else None
+        self.inputs, self.features = inputs, features
+        self.biases, self.biases_grad = backend.zeros(features), backend.zeros(features)
+        self.weights = backend.zeros(features, inputs)
+        self.weights_grad = backend.zeros(features, inputs)
+        self.norm = BatchNorm(prefix, features, backend) if batch_normalize else None
         self.sublayers = {
             name: self._sublayer(f"{prefix}.{name}" if name else prefix, slice(at, at + outputs))
-            for name, at in zip(names, range(0, packed, outputs), strict=True)
+            for name, at in zip(names, range(0, features, outputs), strict=True)
         }
 
     def _sublayer(self, prefix: str, rows: slice) -> Sublayer:
@@ -112,7 +112,7 @@ class AffinePass:
         """dx from dy, for step `at` or all steps."""
         dv = self._back_through_norm(dy, at)
         dx = self.affine.backend.kernels.gemm_nn(
-            dv.reshape(-1, self.affine.packed), self.affine.weights
+            dv.reshape(-1, self.affine.features), self.affine.weights
         )
         return dx.reshape(*dv.shape[:-1], self.affine.inputs)
 
@@ -125,7 +125,7 @@ class AffinePass:
         if is_ids(x):
             affine.backend.kernels.scatter_add(affine.weights_grad, x, dv)
         else:
-            dv_rows = dv.reshape(-1, affine.packed)
+            dv_rows = dv.reshape(-1, affine.features)
             affine.backend.kernels.gemm_tn(
                 dv_rows, x.reshape(-1, affine.inputs), affine.weights_grad
             )
@@ -134,7 +134,7 @@ class AffinePass:
         """W x of all rows as one matrix product; matmul would make one for each step."""
         affine = self.affine
         v: Array = affine.backend.kernels.gemm_nt(x.reshape(-1, affine.inputs), affine.weights)
-        return v.reshape(*x.shape[:-1], affine.packed)
+        return v.reshape(*x.shape[:-1], affine.features)
 
     def _step_product(self, x: Array) -> Array:
         """W x of one step's rows. With a copy of the weights, inputs first, each step's product is
@@ -167,22 +167,22 @@ class PackedLayer(Layer):
     file_orders: ClassVar[dict[str, tuple[str, ...]]]
 
     sublayers: dict[str, Sublayer]
-    norm = False
+    normalized = False
 
     def _pack(self, names: tuple[str, ...], inputs: int, outputs: int, norm: bool) -> Affine:
         affine = Affine(self.name, names, inputs, outputs, norm, self.backend)
-        self.norm = norm
+        self.normalized = norm
         self.sublayers = getattr(self, "sublayers", {}) | affine.sublayers
         return affine
 
-    def _whole(self, steps: int) -> bool:
+    def _takes_whole(self, steps: int) -> bool:
         """Whether the kernels take a sequence of so many steps whole. Not with a norm, whose
         statistics are each step's own; and few steps do not earn back the packing of weights."""
-        return self._compiled() and steps >= FEW_STEPS
+        return self._has_cell_kernels() and steps >= FEW_STEPS
 
-    def _compiled(self) -> bool:
+    def _has_cell_kernels(self) -> bool:
         """Whether the backend has kernels for this layer as a whole."""
-        return self.backend.sequences and not self.norm
+        return self.backend.fast and not self.normalized
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
         return [a for name in self.file_orders[order] for a in self.sublayers[name].arrays]

@@ -110,8 +110,13 @@ class Layer(ABC):
         return [a for a in self.stored_arrays(PJREDDIE) if isinstance(a, Parameter)]
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
-        """Every array in the weight file, in the order of that dialect."""
+        """The arrays in the weight file, in the order of that dialect. pjreddie's has no place for
+        some (a [batchnorm]'s biases), AlexeyAB's has for all."""
         return []
+
+    def arrays(self) -> list[Stored]:
+        """Every array that the layer holds, trained or not."""
+        return self.stored_arrays(ALEXEY)
 
     def reset_state(self, stream: int | None = None) -> None:
         """Zero the state of one stream, or of all."""

@@ -46,7 +46,7 @@ class BatchnormLayer(Layer):
         return self.norm.backward(rows, s, slice(None)).reshape(dy.shape)
 
     def parameters(self) -> list[Parameter]:
-        return [a for a in self.stored_arrays(ALEXEY) if isinstance(a, Parameter)]
+        return [a for a in self.arrays() if isinstance(a, Parameter)]
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
         biases: list[Stored] = [self.biases] if order == ALEXEY else []

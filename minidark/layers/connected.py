@@ -62,7 +62,7 @@ class ConnectedLayer(PackedLayer):
         return y.reshape(steps, streams, self.outputs)
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
-        if not self._compiled():
+        if not self._has_cell_kernels():
             return super().frozen(ids)
         step = self.backend.kernels.AffineStep(
             self.affine.weights, self.affine.biases, self.streams, ids

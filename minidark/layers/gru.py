@@ -97,7 +97,7 @@ class GruLayer(PackedLayer):
         states = self.backend.empty(steps + 1, streams, hidden)
         states[0] = self.states["state"]
         reset_states = self.backend.empty(steps, streams, hidden)
-        if self._whole(steps):
+        if self._takes_whole(steps):
             kernels.gru_sequence(
                 gates, biases, states, reset_states, self.wzr.weights, self.wh.weights, self.tanh
             )
@@ -112,7 +112,7 @@ class GruLayer(PackedLayer):
         return GruSaved(x, gates, states, reset_states, u, wzr, wh)
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
-        if not self._compiled():
+        if not self._has_cell_kernels():
             return super().frozen(ids)
         return self.backend.kernels.GruStep(
             self.u.weights,
@@ -128,7 +128,7 @@ class GruLayer(PackedLayer):
         s: GruSaved = self._take_saved()
         hidden, kernels = self.outputs, self.backend.kernels
 
-        if self._whole(len(dy)):
+        if self._takes_whole(len(dy)):
             kernels.gru_sequence_backward(
                 s.gates, s.states, dy, self.wzr.weights, self.wh.weights, self.tanh
             )

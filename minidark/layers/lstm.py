@@ -99,7 +99,7 @@ class LstmLayer(PackedLayer):
         cells = self.backend.empty(steps + 1, streams, hidden)
         states[0], cells[0] = self.states["state"], self.states["cell"]
         squashed = self.backend.empty(steps, streams, hidden)
-        if self._whole(steps):
+        if self._takes_whole(steps):
             kernels.lstm_sequence(gates, biases, states, cells, squashed, self.w.weights)
         else:
             gates += biases
@@ -117,7 +117,7 @@ class LstmLayer(PackedLayer):
         return LstmSaved(x, gates, states, cells, squashed, u, w)
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
-        if not self._compiled():
+        if not self._has_cell_kernels():
             return super().frozen(ids)
         return self.backend.kernels.LstmStep(
             self.u.weights,
@@ -132,7 +132,7 @@ class LstmLayer(PackedLayer):
         s: LstmSaved = self._take_saved()
         kernels = self.backend.kernels
 
-        if self._whole(len(dy)):
+        if self._takes_whole(len(dy)):
             kernels.lstm_sequence_backward(s.gates, s.cells, s.squashed, dy, self.w.weights)
         else:
             dh, dcell = self._backward_steps(s, dy)

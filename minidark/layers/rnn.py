@@ -96,7 +96,7 @@ class RnnLayer(PackedLayer):
         from_self = self.backend.empty(*from_input.shape)
         states = self.backend.empty(steps + 1, *from_input.shape[1:])
         states[0] = self.states["state"]
-        if self._whole(steps):
+        if self._takes_whole(steps):
             self.backend.kernels.rnn_sequence(
                 from_input,
                 self.self_part.biases,
@@ -125,7 +125,7 @@ class RnnLayer(PackedLayer):
         dstates = s.output_part.backward(dy)  # from the outputs; below, from later states too
         s.output_part.accumulate(s.states[1:], dy, dy.sum(axis=(0, 1)))
 
-        if self._whole(len(dy)):
+        if self._takes_whole(len(dy)):
             self.backend.kernels.rnn_sequence_backward(
                 s.from_self,
                 dstates,
@@ -157,8 +157,8 @@ class RnnLayer(PackedLayer):
                 dstates[t - 1] += earlier
         return earlier
 
-    def _whole(self, steps: int) -> bool:
-        return super()._whole(steps) and self.self_activation.name in (
+    def _takes_whole(self, steps: int) -> bool:
+        return super()._takes_whole(steps) and self.self_activation.name in (
             self.backend.kernels.RNN_ACTIVATIONS
         )
 

@@ -239,7 +239,7 @@ def as_near(ours: Array, plain: Array, wide: Array) -> None:
 def test_a_sequence_equals_its_steps(cell: str, streams: int) -> None:
     nets = three(f"net inputs=6 batch={streams}", cell)
     layers = [net.layers[0] for net in nets]
-    assert [layer.backend.sequences for layer in layers] == [True, False, False]
+    assert [layer.backend.fast for layer in layers] == [True, False, False]
     for seed in range(2):  # the second with the state that the first left
         x, dy = (random(20, streams, n, seed=seed) for n in (6, layers[0].outputs))
         y, dx = [], []

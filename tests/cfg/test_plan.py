@@ -14,7 +14,6 @@ from minidark.backend import get_backend
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import MOST_DOUBTS, Plan, plan_cfg, plan_network
 from minidark.cfg.sections import MOST_SECTIONS, format_sections, parse_sections
-from minidark.layers.base import ALEXEY
 from tests.cfg.test_fit import LAYERS, NET
 from tests.helpers import cfg, network
 
@@ -40,7 +39,7 @@ def test_the_parameters_of_a_plan_are_those_of_the_network(
 ) -> None:
     plan = planned(f"{net} adam={adam}", *layers)
     network = made(plan)
-    stored = [a for layer in network.layers for a in layer.stored_arrays(ALEXEY)]
+    stored = [a for layer in network.layers for a in layer.arrays()]
     trained = sum(p.value.size for p in network.parameters())
     assert plan.trained == trained
     assert plan.parameter_bytes(4) == sum(a.value.nbytes for a in stored) + 4 * trained * (2 + adam)

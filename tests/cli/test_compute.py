@@ -67,7 +67,7 @@ def test_a_run_is_long_by_its_work(multiply_adds: float, fast: bool) -> None:
     net = network(NET, "gru output=8", "softmax", dtype="float32")
     net.backend.use_kernels("numpy")
     Compute("cpu", "auto").settle(net, multiply_adds)
-    assert net.backend.sequences == fast
+    assert net.backend.fast == fast
 
 
 def test_generate_takes_kernels_and_samples_side_by_side() -> None:

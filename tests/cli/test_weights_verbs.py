@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from minidark import Network, load_network, load_weights
-from minidark.layers.base import ALEXEY
 from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg, randomize
 
@@ -129,7 +128,7 @@ def test_without_out_cfg_the_weights_fit_the_cfg_with_batch_normalize_0() -> Non
 
 def test_statistics_are_of_every_array_in_the_file() -> None:
     rows = strict_json(output("statistics", "a.cfg", "2.weights", "--json"))
-    arrays = [a for layer in make(2).layers for a in layer.stored_arrays(ALEXEY)]
+    arrays = [a for layer in make(2).layers for a in layer.arrays()]
     assert [row["name"] for row in rows] == [a.name for a in arrays]
     for row, array in zip(rows, arrays, strict=True):
         value = array.value.astype(np.float32).astype(np.float64)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 from minidark.layers import Layer
-from minidark.layers.base import ALEXEY
 
 Row = list[float]
 Rows = list[Row]
@@ -96,7 +95,7 @@ class Reference:
 
     def read(self, layer: Layer) -> None:
         """Take the layer's arrays: "uz.weights", or "weights" where a layer has one sublayer."""
-        for array in layer.stored_arrays(ALEXEY):
+        for array in layer.arrays():
             self.arrays[array.name.removeprefix(f"{layer.name}.")] = array.value.tolist()
 
     def width(self) -> int:

@@ -64,7 +64,7 @@ def same(a: Array, b: Any) -> None:
 
 
 def copies(layer: Layer) -> list[Array]:
-    return [array.value.copy() for array in layer.stored_arrays("alexey")]
+    return [array.value.copy() for array in layer.arrays()]
 
 
 def state_copies(layer: Layer) -> list[Array]:
@@ -115,7 +115,7 @@ def test_a_second_batch_after_an_update_uses_the_new_parameters_and_the_old_stat
         p.grad[...] = 0
     reference.read(layer)
     fresh = build(case)[0]
-    for array, value in zip(fresh.stored_arrays("alexey"), copies(layer), strict=True):
+    for array, value in zip(fresh.arrays(), copies(layer), strict=True):
         array.value[...] = value
     for state, value in zip(fresh.states.values(), state_copies(layer), strict=True):
         state[...] = value

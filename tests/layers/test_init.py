@@ -24,9 +24,7 @@ CREATED = {
 def start(section: str, seed: int = 3) -> dict[str, Array]:
     """The arrays of a new layer of six inputs, by their names within it."""
     (layer,) = network("net inputs=6", section, dtype="float32", seed=seed).layers
-    return {
-        a.name.removeprefix(f"{layer.name}."): a.value.copy() for a in layer.stored_arrays("alexey")
-    }
+    return {a.name.removeprefix(f"{layer.name}."): a.value.copy() for a in layer.arrays()}
 
 
 @pytest.mark.parametrize(("type_", "created"), CREATED.items())

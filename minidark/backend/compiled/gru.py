@@ -11,7 +11,7 @@ from numba import prange
 
 from minidark.backend import Array
 from minidark.backend.compiled.kernel import kernel
-from minidark.backend.compiled.products import packed, packed_transposed
+from minidark.backend.compiled.products import panels_of, panels_of_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
 from minidark.backend.compiled.threads import begin, spread
 from minidark.backend.compiled.tile import add_product
@@ -31,7 +31,8 @@ def gru_sequence(
     the state before step 0. Writes gates (z | r | c), the other states, reset_states (T, S, H).
     """
     spread(_forward, _forward_streams, gates.shape[1], gates.size, gates, biases, states,
-           reset_states, packed_transposed(wzr), packed_transposed(wh), squash_by_tanh)  # fmt: skip
+           reset_states, panels_of_transposed(wzr), panels_of_transposed(wh),
+           squash_by_tanh)  # fmt: skip
 
 
 @kernel(parallel=True)
@@ -87,7 +88,7 @@ def gru_sequence_backward(
     their gradients before squashing."""
     dh, dreset = zeros(dy.shape[1:]), empty(dy.shape[1:])
     spread(_backward, _backward_streams, gates.shape[1], gates.size, gates, states, dy, dh,
-           dreset, packed(wzr), packed(wh), squash_by_tanh)  # fmt: skip
+           dreset, panels_of(wzr), panels_of(wh), squash_by_tanh)  # fmt: skip
 
 
 @kernel(parallel=True)

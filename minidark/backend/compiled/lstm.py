@@ -6,7 +6,7 @@ from numba import prange
 
 from minidark.backend import Array
 from minidark.backend.compiled.kernel import kernel
-from minidark.backend.compiled.products import packed, packed_transposed
+from minidark.backend.compiled.products import panels_of, panels_of_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
 from minidark.backend.compiled.threads import begin, spread
 from minidark.backend.compiled.tile import add_product
@@ -21,7 +21,7 @@ def lstm_sequence(
     and squashed (T, S, H): tanh of the cells.
     """
     spread(_forward, _forward_streams, gates.shape[1], gates.size, gates, biases, states, cells,
-           squashed, packed_transposed(w))  # fmt: skip
+           squashed, panels_of_transposed(w))  # fmt: skip
 
 
 @kernel(parallel=True)
@@ -70,7 +70,7 @@ def lstm_sequence_backward(
     of them their gradients before squashing."""
     dh, dcell = zeros(dy.shape[1:]), zeros(dy.shape[1:])
     spread(_backward, _backward_streams, gates.shape[1], gates.size, gates, cells, squashed, dy,
-           dh, dcell, packed(w))  # fmt: skip
+           dh, dcell, panels_of(w))  # fmt: skip
 
 
 @kernel(parallel=True)

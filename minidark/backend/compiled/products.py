@@ -21,17 +21,17 @@ GRADIENT_DEPTH = 64  # rows whose part of b stays in the cache while all of a's 
 MULTIPLIES = 32  # multiply-adds of a tile in the time of one elementary operation
 
 
-def packed(matrix: Array) -> Array:
+def panels_of(matrix: Array) -> Array:
     """(K, N), such as weights (O, I) for products with rows of O, in panels."""
-    return _packed(matrix, False)
+    return _panels_of(matrix, False)
 
 
-def packed_transposed(matrix: Array) -> Array:
+def panels_of_transposed(matrix: Array) -> Array:
     """(N, K), such as weights (O, I) for products with rows of I, in panels."""
-    return _packed(matrix, True)
+    return _panels_of(matrix, True)
 
 
-def _packed(matrix: Array, transposed: bool) -> Array:
+def _panels_of(matrix: Array, transposed: bool) -> Array:
     columns, depth = matrix.shape if transposed else matrix.shape[::-1]
     result = empty((tile.panels(columns), depth, PANEL))
     spread(_pack, _pack_panels, len(result), matrix.size, matrix, result, transposed)
@@ -54,11 +54,11 @@ def _pack_panels(matrix, result, transposed, lo, hi):
 
 
 def gemm_nt(a: Array, b: Array) -> Array:
-    return _product(a, packed_transposed(b), len(b))
+    return _product(a, panels_of_transposed(b), len(b))
 
 
 def gemm_nn(a: Array, b: Array) -> Array:
-    return _product(a, packed(b), b.shape[1])
+    return _product(a, panels_of(b), b.shape[1])
 
 
 def _product(a: Array, b: Array, columns: int) -> Array:
@@ -91,7 +91,7 @@ def _multiply_rows(a, a_row, b, c, lo, hi):
 def gemm_tn(a: Array, b: Array, c: Array) -> None:
     a, work = _whole_rows(a), a.size * b.shape[1] // MULTIPLIES
     if b.shape[1] % PANEL:
-        b, b_k = packed(np.ascontiguousarray(b)), PANEL
+        b, b_k = panels_of(np.ascontiguousarray(b)), PANEL
     else:  # its rows are whole lines of panels as they stand
         b, b_k = np.ascontiguousarray(b)[None], b.shape[1]
     spread(_gradient, _gradient_rows, len(c), work, _address(a), a.strides[0] // 4, b, c, b_k,

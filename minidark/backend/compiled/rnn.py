@@ -9,7 +9,7 @@ from numba import prange
 
 from minidark.backend import Array
 from minidark.backend.compiled.kernel import kernel
-from minidark.backend.compiled.products import packed, packed_transposed
+from minidark.backend.compiled.products import panels_of, panels_of_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
 from minidark.backend.compiled.threads import begin, spread
 from minidark.backend.compiled.tile import add_product
@@ -29,7 +29,7 @@ def rnn_sequence(
     """from_input (T, S, H), biases (H,); states (T + 1, S, H) holds the state before step 0.
     Writes the other states, and from_self (T, S, H): act(w state + biases)."""
     spread(_forward, _forward_streams, from_self.shape[1], from_self.size, from_input, biases,
-           from_self, states, packed_transposed(w), RNN_ACTIVATIONS[activation],
+           from_self, states, panels_of_transposed(w), RNN_ACTIVATIONS[activation],
            shortcut)  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def rnn_sequence_backward(
     """dstates (T, S, H) holds what comes from the outputs. Writes dstates: adds what comes from
     later states; and from_self: in its place the gradient before squashing."""
     spread(_backward, _backward_streams, from_self.shape[1], from_self.size, from_self, dstates,
-           packed(w), RNN_ACTIVATIONS[activation], shortcut)  # fmt: skip
+           panels_of(w), RNN_ACTIVATIONS[activation], shortcut)  # fmt: skip
 
 
 @kernel(parallel=True)

@@ -15,7 +15,7 @@ from numba import prange
 
 from minidark.backend import Array
 from minidark.backend.compiled.kernel import PANEL, kernel
-from minidark.backend.compiled.products import packed_transposed
+from minidark.backend.compiled.products import panels_of_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
 from minidark.backend.compiled.threads import begin, give_threads, spread, take_threads
 from minidark.backend.compiled.tile import ROWS, add_product
@@ -38,7 +38,7 @@ class Input:
             self.packs = np.empty((gates, 0, 0, PANEL), np.float32)
         else:
             self.table = biases[None].copy()
-            self.packs = packed_by_gate(weights, gates)
+            self.packs = panels_by_gate(weights, gates)
 
     def parts(self, x: Array) -> tuple[Array, Array, Array, Array]:
         """ids (S,), the table (I, K H) or (1, K H), rows (S, I) and the packs, or no such."""
@@ -47,9 +47,9 @@ class Input:
         return np.zeros(len(x), np.intp), self.table, x, self.packs
 
 
-def packed_by_gate(weights: Array, gates: int) -> Array:
+def panels_by_gate(weights: Array, gates: int) -> Array:
     """(K H, I) as (K, panels of H, I, PANEL)."""
-    return np.stack([packed_transposed(gate) for gate in np.split(weights, gates)])
+    return np.stack([panels_of_transposed(gate) for gate in np.split(weights, gates)])
 
 
 def _share(
@@ -107,7 +107,7 @@ class GruStep:
         ids: bool,
     ):
         self.input = Input(u, biases, 3, ids)
-        self.w = packed_by_gate(np.concatenate([wzr, wh]), 3)
+        self.w = panels_by_gate(np.concatenate([wzr, wh]), 3)
         self.squash_by_tanh, self.state = squash_by_tanh, state
         self.reset = np.empty_like(state)
         self.gates = np.empty((len(state), 3 * state.shape[1]), np.float32)
@@ -183,7 +183,7 @@ class LstmStep:
 
     def __init__(self, u: Array, biases: Array, w: Array, state: Array, cell: Array, ids: bool):
         self.input = Input(u, biases, 4, ids)
-        self.w = packed_by_gate(w, 4)
+        self.w = panels_by_gate(w, 4)
         self.state, self.cell = state, cell
         self.gates = np.empty((len(state), 4 * state.shape[1]), np.float32)
 
