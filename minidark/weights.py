@@ -2,11 +2,12 @@
 
 Little-endian: int32 major, minor, revision; `seen`, 64 bits if 10 * major + minor >= 2 and both are
 below 1000, else 32; then each layer's arrays in float32. A version above 1000 marks a file whose
-weights are stored transposed, (inputs, outputs).
+weights are stored transposed, (inputs, outputs), with 64 bits if that is what its length says.
 
 Two dialects order a recurrent layer's arrays differently with the same length in all, so that the
-wrong one loads silently. The header tells: AlexeyAB's writes revision 5, and version 0.1 and
-transposed files are of the same order; pjreddie's since 2017 writes 0.2.0. minidark writes that.
+wrong one loads silently. The header tells: AlexeyAB's writes revision 5 (4 is taken for its, too),
+and version 0.1 and transposed files are of the same order; pjreddie's since 2017 writes 0.2.0.
+minidark writes that.
 
 This module knows no layer: each lists its arrays (`Layer.stored_arrays`).
 
@@ -19,7 +20,7 @@ import hashlib
 import logging
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -236,9 +237,10 @@ def _statistics(name: str, values: Array) -> dict[str, Any]:
     }
 
 
-def read_header(data: bytes, path: Path | str, length: int, payload: int) -> Header:
-    """The header from a file's first 20 bytes. `length` is the whole file's, `payload` what the
-    network's arrays take: together they settle how wide `seen` is in a transposed file."""
+def read_header(data: bytes, path: Path | str, length: int, payloads: Collection[int]) -> Header:
+    """The header from a file's first 20 bytes. `length` is the whole file's, `payloads` what the
+    network's arrays take, all or those that are wanted: together they settle how wide `seen` is in
+    a transposed file."""
     if len(data) < VERSION_BYTES + 4:
         raise WeightsError(
             f"{path}: {length} bytes; a weight file's header alone has {VERSION_BYTES + 4} or more"
@@ -247,7 +249,7 @@ def read_header(data: bytes, path: Path | str, length: int, payload: int) -> Hea
     if not all(0 <= number < LARGEST_VERSION for number in (major, minor, revision)):
         raise WeightsError(f"{path}: not a darknet weight file (it begins with {echo(data[:12])})")
     if major > 1000 or minor > 1000:  # pjreddie's reads 32 bits here, AlexeyAB's 64
-        wide = length == VERSION_BYTES + 8 + payload
+        wide = length - VERSION_BYTES - 8 in payloads
     else:
         wide = 10 * major + minor >= 2 and major < 1000 and minor < 1000
     if wide and len(data) < VERSION_BYTES + 8:
@@ -283,7 +285,8 @@ class _Wanted:
         last = _check_layers(net, path, start, cutoff)
         # A transposed file has alexey's order, and the length tells how wide its `seen` is.
         arrays = _file_arrays(net, start, last, order or ALEXEY)
-        header = read_header(head, path, length, _payload(arrays))
+        all_arrays = _file_arrays(net, start, len(net.layers), order or ALEXEY)
+        header = read_header(head, path, length, {_payload(arrays), _payload(all_arrays)})
         order = order or header.order
         arrays = arrays if order == ALEXEY else _file_arrays(net, start, last, order)
         _check_length(arrays, header, path, length, to_the_end=cutoff is None)

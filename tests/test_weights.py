@@ -353,6 +353,17 @@ def test_start_and_cutoff_choose_layers_of_a_file_that_begins_with_start(
     assert net.seen == 7
 
 
+@pytest.mark.parametrize("wide", [True, False])
+@pytest.mark.parametrize("count", [4, 6])  # a file of the layers that are read, or of all
+def test_a_cutoff_does_not_hide_how_wide_seen_is_in_a_transposed_file(
+    tmp_path: Path, wide: bool, count: int
+) -> None:
+    net = three()
+    header = struct.pack("<3iq" if wide else "<3ii", 0, 1001, 0, 9)
+    load_weights(net, file(tmp_path, header + floats(count)), cutoff=2)
+    assert (numbers(net), net.seen) == ([[1, 2], [3, 4], []], 9)
+
+
 @pytest.mark.parametrize(("start", "cutoff"), [(-1, None), (4, None), (2, 1), (0, 4), (0, -1)])
 def test_layers_that_are_not_there_cannot_be_loaded(
     tmp_path: Path, start: int, cutoff: int | None

@@ -361,9 +361,10 @@ def _read_value(kind: Any, pair: Pair, path: Path | str | None) -> Any:
 def _read_int(text: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
         raise ValueError
-    if len(text) > 11 or abs(int(text)) > LARGEST_INT:
+    digits = text.lstrip("+-0") or "0"  # of which a megabyte would be slow to read
+    if len(digits) > 10 or int(digits) > LARGEST_INT:
         raise OverflowError
-    return int(text)
+    return -int(digits) if text.startswith("-") else int(digits)
 
 
 def _read_float(text: str) -> float:

@@ -86,6 +86,8 @@ def test_every_layer_has_darknets_defaults(cls: type[Any], defaults: dict[str, A
         (o.NetOptions, "steps=10, 200,3000", (10, 200, 3000)),
         (o.NetOptions, "scales=.1,2,1e-2", (0.1, 2.0, 0.01)),
         (o.RnnOptions, "hidden=12", 12),
+        (o.NetOptions, f"batch={'0' * 5000}12", 12),
+        (o.GruOptions, "update_bias=-00", -0.0),
         (o.RnnOptions, "logistic=2", 2),
         (o.CostOptions, "type=L1", "L1"),
         (o.GruOptions, "update_bias=-1", -1.0),
