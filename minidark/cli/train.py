@@ -105,8 +105,6 @@ def train(
     """
     if not backup:
         raise click.UsageError("--backup needs the name of a folder")
-    if as_json and not explain:
-        raise click.UsageError("--json goes with --explain")
     path, overrides = choice.path(cfg), choice.overrides
     newest = Path(backup, f"{base_name(path)}.ckpt")
     since = None if resume is None else resuming.find(resume, newest)

@@ -12,7 +12,7 @@ import pytest
 from minidark import Text, load_network, train
 from minidark.cli import explain
 from minidark.cli.explain import duration, sparkline, validations
-from tests.cli.running import assert_wrong_usage, output, run
+from tests.cli.running import output, run
 from tests.helpers import cfg
 
 LAYERS = ("gru output=6 tanh=1", "connected output=256 activation=linear", "softmax")
@@ -125,11 +125,6 @@ def test_it_is_told_in_eight_lines() -> None:
     assert lines[2] == "a batch     40 characters: 4 streams of 5 steps, 2 passes"
     assert lines[3].startswith("the run     300 batches, 1.40 epochs of 8,550 characters")
     assert "0.0025 at 1, 0.01 at 4" in lines[5]
-
-
-def test_json_goes_with_explain_only() -> None:
-    result = run("train", "a.cfg", "text.txt", "--json")
-    assert_wrong_usage(result, "--json goes with --explain")
 
 
 def test_a_rate_that_grows_beyond_numbers_is_null_in_json() -> None:

@@ -187,7 +187,7 @@ WRONG = [
     ("  batches: 4\n", "  batchez: 4\n", 3, "e.yaml:5: unknown key 'batchez' in options (did you "
      "mean 'batches'?)"),
     ("  batches: 4\n", "  batches: four\n", 3, "e.yaml:5: Invalid value for '--batches': 'four' is "
-     "not a valid integer range"),
+     "not a valid integer"),
     ("  batches: 4\n", "  backup: x\n", 3, "e.yaml:5: backup is for each run to know; say `folder: "
      "...`"),
     ("  batches: 4\n", "  clear: maybe\n", 3, "e.yaml:5: clear='maybe' is not true or false"),

@@ -74,9 +74,9 @@ def ascontiguousarray(array: ndarray, **keywords: Any) -> ndarray:
     return array if array.flags.c_contiguous else array.copy()
 
 
-def asnumpy(array: ndarray, **keywords: Any) -> Array:
+def asnumpy(array: ndarray | Array, **keywords: Any) -> Array:
     check_keywords("cupy", "asnumpy", keywords)
-    return array.get()
+    return array.get() if isinstance(array, ndarray) else np.asarray(array)  # as cupy's
 
 
 class RawModule:
