@@ -17,7 +17,7 @@ demo: .venv/minidark data.txt
 	$(call run,minidark generate cfg/rnn.cfg backup/rnn_final.weights)
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 test-long: .venv/dev
 	$(BIN)/pytest -m long

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests import stand_in
 from tests.helpers import PLACE
+from tests.report.browser import browser
 
 WriteText = Callable[[bytes], Path]
 
@@ -28,6 +30,13 @@ def write_text(tmp_path: Path) -> WriteText:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser, one for all pages."""
+    with browser() as launched:
+        yield launched
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from minidark.backend import threads
+
 
 @pytest.fixture(autouse=True)
 def logger_as_before() -> Iterator[None]:
@@ -17,6 +19,15 @@ def logger_as_before() -> Iterator[None]:
     yield
     logger.handlers = handlers
     logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """So are --threads, or MINIDARK_THREADS, for the whole process."""
+    yield
+    if threads._count is not None:
+        threads.set_threads(threads._processors())
+        threads._count = None
 
 
 @pytest.fixture(autouse=True)

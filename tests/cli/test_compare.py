@@ -16,7 +16,7 @@ import pytest
 from minidark import load_network
 from tests.cli.running import assert_refused, assert_wrong_usage, run
 from tests.helpers import cfg
-from tests.report.browser import browser, opened
+from tests.report.browser import opened
 
 NET = "net inputs=256 batch=4 time_steps=8 learning_rate=.02 adam=1"
 OUT = ("connected output=256 activation=linear", "softmax")
@@ -76,15 +76,12 @@ def test_seconds_are_a_budget_too() -> None:
         assert one["batches"] > 1
 
 
-def test_its_page_shows_the_table_in_a_browser() -> None:
+def test_its_page_shows_the_table_in_a_browser(chromium: Any) -> None:
     pytest.importorskip("jinja2", reason="needs the extra report")
     pytest.importorskip("matplotlib", reason="needs the extra report")
     often = ["--batches", "200", "--valid-fraction", ".03"]
     facts = facts_of(*often, "--seeds", "1,2", "-o", "page.html")
-    with (
-        browser() as chromium,
-        opened(chromium, Path("page.html"), viewport={"width": 390, "height": 800}) as page,
-    ):
+    with opened(chromium, Path("page.html"), viewport={"width": 390, "height": 800}) as page:
         page.click("summary")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         rows = [row.split("\t") for row in page.locator(".ranked tbody tr").all_inner_texts()]

@@ -9,13 +9,13 @@ import io
 import math
 import re
 import shutil
-import sys
 from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from minidark import backend
 from tests.docs.pages import PAGES, ROOT, Fence, examples, fences, prose
 
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
@@ -37,7 +37,7 @@ def with_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "backup").mkdir()
     shutil.copy(ROOT / "weights" / "rnn.weights", tmp_path / "backup" / "rnn_final.weights")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.setattr(backend, "_fast_works", lambda: False)
 
 
 def said(block: Fence, names: dict[str, Any], page: str) -> str:

@@ -1,21 +1,12 @@
-"""What several pages are tested with, made once: a browser, and a training run."""
+"""What several pages are tested with, made once: a training run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.report.browser import browser
 from tests.report.runs import trained
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    with browser() as launched:
-        yield launched
 
 
 @pytest.fixture(scope="session")
