@@ -1,7 +1,7 @@
 """Public names that are loaded when they are first used; see `minidark/__init__.py`.
 
-Two of them, `train` and `generate`, are functions in modules of the same names. Importing such a
-module puts it into the package under its own name, where the function belongs; the package
+Some of them, as `train` and `generate`, are functions in modules of the same names. Importing such
+a module puts it into the package under its own name, where the function belongs; the package
 refuses that.
 """
 
@@ -22,6 +22,11 @@ HOMES = {  # public name: its module
     "WeightsError": "minidark.errors",
     "generate": "minidark.generate",
     "Network": "minidark.network",
+    "Pairs": "minidark.pairs",
+    "Prediction": "minidark.predict",
+    "Predictor": "minidark.predict",
+    "predict": "minidark.predict",
+    "score": "minidark.score",
     "Text": "minidark.text",
     "StepReport": "minidark.train",
     "train": "minidark.train",

@@ -83,6 +83,7 @@ class Records:
             "cfg_sha256": hashlib.sha256(json.dumps(values).encode()).hexdigest(),
             "cfg_values": values,
             "text": training.identity.to_json(),
+            "separator": training.feed.separator,
             "seed": training.seed,
             "valid_fraction": training.valid_fraction,
             "clip_norm": net.clip_norm,
@@ -142,6 +143,8 @@ def log_line(report: StepReport) -> dict[str, Any]:
             "valid_symbols": report.valid_symbols,
             "best": report.best,
         }
+    if report.valid_exact is not None:
+        line["valid_exact"] = report.valid_exact
     return {**line, "seconds": round(report.seconds, 3)}
 
 

@@ -1,8 +1,9 @@
-"""Training on a text: truncated back-propagation through time over S streams.
+"""Training: truncated back-propagation through time over S streams.
 
-Each pass feeds every stream its next T symbols, with the state that the last pass left; after
-`subdivisions` passes the weights move. Now and then a stream begins anew at a random place with
-a zero state, so that the network does not see the same order for ever.
+On a text, each pass feeds every stream its next T symbols, with the state that the last pass left;
+after `subdivisions` passes the weights move. Now and then a stream begins anew at a random place
+with a zero state, so that the network does not see the same order for ever. On pairs, each pass
+feeds every stream a pair, from a zero state, and what counts is its target. `feeds` has both.
 
 `train` gives an iterator of reports, one for each batch, and prints nothing. After a report all of
 the run can be had as a `Checkpoint`, from which another `train` goes on to the same bytes.
@@ -22,6 +23,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
+from minidark.backend import Scalar
 from minidark.checkpoint import (
     MALFORMED,
     Checkpoint,
@@ -35,21 +37,22 @@ from minidark.checkpoint import (
     surroundings,
     warn_of_surroundings,
 )
-from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, WeightsError
+from minidark.errors import DataError, DivergedError, MinidarkError, WeightsError
+from minidark.feeds import LEAST_VALIDATION, Feed, Pass, Validated, feed
 from minidark.network import Network
-from minidark.text import Identity, Part, Streams, Symbols
-from minidark.valid import Pieces, evaluate
+from minidark.pairs import Pairs
+from minidark.text import Identity, Symbols
 
 log = logging.getLogger(__name__)
 
 VALIDATE_EVERY = 100  # batches, and
 VALIDATE_SHARE = 10  # training symbols for each validation symbol, so that it costs little
-LEAST_VALIDATION = 200  # symbols; a part shorter than this says nothing
 
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One batch. Costs are nats per symbol for a softmax."""
+    """One batch. Costs are nats per symbol for a softmax. Symbols are those with a truth: of a
+    pair the target and its end mark."""
 
     batch: int  # whole batches seen, over all runs of these weights
     last: bool
@@ -61,12 +64,13 @@ class StepReport:
     epochs: float  # symbols over the size of the training part
     valid_loss: float | None = None  # where this batch ended in a validation
     valid_symbols: int | None = None  # that it is the mean of; fewer than were kept out, of many
+    valid_exact: float | None = None  # of pairs, the share that is predicted whole
     best: bool = False  # that validation was the lowest of this run
 
 
 def train(
     net: Network,
-    text: Symbols,
+    text: Symbols | Pairs,
     batches: int,
     *,
     seed: int = 0,
@@ -77,12 +81,13 @@ def train(
 ) -> Training:
     """Train until `batches` batches have been seen in all; a report for each.
 
-    seed: where streams begin and restart. The last `valid_fraction` of the text is kept out and
-    validated on, now and then and at the end, by up to half a million symbols from all of it, the
-    same each time (`valid.MOST`). baseline: validate the weights as they are first, so that the
-    best of the run is better than they were (None: where they have seen rows). patience: stop after
-    that many validations without a new lowest. resume: go on from there as if nothing had happened;
-    seed and valid_fraction are its own then, and what the network held is replaced.
+    seed: where streams begin and restart, or the order of pairs. The last `valid_fraction` of the
+    text is kept out and validated on, now and then and at the end, by up to half a million symbols
+    from all of it, the same each time (`valid.MOST`); of pairs, those whose sources have the lowest
+    hashes (`Pairs.split`). baseline: validate the weights as they are first, so that the best of
+    the run is better than they were (None: where they have seen rows). patience: stop after that
+    many validations without a new lowest. resume: go on from there as if nothing had happened; seed
+    and valid_fraction are its own then, and what the network held is replaced.
 
     Raises DataError for a text that is too short, or not the one to go on with; CfgError for a
     network with another number of outputs than inputs, or not the one to go on with, BackendError
@@ -105,24 +110,22 @@ class Training(Iterator[StepReport]):
     def __init__(
         self,
         net: Network,
-        text: Symbols,
+        text: Symbols | Pairs,
         batches: int,
         seed: int,
         valid_fraction: float,
         patience: int | None,
     ):
-        self.part, held_out = text.split(valid_fraction)
-        if patience and held_out.size < LEAST_VALIDATION:
+        self.feed = feed(text, net, seed, valid_fraction)
+        if patience and not self.feed.validated:
             raise DataError(
-                f"patience needs a validation, and {held_out.size} characters held out are too few "
-                f"for one; it takes {LEAST_VALIDATION}"
+                f"patience needs a validation, and the {self.feed.kept_out} held out are too few "
+                f"for one; it takes {LEAST_VALIDATION} symbols"
             )
-        _check_fit(self.part, net)
-        self.net, self.text, self.batches = net, text, batches
+        self.net, self.batches = net, batches
         self.seed, self.valid_fraction, self.patience = seed, valid_fraction, patience
-        self.identity = text.identity()
-        self.streams = Streams(self.part, net.streams, np.random.default_rng([seed % 2**64, 1]))
-        self.validation = _Validation(net, held_out)
+        self.identity = self.feed.identity
+        self.validation = _Validation(net, self.feed)
         self.average, self.symbols = math.nan, 0
         self.began = datetime.now(UTC).isoformat()
         self.seconds = 0.0  # before `clock`
@@ -137,16 +140,16 @@ class Training(Iterator[StepReport]):
     def __next__(self) -> StepReport:
         if self.over or not self.whole:
             raise StopIteration
-        self.text.check()
+        self.feed.check()
         self.whole = False
         if self.symbols:
-            for stream in self.streams.restart():
+            for stream in self.feed.restart():
                 self.net.reset_state(stream)
-        rows, loss = _batch(self.net, self.streams)
-        self.symbols += rows
+        symbols, loss = _batch(self.net, self.feed)
+        self.symbols += symbols
         self.average = loss if math.isnan(self.average) else 0.9 * self.average + 0.1 * loss
         validation = self.validation
-        valid_loss = validation.after(rows, last=self.net.batches_seen >= self.batches)
+        valid = validation.after(symbols, last=self.net.batches_seen >= self.batches)
         self.whole = True
         return StepReport(
             batch=self.net.batches_seen,
@@ -156,10 +159,11 @@ class Training(Iterator[StepReport]):
             rate=self.net.last_rate,
             symbols=self.symbols,
             seconds=self._seconds(),
-            epochs=self.symbols / self.part.size,
-            valid_loss=valid_loss,
-            valid_symbols=None if valid_loss is None else validation.symbols,
-            best=valid_loss is not None and validation.fruitless == 0,
+            epochs=self.symbols / self.feed.size,
+            valid_loss=valid.loss if valid else None,
+            valid_symbols=self.feed.validated if valid else None,
+            valid_exact=valid.exact if valid else None,
+            best=valid is not None and validation.fruitless == 0,
         )
 
     def _seconds(self) -> float:
@@ -178,7 +182,8 @@ class Training(Iterator[StepReport]):
             computing=computing(net.backend),
             surroundings=surroundings(),
             text=self.identity.to_json(),
-            tokenized=self.text.tokenized,
+            tokenized=self.feed.tokenized,
+            separator=self.feed.separator,
             seed=self.seed,
             valid_fraction=float(self.valid_fraction),
             clip_norm=float(net.clip_norm),
@@ -188,7 +193,7 @@ class Training(Iterator[StepReport]):
             seen=net.seen,
             updates=net.optimizer.updates,
             generators={name: g.bit_generator.state for name, g in self._generators().items()},
-            offsets=self.streams.offsets.tolist(),
+            offsets=self.feed.place(),
             symbols=self.symbols,
             seconds=self._seconds(),
             average=self.average,
@@ -200,7 +205,7 @@ class Training(Iterator[StepReport]):
 
     def go_on(self, since: Checkpoint) -> None:
         """Be the run that `since` was taken of. Raises MinidarkError where it cannot be."""
-        _check_text(self.text, self.identity, since)
+        _check_text(self.feed, since)
         check_cfg(self.net, since)
         check_computing(self.net.backend, since)
         warn_of_surroundings(since)
@@ -209,7 +214,7 @@ class Training(Iterator[StepReport]):
             restore_arrays(self.net, since)
             for name, generator in self._generators().items():
                 generator.bit_generator.state = since.generators[name]
-            self.streams.move(since.offsets)
+            self.feed.move(since.offsets)
         except MALFORMED as error:
             raise WeightsError(f"the checkpoint does not fit: {error}") from error
         self.began, self.seconds = since.began, since.seconds
@@ -219,14 +224,17 @@ class Training(Iterator[StepReport]):
         validation.batches = since.validated
 
     def _generators(self) -> dict[str, np.random.Generator]:
-        return {"streams": self.streams.rng, **generators(self.net)}
+        return {**self.feed.generators(), **generators(self.net)}
 
 
-def _check_text(text: Symbols, now: Identity, since: Checkpoint) -> None:
+def _check_text(feed: Feed, since: Checkpoint) -> None:
     """A file's time alone may be another, as a copy's is: sizes and samples are the text."""
-    before = Identity.from_json(since.text)
-    if text.tokenized != since.tokenized:
-        change: str | None = f"tokenized={text.tokenized}, and before {since.tokenized}"
+    now, before = feed.identity, Identity.from_json(since.text)
+    for name in ("tokenized", "separator"):
+        here, there = getattr(feed, name), getattr(since, name)
+        if here != there:
+            change: str | None = f"{name}={_shown(here)}, and before {_shown(there)}"
+            break
     else:
         change = now.undated().change(before.undated())
     if change:
@@ -238,15 +246,26 @@ def _check_text(text: Symbols, now: Identity, since: Checkpoint) -> None:
         log.warning("%s; taken for the same", redated)
 
 
-def _batch(net: Network, streams: Streams) -> tuple[int, float]:
-    """`subdivisions` passes and the update behind them: rows, and the mean cost of one."""
-    steps, passes = net.options.time_steps, net.options.subdivisions
+def _shown(value: bool | str | None) -> str:
+    return "none, for a text" if value is None else repr(value)
+
+
+def _batch(net: Network, feed: Feed) -> tuple[int, float]:
+    """`subdivisions` passes and the update behind them: symbols, and the mean cost of one."""
+    passes = [feed.next() for _ in range(net.options.subdivisions)]
+    symbols = sum(p.symbols for p in passes)
     with np.errstate(all="ignore"):  # what overflows shows in the cost, which is looked at
-        costs = [net.train_batch(*streams.next(steps)) for _ in range(passes)]
-    rows = steps * net.streams * passes
-    cost = float(sum(costs))  # where a GPU is waited for, once in a batch
+        # where a GPU is waited for, once in a batch
+        cost = float(sum(_train_pass(net, p) for p in passes))
     _check_cost(cost, "loss", net)
-    return rows, cost / rows
+    return symbols, cost / symbols
+
+
+def _train_pass(net: Network, given: Pass) -> Scalar:
+    """Passes differ in their symbols, and a batch is a batch by the cfg's."""
+    if given.fresh:
+        net.reset_state()
+    return net.train_batch(given.x, given.truth, rows=net.options.rows)
 
 
 def _check_cost(cost: float, what: str, net: Network) -> None:
@@ -262,9 +281,8 @@ def _check_cost(cost: float, what: str, net: Network) -> None:
 class _Validation:
     """When to validate, and whether it still falls."""
 
-    def __init__(self, net: Network, part: Part):
-        self.net, self.part = net, part
-        self.symbols = Pieces.of(part).scored if part.size >= LEAST_VALIDATION else 0
+    def __init__(self, net: Network, feed: Feed):
+        self.net, self.feed = net, feed
         self.lowest = math.inf
         self.fruitless = 0  # validations since the lowest
         self.since = 0  # symbols trained on since the last
@@ -272,44 +290,30 @@ class _Validation:
 
     def begin(self) -> None:
         """The best of the run is to be better than what it begins with."""
-        if self.symbols:
-            self.lowest = self._cost()
+        if self.feed.validated:
+            self.lowest = self._validated().loss
 
     def exhausts(self, patience: int | None) -> bool:
         return patience is not None and self.fruitless >= max(1, patience)
 
-    def after(self, rows: int, last: bool) -> float | None:
-        """The validation cost, if this batch is one to validate after."""
-        self.since += rows
+    def after(self, symbols: int, last: bool) -> Validated | None:
+        """The validation, if this batch of so many symbols is one to validate after."""
+        self.since += symbols
         self.batches += 1
-        due = self.batches % VALIDATE_EVERY == 0 and self.since >= VALIDATE_SHARE * self.symbols
-        if not self.symbols or not (due or last):
+        enough = self.since >= VALIDATE_SHARE * self.feed.validated
+        due = self.batches % VALIDATE_EVERY == 0 and enough
+        if not self.feed.validated or not (due or last):
             return None
         self.since = 0
-        loss = self._cost()
-        if loss < self.lowest:
-            self.lowest, self.fruitless = loss, 0
+        found = self._validated()
+        if found.loss < self.lowest:
+            self.lowest, self.fruitless = found.loss, 0
         else:
             self.fruitless += 1
-        return loss
+        return found
 
-    def _cost(self) -> float:
+    def _validated(self) -> Validated:
         with np.errstate(all="ignore"):
-            cost = evaluate(self.net, self.part)
-        _check_cost(cost, "validation cost", self.net)
-        return cost
-
-
-def _check_fit(part: Part, net: Network) -> None:
-    net.check_has_cost()
-    if net.outputs != net.inputs:
-        raise CfgError(
-            f"the last layer has {net.outputs} outputs; to predict the next of {net.inputs} "
-            f"symbols (inputs={net.inputs}) it needs as many"
-        )
-    needed = net.options.time_steps + 1
-    if part.size < needed:
-        raise DataError(
-            f"{part.size} characters to train on; a window of time_steps={net.options.time_steps} "
-            f"takes {needed}: give more text or a smaller time_steps"
-        )
+            found = self.feed.validate(self.net)
+        _check_cost(found.loss, "validation cost", self.net)
+        return found

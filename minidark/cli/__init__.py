@@ -47,6 +47,8 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
     "train": ("train", "Train a network on a text."),
     "generate": ("generate", "Sample text from a network."),
     "valid": ("valid", "Measure how well a network predicts a text: DATA, or standard input."),
+    "predict": ("predict", "Predict the target of each line of standard input."),
+    "score": ("score", "Measure how well a network predicts the targets of pairs."),
     "vec": (
         "vec",
         "Turn lines of standard input into vectors: the first layer's output after each.",

@@ -20,16 +20,16 @@ from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError
-from minidark.generate import default_primer, generate
+from minidark.feeds import LEAST_VALIDATION
 from minidark.network import Network
+from minidark.pairs import TAB, Pairs
 from minidark.records import Records
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
-from minidark.train import LEAST_VALIDATION
+from minidark.train import Training
 from minidark.train import train as train_network
 from minidark.valid import MOST
 
-SAMPLE_LENGTH = 200
 SAMPLE_EVERY = 500  # batches
 
 
@@ -51,13 +51,18 @@ SAMPLE_EVERY = 500  # batches
 @click.option("--seed", type=int, metavar="N",
               help="For initial weights and streams; a fresh one unless given.")  # fmt: skip
 @click.option("--valid-fraction", type=Number(0, 1, max_open=True), default=0.05, metavar="F",
-              show_default=True, help="Share of the text, its end, to validate on.")  # fmt: skip
+              show_default=True, help="Share to validate on: of a text its end, of pairs the same "
+              "ones in every run.")  # fmt: skip
 @click.option("--patience", type=count(), metavar="N",
               help="Stop after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
               help="Shorten longer mean gradients to this.")  # fmt: skip
 @compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
+@click.option("--pairs", is_flag=True, help="DATA is a file of pairs, a source, a tab and a target "
+              "on each line: learn to predict the targets.")  # fmt: skip
+@click.option("--separator", default=TAB, metavar="C",
+              help="With --pairs: what stands between the two [a tab].")  # fmt: skip
 @cfg_options
 def train(
     cfg: str,
@@ -74,15 +79,18 @@ def train(
     clip_norm: float | None,
     compute: Compute,
     tokenized: bool,
+    pairs: bool,
+    separator: str,
     choice: CfgChoice,
 ) -> None:
-    """Train a network on a text.
+    """Train a network on a text, or on pairs.
 
     \b
     minidark train cfg/rnn.cfg data.txt
     minidark train gru book1.txt book2.txt --backup runs/books --seed 1
     minidark train cfg/rnn.cfg more.txt --weights backup/rnn_final.weights --clear
     minidark train cfg/rnn.cfg data.txt --resume auto
+    minidark train pairs pairs.tsv --pairs
 
     The text is the bytes of DATA, one file after another. Leaves BASE.backup, BASE_best.weights,
     BASE_final.weights and the checkpoint BASE.ckpt in the backup folder, BASE being the cfg's
@@ -98,6 +106,7 @@ def train(
     since = None if resume is None else resuming.find(resume, newest)
     if since:
         seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
+        pairs, separator = since.pairs, since.separator or TAB
         batches = since.batches if batches is None else batches
         patience = since.patience if patience is None else patience
         compute = resuming.computed_as(compute, since)
@@ -111,7 +120,7 @@ def train(
     _check_batches(net, batches, path)
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
     with (
-        open_text(data, net, tokenized) as text,
+        _opened(data, net, tokenized, separator if pairs else None) as text,
         stoppable() as stop,
         display(batches, net.predicts_symbols) as shown,
         contextlib.ExitStack() as held,
@@ -134,12 +143,12 @@ def train(
         backups.records = Records(training, backups.folder, backups.base, path, command, since)
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
-        shown.note(_beginning(net, text, valid_fraction, seed))
+        shown.note(_beginning(training, text))
         for report in training:
             backups.after(report)
             shown.step(report)
             if report.batch % SAMPLE_EVERY == 0 and not report.last and net.outputs <= 256:
-                shown.note(_sample(net, report.batch))
+                shown.note(_sample(training, report.batch))
             if stop.signal and not report.last:
                 backups.stop()
                 break
@@ -184,18 +193,39 @@ def open_text(paths: Sequence[str], net: Network, tokenized: bool) -> Symbols:
     return TokenText(paths[0], net.inputs)
 
 
-def _beginning(net: Network, text: Symbols, valid_fraction: float, seed: int) -> str:
+def _opened(
+    paths: Sequence[str], net: Network, tokenized: bool, separator: str | None
+) -> contextlib.AbstractContextManager[Symbols | Pairs]:
+    """The texts; or with a separator, pairs, which are held in memory."""
+    if separator is None:
+        if resuming.given("separator"):
+            raise click.UsageError("--separator goes with --pairs")
+        return open_text(paths, net, tokenized)
+    if tokenized:
+        raise click.UsageError("--tokenized is for texts; the symbols of pairs are bytes")
+    if len(paths) > 1:
+        raise click.UsageError("pairs are one file")
+    return contextlib.nullcontext(Pairs(paths[0], separator))
+
+
+def _beginning(training: Training, data: Symbols | Pairs) -> str:
+    net = training.net
     parameters = sum(p.value.size for p in net.parameters())
-    held_out = int(text.size * valid_fraction)
     steps = f"{net.options.time_steps} steps"
     if net.backend.name != "cpu":
         steps += f" on {net.backend.name}"
     elif net.backend.sequences:
         steps += " with the fast kernels"
+    if isinstance(data, Pairs):
+        held_out = len(data) - len(data.split(training.valid_fraction)[0])
+        few = "" if training.feed.validated else ", too few for it"
+        amounts = f"{len(data) - held_out:,} pairs to train on, {held_out:,} to validate on{few}"
+    else:
+        held_out = int(data.size * training.valid_fraction)
+        amounts = f"{data.size - held_out:,} characters to train on, {_to_validate_on(held_out)}"
     return (
-        f"{parameters:,} parameters, {net.streams} streams of {steps}; "
-        f"{text.size - held_out:,} characters to train on, {_to_validate_on(held_out)}; "
-        f"--seed {seed}"
+        f"{parameters:,} parameters, {net.streams} streams of {steps}; {amounts}; "
+        f"--seed {training.seed}"
     )
 
 
@@ -206,7 +236,6 @@ def _to_validate_on(held_out: int) -> str:
     return f"{held_out:,} kept out, to validate on {MOST:,} from all over them"
 
 
-def _sample(net: Network, batch: int) -> str:
-    text = generate(net, default_primer(net.inputs), SAMPLE_LENGTH, srand=batch)
-    shown = text.decode(errors="replace").strip()
-    return f"--- a sample after {batch} batches:\n{shown}\n---"
+def _sample(training: Training, batch: int) -> str:
+    sample = training.feed.sample(training.net, batch)
+    return f"--- a sample after {batch} batches:\n{sample}\n---"

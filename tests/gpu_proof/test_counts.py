@@ -94,6 +94,7 @@ def test_rows_without_truth_are_found_before_the_device_has_them() -> None:
     net, cpu = (make(NET, "gru output=8", *READ_OUT, device=d) for d in ("cuda", "cpu"))
     x, truth = ids(0)
     truth[:3] = truth[4, 1] = -1
+    COUNTS.reset()
     with fakecp.without_waiting():
         cost = net.train_batch(x, truth)
     assert COUNTS.downloads == COUNTS.waits == 0

@@ -1,0 +1,129 @@
+"""Pairs to learn from, made by libraries: what is true of them is theirs to say.
+
+    numbers          num2words: 0 to 99,999 in English and in Korean words
+    romanization     korean-romanizer: Hangul words drawn at random, and their Latin letters
+    sentiment        vaderSentiment: rated words, positive or negative
+
+Each maker gives the pairs to learn from and those held out, the same ones for the same seed. They
+need the extra `learning`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from num2words import num2words
+
+LARGEST = 99_999
+WORDS = 200_000
+MOST_SYLLABLES = 4
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`train` and `held_out`, each a list of pairs."""
+
+    train: list[Pair]
+    held_out: list[Pair]
+
+    def write(self, folder: Path) -> tuple[Path, Path]:
+        """As files of pairs; where they lie."""
+        paths = folder / "train.tsv", folder / "held-out.tsv"
+        for path, pairs in zip(paths, (self.train, self.held_out), strict=True):
+            path.write_text("".join(f"{a}\t{b}\n" for a, b in pairs), encoding="utf-8")
+        return paths
+
+
+def numbers(seed: int = 1, largest: int = LARGEST) -> Task:
+    """English number words and Korean ones, 5 % held out."""
+    pairs = [(num2words(n), num2words(n, lang="ko")) for n in range(largest + 1)]
+    return _split(pairs, 0.05, seed)
+
+
+def romanization(seed: int = 1, words: int = WORDS) -> Task:
+    """Distinct words of one to four syllables in use, drawn evenly, and their romanization; 5 % are
+    held out. What the library itself cannot read (it knows no way to end a word in some pairs of
+    consonants) is passed over."""
+    from korean_romanizer.romanizer import Romanizer
+
+    rng = random.Random(seed)
+    drawn: dict[str, str] = {}
+    while len(drawn) < words:
+        word = "".join(rng.choices(SYLLABLES, k=rng.randint(1, MOST_SYLLABLES)))
+        with suppress(KeyError):
+            drawn[word] = Romanizer(word).romanize()
+    return _split([*drawn.items()], 0.05, seed)
+
+
+def _in_use(syllable: str) -> bool:
+    """Whether it is one of the 2,350 of KS X 1001, of 11,172 that can be put together."""
+    try:
+        return len(syllable.encode("euc_kr")) == 2
+    except UnicodeEncodeError:
+        return False
+
+
+SYLLABLES = [s for s in map(chr, range(0xAC00, 0xD7A4)) if _in_use(s)]
+
+
+def sentiment(seed: int = 1) -> Task:
+    """Rated words of letters alone and whether they are positive or negative, 20 % held out: all
+    words of a stem together."""
+    by_stem: dict[str, list[Pair]] = defaultdict(list)
+    for word, rating in rated_words():
+        by_stem[stem(word)].append((word, "positive" if rating > 0 else "negative"))
+    stems = sorted(by_stem)
+    random.Random(seed).shuffle(stems)
+    held_out = stems[: len(stems) // 5]
+    return Task(*(
+        sorted(pair for s in part for pair in by_stem[s])
+        for part in (stems[len(stems) // 5 :], held_out)
+    ))
+
+
+def rated_words() -> Iterable[tuple[str, float]]:
+    """The words of vaderSentiment's lexicon that are of English letters, with their mean rating."""
+    text = resources.files("vaderSentiment").joinpath("vader_lexicon.txt").read_text("utf-8")
+    for line in text.splitlines():
+        word, rating, *_ = line.split("\t")
+        if word.isascii() and word.isalpha():
+            yield word.lower(), float(rating)
+
+
+# Taken off again and again, the longest first.
+ENDINGS = sorted(
+    """s es ed ing er ers or ly ness ment ful less able ible ably ibly ion ation ition ive ative ity
+    al ial ous ious ist ism y ier iest est e i ate ize ise ant ent ance ence ic""".split(),
+    key=len,
+    reverse=True,
+)
+
+
+def stem(word: str) -> str:
+    """What is left of a word without its endings, down to three letters, and of that the first
+    five: `love`, `loved`, `lovely` and `lovable` are one stem, `lov`."""
+    while ending := next((e for e in ENDINGS if word.endswith(e) and len(word) >= len(e) + 3), ""):
+        word = word.removesuffix(ending)
+    return word[:5]
+
+
+def _split(pairs: list[Pair], share: float, seed: int) -> Task:
+    """A seeded draw of that share is held out."""
+    shuffled = random.Random(seed).sample(pairs, len(pairs))
+    count = round(len(pairs) * share)
+    return Task(shuffled[count:], shuffled[:count])
+
+
+MAKERS: dict[str, Callable[[int], Task]] = {
+    "numbers": numbers,
+    "romanization": romanization,
+    "sentiment": sentiment,
+}
