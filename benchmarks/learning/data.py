@@ -11,7 +11,7 @@ need the extra `learning`.
 from __future__ import annotations
 
 import random
-from collections import defaultdict
+import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,17 +76,15 @@ SYLLABLES = [s for s in map(chr, range(0xAC00, 0xD7A4)) if _in_use(s)]
 
 def sentiment(seed: int = 1) -> Task:
     """Rated words of letters alone and whether they are positive or negative, 20 % held out: all
-    words of a stem together."""
-    by_stem: dict[str, list[Pair]] = defaultdict(list)
-    for word, rating in rated_words():
-        by_stem[stem(word)].append((word, "positive" if rating > 0 else "negative"))
-    stems = sorted(by_stem)
-    random.Random(seed).shuffle(stems)
-    held_out = stems[: len(stems) // 5]
-    return Task(*(
-        sorted(pair for s in part for pair in by_stem[s])
-        for part in (stems[len(stems) // 5 :], held_out)
-    ))
+    words of a family together."""
+    words = dict(rated_words())
+    families = families_of(words)
+    random.Random(seed).shuffle(families)
+    task = Task([], [])
+    for family in families:
+        part = task.held_out if len(task.held_out) < len(words) / 5 else task.train
+        part += [(word, "positive" if words[word] > 0 else "negative") for word in family]
+    return task
 
 
 def rated_words() -> Iterable[tuple[str, float]]:
@@ -98,21 +96,30 @@ def rated_words() -> Iterable[tuple[str, float]]:
             yield word.lower(), float(rating)
 
 
-# Taken off again and again, the longest first.
-ENDINGS = sorted(
-    """s es ed ing er ers or ly ness ment ful less able ible ably ibly ion ation ition ive ative ity
-    al ial ous ious ist ism y ier iest est e i ate ize ise ant ent ance ence ic""".split(),
-    key=len,
-    reverse=True,
+ENDINGS = re.compile(
+    "(?<=...)(ation|ition|ative|iest|able|ible|ably|ibly|less|ness|ment|ance|ence|ious|ing|ers|ful"
+    "|ion|ive|ity|ial|ous|ist|ism|ier|est|ate|ize|ise|ant|ent|es|ed|er|or|ly|al|ic|s|y|e|i)$"
 )
 
 
 def stem(word: str) -> str:
-    """What is left of a word without its endings, down to three letters, and of that the first
-    five: `love`, `loved`, `lovely` and `lovable` are one stem, `lov`."""
-    while ending := next((e for e in ENDINGS if word.endswith(e) and len(word) >= len(e) + 3), ""):
-        word = word.removesuffix(ending)
-    return word[:5]
+    """What is left of a word without its endings, down to three letters: `lov` of `love`, `loved`,
+    `lovely` and `lovable`."""
+    while word != (shorter := ENDINGS.sub("", word)):
+        word = shorter
+    return word
+
+
+def families_of(words: Iterable[str]) -> list[list[str]]:
+    """Words that share a stem or their first four letters, or are tied by others that do."""
+    family: dict[str, list[str]] = {}
+    for word in sorted(words):
+        keys = stem(word), f"{word[:4]}..."
+        tied = {id(f): f for key in keys if (f := family.get(key)) is not None}
+        merged = [*(w for f in tied.values() for w in f), word]
+        for key in {*keys, *(k for w in merged for k in (stem(w), f"{w[:4]}..."))}:
+            family[key] = merged
+    return [*{id(f): f for f in family.values()}.values()]
 
 
 def _split(pairs: list[Pair], share: float, seed: int) -> Task:

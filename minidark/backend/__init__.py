@@ -68,7 +68,7 @@ class Backend:
 
     def asnumpy(self, array: Array) -> Array:
         """In the host's memory: from a GPU a copy, which waits for it; else the array itself."""
-        return array if self.xp is np else self.xp.asnumpy(array)
+        return array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)
 
     def holds(self, array: object) -> bool:
         """Whether this is an array in this backend's memory."""
