@@ -111,13 +111,13 @@ def stem(word: str) -> str:
 
 
 def families_of(words: Iterable[str]) -> list[list[str]]:
-    """Words that share a stem or their first four letters, or are tied by others that do."""
+    """Words that share a stem or their first five letters, or are tied by others that do."""
     family: dict[str, list[str]] = {}
     for word in sorted(words):
-        keys = stem(word), f"{word[:4]}..."
+        keys = stem(word), f"{word[:5]}..."
         tied = {id(f): f for key in keys if (f := family.get(key)) is not None}
         merged = [*(w for f in tied.values() for w in f), word]
-        for key in {*keys, *(k for w in merged for k in (stem(w), f"{w[:4]}..."))}:
+        for key in {*keys, *(k for w in merged for k in (stem(w), f"{w[:5]}..."))}:
             family[key] = merged
     return [*{id(f): f for f in family.values()}.values()]
 

@@ -73,7 +73,7 @@ def test_training_shows_exact_pairs_and_logs_them(folder: Path) -> None:
     assert first == (
         "9,184 parameters, 8 streams of 12 steps; 72 pairs to train on, 48 to validate on; --seed 1"
     )
-    (validated,) = [line for line in rest if "validation" in line]
+    *_, validated = [line for line in rest if "validation" in line]
     found = re.fullmatch(
         r"200: validation (0\.\d{4}) nats per target symbol, (\d+\.\d\d%) exact, the best so far",
         validated,

@@ -1,0 +1,100 @@
+"""How well pairs are learned in ten minutes on two cores, by the commands as one would type them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.learning import data
+from benchmarks.table import Row
+
+MOST_SECONDS = 600
+SMALL = (  # for a few thousand words a small network, which sees them a few times
+    "--set", "net.batch=64", "--set", "gru.output=64", "--set", "net.max_batches=1000",
+)  # fmt: skip
+SPLITS = (1, 2, 3)  # of the sentiment words; each alone is too few held out to tell two methods
+
+
+def numbers() -> Iterator[Row]:
+    yield from _exact("English number words to Korean ones", data.numbers(), 99)
+
+
+def romanization() -> Iterator[Row]:
+    yield from _exact("Hangul words to Latin letters", data.romanization(), 98)
+
+
+def _exact(work: str, task: data.Task, goal: float) -> Iterator[Row]:
+    found, seconds = learned(task)
+    remark = (
+        f"{found['pairs']:,} held out, {100 * found['character_error_rate']:.2f} % of characters"
+    )
+    yield Row(f"{work}: exact", 100 * found["exact"], goal, "%", remark=remark)
+    trained = f"{len(task.train):,} pairs"
+    yield Row("  trained in", seconds, MOST_SECONDS, "s", less=True, remark=trained)
+
+
+def sentiment() -> Iterator[Row]:
+    """Against the more frequent class, and against logistic regression on the same words."""
+    tasks = [data.sentiment(split) for split in SPLITS]
+    ours = [learned(task, *SMALL) for task in tasks]
+    majority, regression = (
+        _mean([judge(task) for task in tasks]) for judge in (majority_class, logistic_regression)
+    )
+    accuracy = _mean([found["accuracy"] for found, _ in ours])
+    remark = f"mean of {len(tasks)} splits, {sum(len(t.held_out) for t in tasks):,} words held out"
+    work = "words positive or negative: accuracy"
+    yield Row(f"{work}, above the majority's", 100 * accuracy, 100 * majority, "%", remark=remark)
+    yield Row(f"{work}, above n-grams'", 100 * accuracy, 100 * regression, "%", remark=remark)
+    yield Row("  trained in", max(s for _, s in ours), MOST_SECONDS, "s", less=True)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def learned(task: data.Task, *options: str) -> tuple[dict[str, Any], float]:
+    """What `minidark score` says of the held-out pairs after `minidark train`, and its seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        train, held_out = task.write(Path(folder))
+        backup = Path(folder, "backup")
+        cfg = ("pairs", *options)
+        began = time.perf_counter()
+        _run("train", *cfg, str(train), "--pairs", "--seed", "1", "--backup", str(backup),
+             "--valid-fraction", ".01", "--kernels", "fast")  # fmt: skip
+        seconds = time.perf_counter() - began
+        weights = str(backup / "pairs_final.weights")
+        scored = _run("score", *cfg, weights, str(held_out), "--kernels", "fast", "--json")
+        return json.loads(scored), seconds
+
+
+def _run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "minidark", *arguments], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout
+
+
+def majority_class(task: data.Task) -> float:
+    """The share of the held-out words that are of the class most frequent in training."""
+    classes = [target for _, target in task.train]
+    likeliest = max(set(classes), key=classes.count)
+    return _mean([target == likeliest for _, target in task.held_out])
+
+
+def logistic_regression(task: data.Task) -> float:
+    """scikit-learn's, on the counts of one to four characters within a word and at its edges."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(
+        CountVectorizer(analyzer="char_wb", ngram_range=(1, 4)), LogisticRegression(max_iter=2000)
+    )
+    model.fit(*zip(*task.train, strict=True))
+    return float(model.score(*zip(*task.held_out, strict=True)))
