@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from num2words import num2words
-
 LARGEST = 99_999
 WORDS = 200_000
 MOST_SYLLABLES = 4
@@ -44,20 +42,26 @@ class Task:
 
 def numbers(seed: int = 1, largest: int = LARGEST) -> Task:
     """English number words and Korean ones, 5 % held out."""
+    from num2words import num2words
+
     pairs = [(num2words(n), num2words(n, lang="ko")) for n in range(largest + 1)]
     return _split(pairs, 0.05, seed)
 
 
 def romanization(seed: int = 1, words: int = WORDS) -> Task:
-    """Distinct words of one to four syllables in use, drawn evenly, and their romanization; 5 % are
-    held out. What the library itself cannot read (it knows no way to end a word in some pairs of
-    consonants) is passed over."""
+    """Distinct words of one to four syllables in use, and their romanization; 5 % are held out. A
+    quarter of the syllables begin with a vowel, to which the consonant before goes over. What the
+    library itself cannot read (some pairs of consonants at a word's end) is passed over."""
     from korean_romanizer.romanizer import Romanizer
 
     rng = random.Random(seed)
     drawn: dict[str, str] = {}
     while len(drawn) < words:
-        word = "".join(rng.choices(SYLLABLES, k=rng.randint(1, MOST_SYLLABLES)))
+        syllables = [
+            rng.choice(VOWEL_FIRST if rng.random() < 0.25 else SYLLABLES)
+            for _ in range(rng.randint(1, MOST_SYLLABLES))
+        ]
+        word = "".join(syllables)
         with suppress(KeyError):
             drawn[word] = Romanizer(word).romanize()
     return _split([*drawn.items()], 0.05, seed)
@@ -72,6 +76,7 @@ def _in_use(syllable: str) -> bool:
 
 
 SYLLABLES = [s for s in map(chr, range(0xAC00, 0xD7A4)) if _in_use(s)]
+VOWEL_FIRST = [s for s in SYLLABLES if "아" <= s <= "잏"]
 
 
 def sentiment(seed: int = 1) -> Task:

@@ -75,7 +75,10 @@ def learned(task: data.Task, *options: str) -> tuple[dict[str, Any], float]:
 
 def _run(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "minidark", *arguments], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-m", "minidark", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     return done.stdout
 
