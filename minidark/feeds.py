@@ -53,6 +53,10 @@ class Feed(ABC):
     kept_out: str
     identity: Identity
 
+    @abstractmethod
+    def amounts(self) -> str:
+        """How much there is to train and to validate on."""
+
     def check(self) -> None:  # noqa: B027  what is in memory stays what it was
         """Raise DataError where the data is no longer what it was."""
 
@@ -105,6 +109,14 @@ class TextFeed(Feed):
         self.validated = Pieces.of(self.held_out).scored if enough else 0
         self.kept_out = f"{self.held_out.size} characters"
 
+    def amounts(self) -> str:
+        held_out = f"{self.held_out.size:,} to validate on"
+        if self.held_out.size > MOST:
+            held_out = (
+                f"{self.held_out.size:,} kept out, to validate on {MOST:,} from all over them"
+            )
+        return f"{self.size:,} characters to train on, {held_out}{_few(self)}"
+
     def check(self) -> None:
         self.text.check()
 
@@ -153,6 +165,13 @@ class PairsFeed(Feed):
         self.kept_out = f"{held_out.size} pairs, {validated} symbols,"
         self.move([0, 0])
 
+    def amounts(self) -> str:
+        kept_out = len(self.pairs) - self.numbers.size
+        held_out = f"{kept_out:,} to validate on"
+        if self.held_out.size < kept_out:
+            held_out = f"{kept_out:,} kept out, to validate on {self.held_out.size:,} of them"
+        return f"{self.numbers.size:,} pairs to train on, {held_out}{_few(self)}"
+
     def next(self) -> Pass:
         if self.position == len(self.order):
             self._begin(self.epoch + 1)
@@ -200,6 +219,10 @@ def feed(data: Symbols | Pairs, net: Network, seed: int, valid_fraction: float) 
     if isinstance(data, Pairs):
         return PairsFeed(data, net, seed, valid_fraction)
     return TextFeed(data, net, seed, valid_fraction)
+
+
+def _few(feed: Feed) -> str:
+    return "" if feed.validated else ", too few for it"
 
 
 def _check_symbols(net: Network) -> None:

@@ -24,7 +24,11 @@ TASKS: dict[str, Callable[[], Iterator[Row]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=", ".join(TASKS))
-    names = parser.parse_args().tasks or [*TASKS]
+    parser.add_argument("--threads", metavar="N", help="as the commands take it")
+    given = parser.parse_args()
+    if given.threads:
+        pairs.THREADS += ["--threads", given.threads]
+    names = given.tasks or [*TASKS]
     for name in names:
         if name not in TASKS:
             parser.error(f"{name!r} is not one of {', '.join(TASKS)}")

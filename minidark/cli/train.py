@@ -20,7 +20,6 @@ from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError
-from minidark.feeds import LEAST_VALIDATION
 from minidark.network import Network
 from minidark.pairs import TAB, Pairs
 from minidark.records import Records
@@ -28,7 +27,6 @@ from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
 from minidark.train import Training
 from minidark.train import train as train_network
-from minidark.valid import MOST
 
 SAMPLE_EVERY = 500  # batches
 
@@ -143,7 +141,7 @@ def train(
         backups.records = Records(training, backups.folder, backups.base, path, command, since)
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
-        shown.note(_beginning(training, text))
+        shown.note(_beginning(training))
         for report in training:
             backups.after(report)
             shown.step(report)
@@ -208,7 +206,7 @@ def _opened(
     return contextlib.nullcontext(Pairs(paths[0], separator))
 
 
-def _beginning(training: Training, data: Symbols | Pairs) -> str:
+def _beginning(training: Training) -> str:
     net = training.net
     parameters = sum(p.value.size for p in net.parameters())
     steps = f"{net.options.time_steps} steps"
@@ -216,24 +214,10 @@ def _beginning(training: Training, data: Symbols | Pairs) -> str:
         steps += f" on {net.backend.name}"
     elif net.backend.sequences:
         steps += " with the fast kernels"
-    if isinstance(data, Pairs):
-        held_out = len(data) - len(data.split(training.valid_fraction)[0])
-        few = "" if training.feed.validated else ", too few for it"
-        amounts = f"{len(data) - held_out:,} pairs to train on, {held_out:,} to validate on{few}"
-    else:
-        held_out = int(data.size * training.valid_fraction)
-        amounts = f"{data.size - held_out:,} characters to train on, {_to_validate_on(held_out)}"
     return (
-        f"{parameters:,} parameters, {net.streams} streams of {steps}; {amounts}; "
-        f"--seed {training.seed}"
+        f"{parameters:,} parameters, {net.streams} streams of {steps}; "
+        f"{training.feed.amounts()}; --seed {training.seed}"
     )
-
-
-def _to_validate_on(held_out: int) -> str:
-    if held_out <= MOST:
-        few = ", too few for it" if held_out < LEAST_VALIDATION else ""
-        return f"{held_out:,} to validate on{few}"
-    return f"{held_out:,} kept out, to validate on {MOST:,} from all over them"
 
 
 def _sample(training: Training, batch: int) -> str:
