@@ -83,10 +83,12 @@ class Predictor:
         """For each source its targets, the best first, `at_once` sources side by side. An empty
         source has empty targets.
 
-        Raises DataError for a source that holds a line feed, the separator or a symbol that the
-        network does not have, or is not UTF-8, by its number from `first` on; DivergedError for
-        damaged weights.
+        Raises DataError for one string in the place of several; for a source that holds a line
+        feed, the separator or a symbol that the network does not have, or is not UTF-8, by its
+        number from `first` on; DivergedError for damaged weights.
         """
+        if isinstance(sources, str | bytes):
+            raise DataError("sources is one string; give a list of them")
         checked = (self._source(source, n) for n, source in enumerate(sources, start=first))
         while group := list(islice(checked, self.at_once)):
             there = [source for source in group if source]

@@ -220,6 +220,12 @@ def test_a_line_that_is_no_source_is_named(source: Any, message: str) -> None:
     assert str(error.value) == message
 
 
+@pytest.mark.parametrize("source", ["\x01\x02", b"\x01\x02"])
+def test_one_string_is_not_taken_for_several(source: Any) -> None:
+    with pytest.raises(DataError, match="sources is one string; give a list of them"):
+        predict(make(), source)
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [

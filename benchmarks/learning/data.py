@@ -19,7 +19,7 @@ from importlib import resources
 from pathlib import Path
 
 LARGEST = 99_999
-WORDS = 200_000
+WORDS = 400_000
 MOST_SYLLABLES = 4
 
 Pair = tuple[str, str]
