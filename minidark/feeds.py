@@ -162,7 +162,7 @@ class PairsFeed(Feed):
         self.held_out: Ids = held_out[within]
         validated = int(counted[self.held_out].sum())
         self.validated = validated if validated >= LEAST_VALIDATION else 0
-        self.kept_out = f"{held_out.size} pairs, {validated} symbols,"
+        self.kept_out = f"{validated} symbols of {held_out.size} pairs"
         self.move([0, 0])
 
     def amounts(self) -> str:

@@ -119,8 +119,8 @@ class Training(Iterator[StepReport]):
         self.feed = feed(text, net, seed, valid_fraction)
         if patience and not self.feed.validated:
             raise DataError(
-                f"patience needs a validation, and the {self.feed.kept_out} held out are too few "
-                f"for one; it takes {LEAST_VALIDATION} symbols"
+                f"patience needs a validation, and {self.feed.kept_out} held out are too few "
+                f"for one; it takes {LEAST_VALIDATION}"
             )
         self.net, self.batches = net, batches
         self.seed, self.valid_fraction, self.patience = seed, valid_fraction, patience

@@ -173,7 +173,12 @@ def test_too_few_pairs_are_never_validated_on(pairs: Pairs) -> None:
     assert all(r.valid_loss is None for r in reports)
     with pytest.raises(DataError) as error:
         train(make(), pairs, 5, valid_fraction=0.1, patience=1)
-    assert str(error.value).startswith("patience needs a validation, and the 9 pairs, 3")
+    kept_out = [pairs.targets[n] for n in pairs.split(0.1)[1]]
+    symbols = sum(len(target) + 1 for target in kept_out)
+    assert str(error.value) == (
+        f"patience needs a validation, and {symbols} symbols of 9 pairs held out are too few for "
+        "one; it takes 200"
+    )
 
 
 def test_a_sample_is_of_held_out_pairs(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,13 +46,14 @@ def sentiment() -> Iterator[Row]:
     tasks = [data.sentiment(split) for split in SPLITS]
     ours = [learned(task, cfg=SMALL) for task in tasks]
     majority, regression = (
-        _mean([judge(task) for task in tasks]) for judge in (majority_class, logistic_regression)
+        round(100 * _mean([judge(task) for task in tasks]), 1)
+        for judge in (majority_class, logistic_regression)
     )
     accuracy = _mean([found["accuracy"] for found, *_ in ours])
     remark = f"mean of {len(tasks)} splits, {sum(len(t.held_out) for t in tasks):,} words held out"
     work = "words positive or negative: accuracy"
-    yield Row(f"{work}, above the majority's", 100 * accuracy, 100 * majority, "%", remark=remark)
-    yield Row(f"{work}, above n-grams'", 100 * accuracy, 100 * regression, "%", remark=remark)
+    yield Row(f"{work}, above the majority's", 100 * accuracy, majority, "%", remark=remark)
+    yield Row(f"{work}, above n-grams'", 100 * accuracy, regression, "%", remark=remark)
     yield _time(max(seconds for _, seconds, _ in ours), "the longest of them")
 
 
