@@ -10,7 +10,7 @@ BIN = .venv/bin
 # Prints a command as one would type it, then runs it with what is in .venv.
 run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
 
-.PHONY: demo test test-long lint docs fuzz bench clean
+.PHONY: demo test test-long lint docs fuzz bench bench-learning clean
 
 demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
@@ -45,6 +45,11 @@ fuzz: .venv/dev
 bench: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[peers]"
 	$(BIN)/python -m benchmarks --profile
+
+# What is learned in ten minutes a task, against its goals and against scikit-learn.
+bench-learning: .venv/dev
+	$(BIN)/pip install --quiet --editable ".[learning]"
+	$(BIN)/python -m benchmarks.learning
 
 data.txt:
 	$(PYTHON) -c "import pydoc_data.topics as t; print('\n\n'.join(t.topics[k] for k in sorted(t.topics)))" > $@

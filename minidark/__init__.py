@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from minidark.errors import WeightsError as WeightsError
     from minidark.generate import generate as generate
     from minidark.network import Network as Network
+    from minidark.pairs import Pairs as Pairs
+    from minidark.predict import Prediction as Prediction
+    from minidark.predict import Predictor as Predictor
+    from minidark.predict import predict as predict
+    from minidark.score import score as score
     from minidark.text import Text as Text
     from minidark.trace import trace as trace
     from minidark.train import StepReport as StepReport

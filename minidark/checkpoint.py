@@ -61,6 +61,7 @@ class Checkpoint:
     surroundings: dict[str, Any]  # see `surroundings`
     text: list[dict[str, Any]]  # `Identity.to_json`
     tokenized: bool
+    separator: str | None  # of pairs; None of a text
     seed: int
     valid_fraction: float
     clip_norm: float
@@ -72,7 +73,7 @@ class Checkpoint:
     seen: int
     updates: int
     generators: dict[str, Any]  # numpy's bit generators, by whose they are
-    offsets: list[int]  # of the streams
+    offsets: list[int]  # of the streams; of pairs, the epoch and the passes of it that are done
     symbols: int
     seconds: float
     average: float
@@ -80,6 +81,10 @@ class Checkpoint:
     fruitless: int
     since: int
     validated: int
+
+    @property
+    def pairs(self) -> bool:
+        return self.separator is not None
 
     def write(self, path: Path | str, keep: bool = True) -> None:
         """Put it in the place of `path`. With `keep`, for what is sound, the file that was there

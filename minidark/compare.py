@@ -286,7 +286,7 @@ def _followed(
     try:
         while not training.over:
             bare, duration = _timed(training)
-            report = sampled(bare, training.net)
+            report = sampled(bare, training)
             if report.valid_loss is None or not durations:
                 durations.append(duration)
             if report.gradient_norms is not None:

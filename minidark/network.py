@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, overload
 
@@ -163,27 +164,14 @@ class Network:
             shown.append(values)
         return y, shown
 
-    def frozen(
-        self, streams: int = 1, temperature: float | None = None
-    ) -> Callable[[Array], Array]:
+    def frozen(self, streams: int = 1, temperature: float | None = None) -> Frozen:
         """Inference step by step while the parameters stay as they are, with `streams` states of
-        its own that start at zero: from ids (S,) in the backend's memory to the outputs (S, O),
-        which the next step may write over. The ids are not checked, each costs too little for that.
-        temperature: in place of the softmax layers' own."""
+        its own that start at zero. temperature: in place of the softmax layers' own."""
         layers = self.twin(streams).layers
         for layer in layers:
             if isinstance(layer, SoftmaxLayer) and temperature is not None:
                 layer.temperature = temperature
-        reads_ids = layers[0].reads_ids
-        steps = [layer.frozen(ids=reads_ids and at == 0) for at, layer in enumerate(layers)]
-
-        def step(ids: Array) -> Array:
-            x = ids if reads_ids else one_hot(ids, self.inputs, self.backend)
-            for one in steps:
-                x = one(x)
-            return x
-
-        return step
+        return Frozen(layers, self.backend)
 
     def reset_state(self, stream: int | None = None) -> None:
         """Zero the state of one stream, or of all."""
@@ -204,19 +192,21 @@ class Network:
     def backward(self, truth: npt.ArrayLike) -> Scalar:
         """After forward(x, train=True): adds to the gradients, returns the summed cost.
 
-        truth: (T, S, outputs), or integer ids (T, S).
+        truth: (T, S, outputs), or integer ids (T, S), of which -1 stands for a row without truth:
+        it costs nothing, and counts nowhere. On a GPU, ids that lie there already have no such.
         """
         if self._y is None:
             raise MinidarkError("backward needs a forward with train=True before it")
         return self._descend(self._truth(truth, self._y.shape))[0]
 
-    def _descend(self, truth: Array, need_dx: bool = False) -> tuple[Scalar, Array]:
+    def _descend(self, truth: _Truth, need_dx: bool = False) -> tuple[Scalar, Array]:
         """From the cost layer down to the lowest layer that trains: the cost, and the gradient that
         comes out below; with `need_dx`, that of the lowest's input."""
         assert self._y is not None
         y, self._y = self._y, None
-        cost, gradient = self._cost_layer().cost(y, truth)
-        self._rows += y.shape[0] * y.shape[1]
+        cost, gradient = self._cost_layer().cost(truth.counted(y), truth.array)
+        gradient = truth.spread(gradient, y, self.backend)
+        self._rows += truth.rows
         top, bottom = self.layers.index(self._cost_layer()), self.frozen_layers
         for layer in self.layers[top:]:
             layer.saved = None
@@ -236,13 +226,14 @@ class Network:
 
     def cost(self, y: Array, truth: npt.ArrayLike) -> Scalar:
         """The summed cost of outputs y (T, S, outputs) against the truth, as given to backward."""
-        return self._cost_layer().cost(self.backend.asarray(y), self._truth(truth, y.shape))[0]
+        checked = self._truth(truth, y.shape)
+        return self._cost_layer().cost(checked.counted(self.backend.asarray(y)), checked.array)[0]
 
     def accumulate(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:
         """Forward and backward in training mode; adds to the gradients.
 
-        x (T, S, inputs) or ids (T, S), truth (T, S, outputs) or ids (T, S). Returns the summed
-        cost (nats, for a softmax), as darknet's net.cost.
+        x (T, S, inputs) or ids (T, S), truth as for `backward`. Returns the summed cost (nats, for
+        a softmax), as darknet's net.cost.
         """
         self._cost_layer()  # all is checked before any state moves
         rows = self._input(x)
@@ -255,7 +246,8 @@ class Network:
         darknet's cost can differ from it by a factor."""
         y = self._forward(self._input(x), train=True)
         self._y = None
-        return float(self._cost_layer().objective(y, self._truth(truth, y.shape)))
+        checked = self._truth(truth, y.shape)
+        return float(self._cost_layer().objective(checked.counted(y), checked.array))
 
     def input_gradient(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Array | None:
         """accumulate, and the gradient of x (T, S, inputs); None where a stopbackward keeps it
@@ -293,18 +285,26 @@ class Network:
         self._rows = self._passes = 0
         self._diverged = False
 
-    def train_batch(self, x: npt.ArrayLike, truth: npt.ArrayLike, measure: bool = False) -> Scalar:
+    def train_batch(
+        self,
+        x: npt.ArrayLike,
+        truth: npt.ArrayLike,
+        measure: bool = False,
+        rows: int | None = None,
+    ) -> Scalar:
         """`accumulate`, count `seen`, update when `subdivisions` of them are in; the summed cost.
 
-        x (T, S, inputs) or ids (T, S), truth (T, S, outputs) or ids (T, S). measure: as for
-        `update`.
+        x (T, S, inputs) or ids (T, S), truth as for `backward`. measure: as for `update`.
+
+        rows: what to count as seen. None counts the rows that have a truth; where passes differ in
+        length, as pairs do, `options.rows` for each keeps the batches whole.
 
         After a cost of NaN or infinity the weights stay, so that one can see where it came from,
         until `drop_gradients`; but on a GPU, where to look at the cost would be to wait for it.
         """
         before = self._rows
         cost = self.accumulate(x, truth)
-        self.seen += self._rows - before
+        self.seen += self._rows - before if rows is None else rows
         self._passes += 1
         self._diverged |= isinstance(cost, float) and not math.isfinite(cost)
         if self._passes >= self.options.subdivisions and not self._diverged:
@@ -413,21 +413,81 @@ class Network:
         """The axes of an input behind its steps."""
         return (self.streams,) if is_ids(x) else (self.streams, self.inputs)
 
-    def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> Array:
-        """As floats of `shape` (T, S, outputs), or ids (T, S)."""
+    def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> _Truth:
+        """Of floats of `shape` (T, S, outputs), or ids (T, S)."""
         array = _checked_dtype("truth", self._given(truth))
         wanted = shape[:2] if is_ids(array) else shape
         if array.shape != wanted:
             raise DataError(f"truth has shape {array.shape}; expected {wanted}")
+        rows = shape[0] * shape[1]
         if not is_ids(array):
-            return self.backend.asarray(array)
-        _check_ids("truth", array, self.outputs)
-        return self.backend.asids(array)
+            return _Truth(self.backend.asarray(array), rows)
+        _check_ids("truth", array, self.outputs, least=-1)
+        if not isinstance(array, np.ndarray) or (array >= 0).all():
+            return _Truth(self.backend.asids(array), rows)
+        ids = array.reshape(-1)
+        at = np.flatnonzero(ids >= 0)
+        if not at.size:
+            raise DataError("truth is -1, which is none, in every row")
+        places = np.full(rows, at.size)
+        places[at] = np.arange(at.size)
+        asids = self.backend.asids
+        return _Truth(asids(ids[at][:, None]), at.size, asids(at), asids(places))
 
     def _cost_layer(self) -> CostLayer:
         if self._costs is None:
             raise CfgError("this network has no cost; end it in [softmax], [logistic] or [cost]")
         return self._costs
+
+
+class Frozen:
+    """A step of inference of all streams: ids (S,) in the backend's memory to the outputs (S, O),
+    which the next step may write over. The ids are not checked, each costs too little for that.
+    """
+
+    def __init__(self, layers: Sequence[Layer], backend: Backend):
+        self.layers, self.backend = layers, backend
+        self.reads_ids = layers[0].reads_ids
+        self.steps = [
+            layer.frozen(ids=self.reads_ids and at == 0) for at, layer in enumerate(layers)
+        ]
+
+    def __call__(self, ids: Array) -> Array:
+        x = ids if self.reads_ids else one_hot(ids, self.layers[0].inputs, self.backend)
+        for step in self.steps:
+            x = step(x)
+        return x
+
+    def reorder(self, streams: Array) -> None:
+        """Give stream s the state that stream `streams[s]` has: ids (S,) in the backend's memory.
+        A stream may go to several places, or to none."""
+        for layer in self.layers:
+            for state in layer.states.values():
+                state[...] = state[streams]
+
+
+@dataclass(frozen=True, slots=True)
+class _Truth:
+    """A checked truth: floats (T, S, outputs) or ids (T, S) of as many `rows`. Where some of the
+    N = T S rows have none: ids (R, 1) of those that have; `at` (R,), which ones these are; and
+    `places` (N,), which of them each row is, R for none. All found out before anything is on a
+    GPU, which would be waited for."""
+
+    array: Array
+    rows: int
+    at: Array | None = None
+    places: Array | None = None
+
+    def counted(self, y: Array) -> Array:
+        """The outputs (T, S, O) that there is a truth for."""
+        return y if self.at is None else y.reshape(-1, 1, y.shape[-1])[self.at]
+
+    def spread(self, gradient: Array, y: Array, backend: Backend) -> Array:
+        """The gradient of those as one of y, zero for the others."""
+        if self.places is None:
+            return gradient
+        none = backend.zeros(1, 1, y.shape[-1])
+        return backend.xp.concatenate([gradient, none])[self.places].reshape(y.shape)
 
 
 def _optimizer(options: NetOptions, backend: Backend) -> Optimizer:
@@ -456,9 +516,9 @@ def _wrong_shape(what: str, array: Array, tail: tuple[int, ...]) -> DataError:
     return DataError(f"{what} has shape {array.shape}; expected ({wanted}) with T >= 1")
 
 
-def _check_ids(what: str, ids: Array, width: int) -> None:
+def _check_ids(what: str, ids: Array, width: int, least: int = 0) -> None:
     if not isinstance(ids, np.ndarray):
         return  # on a GPU, from its own draws: to look at them would be to wait for it
-    if ids.size and (int(ids.min()) < 0 or int(ids.max()) >= width):
-        bad = int(ids[(ids < 0) | (ids >= width)][0])
+    if ids.size and (int(ids.min()) < least or int(ids.max()) >= width):
+        bad = int(ids[(ids < least) | (ids >= width)][0])
         raise DataError(f"{what} holds symbol {bad}; this network's are 0 to {width - 1}")

@@ -26,12 +26,9 @@ from typing import Any
 from minidark.checkpoint import Checkpoint, cfg_values, computing, is_sound, surroundings
 from minidark.errors import DivergedError, MinidarkError, SaveError
 from minidark.files import append, named, open_regular, write_atomically
-from minidark.generate import default_primer, generate
-from minidark.network import Network
 from minidark.train import StepReport, Training
 
 SAMPLE_EVERY = 500  # batches
-SAMPLE_LENGTH = 200
 LARGEST_RUN = 1 << 24  # bytes
 
 
@@ -97,6 +94,7 @@ class Records:
             "cfg_sha256": hashlib.sha256(json.dumps(values).encode()).hexdigest(),
             "cfg_values": values,
             "text": training.identity.to_json(),
+            "separator": training.feed.separator,
             "seed": training.seed,
             "valid_fraction": training.valid_fraction,
             "clip_norm": net.clip_norm,
@@ -137,16 +135,16 @@ def read_run(folder: Path) -> dict[str, Any]:
     return run if isinstance(run, dict) and isinstance(run.get("resumed"), list) else {}
 
 
-def sampled(report: StepReport, net: Network) -> StepReport:
+def sampled(report: StepReport, training: Training) -> StepReport:
     """With a sample, if it is one to have it: every 500th and the last, of symbols that are bytes.
     It leaves no trace in the run. None of weights that diverged, of which the next save tells."""
-    if not (report.batch % SAMPLE_EVERY == 0 or report.last) or net.outputs > 256:
+    due = report.batch % SAMPLE_EVERY == 0 or report.last
+    if not due or training.net.outputs > 256:
         return report
     try:
-        text = generate(net, default_primer(net.inputs), SAMPLE_LENGTH, srand=report.batch)
+        return replace(report, sample=training.feed.sample(training.net, report.batch))
     except DivergedError:
         return report
-    return replace(report, sample=text.decode(errors="replace").strip())
 
 
 def is_logged(report: StepReport) -> bool:
@@ -176,6 +174,8 @@ def log_line(report: StepReport) -> dict[str, Any]:
         line["sample"] = report.sample
     if report.last:
         line["last"] = True
+    if report.valid_exact is not None:
+        line["valid_exact"] = report.valid_exact
     return {**line, "seconds": round(report.seconds, 3)}
 
 

@@ -1,8 +1,9 @@
-"""Training on a text: truncated back-propagation through time over S streams.
+"""Training: truncated back-propagation through time over S streams.
 
-Each pass feeds every stream its next T symbols, with the state that the last pass left; after
-`subdivisions` passes the weights move. Now and then a stream begins anew at a random place with
-a zero state, so that the network does not see the same order for ever.
+On a text, each pass feeds every stream its next T symbols, with the state that the last pass left;
+after `subdivisions` passes the weights move. Now and then a stream begins anew at a random place
+with a zero state, so that the network does not see the same order for ever. On pairs, each pass
+feeds every stream a pair, from a zero state, and what counts is its target. `feeds` has both.
 
 `train` gives an iterator of reports, one for each batch, and prints nothing. After a report all of
 the run can be had as a `Checkpoint`, from which another `train` goes on to the same bytes.
@@ -16,12 +17,13 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
 
+from minidark.backend import Scalar
 from minidark.checkpoint import (
     MALFORMED,
     Checkpoint,
@@ -35,17 +37,17 @@ from minidark.checkpoint import (
     surroundings,
     warn_of_surroundings,
 )
-from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, WeightsError
+from minidark.errors import DataError, DivergedError, MinidarkError, WeightsError
+from minidark.feeds import LEAST_VALIDATION, Feed, Pass, Validated, feed
 from minidark.html_table import html_table
 from minidark.network import Network
-from minidark.text import Identity, Part, Streams, Symbols
-from minidark.valid import Pieces, evaluate
+from minidark.pairs import Pairs
+from minidark.text import Identity, Symbols
 
 log = logging.getLogger(__name__)
 
 VALIDATE_EVERY = 100  # batches, and
 VALIDATE_SHARE = 10  # training symbols for each validation symbol, so that it costs little
-LEAST_VALIDATION = 200  # symbols; a part shorter than this says nothing
 MEASURE_EVERY = 10  # batches, of which the gradient's length is taken
 
 
@@ -54,7 +56,8 @@ SHOWN = ("batch", "loss", "average", "rate", "epochs", "valid_loss")  # in a not
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One batch. Costs are nats per symbol for a softmax."""
+    """One batch. Costs are nats per symbol for a softmax. Symbols are those with a truth: of a
+    pair the target and its end mark."""
 
     batch: int  # whole batches seen, over all runs of these weights
     last: bool
@@ -66,6 +69,7 @@ class StepReport:
     epochs: float  # symbols over the size of the training part
     valid_loss: float | None = None  # where this batch ended in a validation
     valid_symbols: int | None = None  # that it is the mean of; fewer than were kept out, of many
+    valid_exact: float | None = None  # of pairs, the share that is predicted whole
     best: bool = False  # that validation was the lowest of this run
     # Of each layer's mean gradient before clipping, by the layer's name; of every tenth batch, of
     # the last and of those that end in a validation.
@@ -80,7 +84,7 @@ class StepReport:
 
 def train(
     net: Network,
-    text: Symbols,
+    text: Symbols | Pairs,
     batches: int,
     *,
     seed: int = 0,
@@ -91,12 +95,13 @@ def train(
 ) -> Training:
     """Train until `batches` batches have been seen in all; a report for each.
 
-    seed: where streams begin and restart. The last `valid_fraction` of the text is kept out and
-    validated on, now and then and at the end, by up to half a million symbols from all of it, the
-    same each time (`valid.MOST`). baseline: validate the weights as they are first, so that the
-    best of the run is better than they were (None: where they have seen rows). patience: stop after
-    that many validations without a new lowest. resume: go on from there as if nothing had happened;
-    seed and valid_fraction are its own then, and what the network held is replaced.
+    seed: where streams begin and restart, or the order of pairs. The last `valid_fraction` of the
+    text is kept out and validated on, now and then and at the end, by up to half a million symbols
+    from all of it, the same each time (`valid.MOST`); of pairs, those whose sources have the lowest
+    hashes (`Pairs.split`). baseline: validate the weights as they are first, so that the best of
+    the run is better than they were (None: where they have seen rows). patience: stop after that
+    many validations without a new lowest. resume: go on from there as if nothing had happened; seed
+    and valid_fraction are its own then, and what the network held is replaced.
 
     Raises DataError for a text that is too short, or not the one to go on with; CfgError for a
     network with another number of outputs than inputs, or not the one to go on with, BackendError
@@ -119,24 +124,22 @@ class Training(Iterator[StepReport]):
     def __init__(
         self,
         net: Network,
-        text: Symbols,
+        text: Symbols | Pairs,
         batches: int,
         seed: int,
         valid_fraction: float,
         patience: int | None,
     ):
-        self.part, held_out = text.split(valid_fraction)
-        if patience and held_out.size < LEAST_VALIDATION:
+        self.feed = feed(text, net, seed, valid_fraction)
+        if patience and not self.feed.validated:
             raise DataError(
-                f"patience needs a validation, and {held_out.size} characters held out are too few "
+                f"patience needs a validation, and {self.feed.kept_out} held out are too few "
                 f"for one; it takes {LEAST_VALIDATION}"
             )
-        _check_fit(self.part, net)
-        self.net, self.text, self.batches = net, text, batches
+        self.net, self.batches = net, batches
         self.seed, self.valid_fraction, self.patience = seed, valid_fraction, patience
-        self.identity = text.identity()
-        self.streams = Streams(self.part, net.streams, np.random.default_rng([seed % 2**64, 1]))
-        self.validation = _Validation(net, held_out)
+        self.identity = self.feed.identity
+        self.validation = _Validation(net, self.feed)
         self.average, self.symbols = math.nan, 0
         self.began = datetime.now(UTC).isoformat()
         self.seconds = 0.0  # before `clock`
@@ -167,19 +170,21 @@ class Training(Iterator[StepReport]):
     def __next__(self) -> StepReport:
         if self.over or not self.whole:
             raise StopIteration
-        self.text.check()
+        self.feed.check()
         self.whole = False
         if self.symbols:
-            for stream in self.streams.restart():
+            for stream in self.feed.restart():
                 self.net.reset_state(stream)
-        validation, batch, rows = self.validation, self.net.batches_seen + 1, self.rows
+        validation, batch = self.validation, self.net.batches_seen + 1
+        passes = [self.feed.next() for _ in range(self.net.options.subdivisions)]
+        symbols = sum(p.symbols for p in passes)
         last = batch >= self.batches
-        validated = validation.is_due(rows, last)
+        validated = validation.is_due(symbols, last)
         measured = validated or last or batch % MEASURE_EVERY == 0
-        loss, norms = _batch(self.net, self.streams, rows, measured)
-        self.symbols += rows
+        loss, norms = _batch(self.net, passes, symbols, measured)
+        self.symbols += symbols
         self.average = loss if math.isnan(self.average) else 0.9 * self.average + 0.1 * loss
-        valid_loss = validation.after(rows, validated)
+        valid = validation.after(symbols, validated)
         self.whole = True
         return StepReport(
             batch=self.net.batches_seen,
@@ -189,10 +194,11 @@ class Training(Iterator[StepReport]):
             rate=self.net.last_rate,
             symbols=self.symbols,
             seconds=self._seconds(),
-            epochs=self.symbols / self.part.size,
-            valid_loss=valid_loss,
-            valid_symbols=None if valid_loss is None else validation.symbols,
-            best=valid_loss is not None and validation.fruitless == 0,
+            epochs=self.symbols / self.feed.size,
+            valid_loss=valid.loss if valid else None,
+            valid_symbols=self.feed.validated if valid else None,
+            valid_exact=valid.exact if valid else None,
+            best=valid is not None and validation.fruitless == 0,
             gradient_norms=norms,
         )
 
@@ -218,7 +224,8 @@ class Training(Iterator[StepReport]):
             computing=computing(net.backend),
             surroundings=surroundings(),
             text=self.identity.to_json(),
-            tokenized=self.text.tokenized,
+            tokenized=self.feed.tokenized,
+            separator=self.feed.separator,
             seed=self.seed,
             valid_fraction=float(self.valid_fraction),
             clip_norm=float(net.clip_norm),
@@ -228,7 +235,7 @@ class Training(Iterator[StepReport]):
             seen=net.seen,
             updates=net.optimizer.updates,
             generators={name: g.bit_generator.state for name, g in self._generators().items()},
-            offsets=self.streams.offsets.tolist(),
+            offsets=self.feed.place(),
             symbols=self.symbols,
             seconds=self._seconds(),
             average=self.average,
@@ -240,7 +247,7 @@ class Training(Iterator[StepReport]):
 
     def go_on(self, since: Checkpoint) -> None:
         """Be the run that `since` was taken of. Raises MinidarkError where it cannot be."""
-        _check_text(self.text, self.identity, since)
+        _check_text(self.feed, since)
         check_cfg(self.net, since)
         check_computing(self.net.backend, since)
         warn_of_surroundings(since)
@@ -249,7 +256,7 @@ class Training(Iterator[StepReport]):
             restore_arrays(self.net, since)
             for name, generator in self._generators().items():
                 generator.bit_generator.state = since.generators[name]
-            self.streams.move(since.offsets)
+            self.feed.move(since.offsets)
         except MALFORMED as error:
             raise WeightsError(f"the checkpoint does not fit: {error}") from error
         self.began, self.seconds = since.began, since.seconds
@@ -259,7 +266,7 @@ class Training(Iterator[StepReport]):
         validation.batches = since.validated
 
     def _generators(self) -> dict[str, np.random.Generator]:
-        return {"streams": self.streams.rng, **generators(self.net)}
+        return {**self.feed.generators(), **generators(self.net)}
 
 
 def _rounded(figure: float | None) -> str | int:
@@ -268,11 +275,14 @@ def _rounded(figure: float | None) -> str | int:
     return figure if isinstance(figure, int) else f"{figure:.4g}"
 
 
-def _check_text(text: Symbols, now: Identity, since: Checkpoint) -> None:
+def _check_text(feed: Feed, since: Checkpoint) -> None:
     """A file's time alone may be another, as a copy's is: sizes and samples are the text."""
-    before = Identity.from_json(since.text)
-    if text.tokenized != since.tokenized:
-        change: str | None = f"tokenized={text.tokenized}, and before {since.tokenized}"
+    now, before = feed.identity, Identity.from_json(since.text)
+    for name in ("tokenized", "separator"):
+        here, there = getattr(feed, name), getattr(since, name)
+        if here != there:
+            change: str | None = f"{name}={_shown(here)}, and before {_shown(there)}"
+            break
     else:
         change = now.undated().change(before.undated())
     if change:
@@ -284,19 +294,29 @@ def _check_text(text: Symbols, now: Identity, since: Checkpoint) -> None:
         log.warning("%s; taken for the same", redated)
 
 
+def _shown(value: bool | str | None) -> str:
+    return "none, for a text" if value is None else repr(value)
+
+
 def _batch(
-    net: Network, streams: Streams, rows: int, measured: bool
+    net: Network, passes: Sequence[Pass], symbols: int, measured: bool
 ) -> tuple[float, dict[str, float] | None]:
-    """`subdivisions` passes and the update behind them: the mean cost of a row, and where they are
+    """A batch's passes and the update behind them: the mean cost of a symbol, and where they are
     measured the lengths of the layers' mean gradients."""
-    steps, passes = net.options.time_steps, net.options.subdivisions
     with np.errstate(all="ignore"):  # what overflows shows in the cost, which is looked at
-        costs = [net.train_batch(*streams.next(steps), measure=measured) for _ in range(passes)]
+        costs = [_train_pass(net, given, measured) for given in passes]
     norms = net.last_norms if measured else {}
     # where a GPU is waited for, once in a batch
     cost, *lengths = net.backend.asfloats([sum(costs), *norms.values()])
     _check_cost(cost, "loss", net)
-    return cost / rows, dict(zip(norms, lengths, strict=True)) if measured else None
+    return cost / symbols, dict(zip(norms, lengths, strict=True)) if measured else None
+
+
+def _train_pass(net: Network, given: Pass, measured: bool) -> Scalar:
+    """Passes differ in their symbols, and a batch is a batch by the cfg's."""
+    if given.fresh:
+        net.reset_state()
+    return net.train_batch(given.x, given.truth, measured, rows=net.options.rows)
 
 
 def _check_cost(cost: float, what: str, net: Network) -> None:
@@ -312,9 +332,8 @@ def _check_cost(cost: float, what: str, net: Network) -> None:
 class _Validation:
     """When to validate, and whether it still falls."""
 
-    def __init__(self, net: Network, part: Part):
-        self.net, self.part = net, part
-        self.symbols = Pieces.of(part).scored if part.size >= LEAST_VALIDATION else 0
+    def __init__(self, net: Network, feed: Feed):
+        self.net, self.feed = net, feed
         self.lowest = math.inf
         self.fruitless = 0  # validations since the lowest
         self.since = 0  # symbols trained on since the last
@@ -322,49 +341,34 @@ class _Validation:
 
     def begin(self) -> None:
         """The best of the run is to be better than what it begins with."""
-        if self.symbols:
-            self.lowest = self._cost()
+        if self.feed.validated:
+            self.lowest = self._validated().loss
 
     def exhausts(self, patience: int | None) -> bool:
         return patience is not None and self.fruitless >= max(1, patience)
 
-    def is_due(self, rows: int, last: bool) -> bool:
-        """Whether the batch that comes, of so many rows, is one to validate after."""
+    def is_due(self, symbols: int, last: bool) -> bool:
+        """Whether the batch that comes, of so many symbols, is one to validate after."""
         in_turn = (self.batches + 1) % VALIDATE_EVERY == 0
-        enough = self.since + rows >= VALIDATE_SHARE * self.symbols
-        return self.symbols > 0 and (last or (in_turn and enough))
+        enough = self.since + symbols >= VALIDATE_SHARE * self.feed.validated
+        return self.feed.validated > 0 and (last or (in_turn and enough))
 
-    def after(self, rows: int, due: bool) -> float | None:
-        """The validation cost, if it is due after this batch."""
-        self.since += rows
+    def after(self, symbols: int, due: bool) -> Validated | None:
+        """The validation, if it is due after this batch."""
+        self.since += symbols
         self.batches += 1
         if not due:
             return None
         self.since = 0
-        loss = self._cost()
-        if loss < self.lowest:
-            self.lowest, self.fruitless = loss, 0
+        found = self._validated()
+        if found.loss < self.lowest:
+            self.lowest, self.fruitless = found.loss, 0
         else:
             self.fruitless += 1
-        return loss
+        return found
 
-    def _cost(self) -> float:
+    def _validated(self) -> Validated:
         with np.errstate(all="ignore"):
-            cost = evaluate(self.net, self.part)
-        _check_cost(cost, "validation cost", self.net)
-        return cost
-
-
-def _check_fit(part: Part, net: Network) -> None:
-    net.check_has_cost()
-    if net.outputs != net.inputs:
-        raise CfgError(
-            f"the last layer has {net.outputs} outputs; to predict the next of {net.inputs} "
-            f"symbols (inputs={net.inputs}) it needs as many"
-        )
-    needed = net.options.time_steps + 1
-    if part.size < needed:
-        raise DataError(
-            f"{part.size} characters to train on; a window of time_steps={net.options.time_steps} "
-            f"takes {needed}: give more text or a smaller time_steps"
-        )
+            found = self.feed.validate(self.net)
+        _check_cost(found.loss, "validation cost", self.net)
+        return found

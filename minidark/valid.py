@@ -2,7 +2,8 @@
 
 Two ways. `evaluate` splits a part of a text into streams that run side by side, for the
 validation during training; `measure` reads a text from its beginning to its end as one stream,
-as darknet's `rnn valid` does, and `readings` shows how surprising each symbol was.
+as darknet's `rnn valid` does, and `readings` shows how surprising each symbol was. And
+`evaluate_pairs` for pairs.
 
 Source: darknet examples/rnn.c (valid_char_rnn).
 """
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from minidark.backend import Array, Scalar
 from minidark.errors import DataError
 from minidark.network import Network
+from minidark.pairs import Pairs
 from minidark.text import Ids, Part
 
 WINDOW = 128  # steps at a time
@@ -83,6 +85,39 @@ def evaluate(net: Network, part: Part, streams: int = 32, most: int = MOST) -> f
         if unscored < steps:
             cost += net.cost(y[unscored:], symbols[1 + unscored :])
     return float(cost) / pieces.scored
+
+
+@dataclass(frozen=True, slots=True)
+class PairsMeasure:
+    """`nats` is the summed cost over `symbols`, those of targets and their end marks; `exact` of
+    the `pairs` are predicted symbol by symbol."""
+
+    pairs: int
+    symbols: int
+    nats: float
+    exact: int
+
+
+def evaluate_pairs(net: Network, pairs: Pairs, numbers: Ids, streams: int = 64) -> PairsMeasure:
+    """Over the pairs of these numbers, each symbol predicted from the true ones before it.
+
+    That a network would write the whole target by itself, likeliest symbol after likeliest symbol,
+    is known without letting it: as long as it has written the truth, it has read the truth.
+    """
+    numbers = numbers[np.argsort(pairs.lengths()[numbers], kind="stable")]
+    one = net.twin(min(streams, max(1, numbers.size)))
+    cost: Scalar = 0.0
+    symbols = exact = 0
+    for at in range(0, numbers.size, one.streams):
+        batch = pairs.batch(numbers[at : at + one.streams], one.streams)
+        one.reset_state()
+        y = one.forward(batch.x)
+        cost += net.cost(y, batch.truth)
+        likeliest = net.backend.asnumpy(y.argmax(axis=-1))
+        right = (likeliest == batch.truth) | (batch.truth < 0)
+        exact += int(right.all(axis=0)[: batch.pairs].sum())
+        symbols += batch.symbols
+    return PairsMeasure(numbers.size, symbols, float(cost), exact)
 
 
 @dataclass(frozen=True, slots=True)

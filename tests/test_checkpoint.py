@@ -26,6 +26,7 @@ from minidark import (
     DataError,
     MinidarkError,
     Network,
+    Pairs,
     Text,
     WeightsError,
     files,
@@ -95,7 +96,12 @@ def everything(training: Training) -> dict[str, Any]:
 
 
 def assert_goes_on(
-    make_net: Any, text: Symbols, path: Path, batches: int = 60, at: int = 23, **keywords: Any
+    make_net: Any,
+    text: Symbols | Pairs,
+    path: Path,
+    batches: int = 60,
+    at: int = 23,
+    **keywords: Any,
 ) -> None:
     """Stop at batch `at`, go on from the file with a network of another seed: the reports and all
     of the state at the end are those of one run."""

@@ -41,7 +41,7 @@ def run(folder: Path, upto: int, batches: int = 520, resume: bool = False) -> No
         backups.events = Events(folder, since.batch if since else 0)
         backups.records = Records(training, folder, "a", "a.cfg", resumed=since)
         for report in training:
-            backups.after(sampled(report, net))
+            backups.after(sampled(report, training))
             if report.batch == upto:
                 break
 

@@ -128,7 +128,8 @@ def test_what_does_not_fit_is_refused_and_moves_nothing(x: Any, message: str) ->
         (np.zeros((4, 3), int), "truth has shape (4, 3); expected (4, 2)"),
         (np.zeros((4, 2, 5), int), "truth has shape (4, 2, 5); expected (4, 2)"),
         (np.full((4, 2), 5), "truth holds symbol 5; this network's are 0 to 4"),
-        (np.full((4, 2), -1), "truth holds symbol -1; this network's are 0 to 4"),
+        (np.full((4, 2), -2), "truth holds symbol -2; this network's are 0 to 4"),
+        (np.full((4, 2), -1), "truth is -1, which is none, in every row"),
         (np.zeros((4, 2), bool), "truth has dtype bool; expected floats, or integer ids"),
         (np.zeros((4, 2), complex), "truth has dtype complex128; expected floats, or integer ids"),
         ([["a", "b"]] * 4, "truth has dtype <U1; expected floats, or integer ids"),
@@ -309,6 +310,47 @@ def test_accumulate_is_forward_and_backward() -> None:
     assert net.accumulate(x, truth) == cost
     same_by_name(gradients(net), gradients(in_two))
     assert make().accumulate(one_hot(x, I), one_hot(truth, I)) == pytest.approx(cost, rel=1e-12)
+
+
+def test_a_row_without_truth_costs_nothing_and_counts_nowhere(each_backend: str) -> None:
+    """Against passes over the rows that have one: the gradient of a sum is the sum of theirs."""
+    x, truth = batch()
+    y = make().predict(x)
+    masked = truth.copy()
+    masked[0, 0] = masked[2:, 1] = -1
+    rows = [(t, s) for t in range(T) for s in range(S) if masked[t, s] >= 0]
+    wanted = -sum(math.log(y[t, s, truth[t, s]]) for t, s in rows)
+    net, one_by_one = make(), make()
+    assert net.cost(y, masked) == pytest.approx(wanted, rel=1e-12)
+    assert net.accumulate(x, masked) == pytest.approx(wanted, rel=1e-12)
+    for t, s in rows:
+        alone = np.full((T, S), -1)
+        alone[t, s] = truth[t, s]
+        one_by_one.reset_state()
+        one_by_one.accumulate(x, alone)
+    same_by_name(gradients(net), gradients(one_by_one))
+    assert net.gradient_norm() == pytest.approx(one_by_one.gradient_norm(), rel=1e-12)
+    plain = make()
+    plain.accumulate(x, truth)
+    factor = T * S / len(rows)  # the norm is of the mean over the rows that count
+    lengths = [sum((g**2).sum() for g in gradients(n).values()) ** 0.5 for n in (net, plain)]
+    ratio = lengths[0] / lengths[1] * factor
+    assert net.gradient_norm() / plain.gradient_norm() == pytest.approx(ratio, rel=1e-10)
+
+
+def test_the_sgd_divisor_is_the_rows_with_a_truth_and_seen_what_is_told() -> None:
+    net = make(net=f"net inputs={I} batch={S} time_steps={T} learning_rate=.1 decay=0 momentum=0")
+    x, truth = batch()
+    truth[1:] = -1
+    before = values(net)
+    probe = make()
+    probe.accumulate(x, truth)
+    net.train_batch(x, truth, rows=T * S)
+    for name, value in values(net).items():
+        same(value, before[name] - 0.1 * gradients(probe)[name] / S, name)
+    assert (net.seen, net.batches_seen) == (T * S, 1)
+    net.train_batch(x, truth)
+    assert net.seen == T * S + S
 
 
 def test_cost_is_what_backward_would_return_and_changes_nothing() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidark import DivergedError, MinidarkError, Text, files, train
+from minidark import DivergedError, MinidarkError, Network, Text, files, train
 from minidark.backups import Backups
 from minidark.checkpoint import Checkpoint, newest_sound
 from minidark.errors import SaveError
@@ -87,19 +87,26 @@ def test_a_line_has_the_figures_of_its_report() -> None:
     }  # fmt: skip
 
 
-def test_a_sample_is_drawn_every_500th_batch_and_after_the_last() -> None:
+def test_a_sample_is_drawn_every_500th_batch_and_after_the_last(tmp_path: Path) -> None:
     net = network("net inputs=100 batch=2 time_steps=5", "gru output=5", "conn output=100", "soft")
+    training = training_of(net, tmp_path)
     text = generate(net, b"\n\n", 200, srand=500).decode().strip()
     for batch, last, expected in [(499, False, None), (500, False, text), (500, True, text)]:
-        assert sampled(report_of(batch, last), net).sample == expected
-    assert sampled(report_of(7, True), net).sample not in (None, text)
+        assert sampled(report_of(batch, last), training).sample == expected
+    assert sampled(report_of(7, True), training).sample not in (None, text)
     net.parameters()[-1].value[...] = np.nan
-    assert sampled(report_of(500, False), net).sample is None
+    assert sampled(report_of(500, False), training).sample is None
 
 
-def test_none_is_drawn_of_symbols_that_are_no_bytes() -> None:
+def test_none_is_drawn_of_symbols_that_are_no_bytes(tmp_path: Path) -> None:
     net = network("net inputs=257 batch=2 time_steps=5", "connected output=257", "softmax")
-    assert sampled(report_of(500, True), net).sample is None
+    assert sampled(report_of(500, True), training_of(net, tmp_path)).sample is None
+
+
+def training_of(net: Network, folder: Path) -> Training:
+    (folder / "text").write_bytes(b"To be or not" * 9)
+    with Text(folder / "text", net.inputs) as text:
+        return train(net, text, 9, valid_fraction=0)
 
 
 def report_of(batch: int, last: bool) -> StepReport:

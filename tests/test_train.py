@@ -119,10 +119,10 @@ def watch(
     costs: list[float] = []
     original = net.train_batch
 
-    def watched(x: Any, truth: Any, measure: bool) -> float:
+    def watched(x: Any, truth: Any, **keywords: Any) -> float:
         before()
         passes.append((x, truth))
-        costs.append(float(original(x, truth, measure)))
+        costs.append(float(original(x, truth, **keywords)))
         return costs[-1]
 
     monkeypatch.setattr(net, "train_batch", watched)

@@ -71,7 +71,7 @@ class Backend:
 
     def asnumpy(self, array: Array) -> Array:
         """In the host's memory: from a GPU a copy, which waits for it; else the array itself."""
-        return array if self.xp is np else self.xp.asnumpy(array)
+        return array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)
 
     def asfloats(self, scalars: Sequence[Scalar]) -> list[float]:
         """As numbers of the host, which waits for a GPU once and not for each."""

@@ -46,9 +46,17 @@ EXIT_CODES: dict[type[BaseException], int] = {  # the first that fits
 
 
 COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
-    "train": ("train", "Train a network on a text."),
+    "train": ("train", "Train a network on a text, or on pairs."),
     "generate": ("generate", "Sample text from a network."),
     "valid": ("valid", "Measure how well a network predicts a text: DATA, or standard input."),
+    "predict": (
+        "predict",
+        "Predict the target of each line of standard input, for networks trained with --pairs.",
+    ),
+    "score": (
+        "score",
+        "Measure how well a network predicts the targets of PAIRS, which it did not learn from.",
+    ),
     "vec": (
         "vec",
         "Turn lines of standard input into vectors: the first layer's output after each.",

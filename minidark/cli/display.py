@@ -58,6 +58,8 @@ class Bar:
     def step(self, report: StepReport) -> None:
         if report.valid_loss is not None:
             self.valid = f", validation {_figure(report.valid_loss, self.in_bits)}"
+            if report.valid_exact is not None:
+                self.valid += f", {report.valid_exact:.2%} exact"
             if report.last:
                 self.note(validated(report, self.in_bits))
         figures = (
@@ -126,12 +128,13 @@ def report_line(report: StepReport) -> str:
 
 def validated(report: StepReport, in_bits: bool) -> str:
     assert report.valid_loss is not None
-    cost = report.valid_loss
-    figures = (
-        f"{cost:.4f} nats, {cost / math.log(2):.3f} bits per character"
-        if in_bits
-        else f"cost {cost:.4f} per character"
-    )
+    cost, exact = report.valid_loss, report.valid_exact
+    if exact is not None:
+        figures = f"{cost:.4f} nats per target symbol, {exact:.2%} exact"
+    elif in_bits:
+        figures = f"{cost:.4f} nats, {cost / math.log(2):.3f} bits per character"
+    else:
+        figures = f"cost {cost:.4f} per character"
     return f"{report.batch}: validation {figures}{', the best so far' if report.best else ''}"
 
 

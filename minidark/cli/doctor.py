@@ -33,6 +33,7 @@ EXTRAS = {  # the extra: its distributions, and what it gives
     "cuda12": (("cupy-cuda12x",), "--device cuda with CUDA 12"),
     "cuda13": (("cupy-cuda13x",), "--device cuda with CUDA 13"),
     "onnx": (("onnx", "onnxruntime"), "convert to .onnx"),
+    "keras": (("keras", "jax"), "convert to .keras"),
     "report": (("jinja2", "matplotlib"), "pages: look, report, compare"),
     "tensorboard": (("tensorboard",), "train --tensorboard"),
 }

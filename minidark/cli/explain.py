@@ -19,9 +19,10 @@ import click
 
 from minidark import policy
 from minidark.cfg.plan import plan_network
+from minidark.feeds import LEAST_VALIDATION
 from minidark.network import Network
 from minidark.text import Part, Symbols
-from minidark.train import LEAST_VALIDATION, VALIDATE_EVERY, VALIDATE_SHARE, train
+from minidark.train import VALIDATE_EVERY, VALIDATE_SHARE, train
 from minidark.valid import Pieces, evaluate
 
 TIMED = 3  # batches, after one that warms up

@@ -12,12 +12,13 @@ import click
 from minidark.checkpoint import Checkpoint, newest_sound
 from minidark.cli.command import typed
 from minidark.cli.compute import Compute
+from minidark.errors import echo
 
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
 BEGIN = ("weights", "clear")  # options that begin a run
-KEPT = ("seed", "valid_fraction", "clip_norm", "tokenized")  # that a run keeps to its end
+KEPT = ("seed", "valid_fraction", "clip_norm", "tokenized", "pairs", "separator")  # for good
 
 
 def find(resume: str, newest: Path) -> Checkpoint:
@@ -39,7 +40,9 @@ def find(resume: str, newest: Path) -> Checkpoint:
         was = getattr(since, name)
         if typed(name) and current(name) != was:
             option = f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"{path}: begun with {option} {was}, not {current(name)}")
+            now = current(name)
+            was, now = (echo(v) if isinstance(v, str) else v for v in (was, now))
+            raise click.UsageError(f"{path}: begun with {option} {was}, not {now}")
     log.info("going on from %s, after batch %d", path, since.batch)
     return since
 

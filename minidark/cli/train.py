@@ -16,6 +16,7 @@ from minidark.checkpoint import FALLING
 from minidark.cli import explain as explaining
 from minidark.cli import resuming
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import JsonLines, display
 from minidark.cli.numbers import Number, count
@@ -24,12 +25,12 @@ from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError
 from minidark.events import Events
 from minidark.network import Network
+from minidark.pairs import TAB, Pairs
 from minidark.records import Records, sampled
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
-from minidark.train import LEAST_VALIDATION
+from minidark.train import Training
 from minidark.train import train as train_network
-from minidark.valid import MOST
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,8 @@ log = logging.getLogger(__name__)
 @click.option("--seed", type=int, metavar="N",
               help="For initial weights and streams; a fresh one unless given.")  # fmt: skip
 @click.option("--valid-fraction", type=Number(0, 1, max_open=True), default=0.05, metavar="F",
-              show_default=True, help="Share of the text, its end, to validate on.")  # fmt: skip
+              show_default=True, help="Share to validate on: of a text its end, of pairs the same "
+              "ones in every run.")  # fmt: skip
 @click.option("--patience", type=count(), metavar="N",
               help="Stop after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
@@ -66,6 +68,10 @@ log = logging.getLogger(__name__)
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @click.option("--explain", is_flag=True,
               help="Tell only how large, how long and at which rates it would be.")  # fmt: skip
+@click.option("--pairs", is_flag=True, help="DATA is a file of pairs, a source, a tab and a target "
+              "on each line: learn to predict the targets.")  # fmt: skip
+@click.option("--separator", default=TAB, metavar="C",
+              help="With --pairs: what stands between the two [a tab].")  # fmt: skip
 @cfg_options
 def train(
     cfg: str,
@@ -85,9 +91,11 @@ def train(
     compute: Compute,
     tokenized: bool,
     explain: bool,
+    pairs: bool,
+    separator: str,
     choice: CfgChoice,
 ) -> None:
-    """Train a network on a text.
+    """Train a network on a text, or on pairs.
 
     \b
     minidark train rnn data.txt
@@ -95,6 +103,7 @@ def train(
     minidark train rnn more.txt --weights backup/rnn_final.weights --clear
     minidark train rnn data.txt --resume auto
     minidark train rnn data.txt --explain
+    minidark train pairs pairs.tsv --pairs
 
     The text is the bytes of DATA, one file after another. Leaves BASE.backup, BASE_best.weights,
     BASE_final.weights and the checkpoint BASE.ckpt in the backup folder, BASE being the cfg's
@@ -111,6 +120,7 @@ def train(
     if since:
         weights, clear = None, False
         seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
+        pairs, separator = since.pairs, since.separator or TAB
         batches = since.batches if batches is None else batches
         patience = since.patience if patience is None else patience
         compute = resuming.computed_as(compute, since)
@@ -123,6 +133,8 @@ def train(
     batches = net.options.max_batches
     _check_batches(net, batches, path)
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
+    if explain and pairs:
+        raise click.UsageError("--explain tells of texts; it does not know pairs")
     if explain:
         seen = since.batch if since else net.batches_seen
         with open_text(data, net, tokenized) as text:
@@ -132,7 +144,7 @@ def train(
         explaining.show(run, as_json)
         return
     with (
-        open_text(data, net, tokenized) as text,
+        _opened(data, net, tokenized, separator if pairs else None) as text,
         stoppable() as stop,
         display(batches, net.predicts_symbols) as shown,
         contextlib.ExitStack() as held,
@@ -159,10 +171,10 @@ def train(
         )
         if not since and newest.exists():
             shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
-        shown.note(_beginning(net, text, valid_fraction, seed))
+        shown.note(_beginning(training))
         lines = JsonLines(as_json)
         for bare in training:
-            report = sampled(bare, net)
+            report = sampled(bare, training)
             backups.after(report)
             shown.step(report)
             lines.step(report)
@@ -213,9 +225,24 @@ def open_text(paths: Sequence[str], net: Network, tokenized: bool) -> Symbols:
     return TokenText(paths[0], net.inputs)
 
 
-def _beginning(net: Network, text: Symbols, valid_fraction: float, seed: int) -> str:
+def _opened(
+    paths: Sequence[str], net: Network, tokenized: bool, separator: str | None
+) -> contextlib.AbstractContextManager[Symbols | Pairs]:
+    """The texts; or with a separator, pairs, which are held in memory."""
+    if separator is None:
+        if typed("separator"):
+            raise click.UsageError("--separator goes with --pairs")
+        return open_text(paths, net, tokenized)
+    if tokenized:
+        raise click.UsageError("--tokenized is for texts; the symbols of pairs are bytes")
+    if len(paths) > 1:
+        raise click.UsageError("pairs are one file")
+    return contextlib.nullcontext(Pairs(paths[0], separator))
+
+
+def _beginning(training: Training) -> str:
+    net = training.net
     parameters = sum(p.value.size for p in net.parameters())
-    held_out = int(text.size * valid_fraction)
     steps = f"{net.options.time_steps} steps"
     if net.backend.name != "cpu":
         steps += f" on {net.backend.name}"
@@ -223,13 +250,5 @@ def _beginning(net: Network, text: Symbols, valid_fraction: float, seed: int) ->
         steps += " with the fast kernels"
     return (
         f"{parameters:,} parameters, {net.streams} streams of {steps}; "
-        f"{text.size - held_out:,} characters to train on, {_to_validate_on(held_out)}; "
-        f"--seed {seed}"
+        f"{training.feed.amounts()}; --seed {training.seed}"
     )
-
-
-def _to_validate_on(held_out: int) -> str:
-    if held_out <= MOST:
-        few = ", too few for it" if held_out < LEAST_VALIDATION else ""
-        return f"{held_out:,} to validate on{few}"
-    return f"{held_out:,} kept out, to validate on {MOST:,} from all over them"

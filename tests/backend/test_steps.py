@@ -56,6 +56,23 @@ def test_frozen_steps_equal_a_sequence(layer: str, streams: int) -> None:
     assert not any(state.any() for one in fast.layers for state in one.states.values())
 
 
+@pytest.mark.parametrize("kernels", ["numpy", "fast"])
+@pytest.mark.parametrize("layer", ["gru output=5", "lstm output=70", "rnn output=5 hidden=7"])
+def test_a_reordered_stream_goes_on_where_another_was(layer: str, kernels: str) -> None:
+    net = network(f"net inputs={I}", layer, "gru output=6", "softmax", dtype="float32")
+    net.backend.use_kernels(kernels)
+    randomize(net.layers)
+    first, second = np.random.default_rng(0).integers(0, I, (2, T, FEW))
+    order = np.array([2, 0, 2])
+    step = net.frozen(FEW)
+    for row in first:
+        step(row)
+    step.reorder(order)
+    y = [step(row).copy() for row in second][-1]
+    wanted = net.twin(FEW).predict(np.concatenate([first[:, order], second]))[-1]
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=2e-6)
+
+
 def test_temperature_is_of_the_steps_alone() -> None:
     net = network(f"net inputs={I}", "connected output=4", "softmax temperature=2", dtype="float32")
     randomize(net.layers)

@@ -19,7 +19,10 @@ from minidark import backend
 from tests.docs.pages import PAGES, ROOT, Fence, examples, fences, prose
 
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
-RUN_ELSEWHERE = {"docs/convert.md": "tests/test_convert_doc.py"}  # it takes the files of its page
+RUN_ELSEWHERE = {  # by what takes the files of its page, or smaller numbers
+    "docs/convert.md": "tests/test_convert_doc.py",
+    "docs/pairs.md": "tests/test_pairs_doc.py",
+}
 WITH_PYTHON = [
     name
     for name in NAMES

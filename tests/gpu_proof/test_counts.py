@@ -90,6 +90,34 @@ def test_nothing_waits_within_a_batch_and_the_cpu_agrees(sections: tuple[str, ..
         np.testing.assert_allclose(host(ours.value), theirs.value, rtol=1e-4, atol=1e-5)
 
 
+def test_rows_without_truth_are_found_before_the_device_has_them() -> None:
+    net, cpu = (make(NET, "gru output=8", *READ_OUT, device=d) for d in ("cuda", "cpu"))
+    x, truth = ids(0)
+    truth[:3] = truth[4, 1] = -1
+    COUNTS.reset()
+    with fakecp.without_waiting():
+        cost = net.train_batch(x, truth)
+    assert COUNTS.downloads == COUNTS.waits == 0
+    assert host(cost) == pytest.approx(cpu.train_batch(x, truth), rel=1e-5)
+    for ours, theirs in zip(net.parameters(), cpu.parameters(), strict=True):
+        np.testing.assert_allclose(host(ours.value), theirs.value, rtol=1e-4, atol=1e-5)
+
+
+def test_streams_are_reordered_without_waiting() -> None:
+    net = make(NET, "lstm output=8", "gru output=8", *READ_OUT)
+    frozen = net.frozen(S)
+    symbols = net.backend.asids(ids(0)[0][0])
+    frozen(symbols)
+    before = [host(s).copy() for layer in frozen.layers for s in layer.states.values()]
+    COUNTS.reset()
+    with fakecp.without_waiting():
+        frozen.reorder(net.backend.asids([3, 3, 0, 1]))
+    after = [host(s) for layer in frozen.layers for s in layer.states.values()]
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(new, old[[3, 3, 0, 1]])
+    assert len(after) == 3
+
+
 @pytest.fixture
 def text(tmp_path: Path) -> Iterator[Text]:
     data = (np.cumsum(np.random.default_rng(0).integers(1, 3, 2000)) % I).astype(np.uint8)

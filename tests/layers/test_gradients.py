@@ -17,6 +17,7 @@ from minidark.backend import Array
 from minidark.cfg.options import LAYER_TYPES
 from minidark.layers.dropout import DropoutLayer
 from tests.helpers import (
+    cost_layer,
     gradients,
     input_gradient,
     network,
@@ -191,6 +192,26 @@ def test_ids_as_input_give_the_gradients_of_one_hot_rows(layer: str) -> None:
     wanted = gradients(by_row)
     for name, gradient in gradients(by_id).items():
         np.testing.assert_allclose(gradient, wanted[name], rtol=1e-10, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("layer", ["gru output=4 tanh=1", "lstm output=4", "rnn output=4"])
+@pytest.mark.parametrize("end", ["softmax", "softmax temperature=.5", "cost type=smooth"])
+def test_rows_without_truth_are_not_in_the_objective(layer: str, end: str) -> None:
+    net, x, _ = prepare((f"net inputs={I} batch={S} time_steps={T}", layer, READ_OUT[0], end))
+    truth = np.random.default_rng(3).integers(0, I, (T, S))
+    truth[:2, 0] = truth[3, 1] = truth[:, 2] = -1
+    there = truth >= 0
+    _, cost = cost_layer(net)
+
+    def descended() -> float:
+        rewind(net, 0.5)
+        y = net.forward(x, train=True)  # boolean masks, which the network does not use
+        return float(cost.objective(y[there][:, None], truth[there][:, None]))
+
+    rewind(net, 0.5)
+    net.accumulate(x, truth)
+    for p, gradient in zip(net.parameters(), gradients(net).values(), strict=True):
+        assert error_along_directions(descended, p.value, gradient) <= TOLERANCE, p.name
 
 
 @pytest.mark.parametrize("layer", RECURRENT)

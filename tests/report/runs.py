@@ -34,7 +34,7 @@ def trained(
         command = ["minidark", "train", "a.cfg", "my text.txt"]
         backups.records = Records(training, folder, "a", "cfg/a.cfg", command, since)
         for report in training:
-            backups.after(sampled(report, net))
+            backups.after(sampled(report, training))
     return folder
 
 

@@ -1,0 +1,110 @@
+"""How well pairs are learned in ten minutes on two cores, by the commands as one types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.learning import data
+from benchmarks.table import Row
+from minidark.backups import base_name
+
+MOST_SECONDS = 600
+MORE = ("--batches", "24000")  # for many short words
+CFG = "pairs"  # the shipped one
+SMALL = str(Path(__file__).with_name("sentiment.cfg"))
+THREADS: list[str] = []  # an option of the commands, where one was chosen
+SPLITS = (1, 2, 3)  # of the sentiment words; each alone is too few held out to tell two methods
+
+
+def numbers() -> Iterator[Row]:
+    yield from _exact("English number words to Korean ones", data.numbers(), 99)
+
+
+def romanization() -> Iterator[Row]:
+    yield from _exact("Hangul words to Latin letters", data.romanization(), 98, *MORE)
+
+
+def _exact(work: str, task: data.Task, goal: float, *options: str) -> Iterator[Row]:
+    found, seconds, processor = learned(task, *options)
+    pairs = found["pairs"]
+    right, wrong = round(pairs * found["exact"]), 100 * found["character_error_rate"]
+    remark = f"{right:,} of {pairs:,} held out; {wrong:.2f} % of characters wrong"
+    yield Row(f"{work}: exact", 100 * found["exact"], goal, "%", remark=remark)
+    yield _time(seconds, f"{len(task.train):,} pairs; {processor:.0f} s of processor time")
+
+
+def sentiment() -> Iterator[Row]:
+    """Against the more frequent class, and against logistic regression on the same words."""
+    tasks = [data.sentiment(split) for split in SPLITS]
+    ours = [learned(task, cfg=SMALL) for task in tasks]
+    majority, regression = (
+        round(100 * _mean([judge(task) for task in tasks]), 1)
+        for judge in (majority_class, logistic_regression)
+    )
+    accuracy = _mean([found["accuracy"] for found, *_ in ours])
+    remark = f"mean of {len(tasks)} splits, {sum(len(t.held_out) for t in tasks):,} words held out"
+    work = "words positive or negative: accuracy"
+    yield Row(f"{work}, above the majority's", 100 * accuracy, majority, "%", remark=remark)
+    yield Row(f"{work}, above n-grams'", 100 * accuracy, regression, "%", remark=remark)
+    yield _time(max(seconds for _, seconds, _ in ours), "the longest of them")
+
+
+def _time(seconds: float, remark: str) -> Row:
+    return Row("  trained in", seconds, MOST_SECONDS, "s", less=True, remark=remark)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def learned(task: data.Task, *options: str, cfg: str = CFG) -> tuple[dict[str, Any], float, float]:
+    """What `minidark score` says of the held-out pairs after `minidark train` with such options;
+    and the seconds that the training took, by the clock and of processors. Its lines are shown."""
+    with tempfile.TemporaryDirectory() as folder:
+        train, held_out = task.write(Path(folder))
+        began, used = time.perf_counter(), _processor_seconds()
+        _run("train", cfg, str(train), "--pairs", "--seed", "1", "--backup", folder,
+             "--valid-fraction", ".01", *options)  # fmt: skip
+        seconds, processor = time.perf_counter() - began, _processor_seconds() - used
+        weights = Path(folder, f"{base_name(cfg)}_final.weights")
+        scored = json.loads(_run("score", cfg, str(weights), str(held_out), "--json"))
+    return scored, seconds, processor
+
+
+def _processor_seconds() -> float:
+    """Of all commands that have been run."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _run(*arguments: str) -> str:
+    command = [sys.executable, "-m", "minidark", *arguments, "--kernels", "fast", *THREADS]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def majority_class(task: data.Task) -> float:
+    """The share of the held-out words that are of the class most frequent in training."""
+    classes = [target for _, target in task.train]
+    likeliest = max(set(classes), key=classes.count)
+    return _mean([target == likeliest for _, target in task.held_out])
+
+
+def logistic_regression(task: data.Task) -> float:
+    """scikit-learn's, on the counts of one to four characters within a word and at its edges."""
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    model = make_pipeline(
+        CountVectorizer(analyzer="char_wb", ngram_range=(1, 4)), LogisticRegression(max_iter=2000)
+    )
+    model.fit(*zip(*task.train, strict=True))
+    return float(model.score(*zip(*task.held_out, strict=True)))

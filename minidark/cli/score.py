@@ -1,0 +1,109 @@
+"""`minidark score`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+from rich.table import Table
+
+from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.compute import Compute, compute_options
+from minidark.cli.numbers import count
+from minidark.cli.tables import print_table
+from minidark.pairs import TAB, Pairs
+from minidark.score import Score
+from minidark.score import score as score_network
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights")
+@click.argument("pairs")
+@click.option("--beam", type=count(), default=1, show_default=True, metavar="K",
+              help="Follow the K likeliest beginnings.")  # fmt: skip
+@click.option("--max-length", type=count(), metavar="N",
+              help="Symbols of the longest target [time_steps, or PAIRS' longest].")  # fmt: skip
+@click.option("--worst", type=count(0), default=0, metavar="N",
+              help="Show the N predictions that are farthest off.")  # fmt: skip
+@click.option("--separator", default=TAB, metavar="C",
+              help="What stands between source and target [a tab].")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@compute_options("cpu")
+@cfg_options
+def score(
+    cfg: str,
+    weights: str,
+    pairs: str,
+    beam: int,
+    max_length: int | None,
+    worst: int,
+    separator: str,
+    as_json: bool,
+    compute: Compute,
+    choice: CfgChoice,
+) -> None:
+    """Measure how well a network predicts the targets of PAIRS, which it did not learn from.
+
+    \b
+    minidark score cfg/pairs.cfg backup/pairs_best.weights held-out.tsv
+    minidark score pairs my.weights held-out.tsv --beam 5 --worst 10
+    minidark score pairs my.weights held-out.tsv --json
+
+    The share of targets that are exact; the character error rate, which is edits over characters;
+    the cost of a symbol. Where there are 20 distinct targets or fewer, which was taken for which.
+    """
+    read = Pairs(pairs, separator)
+    net = choice.load(cfg, weights, batch=1, **compute.loading)
+    compute.settle(net, beam * int(read.lengths().sum()) * sum(x.work() for x in net.layers))
+    found = score_network(net, read, beam=beam, max_length=max_length)
+    if as_json:
+        click.echo(json.dumps(_figures(found, worst), ensure_ascii=False))
+    else:
+        _show(found, worst)
+
+
+def _figures(found: Score, worst: int) -> dict[str, object]:
+    figures: dict[str, object] = {
+        "pairs": len(found.pairs),
+        "exact": found.exact,
+        "character_error_rate": found.character_error_rate,
+        "nats_per_symbol": found.nats,
+    }
+    if found.classes:
+        figures |= {"accuracy": found.exact, "confusion": found.confusion()}
+    if worst:
+        figures["worst"] = [dataclasses.asdict(pair) for pair in found.worst(worst)]
+    return figures
+
+
+def _show(found: Score, worst: int) -> None:
+    rows = {
+        "pairs": f"{len(found.pairs):,}",
+        "accuracy" if found.classes else "exact": f"{found.exact:.2%}",
+        "character error rate": f"{found.character_error_rate:.2%}",
+        "nats per symbol": f"{found.nats:.4f}",
+    }
+    for name, figure in rows.items():
+        click.echo(f"{name:20} {figure:>14}")
+    if found.classes:
+        click.echo()
+        print_table(_confusion(found))
+    for pair in found.worst(worst):
+        click.echo(f"line {pair.line}: {pair.source} -> {pair.predicted} (not {pair.target})")
+
+
+def _confusion(found: Score) -> Table:
+    confusion = found.confusion()
+    others = {p for counts in confusion.values() for p in counts} - set(found.classes)
+    columns = [*found.classes, *(["other"] if others else [])]
+    table = Table("true", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for true, counts in confusion.items():
+        cells = [str(counts.get(name, 0)) for name in found.classes]
+        if others:
+            cells.append(str(sum(counts.get(name, 0) for name in others)))
+        table.add_row(true, *cells)
+    return table

@@ -1,0 +1,234 @@
+"""What a run learns from, and validates on: a text, or pairs.
+
+A `Feed` gives a run its passes one after another, knows the place that it has come to, by which a
+checkpoint goes on, and measures the network on what is kept out.
+
+Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state), for texts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from minidark.errors import CfgError, DataError
+from minidark.generate import default_primer, generate
+from minidark.network import Network
+from minidark.pairs import Pairs, epoch_order
+from minidark.predict import check_predicts, predict
+from minidark.text import Identity, Ids, Streams, Symbols
+from minidark.valid import MOST, Pieces, evaluate, evaluate_pairs
+
+LEAST_VALIDATION = 200  # symbols; fewer say nothing
+SAMPLE_LENGTH = 200  # characters of a text
+SAMPLE_PAIRS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    x: Ids  # (T, S)
+    truth: Ids  # (T, S), -1 where there is none
+    symbols: int  # that have a truth
+    fresh: bool  # begins from zero states
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    loss: float  # mean cost of a symbol
+    exact: float | None = None  # the share of pairs that are predicted whole
+
+
+class Feed(ABC):
+    """`size` symbols with a truth are an epoch, and `validated` are what a validation is the mean
+    of, 0 where too few are kept out. `kept_out` says how many."""
+
+    tokenized: bool = False
+    separator: str | None = None  # of pairs
+    size: int
+    validated: int
+    kept_out: str
+    identity: Identity
+
+    @abstractmethod
+    def amounts(self) -> str:
+        """How much there is to train and to validate on."""
+
+    def check(self) -> None:  # noqa: B027  what is in memory stays what it was
+        """Raise DataError where the data is no longer what it was."""
+
+    def restart(self) -> Sequence[int]:
+        """Before a batch that is not the first: move some streams to new places; which ones."""
+        return ()
+
+    @abstractmethod
+    def next(self) -> Pass:
+        """The next pass of all streams."""
+
+    @abstractmethod
+    def validate(self, net: Network) -> Validated:
+        """The network on what is kept out; it is left as it was."""
+
+    @abstractmethod
+    def sample(self, net: Network, srand: int) -> str:
+        """What the network makes of it, to look at; it is left as it was."""
+
+    @abstractmethod
+    def place(self) -> list[int]:
+        """Where the passes are."""
+
+    @abstractmethod
+    def move(self, place: Sequence[int]) -> None:
+        """Go to where `place` was. Raises ValueError where there is no such place."""
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        """What its next passes are drawn from, besides."""
+        return {}
+
+
+class TextFeed(Feed):
+    """Streams through all but the last `valid_fraction` of a text. Now and then one begins anew
+    at a random place."""
+
+    def __init__(self, text: Symbols, net: Network, seed: int, valid_fraction: float):
+        part, self.held_out = text.split(valid_fraction)
+        self.text, self.steps = text, net.options.time_steps
+        _check_symbols(net)
+        if part.size < self.steps + 1:
+            raise DataError(
+                f"{part.size} characters to train on; a window of time_steps={self.steps} "
+                f"takes {self.steps + 1}: give more text or a smaller time_steps"
+            )
+        self.size, self.identity = part.size, text.identity()
+        self.tokenized = text.tokenized
+        self.streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]))
+        enough = self.held_out.size >= LEAST_VALIDATION
+        self.validated = Pieces.of(self.held_out).scored if enough else 0
+        self.kept_out = f"{self.held_out.size} characters"
+
+    def amounts(self) -> str:
+        held_out = f"{self.held_out.size:,} to validate on"
+        if self.held_out.size > MOST:
+            held_out = (
+                f"{self.held_out.size:,} kept out, to validate on {MOST:,} from all over them"
+            )
+        return f"{self.size:,} characters to train on, {held_out}{_few(self)}"
+
+    def check(self) -> None:
+        self.text.check()
+
+    def restart(self) -> Sequence[int]:
+        return self.streams.restart()
+
+    def next(self) -> Pass:
+        x, truth = self.streams.next(self.steps)
+        return Pass(x, truth, truth.size, fresh=False)
+
+    def validate(self, net: Network) -> Validated:
+        return Validated(evaluate(net, self.held_out))
+
+    def sample(self, net: Network, srand: int) -> str:
+        text = generate(net, default_primer(net.inputs), SAMPLE_LENGTH, srand=srand)
+        return text.decode(errors="replace").strip()
+
+    def place(self) -> list[int]:
+        offsets: list[int] = self.streams.offsets.tolist()
+        return offsets
+
+    def move(self, place: Sequence[int]) -> None:
+        self.streams.move(place)
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        return {"streams": self.streams.rng}
+
+
+class PairsFeed(Feed):
+    """All pairs but those kept out, in epochs of passes of S pairs each; the order of an epoch is
+    drawn from the seed and its number."""
+
+    def __init__(self, pairs: Pairs, net: Network, seed: int, valid_fraction: float):
+        check_predicts(net, pairs.separator)
+        net.check_has_cost()
+        pairs.check(net.inputs, net.options.time_steps)
+        self.pairs, self.streams, self.seed = pairs, net.streams, seed
+        self.separator, self.identity = pairs.separator, pairs.identity
+        self.numbers, held_out = pairs.split(valid_fraction)
+        counted, self.lengths = pairs.counted(), pairs.lengths()
+        self.size = int(counted[self.numbers].sum())
+        within = np.cumsum(counted[held_out]) <= MOST
+        self.held_out: Ids = held_out[within]
+        validated = int(counted[self.held_out].sum())
+        self.validated = validated if validated >= LEAST_VALIDATION else 0
+        self.kept_out = f"{validated} symbols of {held_out.size} pairs"
+        self.move([0, 0])
+
+    def amounts(self) -> str:
+        kept_out = len(self.pairs) - self.numbers.size
+        held_out = f"{kept_out:,} to validate on"
+        if self.held_out.size < kept_out:
+            held_out = f"{kept_out:,} kept out, to validate on {self.held_out.size:,} of them"
+        return f"{self.numbers.size:,} pairs to train on, {held_out}{_few(self)}"
+
+    def next(self) -> Pass:
+        if self.position == len(self.order):
+            self._begin(self.epoch + 1)
+        batch = self.pairs.batch(self.order[self.position], self.streams)
+        self.position += 1
+        return Pass(batch.x, batch.truth, batch.symbols, fresh=True)
+
+    def validate(self, net: Network) -> Validated:
+        measured = evaluate_pairs(net, self.pairs, self.held_out)
+        return Validated(measured.nats / measured.symbols, measured.exact / measured.pairs)
+
+    def sample(self, net: Network, srand: int) -> str:
+        numbers = (self.held_out if self.validated else self.numbers)[:SAMPLE_PAIRS]
+        sources = [self.pairs.sources[n] for n in numbers]
+        found = predict(net, sources, separator=self.pairs.separator)
+        lines = []
+        for n, predicted in zip(numbers, found, strict=True):
+            source, target = self.pairs.sources[n].decode(), self.pairs.targets[n].decode()
+            wanted = "" if predicted == target else f" (not {target})"
+            lines.append(f"{source} -> {predicted}{wanted}")
+        return "\n".join(lines)
+
+    def place(self) -> list[int]:
+        return [self.epoch, self.position]
+
+    def move(self, place: Sequence[int]) -> None:
+        epoch, position = place
+        if epoch < 0:
+            raise ValueError("an epoch before the first")
+        self._begin(epoch)
+        if not 0 <= position <= len(self.order):
+            raise ValueError("a place that the epoch does not have")
+        self.position = position
+
+    def _begin(self, epoch: int) -> None:
+        self.epoch, self.position = epoch, 0
+        self.order: list[npt.NDArray[np.intp]] = epoch_order(
+            self.numbers, self.lengths, self.streams, self.seed, epoch
+        )
+
+
+def feed(data: Symbols | Pairs, net: Network, seed: int, valid_fraction: float) -> Feed:
+    """Of a text or of pairs. Raises DataError for what is too short or does not fit the network,
+    CfgError for a network that does not predict symbols."""
+    if isinstance(data, Pairs):
+        return PairsFeed(data, net, seed, valid_fraction)
+    return TextFeed(data, net, seed, valid_fraction)
+
+
+def _few(feed: Feed) -> str:
+    return "" if feed.validated else ", too few for it"
+
+
+def _check_symbols(net: Network) -> None:
+    net.check_has_cost()
+    if net.outputs != net.inputs:
+        raise CfgError(
+            f"the last layer has {net.outputs} outputs; to predict the next of {net.inputs} "
+            f"symbols (inputs={net.inputs}) it needs as many"
+        )
