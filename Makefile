@@ -16,8 +16,10 @@ demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
 	$(call run,minidark generate cfg/rnn.cfg backup/rnn_final.weights)
 
+# The first compiles the kernels, so that many processes need not all do so at once.
 test: lint
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest tests/backend
+	$(BIN)/pytest --numprocesses auto --dist loadfile --ignore tests/backend
 
 test-long: .venv/dev
 	$(BIN)/pytest -m long

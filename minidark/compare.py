@@ -12,6 +12,7 @@ load, and its rate then falls towards that many.
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
@@ -182,9 +183,14 @@ def _unheard(message: str, line: int) -> None:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Each file's name without its ending, and where two have the same, with its place."""
+    """Each file's name without its ending, and where that is another's, with a number."""
     stems = [path.stem for path in paths]
-    return [s if stems.count(s) == 1 else f"{s}-{n}" for n, s in enumerate(stems, start=1)]
+    names: list[str] = []
+    for stem in stems:
+        numbered = (f"{stem}-{n}" for n in itertools.count(1))
+        free = (name for name in numbered if name not in {*stems, *names})
+        names.append(stem if stems.count(stem) == 1 else next(free))
+    return names
 
 
 # --- the runs -----------------------------------------------------------------------------

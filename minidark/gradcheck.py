@@ -132,9 +132,9 @@ class _Check:
 
 def shrunk(plan: Plan) -> Plan:
     """The same layers over few streams and steps; a width above 48 is the most below it that its
-    readers' groups divide."""
+    readers' groups divide, two of a group at the least."""
     groups = math.lcm(*(getattr(layer.options, "groups", 1) for layer in plan.layers))
-    width = max(groups, WIDEST - WIDEST % groups)
+    width = max(2 * groups if groups > 1 else 1, WIDEST - WIDEST % groups)
     net = {"batch": STREAMS, "subdivisions": 1, "time_steps": STEPS}
     if plan.net.row_inputs > WIDEST:
         net |= {"inputs": width}

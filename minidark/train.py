@@ -316,7 +316,7 @@ def _train_pass(net: Network, given: Pass, measured: bool) -> Scalar:
     """Passes differ in their symbols, and a batch is a batch by the cfg's."""
     if given.fresh:
         net.reset_state()
-    return net.train_batch(given.x, given.truth, measured, rows=net.options.rows)
+    return net.train_batch(given.x, given.truth, measure=measured, rows=net.options.rows)
 
 
 def _check_cost(cost: float, what: str, net: Network) -> None:

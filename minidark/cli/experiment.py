@@ -115,7 +115,7 @@ class _Experiment:
 
     def _run(self, chosen: dict[str, Scalar], axes: Sequence[Axis]) -> Run:
         name = _name((key, chosen[key]) for axis in axes for key in [axis[0][0]] if len(axis) > 1)
-        folder = self._text("folder") or f"runs/{base_name(self.path)}"
+        folder = self._text("folder") or f"runs/{Path(self.path).stem}"
         options = [self._option(key, chosen[key]) for key in self.options]
         return Run(
             name=name,
@@ -152,7 +152,7 @@ class _Experiment:
         if not items or len(items) < len(given):
             raise self._wrong(f"{bare(key)} is a value, or a list of values for a sweep", node)
         for item, before in itertools.combinations(items, 2):
-            if item == before:
+            if item == before or (key == "seed" and _number(item) == _number(before)):
                 said = f"{bare(key)} has {echo(str(item))} twice"
                 raise CfgError(said, self.path, before.line)
         return [(key, item) for item in items]
@@ -263,3 +263,11 @@ def _only_overridden(message: str, line: int) -> None:
     """A key that nobody knows would make a sweep of runs that are all alike."""
     if line == OVERRIDDEN:
         raise CfgError(message, None, OVERRIDDEN)
+
+
+def _number(seed: str) -> int | str:
+    """1, 01 and +1 are one seed."""
+    try:
+        return int(seed)
+    except ValueError:
+        return seed

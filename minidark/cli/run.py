@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from rich.table import Table
 from minidark.cli import EXIT_CODES
 from minidark.cli.experiment import Run, read_experiment
 from minidark.cli.stderr import tell
+from minidark.cli.stopping import stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import train
 from minidark.errors import MinidarkError
@@ -51,12 +53,12 @@ def run(file: str, dry_run: bool, as_json: bool) -> None:
     if dry_run:
         _list(runs, as_json)
         return
-    done = _train(runs)
+    done, code = _train(runs)
     if as_json:
-        click.echo(json.dumps({"exit_code": _worst(done), "runs": [_facts(one) for one in done]}))
+        click.echo(json.dumps({"exit_code": code, "runs": [_facts(one) for one in done]}))
     else:
         _show(done)
-    raise SystemExit(_worst(done))
+    raise SystemExit(code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +73,19 @@ class Done:
     seconds: float
 
 
-def _train(runs: list[Run]) -> list[Done]:
-    """One after another, until one is interrupted."""
+def _train(runs: list[Run]) -> tuple[list[Done], int]:
+    """One after another, until one is interrupted; and the exit code of all."""
     done = []
-    for number, one in enumerate(runs, start=1):
-        tell(f"minidark: run {number} of {len(runs)}: {one.name or one.folder}")
-        before = _logged(one.folder)
-        code = _train_one(one)
-        after = _logged(one.folder)
-        done.append(_done(one, code, before, after))
-        if code > INTERRUPTED:
-            break
-    return done
+    with stoppable() as stop:  # a signal may come between two, or in the last batch of one
+        for number, one in enumerate(runs, start=1):
+            tell(f"minidark: run {number} of {len(runs)}: {one.name or one.folder}")
+            before = _logged(one.folder)
+            code = _train_one(one)
+            after = _logged(one.folder)
+            done.append(_done(one, code, before, after))
+            if stop.signal:
+                return done, INTERRUPTED + stop.signal
+    return done, max((one.exit_code for one in done), default=0)
 
 
 def _train_one(one: Run) -> int:
@@ -119,17 +122,17 @@ def _done(one: Run, code: int, before: list[dict[str, Any]], after: list[dict[st
 
 
 def _logged(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log that have a loss; those that are whole."""
-    try:
-        with open_regular(folder / "log.jsonl", MinidarkError) as file:
-            lines = [json.loads(line) for line in file]
-    except (MinidarkError, ValueError):
-        return []
-    return [line for line in lines if isinstance(line, dict) and "loss" in line]
-
-
-def _worst(done: list[Done]) -> int:
-    return max((one.exit_code for one in done), default=0)
+    """The lines of a run's log that have a loss, to the first that is not whole."""
+    lines = []
+    with (
+        contextlib.suppress(MinidarkError, ValueError),
+        open_regular(folder / "log.jsonl", MinidarkError) as file,
+    ):
+        for text in file:
+            line = json.loads(text)
+            if isinstance(line, dict) and "loss" in line:
+                lines.append(line)
+    return lines
 
 
 # --- how it is shown ----------------------------------------------------------------------

@@ -34,11 +34,16 @@ class Stop:
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[Stop]:
+    """One within another, as a run in a sweep, shares its signal with the outer."""
     stop = Stop()
     heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup's SIGHUP
     before = {number: signal.signal(number, stop.ask) for number in heard}
+    around = [getattr(handler, "__self__", None) for handler in before.values()]
+    outer = next((one for one in around if isinstance(one, Stop)), Stop())
+    stop.signal = outer.signal
     try:
         yield stop
     finally:
+        outer.signal = stop.signal
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -170,7 +170,10 @@ def train(
             training, backups.folder, backups.base, path, command, since, overrides
         )
         if not since and newest.exists():
-            shown.note(f"{newest} is of a run before this one, which --resume auto goes on with")
+            shown.note(
+                f"minidark: warning: {newest.parent} holds a run before this one, whose files this "
+                "one replaces; --resume auto goes on with that run, another --backup keeps it"
+            )
         shown.note(_beginning(training))
         lines = JsonLines(as_json)
         for bare in training:

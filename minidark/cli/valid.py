@@ -83,7 +83,7 @@ def valid(
     figures = _figures(tally.measure())
     found = [_facts(surprise) for surprise in surprises.found()]
     if as_json:
-        finite = {k: figure if math.isfinite(figure) else None for k, figure in figures.items()}
+        finite = {k: _finite(figure) for k, figure in figures.items()}
         click.echo(json.dumps(finite | ({"worst": found} if worst else {})))
         return
     for name, figure in figures.items():
@@ -145,13 +145,18 @@ def _figures(m: Measure) -> dict[str, float]:
     }
 
 
+def _finite(figure: float) -> float | None:
+    """JSON has no NaN."""
+    return figure if math.isfinite(figure) else None
+
+
 def _facts(surprise: Surprise) -> dict[str, Any]:
     return {
         "offset": surprise.offset,
-        "bits": surprise.bits,
+        "bits": _finite(surprise.bits),
         "symbol": surprise.symbol,
         "likeliest": surprise.likeliest,
-        "likeliest_probability": surprise.probability,
+        "likeliest_probability": _finite(surprise.probability),
         "before": _decoded(surprise.before),
         "after": _decoded(surprise.after),
     }

@@ -75,6 +75,8 @@ def provide(word: str) -> None:
         path.write_text(CFG)
     elif path.suffix == ".txt":
         path.write_bytes(TEXT)
+    elif path.suffix == ".tsv":
+        path.write_bytes(b"one\t1\ntwo\t2\n" * 2)
     elif path.suffix == ".yaml" and path.stem == "experiment":
         path.write_text(EXPERIMENT)
     elif path.suffix == ".onnx" and path.stem == "theirs":

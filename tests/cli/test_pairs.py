@@ -87,7 +87,7 @@ def test_training_shows_exact_pairs_and_logs_them(folder: Path) -> None:
 
 
 def test_a_sample_is_a_few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("minidark.cli.train.SAMPLE_EVERY", 50)
+    monkeypatch.setattr("minidark.records.SAMPLE_EVERY", 50)
     said = trained()
     assert "--- a sample after 50 batches:\n" in said
     assert len(re.findall(r"^\d[a-z] -> ", said, re.MULTILINE)) == 5

@@ -247,7 +247,10 @@ def test_a_run_that_begins_tells_of_the_one_it_will_replace() -> None:
     assert "--resume" not in trained("backup", "--batches", "2")
     told = trained("backup", "--batches", "2").splitlines()
     newest = Path("backup/a.ckpt")
-    assert told[0] == f"{newest} is of a run before this one, which --resume auto goes on with"
+    assert told[0] == (
+        f"minidark: warning: {newest.parent} holds a run before this one, whose files this one "
+        "replaces; --resume auto goes on with that run, another --backup keeps it"
+    )
 
 
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from() -> None:
