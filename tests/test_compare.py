@@ -264,11 +264,11 @@ def test_a_cost_that_is_not_bits_is_an_error(paths: list[Path], text: Text) -> N
 
 
 def test_names_are_each_ones_own(tmp_path: Path) -> None:
-    paths = [tmp_path / name for name in ("a/gru.cfg", "b/gru.cfg", "lstm.cfg")]
+    paths = [tmp_path / name for name in ("a/gru.cfg", "b/gru.cfg", "gru-1.cfg", "lstm.cfg")]
     for path in paths:
         path.parent.mkdir(exist_ok=True)
         path.write_text(cfg(*CFGS["gru"]))
-    assert [c.name for c in candidates(paths)] == ["gru-1", "gru-2", "lstm"]
+    assert [c.name for c in candidates(paths)] == ["gru-2", "gru-3", "gru-1", "lstm"]
 
 
 # --- what is told -------------------------------------------------------------------------

@@ -41,6 +41,12 @@ def test_a_sound_end_passes(end: tuple[str, ...]) -> None:
     assert wrong(planned(NET, "gru output=6 tanh=1", *end)) == []
 
 
+def test_groups_of_a_wide_softmax_keep_two_members_each() -> None:
+    net = "net inputs=128 batch=2 time_steps=3"
+    plan = planned(net, "gru output=16 tanh=1", "connected output=128", "softmax groups=32")
+    assert wrong(shrunk(plan)) == []
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_kinks_are_no_mistakes(seed: int) -> None:
     layers = ("rnn output=20 activation=relu", "connected output=40 activation=leaky")

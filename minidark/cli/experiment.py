@@ -151,10 +151,10 @@ class _Experiment:
         items = [item for item in given if isinstance(item, Scalar) and item]
         if not items or len(items) < len(given):
             raise self._wrong(f"{bare(key)} is a value, or a list of values for a sweep", node)
-        for item, before in itertools.combinations(items, 2):
-            if item == before or (key == "seed" and _number(item) == _number(before)):
-                said = f"{bare(key)} has {echo(str(item))} twice"
-                raise CfgError(said, self.path, before.line)
+        for first, again in itertools.combinations(items, 2):
+            if first == again or (key == "seed" and _number(first) == _number(again)):
+                said = f"{bare(key)} has {echo(str(again))} twice"
+                raise CfgError(said, self.path, again.line)
         return [(key, item) for item in items]
 
     def _text(self, key: str) -> str | None:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import click
@@ -125,8 +126,9 @@ def test_each_example_in_the_help_runs(name: str, monkeypatch: pytest.MonkeyPatc
         provide_weights(words)
         if "auto" in words:
             run(*shlex.split(GOES_ON)[1:], "--seed", "1")
-        stdin = source or given
-        data = Path(stdin).read_bytes() if stdin else None
+        data = Path(given).read_bytes() if given else None
+        if pipe:
+            data = subprocess.run(first, shell=True, check=True, stdout=subprocess.PIPE).stdout
         done = run(command, *words, stdin=data)
         assert done.exit_code == 0, (line, done.stderr, done.exception)
         assert done.stdout_bytes or not into

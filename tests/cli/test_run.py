@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from minidark.checkpoint import Checkpoint
+from minidark.cli.stopping import stoppable
 from tests.cli.running import assert_refused, run
 from tests.helpers import cfg
 
@@ -257,3 +258,27 @@ def test_names_have_only_signs_that_any_system_takes() -> None:
     ]  # fmt: skip
     write("cfg: a.cfg\ndata: text.txt\noptions: {batches: 2, weights: [a/b, a:b]}\n")
     assert "two runs would have the folder" in run("run", "e.yaml").stderr
+
+
+def test_a_torn_last_line_of_a_log_leaves_what_stands_before_it() -> None:
+    before = summary()
+    log = Path("out", NAMES[0], "log.jsonl")
+    log.write_bytes(log.read_bytes() + b'{"batch": 5, "lo')
+    assert [one["batches"] for one in summary()] == [one["batches"] for one in before]
+
+
+def test_seeds_that_are_one_number_are_one_seed() -> None:
+    write(EXPERIMENT.replace("[1, 2]", "[1, +01]"))
+    assert_refused(run("run", "e.yaml"), 3, "e.yaml:8: seed has '+01' twice")
+
+
+def test_a_signal_in_a_run_is_the_sweeps_too() -> None:
+    with stoppable() as outer:
+        with stoppable() as inner:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert inner.signal == signal.SIGTERM
+        assert outer.signal == signal.SIGTERM
+        with stoppable() as later:
+            assert later.signal == signal.SIGTERM
+    with stoppable() as fresh:
+        assert not fresh.signal
