@@ -36,8 +36,8 @@ MOST_ARRAYS = 20_000
 STORED, DEFLATED = 0, 8  # a zip's numbers for how a member is packed
 # What Python raises for bytes of another kind than were meant.
 MALFORMED = (
-    KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError,
-    EOFError, RuntimeError, NotImplementedError, OSError,
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
+    MemoryError, EOFError, RuntimeError, NotImplementedError, OSError,
 )  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def from_state(arrays: dict[str, Array], path: Path | str) -> Found:
     try:
         while left:
             _take(found, left, next(iter(left)), path)
-    except (KeyError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise WeightsError(f"{path}: its arrays are no chain of LSTM and Linear") from error
     found.add("softmax")
     return found

@@ -142,3 +142,10 @@ def test_a_worker_that_takes_too_long_is_an_error(
         WeightsError, match=r"torch_state_worker\.py took longer than 0\.01 seconds"
     ):
         read(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (), (4,)])
+def test_arrays_without_numbers_or_axes_are_one_line(shape: tuple[int, ...]) -> None:
+    nothing = np.zeros(shape, np.float32)
+    with pytest.raises(WeightsError, match=r"^a\.pt: its arrays are no chain of LSTM and Linear$"):
+        from_state({"weight_ih_l0": nothing, "weight_hh_l0": nothing}, "a.pt")
