@@ -31,12 +31,13 @@ SAFETENSORS, NPZ = ".safetensors", ".npz"
 SUFFIXES = (SAFETENSORS, NPZ)
 LARGEST_HEADER = 1 << 23  # bytes; a network's has a few thousand
 LONGEST_NOTE = 1 << 20  # characters
+LONGEST_NOTES = 4 << 20  # characters, all together
 MOST_ARRAYS = 20_000
 STORED, DEFLATED = 0, 8  # a zip's numbers for how a member is packed
 # What Python raises for bytes of another kind than were meant.
 MALFORMED = (
-    KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError,
-    EOFError, RuntimeError, NotImplementedError, OSError,
+    LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
+    MemoryError, EOFError, RuntimeError, NotImplementedError, OSError,
 )  # fmt: skip
 
 
@@ -160,6 +161,7 @@ def _npz(
     notes: dict[str, str] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     transposed: set[str] = set()  # arrays with the last axis outermost
+    left = LONGEST_NOTES
     for member in members:
         name = member.filename.removesuffix(".npy")
         if member.compress_type not in (STORED, DEFLATED):
@@ -167,6 +169,11 @@ def _npz(
         with archive.open(member) as opened:
             shape, fortran, dtype = _npy_header(opened)
             if dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * LONGEST_NOTE:
+                left -= dtype.itemsize // 4
+                if left < 0:
+                    raise WeightsError(
+                        f"{path}: its notes have more than {LONGEST_NOTES:,} letters"
+                    )
                 notes[name] = str(np.frombuffer(opened.read(dtype.itemsize), dtype)[0])
                 continue
         if dtype != np.dtype("<f4"):

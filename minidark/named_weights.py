@@ -141,9 +141,24 @@ def _check_layers(
     except (ValueError, RecursionError):
         theirs = None
     if isinstance(theirs, list) and all(isinstance(line, str) for line in theirs):
-        below = made_with.meanings(net, "dontload", cutoff=start)
-        ours = made_with.meanings(net, "dontload", start, cutoff)
-        made_with.check_meanings(theirs[len(below) :], ours, path, "another cfg", cutoff)
+        # With dontload alone a layer is in the file of its own cfg; else both flags go together.
+        try:
+            _check_flagged(theirs, net, "dontsave", start, cutoff, path)
+        except WeightsError:
+            _check_flagged(theirs, net, "dontload", start, cutoff, path)
+
+
+def _check_flagged(
+    theirs: list[str],
+    net: HasArrays,
+    absent: str,
+    start: int,
+    cutoff: int | None,
+    path: Path | str,
+) -> None:
+    below = made_with.meanings(net, absent, cutoff=start)
+    ours = made_with.meanings(net, absent, start, cutoff)
+    made_with.check_meanings(theirs[len(below) :], ours, path, "another cfg", cutoff)
 
 
 def _seen(text: str, path: Path | str) -> int:

@@ -172,3 +172,12 @@ def test_offsets_that_overlap_are_refused_by_the_library() -> None:
     archive = open_archive(io.BytesIO(tensors(header, bytes(8))), "a.safetensors")
     with pytest.raises(WeightsError, match="damaged"):
         archive.read("a")
+
+
+def test_many_long_notes_are_refused_before_they_are_unpacked() -> None:
+    note = npy("()", bytes(4 << 20), f"'<U{1 << 20}'")
+    data = npz(**{f"n{i}": note for i in range(5)})
+    with pytest.raises(WeightsError, match=r"^a\.npz: its notes have more than 4,194,304 letters$"):
+        open_archive(io.BytesIO(data), "a.npz")
+    four = npz(**{f"n{i}": note for i in range(4)})
+    assert len(open_archive(io.BytesIO(four), "a.npz").notes) == 4

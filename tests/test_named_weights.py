@@ -130,6 +130,19 @@ def test_layers_with_dontsave_and_dontload_are_absent(suffix: str) -> None:
         load_network("a.cfg", f"w{suffix}")
 
 
+@forms
+def test_a_layer_that_is_saved_but_not_loaded_is_no_other_cfg(suffix: str) -> None:
+    Path("b.cfg").write_text(EVERY_LAYER.replace("[lstm]", "[lstm]\ndontload=1"))
+    made = make("b.cfg")
+    made.save_weights(f"w{suffix}")
+    wanted = stored(made)["2.rnn.input.weights"]
+    for cfg_path, start in (("b.cfg", 0), ("b.cfg", 2), (f"w{suffix}", 2)):
+        net = load_network(cfg_path, seed=3)
+        load_weights(net, f"w{suffix}", start=start)
+        np.testing.assert_array_equal(stored(net)["2.rnn.input.weights"], wanted)
+    load_network(f"w{suffix}")
+
+
 # --- what does not fit ----------------------------------------------------------------------
 
 SMALL = cfg("net inputs=3", "gru output=2 tanh=1", "softmax")

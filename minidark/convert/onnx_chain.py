@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper, numpy_helper
 
 from minidark.backend import Array
 from minidark.convert.found import Found
 from minidark.convert.onnx import Constants, array_of, unpacked
 from minidark.errors import WeightsError, bare, echo
 
-PASSED_OVER = {"Identity", "Squeeze", "Unsqueeze", "Transpose", "Dropout", "Cast"}
+PASSED_OVER = {"Identity", "Dropout"}
+RESHAPED = {"Identity", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Reshape", "Cast"}
+FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE}
+FEATURES, ONE = "features", "one"  # names of axes; those of the input are numbers
 PLAIN_ACTIVATIONS = {"Sigmoid": "logistic", "Tanh": "tanh", "Relu": "relu"}
 LEAKS = {0.1: "leaky", 0.01: "relie"}
 
@@ -28,18 +31,26 @@ class Chain:
 
     def __init__(self, graph: Any, constants: Constants, path: Path | str):
         self.graph, self.constants, self.path = graph, constants, path
+        self.tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self.makers = {name: node for node in graph.node for name in node.output}
         for node in graph.node:  # constants of another spelling
             if node.op_type == "Constant" and node.attribute[0].name == "value":
+                self.tensors[node.output[0]] = node.attribute[0].t
                 constants[node.output[0]] = functools.partial(array_of, node.attribute[0].t, path)
         self.result = Found.begin(path)
+        self.axes: list[str] = []  # of the tensor that is read
+        self.time = ""  # the axis along which recurrent layers run
 
     def found(self) -> Found:
-        given = [v.name for v in self.graph.input if v.name not in self.constants]
+        given = [v for v in self.graph.input if v.name not in self.constants]
         readers: dict[str, list[Any]] = {}
         for node in self.graph.node:
             for name in node.input:
                 readers.setdefault(name, []).append(node)
-        at = given[0] if given else ""
+        at = given[0].name if given else ""
+        tensor = given[0].type.tensor_type if given else None
+        rank = len(tensor.shape.dim) if tensor and tensor.HasField("shape") else 3
+        self.axes = [*map(str, range(rank - 1)), FEATURES]
         for _ in range(len(self.graph.node)):
             following = readers.get(at, [])
             if not following:
@@ -52,6 +63,8 @@ class Chain:
         if at not in {value.name for value in self.graph.output}:
             said = f"the chain from its first input ends in {echo(at)}, which is no output"
             raise WeightsError(f"{self.path}: {said}")
+        if self.axes[-1] != FEATURES:
+            raise WeightsError(f"{self.path}: its output's last axis is not that of the features")
         return self.result
 
     def _take(self, node: Any, at: str) -> str:
@@ -60,14 +73,22 @@ class Chain:
             node.op_type,
             {a.name: helper.get_attribute_value(a) for a in node.attribute},
         )
-        if kind in ("GRU", "LSTM"):
+        if kind in ("Squeeze", "Unsqueeze", "Transpose"):
+            self._reshaped(node, attributes)
+        elif kind == "Cast":
+            if attributes["to"] not in FLOATS:
+                raise self._refused(node, "it is to numbers that are no FLOAT")
+        elif kind in ("GRU", "LSTM", "MatMul", "Gemm") and node.input[0] != at:
+            raise self._refused(node, "what it reads first is not what comes before it")
+        elif kind in ("GRU", "LSTM"):
             self._recurrent(node, attributes)
         elif kind in ("MatMul", "Gemm"):
             self._product(node, attributes)
         elif kind == "Add":
             self._biases(node, at)
         elif kind == "Softmax":
-            if attributes.get("axis", -1) not in (-1, 2):
+            last = attributes.get("axis", -1) in (-1, len(self.axes) - 1)
+            if not last or self.axes[-1] != FEATURES:
                 raise self._refused(node, "it is not over the last axis")
             self.result.add("softmax")
         elif kind == "LeakyRelu" and round(attributes.get("alpha", 0.01), 6) in LEAKS:
@@ -80,6 +101,31 @@ class Chain:
             raise self._refused(node, "darknet has no counterpart")
         return str(node.output[0])
 
+    def _reshaped(self, node: Any, attributes: dict[str, Any]) -> None:
+        """Follow the axes. They come as an attribute, or as a constant where they are an input."""
+        rank = len(self.axes)
+        if node.op_type == "Transpose":
+            order = attributes.get("perm", range(rank)[::-1])
+            if sorted(order) != list(range(rank)):
+                raise self._refused(node, f"it is not of the {rank} axes before it")
+            self.axes = [self.axes[i] for i in order]
+            return
+        axes = attributes.get("axes")
+        if axes is None:
+            name = node.input[1] if self._given(node, 1) else ""
+            if name not in self.tensors:
+                raise self._refused(node, "its axes are no constant")
+            axes = numpy_helper.to_array(self.tensors[name]).reshape(-1).tolist()
+        rank += len(axes) if node.op_type == "Unsqueeze" else 0
+        found = sorted(axis % rank for axis in axes)
+        if node.op_type == "Unsqueeze":
+            for axis in found:
+                self.axes.insert(axis, ONE)
+            return
+        self.axes = [name for i, name in enumerate(self.axes) if i not in found]
+        if FEATURES not in self.axes:
+            raise self._refused(node, "it takes away the axis of the features")
+
     def _recurrent(self, node: Any, attributes: dict[str, Any]) -> None:
         kind = node.op_type.lower()
         if attributes.get("linear_before_reset", 0):
@@ -89,10 +135,22 @@ class Chain:
                 "weights of the one are weights of the other",
             )
         keys = {"tanh": self._candidate(node, attributes)} if kind == "gru" else {}
+        gates = [a.lower() for a in attributes.get("activations", [])]
+        if kind == "lstm" and gates not in ([], [b"sigmoid", b"tanh", b"tanh"]):
+            raise self._refused(node, "its activations have no counterpart")
         if attributes.get("direction", b"forward") != b"forward":
             raise self._refused(node, "only the direction forward has a counterpart")
         if "clip" in attributes or attributes.get("input_forget") or self._given(node, 7):
             raise self._refused(node, "clip, input_forget and peepholes have no counterpart")
+        if attributes.get("layout") or self._given(node, 4):
+            raise self._refused(node, "layout=1 and sequence_lens have no counterpart")
+        for i in (5, 6):
+            if self._given(node, i) and not self._zero(node.input[i]):
+                raise self._refused(node, "its states begin with other numbers than zero")
+        self.time = self.time or self.axes[0]
+        if len(self.axes) != 3 or self.axes[2] != FEATURES or self.axes[0] != self.time:
+            raise self._refused(node, "its input's axes are not time, streams and features")
+        self.axes.insert(1, ONE)  # of directions
         w, r = (self._constant(node, i) for i in (1, 2))
         zero = np.zeros((1, 2 * w.shape[1]), w.dtype)
         b = self._constant(node, 3) if self._given(node, 3) else zero
@@ -106,7 +164,22 @@ class Chain:
             raise self._refused(node, "its activations have no counterpart")
         return int(given[1] == b"tanh")
 
+    def _zero(self, name: str) -> bool:
+        """Whether a state is zero, or the caller's to give."""
+        if name in self.constants:
+            return not self.constants[name]().any()
+        if name not in self.makers:
+            return True
+        node = self.makers[name]
+        if node.op_type == "ConstantOfShape":
+            return not any(numpy_helper.to_array(a.t).any() for a in node.attribute)
+        return node.op_type in RESHAPED and self._zero(node.input[0])
+
     def _product(self, node: Any, attributes: dict[str, Any]) -> None:
+        if self.axes[-1] != FEATURES:
+            raise self._refused(node, "the last axis before it is not that of the features")
+        if attributes.get("transA"):
+            raise self._refused(node, "transA=1 has no counterpart")
         matrix = self._constant(node, 1)
         if matrix.ndim != 2 or {attributes.get(k, 1) for k in ("alpha", "beta")} != {1}:
             raise self._refused(node, "it is no plain matrix product")
@@ -122,6 +195,10 @@ class Chain:
         name = f"{self.result.names[-1]}.biases" if self.result.names else ""
         if not name.endswith("connected.biases"):
             raise self._refused(node, "it adds to something else than a matrix product")
+        if self.result.sections[-1].pairs["activation"].value != "linear":
+            raise self._refused(node, "it adds behind an activation")
+        if self.axes[-1] != FEATURES:
+            raise self._refused(node, "the last axis before it is not that of the features")
         self.result.arrays[name] = self.result.arrays[name] + self._constant(node, other)
 
     def _given(self, node: Any, at: int) -> bool:

@@ -37,6 +37,11 @@ def written(net: Network, write: Write, symbols: Array) -> tuple[bytes, float | 
     twin = net.twin(1)
     pieces = [part for part in np.split(symbols, [len(symbols) // 3]) if len(part)]
     wanted = [twin.forward(piece[:, None]) for piece in pieces]
+    if not all(np.isfinite(y).all() for y in wanted):
+        raise MinidarkError(
+            f"predict itself gives NaN or infinity over {len(symbols):,} characters, so nothing "
+            "that is written can be compared with it; no file is left"
+        )
     data, found = write(net, [one_hot(p[:, None], net.inputs, net.backend) for p in pieces])
     if not found:
         return data, None

@@ -14,6 +14,7 @@ and a [softmax] behind the last. nn.GRU is refused: it resets after the product 
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from minidark.convert.found import Found, whole
 from minidark.convert.workers import run_worker
 from minidark.errors import BackendError, MinidarkError, WeightsError, bare
 
+LONGEST = 60  # seconds that it may take to unpack it
 GATES = ("i", "f", "g", "o")
 OTHERS = {
     3: "nn.GRU resets after the product, darknet's GRU before it: no weights of the one are "
@@ -36,13 +38,15 @@ def read(path: Path | str) -> Found:
     """What is in a state dict. Raises WeightsError, BackendError where there is no torch."""
     data = whole(path)
     try:
-        made, _ = run_worker("torch_state_worker.py", {"state.pt": data}, [], "arrays.npz")
+        script = "torch_state_worker.py"
+        made, _ = run_worker(script, {"state.pt": data}, [], "arrays.npz", limit=LONGEST)
     except BackendError as error:
         raise BackendError(f"{path}: {error}") from error
     except MinidarkError as error:
         raise WeightsError(f"{path}: {error}") from error
     with np.load(io.BytesIO(made)) as arrays:
-        return from_state(dict(arrays), path)
+        names = json.loads(str(arrays["names"]))
+        return from_state({name: arrays[str(i)] for i, name in enumerate(names)}, path)
 
 
 def from_state(arrays: dict[str, Array], path: Path | str) -> Found:
@@ -51,7 +55,7 @@ def from_state(arrays: dict[str, Array], path: Path | str) -> Found:
     try:
         while left:
             _take(found, left, next(iter(left)), path)
-    except (KeyError, ValueError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise WeightsError(f"{path}: its arrays are no chain of LSTM and Linear") from error
     found.add("softmax")
     return found

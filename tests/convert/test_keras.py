@@ -229,3 +229,14 @@ def test_damaged_files_are_one_line(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.keras").write_bytes(data)
     with pytest.raises(WeightsError, match=r"a\.keras: not a Keras 3 model, or damaged$"):
         read(tmp_path / "a.keras")
+
+
+def test_a_kernel_without_axes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = io.BytesIO()
+    np.savez(made, **{"it/0": np.float32(1)})  # type: ignore[arg-type]
+    unpacked: tuple[bytes, list[Array]] = (made.getvalue(), [])
+    monkeypatch.setattr("minidark.convert.keras.run_worker", lambda *_, **__: unpacked)
+    config = {"config": {"layers": [layer("Dense", units=1, activation="linear")]}}
+    data = zipped(config_json=json.dumps(config).encode(), model_weights_h5=b"")
+    with pytest.raises(WeightsError, match=r"^a\.keras: not a Keras 3 model, or damaged$"):
+        read_model(io.BytesIO(data), "a.keras")

@@ -60,6 +60,8 @@ def test_what_was_written_comes_back_bit_for_bit(name: str) -> None:
 
 # --- models of other programs ----------------------------------------------------------------
 
+NO_LENGTHS: Array = np.zeros(0, np.float32)  # an input that is left out
+
 
 def chain(*nodes: tuple[str, list[Array], dict[str, Any]]) -> bytes:
     """A model of nodes one behind the other: kind, constants, attributes."""
@@ -67,8 +69,9 @@ def chain(*nodes: tuple[str, list[Array], dict[str, Any]]) -> bytes:
     made: list[Any] = []
     constants: list[Any] = []
     for i, (kind, arrays, attributes) in enumerate(nodes):
-        names = [f"c{i}.{j}" for j in range(len(arrays))]
-        constants += map(onnx.numpy_helper.from_array, arrays, names)
+        names = [f"c{i}.{j}" if a is not NO_LENGTHS else "" for j, a in enumerate(arrays)]
+        there = [(a, name) for a, name in zip(arrays, names, strict=True) if name]
+        constants += [onnx.numpy_helper.from_array(a, name) for a, name in there]
         made.append(helper.make_node(kind, [at, *names], [f"t{i}"], name=f"n{i}", **attributes))
         at = f"t{i}"
     value = helper.make_tensor_value_info
@@ -92,6 +95,12 @@ def recurrent(kind: str, gates: int, width: int, inputs_: int, **attributes: Any
     return kind, arrays, {"hidden_size": width, **attributes}
 
 
+def with_inputs(node: Any, *arrays: Array) -> Any:
+    kind, given, attributes = node
+    return kind, [*given, *(a.astype(np.float32) if a.size else a for a in arrays)], attributes
+
+
+PRODUCT: Any = ("MatMul", [normal(INPUTS, 4)], {})
 SQUEEZE: Any = ("Squeeze", [np.array([1])], {})
 LINEAR: Any = ("MatMul", [normal(4, 6)], {})
 BIASES: Any = ("Add", [normal(6)], {})
@@ -117,6 +126,17 @@ def test_a_chain_of_another_program_is_the_same_network() -> None:
     x = inputs(1)[0]
     (y,) = session(data).run(None, {"in": x})
     np.testing.assert_allclose(net.forward(x), y, rtol=0, atol=1e-6)
+
+
+def test_streams_first_around_and_states_of_zero_are_the_same_network() -> None:
+    swap: Any = ("Transpose", [], {"perm": [1, 0, 2]})
+    cells = with_inputs(recurrent("GRU", 3, 4, INPUTS), NO_LENGTHS, np.zeros((1, 3, 4)))
+    product: Any = ("MatMul", [normal(4, 6)], {})
+    data = chain(swap, cells, SQUEEZE, swap, product, ("Cast", [], {"to": 1}), BIASES)
+    x = inputs(3)[0]
+    (y,) = session(data).run(None, {"in": x.transpose(1, 0, 2)})
+    net = read_model(data, "a.onnx").network().twin(3)
+    np.testing.assert_allclose(net.forward(x), y.transpose(1, 0, 2), rtol=0, atol=1e-6)
 
 
 REFUSED = {
@@ -161,6 +181,55 @@ REFUSED = {
     "doubles": (
         [("MatMul", [normal(INPUTS, 4).astype(np.float64)], {})],
         "c0.0 is DOUBLE; expected FLOAT",
+    ),
+    "biases behind the activation": (
+        [PRODUCT, ("Relu", [], {}), ("Add", [normal(4)], {})],
+        "Add 'n2' cannot be taken over: it adds behind an activation",
+    ),
+    "other gates of an LSTM": (
+        [recurrent("LSTM", 4, 5, INPUTS, activations=["Sigmoid", "Relu", "Tanh"])],
+        "LSTM 'n0' cannot be taken over: its activations have no counterpart",
+    ),
+    "a state to begin with": (
+        [with_inputs(recurrent("GRU", 3, 5, INPUTS), NO_LENGTHS, normal(1, 1, 5))],
+        "GRU 'n0' cannot be taken over: its states begin with other numbers than zero",
+    ),
+    "a cell to begin with": (
+        [
+            with_inputs(
+                recurrent("LSTM", 4, 5, INPUTS), NO_LENGTHS, np.zeros((1, 1, 5)), normal(1, 1, 5)
+            )
+        ],
+        "LSTM 'n0' cannot be taken over: its states begin with other numbers than zero",
+    ),
+    "streams first": (
+        [recurrent("GRU", 3, 5, INPUTS, layout=1)],
+        "GRU 'n0' cannot be taken over: layout=1 and sequence_lens have no counterpart",
+    ),
+    "transposed between": (
+        [PRODUCT, ("Transpose", [], {"perm": [0, 2, 1]}), ("MatMul", [normal(4, 4)], {})],
+        "MatMul 'n2' cannot be taken over: the last axis before it is not that of the features",
+    ),
+    "transposed at the end": (
+        [PRODUCT, ("Transpose", [], {})],
+        "its output's last axis is not that of the features",
+    ),
+    "time moved between": (
+        [
+            recurrent("GRU", 3, 5, INPUTS),
+            SQUEEZE,
+            ("Transpose", [], {"perm": [1, 0, 2]}),
+            recurrent("GRU", 3, 5, 5),
+        ],
+        "GRU 'n3' cannot be taken over: its input's axes are not time, streams and features",
+    ),
+    "transA": (
+        [("Gemm", [normal(INPUTS, 4), normal(4)], {"transA": 1})],
+        "Gemm 'n0' cannot be taken over: transA=1 has no counterpart",
+    ),
+    "integers between": (
+        [PRODUCT, ("Cast", [], {"to": 7}), ("Cast", [], {"to": 1})],
+        "Cast 'n1' cannot be taken over: it is to numbers that are no FLOAT",
     ),
 }
 

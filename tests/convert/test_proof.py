@@ -78,3 +78,12 @@ def test_outputs_beyond_1_are_compared_as_a_share_of_them() -> None:
 def test_a_program_that_is_missing_proves_nothing() -> None:
     net = folded(RECURRENT["gru"])
     assert written(net, lambda net, calls: (b"model", []), drawn_symbols(7)) == (b"model", None)
+
+
+def test_a_network_that_is_not_finite_itself_is_told_first() -> None:
+    net = network("net inputs=7", "connected output=2 activation=linear", dtype="float32")
+    net.parameters()[0].value[...] = np.nan
+    with pytest.raises(
+        MinidarkError, match=r"^predict itself gives NaN or infinity over 1,000 cha"
+    ):
+        written(net, own(lambda found: found), drawn_symbols(7))

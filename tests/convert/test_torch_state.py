@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,59 @@ def test_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         read("a.pt")
     assert str(error.value) == said
     assert not Path("evil").exists()
+
+
+SAVED: dict[str, tuple[Callable[[], Any], str]] = {
+    "an array that is expanded": (
+        lambda: {"weight": torch.zeros(1).expand(1000, 1000)},
+        "its arrays take more than 8 times its size; save them with clone()",
+    ),
+    "complex numbers": (
+        lambda: {"weight": torch.zeros(2, 2, dtype=torch.complex64)},
+        "an array of torch.complex64; darknet has none",
+    ),
+    "a name of numpy's": (
+        lambda: {"file": torch.zeros(2, 2)},
+        "file is none of nn.LSTM's and nn.Linear's arrays",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_a_saved_dict_that_is_none_is_refused_with_the_reason(name: str, tmp_path: Path) -> None:
+    make, said = SAVED[name]
+    path = tmp_path / "a.pt"
+    torch.save(make(), path)
+    with pytest.raises(WeightsError) as error:
+        read(path)
+    assert str(error.value) == f"{path}: {said}"
+
+
+def test_a_packed_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1000, 1000)}, tmp_path / "a.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pt") as whole,
+        zipfile.ZipFile(tmp_path / "b.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for member in whole.namelist():
+            packed.writestr(member, whole.read(member))
+    with pytest.raises(WeightsError, match=r"b\.pt: its arrays are packed; save net\.state_dict"):
+        read(tmp_path / "b.pt")
+
+
+def test_a_worker_that_takes_too_long_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minidark.convert.torch_state.LONGEST", 0.01)
+    torch.save({"weight": torch.zeros(2, 2)}, tmp_path / "a.pt")
+    with pytest.raises(
+        WeightsError, match=r"torch_state_worker\.py took longer than 0\.01 seconds"
+    ):
+        read(tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (), (4,)])
+def test_arrays_without_numbers_or_axes_are_one_line(shape: tuple[int, ...]) -> None:
+    nothing = np.zeros(shape, np.float32)
+    with pytest.raises(WeightsError, match=r"^a\.pt: its arrays are no chain of LSTM and Linear$"):
+        from_state({"weight_ih_l0": nothing, "weight_hh_l0": nothing}, "a.pt")
