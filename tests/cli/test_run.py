@@ -269,7 +269,7 @@ def test_a_torn_last_line_of_a_log_leaves_what_stands_before_it() -> None:
 
 def test_seeds_that_are_one_number_are_one_seed() -> None:
     write(EXPERIMENT.replace("[1, 2]", "[1, +01]"))
-    assert_refused(run("run", "e.yaml"), 3, "e.yaml:8: seed has '+01' twice")
+    assert_refused(run("run", "e.yaml"), 3, "e.yaml:9: seed has '+01' twice")
 
 
 def test_a_signal_in_a_run_is_the_sweeps_too() -> None:
