@@ -19,7 +19,10 @@ from minidark.convert.onnx import Constants, array_of, unpacked
 from minidark.errors import WeightsError, bare, echo
 
 PASSED_OVER = {"Identity", "Dropout"}
-RESHAPED = {"Identity", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Reshape", "Cast"}
+RESHAPED = {  # of what is zero, this is
+    "Identity", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Reshape", "Cast", "Slice", "Gather",
+    "Split",
+}  # fmt: skip
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE}
 FEATURES, ONE = "features", "one"  # names of axes; those of the input are numbers
 PLAIN_ACTIVATIONS = {"Sigmoid": "logistic", "Tanh": "tanh", "Relu": "relu"}

@@ -139,6 +139,19 @@ def test_streams_first_around_and_states_of_zero_are_the_same_network() -> None:
     np.testing.assert_allclose(net.forward(x), y.transpose(1, 0, 2), rtol=0, atol=1e-6)
 
 
+def test_states_that_the_caller_gives_in_one_tensor_are_taken() -> None:
+    """As PyTorch writes stacked layers: each takes its slice."""
+    model = onnx.load_model_from_string(chain(recurrent("GRU", 3, 5, INPUTS)))
+    cut = onnx.helper.make_node("Slice", ["h", "from", "to"], ["first"])
+    model.graph.node.insert(0, cut)
+    model.graph.node[1].input.extend(["", "first"])
+    model.graph.input.append(onnx.helper.make_tensor_value_info("h", 1, [2, 1, 5]))
+    for name, at in (("from", 0), ("to", 1)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([at]), name))
+    found = read_model(model.SerializeToString(), "a.onnx")
+    assert [section.type for section in found.sections] == ["net", "gru"]
+
+
 REFUSED = {
     "reset after": (
         [recurrent("GRU", 3, 5, INPUTS, linear_before_reset=1)],
