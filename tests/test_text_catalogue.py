@@ -16,7 +16,7 @@ import pytest
 
 from minidark import Text, load_network
 from minidark.tokens import TokenText
-from tests.cli.running import assert_refused, run
+from tests.cli.running import Started, assert_refused, run
 from tests.helpers import cfg
 
 STEPS = 8  # a window takes 9 characters
@@ -315,12 +315,12 @@ def test_what_was_there_at_the_start_is_read_on(name: str) -> None:
     assert told.splitlines()[-1] == "minidark: backup/a_final.weights is written"
 
 
-def training(*args: str) -> subprocess.Popen[bytes]:
+def training(*args: str) -> Started:
     """A run that has told of batch 20."""
     Path("0.txt").write_bytes(TEXT)
     command = [sys.executable, "-m", "minidark", *TRAIN, "0.txt", *WHOLE,
                "--batches", "10000000", *args]  # fmt: skip
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = Started(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr
     next(line for line in process.stderr if line.startswith(b"20: "))
     return process

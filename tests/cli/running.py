@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import Any
+
 from click.testing import CliRunner, Result
 
 from minidark.cli import cli
+
+
+class Started(subprocess.Popen[bytes]):
+    """A process that does not outlive a test that fails."""
+
+    def __exit__(self, *error: Any) -> None:
+        if self.poll() is None:
+            self.kill()
+        super().__exit__(*error)
 
 
 def run(*args: str, stdin: bytes | None = None) -> Result:

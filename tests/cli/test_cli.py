@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 import minidark
 from minidark import load_network
 from minidark.cli import cli
+from tests.cli.running import Started
 from tests.golden_cases import GOLDEN, record
 from tests.helpers import cfg
 
@@ -574,9 +575,9 @@ def test_a_run_that_diverges_is_5_and_says_what_to_try() -> None:
 # --- signals and pipes --------------------------------------------------------------------
 
 
-def start(*args: str) -> subprocess.Popen[bytes]:
+def start(*args: str) -> Started:
     command = [sys.executable, "-m", "minidark", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return Started(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 @POSIX

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from minidark import load_network
-from tests.cli.running import run
+from tests.cli.running import Started, run
 from tests.helpers import cfg
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
@@ -34,9 +34,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("text.txt").write_bytes(TEXT)
 
 
-def start(*args: str, stderr: int = subprocess.PIPE) -> subprocess.Popen[bytes]:
+def start(*args: str, stderr: int = subprocess.PIPE) -> Started:
     command = [sys.executable, "-m", "minidark", "train", "a.cfg", "text.txt", *args]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr)
+    return Started(command, stdout=subprocess.PIPE, stderr=stderr)
 
 
 def test_a_run_whose_standard_error_is_closed_trains_to_its_end() -> None:
