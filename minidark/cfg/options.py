@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from minidark.cfg.sections import Doubt, Pair, Refuse, Section, Warn, raise_
-from minidark.errors import CfgError, bare, echo, nearest
+from minidark.errors import OVERRIDDEN, CfgError, bare, echo, nearest
 
 LARGEST_INT = 2**31 - 1  # darknet's int
 LONGEST_LIST = 1000
@@ -293,15 +293,18 @@ def read_options(
     refuse: Refuse = raise_,
 ) -> Options:
     """The section's values, checked. Raises CfgError at the line of a wrong value; an unknown
-    key, and one that has no effect on recurrent layers, is a doubt for `warn`. Where `refuse`
-    comes back, the value is the default."""
+    key, and one that has no effect on recurrent layers, is a doubt for `warn`; but an unknown one
+    of an override is an error. Where `refuse` comes back, the value is the default."""
     known = keys(cls)
     values: dict[str, Any] = {}
     for pair in section.pairs.values():
         if pair.key not in known:
             hint = nearest(pair.key, known)
             said = f"unknown key {echo(pair.key)} in [{bare(section.type)}]{hint}"
-            warn(Doubt("unknown-key", said), pair.line)
+            if pair.line == OVERRIDDEN:  # typed a moment ago, and for this network
+                refuse(CfgError(said, path, pair.line))
+            else:
+                warn(Doubt("unknown-key", said), pair.line)
             continue
         if pair.key in WITHOUT_EFFECT:
             said = f"{pair.key} has no effect on [{section.type}]"

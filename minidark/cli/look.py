@@ -57,6 +57,8 @@ def look(
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its outputs are no probabilities of characters")
+    if net.inputs > 256:
+        raise CfgError(f"has {net.inputs} symbols, and a text of bytes 256")
     symbols, size = _read(text, length, net.inputs)
     traced = trace(net, symbols, default_primer(net.inputs))
     if not traced.layers:

@@ -70,6 +70,8 @@ def valid(
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its cost is not bits", choice.path(cfg))
+    if net.inputs > 256:
+        raise CfgError(f"has {net.inputs} symbols, and a text of bytes 256", choice.path(cfg))
     tally, surprises, shown = Tally(), Worst(worst or 0), _Show() if color else None
     with _blocks(data, net.inputs) as blocks:
         for reading in readings(net, blocks, seed.encode("utf-8", "surrogateescape")):
