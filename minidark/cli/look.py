@@ -13,6 +13,7 @@ import numpy as np
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.numbers import count
+from minidark.cli.outputs import check_output
 from minidark.errors import CfgError
 from minidark.generate import default_primer
 from minidark.report.extra import needed
@@ -54,6 +55,7 @@ def look(
     scored. Needs the extra `report`.
     """
     needed("jinja2")  # before any work
+    check_output(output, choice.path(cfg), weights, text)
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its outputs are no probabilities of characters")

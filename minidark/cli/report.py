@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from minidark.cli.outputs import check_output
 from minidark.cli.stderr import tell
 from minidark.report.run import figures, read_run_folder
 from minidark.report.training import write_run_page
@@ -31,6 +32,8 @@ def report(rundir: str, output: str | None, as_json: bool) -> None:
     that repeats the run. A run that still goes on can be shown as well.
     """
     run = read_run_folder(Path(rundir))
+    others = [file for file in run.folder.iterdir() if file.suffix != ".html"]
+    check_output(output, *others, run.facts["cfg"], *(text["path"] for text in run.facts["text"]))
     facts = figures(run)
     if output is not None:
         write_run_page(output, run)

@@ -168,3 +168,13 @@ def test_errors_name_the_cfg_that_they_are_of() -> None:
     assert_refused(run(*BOTH, "--parameters", "99"), 3, said)
     Path("b.cfg").write_text(cfg(NET, "gru output=x", *OUT))
     assert_refused(run(*BOTH), 3, "b.cfg:9: output='x' is not an integer")
+
+
+@pytest.mark.parametrize("page", ["b.cfg", "text.txt"])
+def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
+    pytest.importorskip("jinja2", reason="needs the extra report")
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    before = Path(page).read_bytes()
+    said = f"{page} is a file that this command needs; write to another"
+    assert_wrong_usage(run(*BOTH, "--batches", "2", "-o", page), said)
+    assert Path(page).read_bytes() == before

@@ -12,7 +12,7 @@ import pytest
 from minidark import load_network
 from minidark.trace import trace
 from minidark.valid import measure
-from tests.cli.running import assert_refused, output, run
+from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg
 from tests.test_lazy import command, loaded
 
@@ -150,3 +150,13 @@ def test_it_loads_no_matplotlib() -> None:
     modules = loaded(command("look", "a.cfg", "a.weights", "text.txt", "--quiet"))
     assert "jinja2" in modules
     assert not modules & {"matplotlib", "numba", "torch"}
+
+
+@pytest.mark.parametrize("page", ["a.cfg", "a.weights", "text.txt", "./text.txt", "-"])
+def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    said = "is a file that this command needs; write to another"
+    if page == "-":
+        said = "is no file to write to: standard output is not supported here"
+    assert_wrong_usage(run("look", "a.cfg", "a.weights", "text.txt", "-o", page), f"{page} {said}")
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
