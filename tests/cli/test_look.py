@@ -39,7 +39,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_figures_are_the_traces_and_valids() -> None:
-    figures = json.loads(output("look", "a.cfg", "a.weights", "text.txt", "--json"))
+    call = ("look", "a.cfg", "a.weights", "text.txt", "--json")
+    figures = json.loads(output(*call, "-o", "look.html"))
     net = load_network("a.cfg", "a.weights", batch=1, kernels="numpy")
     symbols = np.frombuffer(TEXT, dtype=np.uint8)
     assert figures["characters"] == figures["of_characters"] == len(TEXT)
@@ -160,3 +161,9 @@ def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
         said = "is no file to write to: standard output is not supported here"
     assert_wrong_usage(run("look", "a.cfg", "a.weights", "text.txt", "-o", page), f"{page} {said}")
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_json_writes_a_page_only_where_it_is_asked_for() -> None:
+    figures = json.loads(output("look", "a.cfg", "a.weights", "text.txt", "--json"))
+    assert (figures["page"], figures["page_bytes"]) == (None, None)
+    assert not Path("look.html").exists()
