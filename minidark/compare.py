@@ -182,8 +182,9 @@ def _unheard(message: str, line: int) -> None:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Each file's name without its ending, and where two have the same, with its place."""
-    stems = [path.stem for path in paths]
+    """Each file's name without its ending, as UTF-8 can hold it, and where two have the same, with
+    its place."""
+    stems = [path.stem.encode(errors="backslashreplace").decode() for path in paths]
     return [s if stems.count(s) == 1 else f"{s}-{n}" for n, s in enumerate(stems, start=1)]
 
 

@@ -178,3 +178,23 @@ def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
     said = f"{page} is a file that this command needs; write to another"
     assert_wrong_usage(run(*BOTH, "--batches", "2", "-o", page), said)
     assert Path(page).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["c[red]d", "c[/b]", "c$x_$", ":smile:", os.fsdecode(b"\xff")])
+def test_names_are_shown_as_they_are(name: str) -> None:
+    pytest.importorskip("jinja2", reason="needs the extra report")
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    try:
+        folder = Path(f"{name}.cfg").parent
+        folder.mkdir(exist_ok=True)
+        Path(f"{name}.cfg").write_text(Path("a.cfg").read_text())
+    except (OSError, ValueError):
+        pytest.skip("this system has no such names")
+    result = run(
+        "compare", f"{name}.cfg", "b.cfg", "text.txt", "--batches", "20", "-o", "page.html"
+    )
+    assert result.exit_code == 0, result.exception
+    shown = Path(f"{name}.cfg").stem.encode(errors="backslashreplace").decode()
+    assert result.stdout.splitlines()[1].split()[0] == shown
+    page = Path("page.html").read_text()
+    assert page.count(f">{shown}</text>") == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -167,3 +168,14 @@ def test_json_writes_a_page_only_where_it_is_asked_for() -> None:
     figures = json.loads(output("look", "a.cfg", "a.weights", "text.txt", "--json"))
     assert (figures["page"], figures["page_bytes"]) == (None, None)
     assert not Path("look.html").exists()
+
+
+def test_a_cfg_whose_name_is_no_utf_8_has_a_page() -> None:
+    name = os.fsdecode(b"\xff.cfg")
+    try:
+        Path(name).write_text(CFG)
+    except (OSError, ValueError):
+        pytest.skip("this system has no such names")
+    result = run("look", name, "a.weights", "text.txt")
+    assert result.exit_code == 0, result.exception
+    assert "What the units of \\udcff.cfg do" in Path("look.html").read_text()

@@ -257,3 +257,10 @@ def test_names_have_only_signs_that_any_system_takes() -> None:
     ]  # fmt: skip
     write("cfg: a.cfg\ndata: text.txt\noptions: {batches: 2, weights: [a/b, a:b]}\n")
     assert "two runs would have the folder" in run("run", "e.yaml").stderr
+
+
+def test_a_folder_is_shown_as_it_is_named() -> None:
+    write(EXPERIMENT.replace("folder: out", "folder: 'out[/b]'").partition("set:")[0])
+    result = run("run", "e.yaml")
+    assert result.exit_code == 0, result.exception
+    assert result.stdout.splitlines()[1].split()[0] == str(Path("out[/b]"))
