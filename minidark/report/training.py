@@ -96,7 +96,7 @@ def _like(value: object, default: object) -> object:
 def _as_in_a_cfg(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(_as_in_a_cfg, value))
-    return f"{value:g}" if isinstance(value, float) else str(int(value) if value is True else value)
+    return repr(value) if isinstance(value, float) else str(int(value) if value is True else value)
 
 
 def hashed(file: dict[str, Any]) -> str:

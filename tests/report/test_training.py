@@ -191,3 +191,8 @@ def test_the_cfg_that_is_shown_makes_the_same_network(name: str, tmp_path: Path)
     shown = tmp_path / "shown.cfg"
     shown.write_text(cfg_text(values))
     assert cfg_values(load_network(shown)) == values
+
+
+def test_the_cfg_has_every_digit() -> None:
+    sections = [{"section": "net", "learning_rate": 0.00123456789, "decay": 1e-07}]
+    assert cfg_text(sections) == "[net]\nlearning_rate=0.00123456789\ndecay=1e-07"
