@@ -22,10 +22,9 @@ from minidark.cli.stopping import Stop, stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import multiply_adds
 from minidark.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
-from minidark.errors import DivergedError, MinidarkError
+from minidark.errors import DivergedError, MinidarkError, visible
 from minidark.report.comparison import COLUMNS, cells, write_comparison_page
 from minidark.report.extra import needed
-from minidark.report.training import visible
 from minidark.text import Text
 from minidark.train import StepReport
 

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from minidark.cli.stderr import tell
 from minidark.cli.stdout import discard_output
+from minidark.errors import visible
 from minidark.records import is_logged, log_line
 from minidark.train import StepReport
 
@@ -73,7 +74,7 @@ class Bar:
         return f"{cost / math.log(2):.2f}" if self.in_bits else f"{cost:.3f}"
 
     def note(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False)
+        self.progress.console.print(visible(text), markup=False, highlight=False)
 
 
 class Silent:

@@ -11,6 +11,7 @@ import click
 
 from minidark.cli.outputs import check_output
 from minidark.cli.stderr import tell
+from minidark.errors import visible
 from minidark.report.run import figures, read_run_folder
 from minidark.report.training import write_run_page
 
@@ -47,7 +48,7 @@ def report(rundir: str, output: str | None, as_json: bool) -> None:
 def show(facts: dict[str, Any]) -> None:
     """The run in a few lines."""
     for name, said in summary(facts).items():
-        click.echo(f"{name:22} {said}")
+        click.echo(f"{name:22} {visible(said)}")
 
 
 def summary(facts: dict[str, Any]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from minidark import load_network
 from minidark.cli.display import Bar
+from minidark.cli.stderr import tell
 from minidark.train import StepReport
 from tests.cli.running import output, run
 from tests.cli.terminal import NO_TERMINALS, on_terminal
@@ -119,3 +120,14 @@ def test_the_figures_leave_room_for_the_bar_in_80_columns(in_bits: bool, loss: s
     valid = "3.80 bits" if in_bits else "2.634"
     figures = f"loss {loss}, validation {valid}, 8,427 chars/s"
     assert bar.progress.tasks[0].fields["figures"] == figures
+
+
+def test_a_sample_does_not_reach_the_terminal_as_an_escape() -> None:
+    screen = io.StringIO()
+    Bar(Progress(console=Console(file=screen, width=80)), 100, True).note("a\x1b[2J\x9b2Jb")
+    assert screen.getvalue() == "a\\x1b[2J\\x9b2Jb\n"
+
+
+def test_what_is_told_is_no_escape_either(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("a\x1b[2J\x9b2Jb")
+    assert capsys.readouterr().err == "a\\x1b[2J\\x9b2Jb\n"

@@ -130,3 +130,12 @@ def test_a_page_is_not_written_over_a_file_of_the_run(page: str) -> None:
     said = f"{page} is a file that this command needs; write to another"
     assert_wrong_usage(run("report", "b", "-o", page), said)
     assert Path(page).read_bytes() == before
+
+
+def test_nothing_in_a_run_reaches_the_terminal_as_an_escape() -> None:
+    trained("--batches", "10")
+    facts = json.loads(Path("b/run.json").read_text())
+    Path("b/run.json").write_text(json.dumps({**facts, "cfg": "\x1b[2J\x9b2J.cfg"}))
+    said = output("report", "b").decode()
+    assert "\\x1b[2J\\x9b2J.cfg" in said
+    assert not set("\x1b\x9b") & set(said)

@@ -11,9 +11,10 @@ import pytest
 
 from minidark import load_network, shipped
 from minidark.checkpoint import cfg_values
+from minidark.errors import visible
 from minidark.report.curves import gradient_curve, speed_curve
 from minidark.report.run import read_run_folder
-from minidark.report.training import cfg_text, visible, write_run_page
+from minidark.report.training import cfg_text, write_run_page
 from tests.report.browser import opened
 from tests.report.runs import LAYERS, line, logged, trained, written
 
