@@ -183,8 +183,9 @@ def _unheard(message: str, line: int) -> None:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Each file's name without its ending, and where that is another's, with a number."""
-    stems = [path.stem for path in paths]
+    """Each file's name without its ending, as UTF-8 can hold it, and where that is another's, with
+    a number."""
+    stems = [path.stem.encode(errors="backslashreplace").decode() for path in paths]
     names: list[str] = []
     for stem in stems:
         numbered = (f"{stem}-{n}" for n in itertools.count(1))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def place(path: Path | str | None, line: int | None) -> str:
     if line == OVERRIDDEN:
         return f"{path} as overridden: "
     return f"{path}: " if line is None else f"{path}:{line}: "
+
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """With control characters as their codes, but for line breaks and tabs: a terminal would obey
+    them."""
+    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 LONGEST_ECHO = 40  # characters

@@ -27,15 +27,16 @@ STRING = 7  # DT_STRING, of a tensor
 class Events:
     """Adds reports to a file in `folder`/tensorboard.
 
-    after: the batch that the run goes on from; at 0 it begins, and the files of another, which had
-    the folder before, are removed. Raises BackendError without the extra `tensorboard`, and
-    SaveError where the file cannot be written; what did not get into it comes with the next.
+    after: the batch that the run goes on from, with its symbols and seconds; at 0 it begins, and
+    the files of another, which had the folder before, are removed. Raises BackendError without the
+    extra `tensorboard`, and SaveError where the file cannot be written; what did not get into it
+    comes with the next.
     """
 
-    def __init__(self, folder: Path, after: int = 0):
+    def __init__(self, folder: Path, after: int = 0, symbols: int = 0, seconds: float = 0):
         records = _needed("tensorboard.summary.writer.record_writer")
         self._event = _needed("tensorboard.compat.proto.event_pb2")
-        self._before = (0, 0.0)  # symbols and seconds of the report before
+        self._before = symbols, seconds  # of the report before
         self.path = folder / FOLDER / f"{MARK}.{after:08d}.{time.time_ns()}"
         try:
             self.path.parent.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -38,7 +39,8 @@ def run(folder: Path, upto: int, batches: int = 520, resume: bool = False) -> No
     since = Checkpoint.read(folder / "a.ckpt") if resume else None
     with Text(text, 100) as opened, Backups(net, folder, "a.cfg") as backups:
         training = train(net, opened, batches, valid_fraction=0.1, resume=since)
-        backups.events = Events(folder, since.batch if since else 0)
+        begun = (since.batch, since.symbols, since.seconds) if since else ()
+        backups.events = Events(folder, *begun)
         backups.records = Records(training, folder, "a", "a.cfg", resumed=since)
         for report in training:
             backups.after(sampled(report, training))
@@ -102,6 +104,15 @@ def test_speed_is_that_since_the_line_before(folder: Path) -> None:
     elapsed = lines[2]["seconds"] - lines[1]["seconds"]  # to a millisecond
     assert 100 / (elapsed + 0.001) <= found[30] * 1.0001
     assert elapsed <= 0.001 or found[30] <= 1.0001 * 100 / (elapsed - 0.001)
+
+
+def test_the_first_speed_of_a_run_that_goes_on_is_of_what_came_since(folder: Path) -> None:
+    run(folder, 20)
+    events = Events(folder, 20, symbols=1000, seconds=50.0)
+    report = dataclasses.replace(next(train_reports(folder)), symbols=1010, seconds=52.0)
+    events.add(report)
+    events.close()
+    assert read(folder).Scalars("characters_per_second")[-1].value == 5
 
 
 def test_a_run_that_goes_on_forgets_what_comes_again(folder: Path) -> None:

@@ -16,15 +16,15 @@ from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import validated
 from minidark.cli.numbers import Number, count
+from minidark.cli.outputs import check_output
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import Stop, stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import multiply_adds
 from minidark.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
-from minidark.errors import DivergedError, MinidarkError
+from minidark.errors import DivergedError, MinidarkError, visible
 from minidark.report.comparison import COLUMNS, cells, write_comparison_page
 from minidark.report.extra import needed
-from minidark.report.training import visible
 from minidark.text import Text
 from minidark.train import StepReport
 
@@ -107,7 +107,9 @@ def compare(
         raise click.UsageError("--batches and --seconds are two budgets; give either")
     if output is not None:
         needed("jinja2"), needed("matplotlib")  # before the runs, and not after them
-    there = candidates([choice.path(c) for c in cfgs], choice.overrides, parameters, choice.strict)
+    paths = [choice.path(c) for c in cfgs]
+    check_output(output, *paths, data)
+    there = candidates(paths, choice.overrides, parameters, choice.strict)
     backend, folder = get_backend(**compute.loading), Path(backup) if backup else None
     with Text([data], there[0].plan.net.row_inputs) as text, stoppable() as stop:
         comparison = Comparison(there, text, backend, valid_fraction, patience, folder)

@@ -15,6 +15,7 @@ from minidark.cfg.forms import rewritten
 from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.outputs import check_output
 from minidark.convert.found import fill
 from minidark.convert.proof import SYMBOLS, drawn_symbols, written
 from minidark.files import write_atomically
@@ -62,6 +63,11 @@ def convert(
     characters; above 1e-4 it is an error and no file is left.
     """
     kinds = [_kind(path) for path in (source, out)]
+    inputs = [source, choice.path(cfg) if cfg else None, text]
+    if kinds[0] == "cfg":
+        inputs.append(choice.path(source))
+    check_output(out, *inputs)
+    check_output(out_cfg, out, *inputs)
     if "cfg" in kinds:
         if kinds != ["cfg", "cfg"]:
             raise click.UsageError("a cfg becomes a cfg: .cfg and .yaml, there and back")

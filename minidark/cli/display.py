@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from minidark.cli.stderr import tell
 from minidark.cli.stdout import discard_output
+from minidark.errors import visible
 from minidark.records import is_logged, log_line
 from minidark.train import StepReport
 
@@ -53,23 +54,27 @@ class Bar:
     def __init__(self, progress: Progress, batches: int, in_bits: bool):
         self.progress, self.in_bits = progress, in_bits
         self.task = progress.add_task("", total=batches, figures="")
-        self.valid = ""
+        self.valid = self.exact = ""
 
     def step(self, report: StepReport) -> None:
         if report.valid_loss is not None:
-            self.valid = f", validation {_figure(report.valid_loss, self.in_bits)}"
+            self.valid = f", validation {self._figure(report.valid_loss)}"
             if report.valid_exact is not None:
-                self.valid += f", {report.valid_exact:.2%} exact"
+                self.exact = f", {report.valid_exact:.2%} exact"
             if report.last:
                 self.note(validated(report, self.in_bits))
+        unit = " bits" if self.in_bits else ""
         figures = (
-            f"loss {_figure(report.average, self.in_bits)}{self.valid}, "
+            f"loss {self._figure(report.average)}{self.valid}{unit}{self.exact}, "
             f"{report.symbols / report.seconds:,.0f} chars/s"
         )
         self.progress.update(self.task, completed=report.batch, figures=figures)
 
+    def _figure(self, cost: float) -> str:
+        return f"{cost / math.log(2):.2f}" if self.in_bits else f"{cost:.3f}"
+
     def note(self, text: str) -> None:
-        self.progress.console.print(text, markup=False, highlight=False)
+        self.progress.console.print(visible(text), markup=False, highlight=False)
 
 
 class Silent:
@@ -136,7 +141,3 @@ def validated(report: StepReport, in_bits: bool) -> str:
     else:
         figures = f"cost {cost:.4f} per character"
     return f"{report.batch}: validation {figures}{', the best so far' if report.best else ''}"
-
-
-def _figure(cost: float, in_bits: bool) -> str:
-    return f"{cost:.3f} nats = {cost / math.log(2):.3f} bits" if in_bits else f"{cost:.3f}"

@@ -13,6 +13,7 @@ import numpy as np
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.numbers import count
+from minidark.cli.outputs import check_output
 from minidark.errors import CfgError
 from minidark.generate import default_primer
 from minidark.report.extra import needed
@@ -27,8 +28,8 @@ log = logging.getLogger(__name__)
 @click.argument("cfg")
 @click.argument("weights")
 @click.argument("text")
-@click.option("-o", "--output", metavar="FILE", default="look.html", show_default=True,
-              help="The page.")  # fmt: skip
+@click.option("-o", "--output", metavar="FILE",
+              help="The page [look.html; none with --json].")  # fmt: skip
 @click.option("--len", "length", type=count(2), metavar="N", default=2000, show_default=True,
               help="Characters (bytes) to look at, from the beginning.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The figures as one JSON object.")
@@ -37,7 +38,7 @@ def look(
     cfg: str,
     weights: str,
     text: str,
-    output: str,
+    output: str | None,
     length: int,
     as_json: bool,
     choice: CfgChoice,
@@ -51,9 +52,13 @@ def look(
 
     TEXT is a file, or - for standard input. The page is one file, for any browser. The network
     starts from zero state and reads two newlines first, as in `valid`; the first character is not
-    scored. Needs the extra `report`.
+    scored. A page needs the extra `report`.
     """
-    needed("jinja2")  # before any work
+    if output is None and not as_json:
+        output = "look.html"
+    if output is not None:
+        needed("jinja2")  # before any work
+    check_output(output, choice.path(cfg), weights, text)
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its outputs are no probabilities of characters")
@@ -64,9 +69,11 @@ def look(
     if not traced.layers:
         raise CfgError("has no [gru], [lstm] or [rnn]: there is no state to look at")
     seen = Look(traced, size)
-    page = seen.write(output, Path(choice.path(cfg)).name, Path(weights).name)
-    log.info("%s is written: %s bytes", output, f"{page:,}")
-    figures = {**seen.figures(), "page": output, "page_bytes": page}
+    figures = {**seen.figures(), "page": output, "page_bytes": None}
+    if output is not None:
+        page = seen.write(output, Path(choice.path(cfg)).name, Path(weights).name)
+        log.info("%s is written: %s bytes", output, f"{page:,}")
+        figures["page_bytes"] = page
     if as_json:
         click.echo(json.dumps(figures))
     else:

@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
+from minidark.cli.outputs import check_output
 from minidark.cli.stderr import tell
+from minidark.errors import visible
 from minidark.report.run import figures, read_run_folder
 from minidark.report.training import write_run_page
 
@@ -31,6 +33,8 @@ def report(rundir: str, output: str | None, as_json: bool) -> None:
     that repeats the run. A run that still goes on can be shown as well.
     """
     run = read_run_folder(Path(rundir))
+    others = [file for file in run.folder.iterdir() if file.suffix != ".html"]
+    check_output(output, *others, run.facts["cfg"], *(text["path"] for text in run.facts["text"]))
     facts = figures(run)
     if output is not None:
         write_run_page(output, run)
@@ -44,7 +48,7 @@ def report(rundir: str, output: str | None, as_json: bool) -> None:
 def show(facts: dict[str, Any]) -> None:
     """The run in a few lines."""
     for name, said in summary(facts).items():
-        click.echo(f"{name:22} {said}")
+        click.echo(f"{name:22} {visible(said)}")
 
 
 def summary(facts: dict[str, Any]) -> dict[str, str]:

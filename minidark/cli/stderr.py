@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import sys
 
 import click
 
-log = logging.getLogger(__name__)
+from minidark.errors import visible
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+log = logging.getLogger(__name__)
 
 
 def tell(text: str) -> None:
     """Write `text` and a line break. Nobody reading on there must not end a training run."""
     with contextlib.suppress(OSError, ValueError):
-        click.echo(CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text), err=True)
+        click.echo(visible(text), err=True)
 
 
 def tell_if_waiting() -> None:

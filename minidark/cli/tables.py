@@ -11,7 +11,8 @@ from rich.table import Table
 
 def print_table(table: Table) -> None:
     """Through click and not by rich, which exits with 1 where nobody reads on."""
-    console = Console(width=200)  # the same in a pipe and on a narrow terminal, which may wrap
+    # Names are no markup. The same width in a pipe and on a narrow terminal, which may wrap.
+    console = Console(width=200, markup=False, emoji=False)
     with console.capture() as shown:
         console.print(table)
     click.echo("\n".join(line.rstrip() for line in shown.get().splitlines()))

@@ -164,7 +164,8 @@ def train(
             return
         backups = held.enter_context(Backups(net, backup, path, save_every))
         if tensorboard:  # before the records, which take the place of another run's
-            backups.events = Events(backups.folder, since.batch if since else 0)
+            begun = (since.batch, since.symbols, since.seconds) if since else ()
+            backups.events = Events(backups.folder, *begun)
         command = ["minidark", *sys.argv[1:]]
         backups.records = Records(
             training, backups.folder, backups.base, path, command, since, overrides

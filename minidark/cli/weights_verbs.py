@@ -6,10 +6,12 @@ Source: darknet examples/darknet.c (average, partial, denormalize_net, statistic
 from __future__ import annotations
 
 import json
+import os
 
 import click
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.outputs import check_output
 from minidark.cli.tables import array_table, print_table
 from minidark.errors import WeightsError
 from minidark.fold import average as average_into
@@ -32,6 +34,11 @@ def average(cfg: str, out: str, weights: tuple[str, ...], choice: CfgChoice) -> 
 
     Recurrent layers and rolling statistics are averaged too.
     """
+    check_output(out, choice.path(cfg), *weights)
+    if len(weights) == 1 and os.path.lexists(out):
+        raise click.UsageError(
+            f"{out} is there, and {weights[0]} alone is no mean: OUT comes first"
+        )
     net = choice.load(cfg)
     average_into(net, weights, **choice.reading)
     net.save_weights(out)
@@ -49,6 +56,7 @@ def partial(cfg: str, weights: str, out: str, layers: int, choice: CfgChoice) ->
     \b
     minidark partial gru backup/gru_final.weights first-two.weights 2
     """
+    check_output(out, choice.path(cfg), weights)
     net = choice.load(cfg, weights)
     if layers > len(net.layers):
         raise WeightsError(f"{layers} layers were asked for; the network has {len(net.layers)}")
@@ -70,6 +78,8 @@ def denormalize(cfg: str, weights: str, out: str, out_cfg: str | None, choice: C
 
     OUT fits the cfg with batch_normalize=0, which is written to --out-cfg where given.
     """
+    check_output(out, choice.path(cfg), weights)
+    check_output(out_cfg, out, choice.path(cfg), weights)
     net = folded(choice.load(cfg, weights))
     net.save_weights(out)
     if out_cfg:

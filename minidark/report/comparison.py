@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidark.compare import Outcome
+from minidark.errors import visible
 from minidark.report.curves import SIZE, axes_of
-from minidark.report.figures import SERIES, figure_svg
+from minidark.report.figures import SERIES, figure_svg, literal
 from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON
-from minidark.report.training import hashed, visible
+from minidark.report.training import hashed
 from minidark.train import StepReport
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ def _curves(
                     linewidth=1.2,
                     marker="o" if validated else None,
                     markersize=3,
-                    label=None if number else name,
+                    label=None if number else literal(name),
                 )
         axes.legend()
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from minidark.report.figures import INK, SERIES, figure_svg
+from minidark.report.figures import INK, SERIES, figure_svg, literal
 from minidark.report.run import Run
 
 if TYPE_CHECKING:
@@ -71,7 +71,9 @@ def gradient_curve(run: Run) -> Markup:
             colour = SERIES[k % len(SERIES)]
             # a length of zero has no place on this scale, nor has one beyond all numbers
             drawn = [norm or math.nan for norm in norms[name]]
-            axes.plot(batches, drawn, label=name, color=colour, linestyle=style, linewidth=1.2)
+            axes.plot(
+                batches, drawn, label=literal(name), color=colour, linestyle=style, linewidth=1.2
+            )
         axes.set_yscale("log")
         _mark_resumed(axes, run.resumed_at)
         axes.legend(ncols=2)

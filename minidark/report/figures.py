@@ -60,6 +60,11 @@ def figure_svg(
     return named + markup(_for_a_page(written.getvalue()))
 
 
+def literal(name: str) -> str:
+    """A name as a figure shows it as it is: between two dollars would be mathematics."""
+    return name.replace("$", r"\$")
+
+
 def _cycle() -> Any:
     return needed("cycler").cycler(color=SERIES)
 

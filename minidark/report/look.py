@@ -14,7 +14,7 @@ import numpy as np
 
 from minidark.files import write_atomically
 from minidark.report.packing import GATES, pack
-from minidark.report.pages import render_page
+from minidark.report.pages import encoded, render_page
 from minidark.report.properties import by_chance, trackers
 from minidark.trace import Floats, LayerTrace, Trace
 
@@ -137,7 +137,7 @@ class Look:
                 for name, found in self.trackers.items()
             },
         }
-        return render_page(
+        page = render_page(
             "look",
             title=f"What the units of {cfg} do",
             cfg=cfg,
@@ -146,7 +146,8 @@ class Look:
             figures=self.figures(),
             properties=[*self.trackers],
             data=data,
-        ).encode()
+        )
+        return encoded(page)
 
     def _layer(self, layer: LayerTrace, steps: int) -> dict[str, Any]:
         packed = pack(layer, steps)

@@ -30,7 +30,12 @@ def write_page(path: Path | str, name: str, **values: Any) -> None:
 
     Raises BackendError without the extra `report`, SaveError where the file cannot be written.
     """
-    write_atomically(path, [render_page(name, **values).encode()])
+    write_atomically(path, [encoded(render_page(name, **values))])
+
+
+def encoded(page: str) -> bytes:
+    """A page as a file has it. It may name files whose names UTF-8 cannot hold."""
+    return page.encode(errors="backslashreplace")
 
 
 def render_page(name: str, **values: Any) -> str:

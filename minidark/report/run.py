@@ -24,6 +24,8 @@ KINDS: dict[str, Any] = {  # what a page takes of run.json
     "valid_fraction": float | int, "clip_norm": float | int, "parameters": int, "in_nats": bool,
     "batches": int, "resumed": list, "began": str,
 }  # fmt: skip
+ANY_SIZE = ("seed", "clip_norm")  # shown as they are
+LARGEST = {int: 2**63 - 1, float: 1e300}  # no curve goes beyond
 ENTRIES: dict[str, dict[str, Any]] = {  # and of what its lists hold
     "cfg_values": {"section": str},
     "text": {"path": str, "size": int, "sampled": str},
@@ -106,6 +108,9 @@ def read_run_folder(folder: Path) -> Run:
     facts = _plain(read_run(folder))
     if lacking := next((name for name in KINDS if not _is_there(facts, name)), None):
         raise DataError(f"{folder / 'run.json'}: damaged, or of another version: no {lacking!r}")
+    commands = [facts["command"], *(again["command"] for again in facts["resumed"])]
+    if not all(isinstance(word, str) for command in commands for word in command):
+        raise DataError(f"{folder / 'run.json'}: damaged: a command is not of words")
     lines = _read_log(folder / "log.jsonl")
     diverged = lines.pop()["diverged"] if lines and "diverged" in lines[-1] else None
     return Run(folder, facts, lines, diverged)
@@ -154,11 +159,21 @@ def speed(line: dict[str, Any]) -> float | None:
 
 
 def _is_there(facts: dict[str, Any], name: str) -> bool:
-    value = facts.get(name)
-    return isinstance(value, KINDS[name]) and all(
-        isinstance(entry, dict) and isinstance(entry.get(key), kind)
+    value: Any = facts.get(name)
+    if name in ANY_SIZE:
+        return isinstance(value, KINDS[name])
+    return _is(value, KINDS[name]) and all(
+        isinstance(entry, dict) and _is(entry.get(key), kind)
         for key, kind in ENTRIES.get(name, {}).items()
         for entry in value
+    )
+
+
+def _is(value: Any, kind: Any) -> bool:
+    """Whether it is of that kind; a number is one that can be shown."""
+    return isinstance(value, kind) and (
+        not isinstance(value, int | float)
+        or abs(value) <= LARGEST[float if isinstance(value, float) else int]
     )
 
 
@@ -198,7 +213,7 @@ def _is_line(line: Any, last: bool) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, bool) and _is(value, int | float)
 
 
 def _plain(value: Any) -> Any:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from minidark.cfg.options import LAYER_TYPES, NetOptions
+from minidark.errors import visible
 from minidark.report.curves import gradient_curve, loss_curve, rate_curve, speed_curve
 from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON, Run, speed
 from minidark.text import SAMPLE_BYTES, SAMPLES
 
 ROWS = 200
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 CURVES = (
     ("Loss", loss_curve, "Training: nine parts of what it was and one of this batch's cost. "
      "Validation: on text that it does not learn from."),
@@ -96,7 +95,7 @@ def _like(value: object, default: object) -> object:
 def _as_in_a_cfg(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(_as_in_a_cfg, value))
-    return f"{value:g}" if isinstance(value, float) else str(int(value) if value is True else value)
+    return repr(value) if isinstance(value, float) else str(int(value) if value is True else value)
 
 
 def hashed(file: dict[str, Any]) -> str:
@@ -104,8 +103,3 @@ def hashed(file: dict[str, Any]) -> str:
     if file["size"] <= SAMPLES * SAMPLE_BYTES:
         return "its sha256"
     return f"sha256 of {SAMPLES} samples of {SAMPLE_BYTES:,} bytes"
-
-
-def visible(text: str) -> str:
-    """With control characters as their codes, but for line breaks and tabs."""
-    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)

@@ -168,3 +168,33 @@ def test_errors_name_the_cfg_that_they_are_of() -> None:
     assert_refused(run(*BOTH, "--parameters", "99"), 3, said)
     Path("b.cfg").write_text(cfg(NET, "gru output=x", *OUT))
     assert_refused(run(*BOTH), 3, "b.cfg:9: output='x' is not an integer")
+
+
+@pytest.mark.parametrize("page", ["b.cfg", "text.txt"])
+def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
+    pytest.importorskip("jinja2", reason="needs the extra report")
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    before = Path(page).read_bytes()
+    said = f"{page} is a file that this command needs; write to another"
+    assert_wrong_usage(run(*BOTH, "--batches", "2", "-o", page), said)
+    assert Path(page).read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["c[red]d", "c[/b]", "c$x_$", ":smile:", os.fsdecode(b"\xff")])
+def test_names_are_shown_as_they_are(name: str) -> None:
+    pytest.importorskip("jinja2", reason="needs the extra report")
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    try:
+        folder = Path(f"{name}.cfg").parent
+        folder.mkdir(exist_ok=True)
+        Path(f"{name}.cfg").write_text(Path("a.cfg").read_text())
+    except (OSError, ValueError):
+        pytest.skip("this system has no such names")
+    result = run(
+        "compare", f"{name}.cfg", "b.cfg", "text.txt", "--batches", "20", "-o", "page.html"
+    )
+    assert result.exit_code == 0, result.exception
+    shown = Path(f"{name}.cfg").stem.encode(errors="backslashreplace").decode()
+    assert result.stdout.splitlines()[1].split()[0] == shown
+    page = Path("page.html").read_text()
+    assert page.count(f">{shown}</text>") == 2

@@ -245,3 +245,20 @@ def test_an_extra_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -
 def test_wrong_usage_says_what_would_be_right(args: tuple[str, ...], said: str) -> None:
     assert_wrong_usage(run("convert", *args), said)
     assert sorted(p.name for p in Path().iterdir()) == ["a.cfg", "a.weights"]
+
+
+@pytest.mark.parametrize(
+    ("args", "file"),
+    [
+        (("a.weights", "a.weights", "--cfg", "a.cfg"), "a.weights"),
+        (("a.weights", "b.npz", "--cfg", "a.cfg", "--out-cfg", "b.npz"), "b.npz"),
+        (("a.weights", "b.npz", "--cfg", "a.cfg", "--out-cfg", "a.cfg"), "a.cfg"),
+        (("a.cfg", "a.cfg"), "a.cfg"),
+    ],
+)
+def test_what_is_written_is_none_of_the_files_that_are_read(
+    args: tuple[str, ...], file: str
+) -> None:
+    said = f"{file} is a file that this command needs; write to another"
+    assert_wrong_usage(run("convert", *args), said)
+    assert {path.name for path in Path().iterdir()} == {"a.cfg", "a.weights"}

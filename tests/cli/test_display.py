@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -9,8 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 
 from minidark import load_network
+from minidark.cli.display import Bar
+from minidark.cli.stderr import tell
+from minidark.train import StepReport
 from tests.cli.running import output, run
 from tests.cli.terminal import NO_TERMINALS, on_terminal
 from tests.helpers import cfg
@@ -105,3 +111,23 @@ def test_tables_have_escapes_on_a_terminal_that_knows_them_only() -> None:
     assert "\x1b[1m" in on_terminal("info", "a.cfg").screen
     assert "\x1b" not in on_terminal("info", "a.cfg", TERM="dumb").screen
     assert "\x1b" not in on_terminal("info", "a.cfg", stdout=False).stdout
+
+
+@pytest.mark.parametrize(("in_bits", "loss"), [(True, "3.02"), (False, "2.093")])
+def test_the_figures_leave_room_for_the_bar_in_80_columns(in_bits: bool, loss: str) -> None:
+    bar = Bar(Progress(console=Console(file=io.StringIO())), 100, in_bits)
+    bar.step(StepReport(5, False, 2, 2.093, 0.1, 16854, 2.0, 1, valid_loss=2.634))
+    valid = "3.80 bits" if in_bits else "2.634"
+    figures = f"loss {loss}, validation {valid}, 8,427 chars/s"
+    assert bar.progress.tasks[0].fields["figures"] == figures
+
+
+def test_a_sample_does_not_reach_the_terminal_as_an_escape() -> None:
+    screen = io.StringIO()
+    Bar(Progress(console=Console(file=screen, width=80)), 100, True).note("a\x1b[2J\x9b2Jb")
+    assert screen.getvalue() == "a\\x1b[2J\\x9b2Jb\n"
+
+
+def test_what_is_told_is_no_escape_either(capsys: pytest.CaptureFixture[str]) -> None:
+    tell("a\x1b[2J\x9b2Jb")
+    assert capsys.readouterr().err == "a\\x1b[2J\\x9b2Jb\n"

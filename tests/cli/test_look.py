@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from minidark import load_network
 from minidark.trace import trace
 from minidark.valid import measure
-from tests.cli.running import assert_refused, output, run
+from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg
 from tests.test_lazy import command, loaded
 
@@ -39,7 +40,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_figures_are_the_traces_and_valids() -> None:
-    figures = json.loads(output("look", "a.cfg", "a.weights", "text.txt", "--json"))
+    call = ("look", "a.cfg", "a.weights", "text.txt", "--json")
+    figures = json.loads(output(*call, "-o", "look.html"))
     net = load_network("a.cfg", "a.weights", batch=1, kernels="numpy")
     symbols = np.frombuffer(TEXT, dtype=np.uint8)
     assert figures["characters"] == figures["of_characters"] == len(TEXT)
@@ -150,3 +152,30 @@ def test_it_loads_no_matplotlib() -> None:
     modules = loaded(command("look", "a.cfg", "a.weights", "text.txt", "--quiet"))
     assert "jinja2" in modules
     assert not modules & {"matplotlib", "numba", "torch"}
+
+
+@pytest.mark.parametrize("page", ["a.cfg", "a.weights", "text.txt", "./text.txt", "-"])
+def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    said = "is a file that this command needs; write to another"
+    if page == "-":
+        said = "is no file to write to: standard output is not supported here"
+    assert_wrong_usage(run("look", "a.cfg", "a.weights", "text.txt", "-o", page), f"{page} {said}")
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_json_writes_a_page_only_where_it_is_asked_for() -> None:
+    figures = json.loads(output("look", "a.cfg", "a.weights", "text.txt", "--json"))
+    assert (figures["page"], figures["page_bytes"]) == (None, None)
+    assert not Path("look.html").exists()
+
+
+def test_a_cfg_whose_name_is_no_utf_8_has_a_page() -> None:
+    name = os.fsdecode(b"\xff.cfg")
+    try:
+        Path(name).write_text(CFG)
+    except (OSError, ValueError):
+        pytest.skip("this system has no such names")
+    result = run("look", name, "a.weights", "text.txt")
+    assert result.exit_code == 0, result.exception
+    assert "What the units of \\udcff.cfg do" in Path("look.html").read_text()

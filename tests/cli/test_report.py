@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.running import assert_refused, output, run
+from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg
 
 TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 100
@@ -121,3 +121,21 @@ def test_train_writes_events_and_says_before_the_first_batch_what_it_needs(
     assert [(e.step, e.value) for e in events.Scalars("loss/batch")] == [
         (line["batch"], pytest.approx(line["loss"], rel=1e-6)) for line in lines
     ]
+
+
+@pytest.mark.parametrize("page", ["b/log.jsonl", "b/a_final.weights", "text.txt", "a.cfg"])
+def test_a_page_is_not_written_over_a_file_of_the_run(page: str) -> None:
+    trained("--batches", "10")
+    before = Path(page).read_bytes()
+    said = f"{page} is a file that this command needs; write to another"
+    assert_wrong_usage(run("report", "b", "-o", page), said)
+    assert Path(page).read_bytes() == before
+
+
+def test_nothing_in_a_run_reaches_the_terminal_as_an_escape() -> None:
+    trained("--batches", "10")
+    facts = json.loads(Path("b/run.json").read_text())
+    Path("b/run.json").write_text(json.dumps({**facts, "cfg": "\x1b[2J\x9b2J.cfg"}))
+    said = output("report", "b").decode()
+    assert "\\x1b[2J\\x9b2J.cfg" in said
+    assert not set("\x1b\x9b") & set(said)

@@ -282,3 +282,10 @@ def test_a_signal_in_a_run_is_the_sweeps_too() -> None:
             assert later.signal == signal.SIGTERM
     with stoppable() as fresh:
         assert not fresh.signal
+
+
+def test_a_folder_is_shown_as_it_is_named() -> None:
+    write(EXPERIMENT.replace("folder: out", "folder: 'out[/b]'").partition("set:")[0])
+    result = run("run", "e.yaml")
+    assert result.exit_code == 0, result.exception
+    assert result.stdout.splitlines()[1].split()[0] == str(Path("out[/b]"))

@@ -77,6 +77,15 @@ def test_average_needs_weights() -> None:
     assert not Path("x").exists()
 
 
+def test_average_writes_over_no_file_that_it_was_given() -> None:
+    before = Path("1.weights").read_bytes()
+    said = "1.weights is a file that this command needs; write to another"
+    assert_wrong_usage(run("average", "a.cfg", "1.weights", "2.weights", "1.weights"), said)
+    said = "1.weights is there, and 2.weights alone is no mean: OUT comes first"
+    assert_wrong_usage(run("average", "a.cfg", "1.weights", "2.weights"), said)
+    assert Path("1.weights").read_bytes() == before
+
+
 # --- partial ------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from minidark import BackendError
-from minidark.report.figures import SERIES, figure_svg
+from minidark.report.figures import SERIES, figure_svg, literal
 
 pytest.importorskip("matplotlib", reason="needs the extra report")
 
@@ -53,3 +53,13 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(BackendError, match=r"needs jinja2 and matplotlib: pip install '.*report"):
         figure_svg(draw, "lines")
+
+
+@pytest.mark.parametrize("name", ["a$x^2$b", "$\\frac{$", "one $", "a\\$b"])
+def test_a_name_is_no_mathematics(name: str) -> None:
+    def plot(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], label=literal(name))
+        axes.legend()
+
+    assert name in "".join(ET.fromstring(str(figure_svg(plot, "a name"))).itertext())

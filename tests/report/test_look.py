@@ -215,6 +215,23 @@ def test_by_mouse(shipped: Shown, chromium: Any) -> None:
         assert picked(page) == (0, 1, 122, 9)
 
 
+def test_an_address_beyond_what_there_is_picks_the_last(mixture: Shown, chromium: Any) -> None:
+    with opened(chromium, mixture.file) as page:
+        ready(page)
+        go(page, 0, 0, 0, 0)
+        page.evaluate("location.hash = '#0.99.0.0'")
+        page.wait_for_selector("#reading[data-shown='0.3.0.0']")
+        assert picked(page) == (0, 3, 0, 0)
+
+
+def test_keys_work_at_once(mixture: Shown, chromium: Any) -> None:
+    with opened(chromium, mixture.file) as page:
+        ready(page)
+        layer, value, unit, at = picked(page)
+        page.keyboard.press("ArrowRight")
+        assert picked(page) == (layer, value, unit, at + 1)
+
+
 def test_by_keys(mixture: Shown, chromium: Any) -> None:
     last = len(TEXT) - 1
     with opened(chromium, mixture.file) as page:
@@ -247,8 +264,9 @@ def test_the_keyboard_reaches_every_picker_and_the_focus_is_seen(
 ) -> None:
     with opened(chromium, shipped.file) as page:
         ready(page)
-        seen = []
-        for _ in range(14):
+        page.focus("#theme")
+        seen = ["theme"]
+        for _ in range(13):
             page.keyboard.press("Tab")
             seen.append(page.evaluate("document.activeElement.id"))
             outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")

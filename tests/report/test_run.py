@@ -148,3 +148,40 @@ def test_a_run_json_of_another_kind_is_an_error(tmp_path: Path, facts: dict[str,
     (name,) = facts
     with pytest.raises(DataError, match=f"damaged, or of another version: no '{name}'"):
         read_run_folder(folder)
+
+
+@pytest.mark.parametrize("key", ["batch", "loss", "seconds", "valid_loss", "gradient_norms"])
+def test_a_number_beyond_what_can_be_shown_is_an_error(tmp_path: Path, key: str) -> None:
+    wrong: Any = {"0.gru": 10**400} if key == "gradient_norms" else 10**400
+    folder = written(tmp_path / "run", [{**line(10), key: wrong}])
+    with pytest.raises(DataError, match=r"log\.jsonl:1: .* is no line of a log"):
+        read_run_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"valid_fraction": 10**400},
+        {"batches": -(10**400)},
+        {"resumed": [{"batch": 10**400, "at": "", "command": []}]},
+    ],
+)
+def test_a_run_json_of_such_numbers_is_an_error_too(tmp_path: Path, facts: dict[str, Any]) -> None:
+    folder = written(tmp_path / "run", [], **facts)
+    with pytest.raises(DataError, match="damaged, or of another version"):
+        read_run_folder(folder)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"command": ["minidark", 1]}, {"resumed": [{"batch": 1, "at": "", "command": [None]}]}],
+)
+def test_a_command_that_is_not_of_words_is_an_error(tmp_path: Path, facts: dict[str, Any]) -> None:
+    folder = written(tmp_path / "run", [], **facts)
+    with pytest.raises(DataError, match=r"run\.json: damaged: a command is not of words$"):
+        read_run_folder(folder)
+
+
+def test_a_seed_may_be_of_any_size(tmp_path: Path) -> None:
+    run = read_run_folder(written(tmp_path / "run", [], seed=10**30))
+    assert run.command[-1] == str(10**30)

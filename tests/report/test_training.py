@@ -11,9 +11,10 @@ import pytest
 
 from minidark import load_network, shipped
 from minidark.checkpoint import cfg_values
+from minidark.errors import visible
 from minidark.report.curves import gradient_curve, speed_curve
 from minidark.report.run import read_run_folder
-from minidark.report.training import cfg_text, visible, write_run_page
+from minidark.report.training import cfg_text, write_run_page
 from tests.report.browser import opened
 from tests.report.runs import LAYERS, line, logged, trained, written
 
@@ -191,3 +192,8 @@ def test_the_cfg_that_is_shown_makes_the_same_network(name: str, tmp_path: Path)
     shown = tmp_path / "shown.cfg"
     shown.write_text(cfg_text(values))
     assert cfg_values(load_network(shown)) == values
+
+
+def test_the_cfg_has_every_digit() -> None:
+    sections = [{"section": "net", "learning_rate": 0.00123456789, "decay": 1e-07}]
+    assert cfg_text(sections) == "[net]\nlearning_rate=0.00123456789\ndecay=1e-07"

@@ -255,8 +255,8 @@
     if (all || shown.layer !== old.layer) {
       $("layer").selectedIndex = shown.layer;
       options($("value"), layer().values.map((one) => one.name));
-      shown.value = within(shown.value, layer().values.length);
     }
+    shown.value = within(shown.value, layer().values.length);
     shown.unit = within(shown.unit, layer().units);
     shown.at = within(shown.at, T);
     $("value").selectedIndex = shown.value;
@@ -379,5 +379,6 @@
   for (const one of data.layers) await unpack(one);
   options($("layer"), data.layers.map((one) => one.name));
   pick(first(), true);
+  $("text").focus({ preventScroll: true }); // so that keys work at once
   document.body.dataset.ready = "true";
 })();
