@@ -36,7 +36,7 @@ import safetensors.numpy
 import minidark
 from minidark import files
 from minidark.backend import Array, Backend
-from minidark.backend.threads import thread_count
+from minidark.backend.threads import blas_threads
 from minidark.errors import BackendError, CfgError, WeightsError, echo
 from minidark.files import named, open_regular, write_atomically
 from minidark.layers.dropout import DropoutLayer
@@ -299,7 +299,7 @@ def surroundings() -> dict[str, Any]:
         "minidark": minidark.__version__,
         "numpy": np.__version__,
         "machine": platform.machine(),
-        "threads": thread_count(),
+        "threads": blas_threads(),
     }
 
 

@@ -34,6 +34,7 @@ from minidark import (
     train,
 )
 from minidark import checkpoint as checkpoints
+from minidark.backend import threads as backend_threads
 from minidark.checkpoint import Checkpoint, newest_sound, previous
 from minidark.text import Symbols
 from minidark.tokens import TokenText
@@ -623,3 +624,27 @@ def test_a_checkpoint_of_a_cfg_file_is_for_the_network_of_that_file(
         return load_network(tmp_path / "a.cfg", seed=seed, kernels="numpy")
 
     assert_goes_on(made, text, tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("told", "threads"),
+    [
+        ({}, 4),
+        ({"OPENBLAS_NUM_THREADS": "1"}, 1),
+        ({"OMP_NUM_THREADS": "2"}, 2),
+        ({"OPENBLAS_NUM_THREADS": "3", "OMP_NUM_THREADS": "2"}, 3),
+        ({"OPENBLAS_NUM_THREADS": "64"}, 4),
+        ({"OPENBLAS_NUM_THREADS": "many"}, 4),
+    ],
+)
+def test_the_threads_that_the_environment_gives_numpys_products_are_kept(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], threads: int
+) -> None:
+    for name in backend_threads.BLAS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(backend_threads, "_processors", lambda: 4)
+    assert checkpoints.surroundings()["threads"] == threads
+    monkeypatch.setattr(backend_threads, "_count", 2)
+    assert checkpoints.surroundings()["threads"] == 2

@@ -15,12 +15,22 @@ from minidark.errors import BackendError
 
 log = logging.getLogger(__name__)
 
+BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")  # the first counts
+
 _count: int | None = None
 
 
 def thread_count() -> int:
-    """As many as were chosen, else one for each processor."""
+    """Of the compiled kernels: as many as were chosen, else one for each processor."""
     return _count or _processors()
+
+
+def blas_threads() -> int:
+    """Of numpy's products: as many as were chosen, or as the environment tells its BLAS, or one for
+    each processor."""
+    told = (os.environ.get(name, "") for name in BLAS_VARIABLES)
+    number = next((int(text) for text in told if text.isdecimal() and int(text)), _processors())
+    return _count or min(number, _processors())
 
 
 @functools.cache

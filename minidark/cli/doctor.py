@@ -22,7 +22,7 @@ import numpy as np
 import minidark
 from minidark import shipped
 from minidark.backend import get_backend
-from minidark.backend.threads import thread_count
+from minidark.backend.threads import BLAS_VARIABLES, thread_count
 from minidark.cfg.options import LAYER_TYPES
 from minidark.errors import BackendError, MinidarkError, SaveError
 from minidark.files import write_atomically
@@ -37,7 +37,7 @@ EXTRAS = {  # the extra: its distributions, and what it gives
     "report": (("jinja2", "matplotlib"), "pages: look, report, compare"),
     "tensorboard": (("tensorboard",), "train --tensorboard"),
 }
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
 FAILED = 1
 
 Facts = dict[str, Any]
@@ -103,7 +103,7 @@ def _blas(backup: str) -> Facts:
         **_blas_library(),
         "threads": thread_count(),
         "processors": os.cpu_count(),
-        "set": {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ},
+        "set": {name: os.environ[name] for name in BLAS_VARIABLES if name in os.environ},
     }
 
 
