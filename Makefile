@@ -18,7 +18,7 @@ demo: .venv/minidark data.txt
 
 # The first compiles the kernels, so that many processes need not all do so at once.
 test: lint
-	$(BIN)/pytest tests/backend
+	$(BIN)/pytest --numprocesses auto --dist loadfile tests/backend
 	$(BIN)/pytest --numprocesses auto --dist loadfile --ignore tests/backend
 
 test-long: .venv/dev
