@@ -14,7 +14,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, overload
 
@@ -28,6 +27,8 @@ from minidark.cfg.options import LayerOptions, NetOptions
 from minidark.cfg.sections import Section
 from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, echo, nearest
 from minidark.files import write_atomically
+from minidark.frozen import Frozen
+from minidark.given import Truth, check_ids, checked_dtype, wrong_shape
 from minidark.html_table import html_table
 from minidark.layers.base import CostLayer, Layer, Parameter, Stored, is_ids, one_hot
 from minidark.layers.softmax import SoftmaxLayer
@@ -148,7 +149,7 @@ class Network:
         if array.ndim != (1 if is_ids(array) else 2):
             return self.forward(array)
         if self.streams != 1:
-            raise _wrong_shape("x", array, self._tail(array))
+            raise wrong_shape("x", array, self._tail(array))
         return self.forward(array[:, None])[:, 0]
 
     def forward(self, x: npt.ArrayLike, train: bool = False) -> Array:
@@ -199,7 +200,7 @@ class Network:
             raise MinidarkError("backward needs a forward with train=True before it")
         return self._descend(self._truth(truth, self._y.shape))[0]
 
-    def _descend(self, truth: _Truth, need_dx: bool = False) -> tuple[Scalar, Array]:
+    def _descend(self, truth: Truth, need_dx: bool = False) -> tuple[Scalar, Array]:
         """From the cost layer down to the lowest layer that trains: the cost, and the gradient that
         comes out below; with `need_dx`, that of the lowest's input."""
         assert self._y is not None
@@ -396,12 +397,12 @@ class Network:
     # --- what comes in --------------------------------------------------------------------
 
     def _input(self, x: npt.ArrayLike) -> Array:
-        array = _checked_dtype("x", self._given(x))
+        array = checked_dtype("x", self._given(x))
         if array.shape[1:] != self._tail(array) or not len(array):
-            raise _wrong_shape("x", array, self._tail(array))
+            raise wrong_shape("x", array, self._tail(array))
         if not is_ids(array):
             return self.backend.asarray(array)
-        _check_ids("x", array, self.inputs)
+        check_ids("x", array, self.inputs)
         ids = self.backend.asids(array)
         return ids if self.layers[0].reads_ids else one_hot(ids, self.inputs, self.backend)
 
@@ -413,81 +414,14 @@ class Network:
         """The axes of an input behind its steps."""
         return (self.streams,) if is_ids(x) else (self.streams, self.inputs)
 
-    def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> _Truth:
+    def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> Truth:
         """Of floats of `shape` (T, S, outputs), or ids (T, S)."""
-        array = _checked_dtype("truth", self._given(truth))
-        wanted = shape[:2] if is_ids(array) else shape
-        if array.shape != wanted:
-            raise DataError(f"truth has shape {array.shape}; expected {wanted}")
-        rows = shape[0] * shape[1]
-        if not is_ids(array):
-            return _Truth(self.backend.asarray(array), rows)
-        _check_ids("truth", array, self.outputs, least=-1)
-        if not isinstance(array, np.ndarray) or (array >= 0).all():
-            return _Truth(self.backend.asids(array), rows)
-        ids = array.reshape(-1)
-        at = np.flatnonzero(ids >= 0)
-        if not at.size:
-            raise DataError("truth is -1, which is none, in every row")
-        places = np.full(rows, at.size)
-        places[at] = np.arange(at.size)
-        asids = self.backend.asids
-        return _Truth(asids(ids[at][:, None]), at.size, asids(at), asids(places))
+        return Truth.of(self._given(truth), shape, self.backend)
 
     def _cost_layer(self) -> CostLayer:
         if self._costs is None:
             raise CfgError("this network has no cost; end it in [softmax], [logistic] or [cost]")
         return self._costs
-
-
-class Frozen:
-    """A step of inference of all streams: ids (S,) in the backend's memory to the outputs (S, O),
-    which the next step may write over. The ids are not checked, each costs too little for that.
-    """
-
-    def __init__(self, layers: Sequence[Layer], backend: Backend):
-        self.layers, self.backend = layers, backend
-        self.reads_ids = layers[0].reads_ids
-        self.steps = [
-            layer.frozen(ids=self.reads_ids and at == 0) for at, layer in enumerate(layers)
-        ]
-
-    def __call__(self, ids: Array) -> Array:
-        x = ids if self.reads_ids else one_hot(ids, self.layers[0].inputs, self.backend)
-        for step in self.steps:
-            x = step(x)
-        return x
-
-    def reorder(self, streams: Array) -> None:
-        """Give stream s the state that stream `streams[s]` has: ids (S,) in the backend's memory.
-        A stream may go to several places, or to none."""
-        for layer in self.layers:
-            for state in layer.states.values():
-                state[...] = state[streams]
-
-
-@dataclass(frozen=True, slots=True)
-class _Truth:
-    """A checked truth: floats (T, S, outputs) or ids (T, S) of as many `rows`. Where some of the
-    N = T S rows have none: ids (R, 1) of those that have; `at` (R,), which ones these are; and
-    `places` (N,), which of them each row is, R for none. All found out before anything is on a
-    GPU, which would be waited for."""
-
-    array: Array
-    rows: int
-    at: Array | None = None
-    places: Array | None = None
-
-    def counted(self, y: Array) -> Array:
-        """The outputs (T, S, O) that there is a truth for."""
-        return y if self.at is None else y.reshape(-1, 1, y.shape[-1])[self.at]
-
-    def spread(self, gradient: Array, y: Array, backend: Backend) -> Array:
-        """The gradient of those as one of y, zero for the others."""
-        if self.places is None:
-            return gradient
-        none = backend.zeros(1, 1, y.shape[-1])
-        return backend.xp.concatenate([gradient, none])[self.places].reshape(y.shape)
 
 
 def _optimizer(options: NetOptions, backend: Backend) -> Optimizer:
@@ -503,22 +437,3 @@ def _costs(layers: Sequence[Layer]) -> CostLayer | None:
     if last.type == "cost" and len(layers) > 1 and layers[-2].has_cost:
         last = layers[-2]
     return last if isinstance(last, CostLayer) and last.has_cost else None
-
-
-def _checked_dtype(what: str, array: Array) -> Array:
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{what} has dtype {array.dtype}; expected floats, or integer ids")
-    return array
-
-
-def _wrong_shape(what: str, array: Array, tail: tuple[int, ...]) -> DataError:
-    wanted = ", ".join(map(str, ["T", *tail]))
-    return DataError(f"{what} has shape {array.shape}; expected ({wanted}) with T >= 1")
-
-
-def _check_ids(what: str, ids: Array, width: int, least: int = 0) -> None:
-    if not isinstance(ids, np.ndarray):
-        return  # on a GPU, from its own draws: to look at them would be to wait for it
-    if ids.size and (int(ids.min()) < least or int(ids.max()) >= width):
-        bad = int(ids[(ids < least) | (ids >= width)][0])
-        raise DataError(f"{what} holds symbol {bad}; this network's are 0 to {width - 1}")

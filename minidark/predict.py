@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from minidark.backend import Array
 from minidark.errors import CfgError, DataError, DivergedError
-from minidark.network import Frozen, Network
+from minidark.frozen import Frozen
+from minidark.network import Network
 from minidark.pairs import END, TAB, beyond, check_separator, not_utf8, separator_byte
 
 AT_ONCE = 256  # streams

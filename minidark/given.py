@@ -1,0 +1,78 @@
+"""What a caller gives a network, checked before anything moves: rows, ids, a truth with gaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from minidark.backend import Array, Backend
+from minidark.errors import DataError
+from minidark.layers.base import is_ids
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """A checked truth: floats (T, S, outputs) or ids (T, S) of as many `rows`. Where some of the
+    N = T S rows have none: ids (R, 1) of those that have; `at` (R,), which ones these are; and
+    `places` (N,), which of them each row is, R for none. All found out before anything is on a
+    GPU, which would be waited for."""
+
+    array: Array
+    rows: int
+    at: Array | None = None
+    places: Array | None = None
+
+    @classmethod
+    def of(cls, given: Array, shape: tuple[int, ...], backend: Backend) -> Self:
+        """What a caller gave for outputs of `shape` (T, S, outputs), in whichever memory: as many
+        floats, or ids (T, S). Raises DataError."""
+        array = checked_dtype("truth", given)
+        wanted = shape[:2] if is_ids(array) else shape
+        if array.shape != wanted:
+            raise DataError(f"truth has shape {array.shape}; expected {wanted}")
+        rows = shape[0] * shape[1]
+        if not is_ids(array):
+            return cls(backend.asarray(array), rows)
+        check_ids("truth", array, shape[-1], least=-1)
+        if not isinstance(array, np.ndarray) or (array >= 0).all():
+            return cls(backend.asids(array), rows)
+        ids = array.reshape(-1)
+        at = np.flatnonzero(ids >= 0)
+        if not at.size:
+            raise DataError("truth is -1, which is none, in every row")
+        places = np.full(rows, at.size)
+        places[at] = np.arange(at.size)
+        asids = backend.asids
+        return cls(asids(ids[at][:, None]), at.size, asids(at), asids(places))
+
+    def counted(self, y: Array) -> Array:
+        """The outputs (T, S, O) that there is a truth for."""
+        return y if self.at is None else y.reshape(-1, 1, y.shape[-1])[self.at]
+
+    def spread(self, gradient: Array, y: Array, backend: Backend) -> Array:
+        """The gradient of those as one of y, zero for the others."""
+        if self.places is None:
+            return gradient
+        none = backend.zeros(1, 1, y.shape[-1])
+        return backend.xp.concatenate([gradient, none])[self.places].reshape(y.shape)
+
+
+def checked_dtype(what: str, array: Array) -> Array:
+    if array.dtype.kind not in "fiu":
+        raise DataError(f"{what} has dtype {array.dtype}; expected floats, or integer ids")
+    return array
+
+
+def wrong_shape(what: str, array: Array, tail: tuple[int, ...]) -> DataError:
+    wanted = ", ".join(map(str, ["T", *tail]))
+    return DataError(f"{what} has shape {array.shape}; expected ({wanted}) with T >= 1")
+
+
+def check_ids(what: str, ids: Array, width: int, least: int = 0) -> None:
+    if not isinstance(ids, np.ndarray):
+        return  # on a GPU, from its own draws: to look at them would be to wait for it
+    if ids.size and (int(ids.min()) < least or int(ids.max()) >= width):
+        bad = int(ids[(ids < least) | (ids >= width)][0])
+        raise DataError(f"{what} holds symbol {bad}; this network's are 0 to {width - 1}")
