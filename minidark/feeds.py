@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from minidark.bytepairs import BytePairText
 from minidark.errors import CfgError, DataError
 from minidark.generate import default_primer, generate
 from minidark.network import Network
@@ -32,7 +33,7 @@ SAMPLE_PAIRS = 5
 class Pass:
     x: Ids  # (T, S)
     truth: Ids  # (T, S), -1 where there is none
-    symbols: int  # that have a truth
+    symbols: int  # that have a truth; of a text the characters that these are
     fresh: bool  # begins from zero states
 
 
@@ -43,8 +44,8 @@ class Validated:
 
 
 class Feed(ABC):
-    """`size` symbols with a truth are an epoch, and `validated` are what a validation is the mean
-    of, 0 where too few are kept out. `kept_out` says how many."""
+    """`size` symbols with a truth, or characters of a text, are an epoch, and `validated` are what
+    a validation is the mean of, 0 where too few are kept out. `kept_out` says how many."""
 
     tokenized: bool = False
     separator: str | None = None  # of pairs
@@ -94,26 +95,28 @@ class TextFeed(Feed):
     at a random place."""
 
     def __init__(self, text: Symbols, net: Network, seed: int, valid_fraction: float):
+        _check_symbols(net)
+        text = symbols_for(net, text, valid_fraction)
         part, self.held_out = text.split(valid_fraction)
         self.text, self.steps = text, net.options.time_steps
-        _check_symbols(net)
         if part.size < self.steps + 1:
             raise DataError(
                 f"{part.size} characters to train on; a window of time_steps={self.steps} "
                 f"takes {self.steps + 1}: give more text or a smaller time_steps"
             )
-        self.size, self.identity = part.size, text.identity()
+        self.size, self.identity = part.characters, text.identity()
         self.tokenized = text.tokenized
         self.streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]))
         enough = self.held_out.size >= LEAST_VALIDATION
-        self.validated = Pieces.of(self.held_out).scored if enough else 0
-        self.kept_out = f"{self.held_out.size} characters"
+        self.validated = Pieces.of(self.held_out).characters(text) if enough else 0
+        self.kept_out = f"{self.held_out.characters} characters"
 
     def amounts(self) -> str:
-        held_out = f"{self.held_out.size:,} to validate on"
+        kept_out = self.held_out.characters
+        held_out = f"{kept_out:,} to validate on"
         if self.held_out.size > MOST:
             held_out = (
-                f"{self.held_out.size:,} kept out, to validate on {MOST:,} from all over them"
+                f"{kept_out:,} kept out, to validate on {self.validated:,} from all over them"
             )
         return f"{self.size:,} characters to train on, {held_out}{_few(self)}"
 
@@ -125,7 +128,7 @@ class TextFeed(Feed):
 
     def next(self) -> Pass:
         x, truth = self.streams.next(self.steps)
-        return Pass(x, truth, truth.size, fresh=False)
+        return Pass(x, truth, self.text.characters_of(truth), fresh=False)
 
     def validate(self, net: Network) -> Validated:
         return Validated(evaluate(net, self.held_out))
@@ -219,6 +222,14 @@ def feed(data: Symbols | Pairs, net: Network, seed: int, valid_fraction: float) 
     if isinstance(data, Pairs):
         return PairsFeed(data, net, seed, valid_fraction)
     return TextFeed(data, net, seed, valid_fraction)
+
+
+def symbols_for(net: Network, text: Symbols, valid_fraction: float) -> Symbols:
+    """A text as the symbols of this network, which learns its byte pairs from it where it has
+    a [bytepairs] without any. Raises DataError."""
+    if net.layers[0].gives_ids and not isinstance(text, BytePairText):
+        return BytePairText(text, net, valid_fraction)
+    return text
 
 
 def _few(feed: Feed) -> str:

@@ -14,6 +14,7 @@ from typing import Unpack
 import numpy as np
 
 from minidark.backend import Backend
+from minidark.bytepairs import byte_pairs
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import plan_network
 from minidark.cfg.sections import Pair
@@ -63,12 +64,15 @@ def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading
         raise WeightsError("no weight files to average")
     arrays = [a for layer in net.layers for a in layer.arrays()]
     sums = [np.zeros(a.value.shape, np.float64) for a in arrays]
-    seen = 0
+    seen, pairs = 0, []
     for path in paths:
         load_weights(net, path, **reading)
         seen = max(seen, net.seen)
         for total, array in zip(sums, arrays, strict=True):
             total += net.backend.asnumpy(array.value)
+        pairs.append(byte_pairs(net).pairs)
+        if pairs[-1] != pairs[0]:
+            raise WeightsError(f"{path}: has other byte pairs than {paths[0]}")
     for total, array in zip(sums, arrays, strict=True):
         array.value[...] = net.backend.asarray(total / len(paths))
     net.seen = seen

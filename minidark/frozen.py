@@ -16,9 +16,10 @@ class Frozen:
     def __init__(self, layers: Sequence[Layer], backend: Backend):
         self.layers, self.backend = layers, backend
         self.reads_ids = layers[0].reads_ids
-        self.steps = [
-            layer.frozen(ids=self.reads_ids and at == 0) for at, layer in enumerate(layers)
-        ]
+        self.steps, ids = [], self.reads_ids
+        for layer in layers:
+            self.steps.append(layer.frozen(ids))
+            ids = ids and layer.gives_ids
 
     def __call__(self, ids: Array) -> Array:
         x = ids if self.reads_ids else one_hot(ids, self.layers[0].inputs, self.backend)

@@ -10,16 +10,18 @@ Source: darknet examples/rnn.c (test_char_rnn), src/utils.c (sample_array).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 
 import numpy as np
 
 from minidark.backend import Array
+from minidark.bytepairs import byte_pairs
 from minidark.errors import DataError, DivergedError, MinidarkError
 from minidark.exact import ExactNetwork
 from minidark.glibc_rand import RAND_MAX, GlibcRand
 from minidark.network import Network
+from minidark.text import Ids
 
 BLOCK = 256  # draws prepared at once, and on a GPU made before the host sees the symbols
 
@@ -41,12 +43,23 @@ def generate(
     building the network takes are passed over, as in darknet. top_k, top_p: draw only from the k
     likeliest symbols, or from the fewest that hold the share p. Raises DataError.
     """
-    if net.outputs > 256:
+    pairs = byte_pairs(net)
+    if net.outputs > len(pairs.names):
         raise MinidarkError(f"{net.outputs} symbols are more than a byte has; name them by tokens")
     primer = seed.encode() if isinstance(seed, str) else bytes(seed)
     srand = secrets.randbelow(2**32) if srand is None else srand
-    sampled = sample(net, primer, length, temperature, srand, top_k=top_k, top_p=top_p)
-    return primer + bytes(sampled)
+    symbols = pairs.encode(primer).tolist()
+    sampled = sample(net, symbols, length, temperature, srand, top_k=top_k, top_p=top_p)
+    return primer + b"".join(cut((pairs.names[symbol] for symbol in sampled), length))
+
+
+def cut(parts: Iterable[bytes], length: int) -> Iterator[bytes]:
+    """Parts of a text up to `length` bytes; no further one is asked for."""
+    for part in parts if length else ():
+        yield part[:length]
+        length -= len(part)
+        if length <= 0:
+            return
 
 
 def sample(
@@ -73,13 +86,23 @@ def sample_many(
     *,
     top_k: int | None = None,
     top_p: float | None = None,
+    lengths: Ids | None = None,
 ) -> list[list[int]]:
     """The sampled symbols of one text for each of `srands`, side by side: many times as fast as
     one after another. Each is what `sample` gives with the same kernels, if these are the fast
-    ones; numpy's may round many rows otherwise than one."""
+    ones; numpy's may round many rows otherwise than one.
+
+    lengths: how many characters each symbol is; no more are drawn than give every text `length`.
+    """
     sampler = _primed(net, seed, length, temperature, srands, top_k, top_p)
-    texts = zip(*sampler.rows(length), strict=True)
-    return [list(text) for text in texts] if length else [[] for _ in srands]
+    rows: list[list[int]] = []
+    characters = np.zeros(len(srands), np.intp)
+    for row in sampler.rows(length):
+        rows.append(row)
+        characters += 1 if lengths is None else lengths[row]
+        if characters.min() >= length:
+            break
+    return [list(text) for text in zip(*rows, strict=True)] if rows else [[] for _ in srands]
 
 
 def _primed(

@@ -24,11 +24,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidark.backend import Array, get_backend
+from minidark.cfg.options import BytepairsOptions
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import Plan, plan_network
 from minidark.cfg.sections import Pair, Section
 from minidark.errors import OVERRIDDEN
 from minidark.layers.base import Layer
+from minidark.layers.bytepairs import BYTES
 from minidark.layers.dropout import DropoutLayer
 from minidark.network import Network
 
@@ -136,8 +138,10 @@ def shrunk(plan: Plan) -> Plan:
     groups = math.lcm(*(getattr(layer.options, "groups", 1) for layer in plan.layers))
     width = max(2 * groups if groups > 1 else 1, WIDEST - WIDEST % groups)
     net = {"batch": STREAMS, "subdivisions": 1, "time_steps": STEPS}
-    if plan.net.row_inputs > WIDEST:
-        net |= {"inputs": width}
+    pairs = isinstance(plan.layers[0].options, BytepairsOptions)
+    inputs = width + (BYTES if pairs else 0)
+    if plan.net.row_inputs > inputs:
+        net |= {"inputs": inputs}
     sections = [_with(plan.sections[0], net)]
     for layer in plan.layers:
         wide = {
@@ -161,6 +165,7 @@ def _randomize(net: Network, rng: np.random.Generator) -> None:
         "biases": lambda shape: rng.normal(0, 0.4, shape),
         "scales": lambda shape: rng.uniform(0.5, 1.5, shape),
         "rolling_mean": lambda shape: rng.normal(0, 0.3, shape),
+        "pairs": np.zeros,
         "rolling_variance": lambda shape: rng.uniform(0.5, 2, shape),
     }
     for layer in net.layers:

@@ -221,8 +221,13 @@ class Network:
 
     @property
     def frozen_layers(self) -> int:
-        """How many layers, from the input on, get no gradient: up to the highest stopbackward."""
-        stops = [i for i, options in enumerate(self.layer_options) if options.stopbackward]
+        """How many layers, from the input on, get no gradient: up to the highest stopbackward, and
+        what gives on ids."""
+        stops = [
+            i
+            for i, (layer, options) in enumerate(zip(self.layers, self.layer_options, strict=True))
+            if options.stopbackward or layer.gives_ids
+        ]
         return max(stops) + 1 if stops else 0
 
     def cost(self, y: Array, truth: npt.ArrayLike) -> Scalar:

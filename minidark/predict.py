@@ -119,6 +119,8 @@ def check_predicts(net: Network, separator: str) -> None:
             f"{net.outputs} outputs and {net.inputs} inputs: to read what it writes a network "
             "needs as many"
         )
+    if net.layers[0].gives_ids:
+        raise CfgError("[bytepairs] is for texts; the symbols of pairs are bytes")
     check_separator(separator, net.inputs)
 
 

@@ -55,7 +55,7 @@ class Worst:
             likeliest = int(reading.p[place].argmax())
             found = Surprise(
                 bits=float(bits[place]),
-                offset=reading.begin + int(place),
+                offset=int(reading.offsets[place]),
                 symbol=int(reading.symbols[place]),
                 likeliest=likeliest,
                 probability=float(reading.p[place, likeliest]),

@@ -181,14 +181,28 @@ class Symbols(ABC):
         """Raise DataError where a file was replaced, is shorter, or has other bytes than at the
         start as far as its samples tell. That it grew does not matter."""
 
+    def characters(self, begin: int, end: int) -> int:
+        """How many there are from offset `begin` to `end`, where a symbol can be several."""
+        return end - begin
+
+    def characters_of(self, symbols: Ids) -> int:
+        """How many these symbols are."""
+        return symbols.size
+
+    def place(self, character: int) -> int:
+        """The offset of the symbol that holds a character."""
+        return character
+
     def part(self, begin: int, end: int) -> Part:
         return Part(self, begin, end)
 
     def split(self, valid_fraction: float) -> tuple[Part, Part]:
-        """All but the last `valid_fraction` to train on, and that to validate on."""
+        """All but the last `valid_fraction` of the characters to train on, and that to validate
+        on."""
         if not 0 <= valid_fraction < 1:
             raise DataError(f"valid_fraction {valid_fraction} is not from 0 to below 1")
-        at = self.size - int(self.size * valid_fraction)
+        characters = self.characters(0, self.size)
+        at = self.place(characters - int(characters * valid_fraction))
         return self.part(0, at), self.part(at, self.size)
 
     def __enter__(self) -> Self:
@@ -264,6 +278,10 @@ class Part:
     @property
     def size(self) -> int:
         return self.end - self.begin
+
+    @property
+    def characters(self) -> int:
+        return self.text.characters(self.begin, self.end)
 
     def window(self, at: int, length: int) -> Ids:
         """`length` symbols from the part's own offset `at`; past its end it begins again."""

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark.backend import Array
+from minidark.bytepairs import byte_pairs
 from minidark.errors import DataError, DivergedError
 from minidark.network import Network
 from minidark.text import Ids
@@ -66,7 +67,7 @@ def trace(net: Network, symbols: npt.ArrayLike, seed: bytes = b"\n\n") -> Trace:
         raise DataError(f"{ids.size} characters: two or more are needed, to predict one")
     one = net.twin(1)
     if seed:
-        one.predict(np.frombuffer(seed, dtype=np.uint8))
+        one.predict(byte_pairs(net).encode(seed))
     y, shown = one.traced(ids[:, None])
     layers = tuple(
         LayerTrace(layer.name, layer.type, {k: _of_stream(net, v) for k, v in values.items()})

@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark.backend import Array, Scalar
+from minidark.bytepairs import BytePairs, byte_pairs
 from minidark.errors import DataError
 from minidark.network import Network
 from minidark.pairs import Pairs
-from minidark.text import Ids, Part
+from minidark.text import Ids, Part, Symbols
 
 WINDOW = 128  # steps at a time
 WARM = 100  # symbols that each stream reads before it is scored
@@ -42,6 +43,11 @@ class Pieces:
     def scored(self) -> int:
         """Symbols, over all pieces."""
         return self.starts.size * self.length
+
+    def characters(self, text: Symbols) -> int:
+        """That are scored."""
+        begins = self.starts + self.warm
+        return sum(text.characters(int(b), int(b) + self.length) for b in begins)
 
     @classmethod
     def of(cls, part: Part, streams: int = 32, most: int = MOST) -> Pieces:
@@ -65,7 +71,7 @@ class Pieces:
 
 
 def evaluate(net: Network, part: Part, streams: int = 32, most: int = MOST) -> float:
-    """The mean cost (nats per symbol, for a softmax) over `part`, each symbol predicted from
+    """The mean cost (nats per character, for a softmax) over `part`, each symbol predicted from
     those before it; of a part larger than `most`, over symbols from all of it.
 
     The part is read in pieces, side by side; see `Pieces.of`. Each begins with the WARM symbols
@@ -84,7 +90,7 @@ def evaluate(net: Network, part: Part, streams: int = 32, most: int = MOST) -> f
         unscored = max(0, min(steps, pieces.warm - 1 - at))
         if unscored < steps:
             cost += net.cost(y[unscored:], symbols[1 + unscored :])
-    return float(cost) / pieces.scored
+    return float(cost) / pieces.characters(part.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +149,11 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Some symbols (N,) of a text, from offset `begin` on, and what was thought of each before it
-    was seen: probabilities p (N, O). `nats` is their summed cost, `last` the symbol before them."""
+    """Some symbols (N,) of a text, the `offsets` (N,) that they begin at, and what was thought of
+    each before it was seen: probabilities p (N, O). `nats` is their summed cost, `last` the symbol
+    before them."""
 
-    begin: int
+    offsets: Ids
     last: int
     symbols: Ids
     p: Array
@@ -165,19 +172,20 @@ def readings(net: Network, blocks: Iterable[Ids], seed: bytes = b"\n\n") -> Iter
 
     One stream from zero state; `net` is left as it was. Raises DataError for fewer than two.
     """
-    one = net.twin(1)
+    one, pairs = net.twin(1), byte_pairs(net)
     if seed:
-        one.predict(np.frombuffer(seed, dtype=np.uint8))
-    read, last = 0, np.empty(0, np.intp)
+        one.predict(pairs.encode(seed))
+    read, begin, last = 0, 0, np.empty(0, np.intp)
     for block in blocks:
         symbols = np.concatenate([last, block])
         for at in range(0, symbols.size - 1, WINDOW):
             window = symbols[at : at + WINDOW + 1]
             y = one.forward(window[:-1, None])
             nats = float(net.cost(y, window[1:, None]))
-            begin = read - last.size + at + 1
+            offsets = pairs.offsets(window, begin)
+            begin = int(offsets[-1])
             p = net.backend.asnumpy(y[:, 0])
-            yield Reading(begin, int(window[0]), window[1:], p, nats)
+            yield Reading(offsets[1:], int(window[0]), window[1:], p, nats)
         read += block.size
         last = symbols[-1:]
     if read < 2:
@@ -188,13 +196,15 @@ def readings(net: Network, blocks: Iterable[Ids], seed: bytes = b"\n\n") -> Iter
 class Tally:
     """Adds readings up. A word ends at a space, newline or tab."""
 
+    pairs: BytePairs  # that the symbols are of
     characters: int = 0
     words: int = 1
     nats: float = 0.0
 
     def add(self, reading: Reading) -> None:
-        self.characters += reading.symbols.size
-        self.words += int(np.isin(reading.symbols, WORD_ENDS).sum())
+        spelled = self.pairs.spell(reading.symbols)
+        self.characters += spelled.size
+        self.words += int(np.isin(spelled, WORD_ENDS).sum())
         self.nats += reading.nats
 
     def measure(self) -> Measure:
@@ -203,7 +213,7 @@ class Tally:
 
 def measure(net: Network, symbols: Ids, seed: bytes = b"\n\n") -> Measure:
     """Read `seed`, then the symbols (N,); score every symbol but the first; see `readings`."""
-    tally = Tally()
+    tally = Tally(byte_pairs(net))
     for reading in readings(net, [symbols], seed):
         tally.add(reading)
     return tally.measure()

@@ -176,6 +176,11 @@ def _init() -> Any:
 
 
 @dataclass(frozen=True, slots=True)
+class BytepairsOptions(LayerOptions):
+    """The first, if there: inputs above 256 are pairs of symbols, learned first (minidark's own)."""
+
+
+@dataclass(frozen=True, slots=True)
 class GruOptions(LayerOptions):
     """A gated recurrent unit: h' = z * h + (1 - z) * candidate."""
 
@@ -268,6 +273,7 @@ class CostOptions(LayerOptions):
 
 
 LAYER_TYPES: dict[str, type[LayerOptions]] = {  # by the section's name
+    "bytepairs": BytepairsOptions,
     "gru": GruOptions,
     "lstm": LstmOptions,
     "rnn": RnnOptions,

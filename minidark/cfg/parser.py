@@ -29,6 +29,7 @@ from minidark.layers import (
     Layer,
     make_activation_layer,
     make_batchnorm_layer,
+    make_bytepairs_layer,
     make_connected_layer,
     make_cost_layer,
     make_dropout_layer,
@@ -61,6 +62,10 @@ class Params:
     place: Place
     rand: GlibcRand  # C's, for initial weights
     rng: np.random.Generator  # for dropout
+
+
+def parse_bytepairs(options: o.BytepairsOptions, params: Params) -> Layer:
+    return make_bytepairs_layer(**params.place)
 
 
 def parse_gru(options: o.GruOptions, params: Params) -> Layer:
@@ -140,6 +145,7 @@ def parse_cost(options: o.CostOptions, params: Params) -> Layer:
 
 
 PARSERS: dict[type[o.LayerOptions], Callable[[Any, Params], Layer]] = {
+    o.BytepairsOptions: parse_bytepairs,
     o.GruOptions: parse_gru,
     o.LstmOptions: parse_lstm,
     o.RnnOptions: parse_rnn,

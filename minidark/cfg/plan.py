@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from minidark.cfg import options as o
@@ -30,6 +31,7 @@ IMAGE_TYPES = frozenset({
     "scale_channels", "region", "yolo", "Gaussian_yolo", "detection", "iseg", "normalization",
     "lrn", "l2norm",
 })  # fmt: skip
+READERS_OF_SYMBOLS = (o.GruOptions, o.LstmOptions, o.RnnOptions, o.ConnectedOptions)
 MOST_DOUBTS = 100
 GIB = 2**30
 
@@ -129,6 +131,9 @@ def plan_network(
         _doubt_layer(layers, warn)
     if not layers:
         refuse(CfgError("no layers: only [net] stands in this cfg", path))
+    for before, layer in pairwise(layers):
+        if complaint := _misplaced(before, layer):
+            refuse(CfgError(complaint, path, layer.section.line))
     _doubt_frozen_layers(net, layers, warn)
     return Plan(list(sections), net, layers)
 
@@ -217,6 +222,20 @@ def _options_type(section: Section, path: Path | str | None) -> type[o.LayerOpti
         )
     hint = nearest(section.type, o.LAYER_TYPES)
     raise CfgError(f"unknown section [{bare(section.type)}]{hint}", path, section.line)
+
+
+def _misplaced(before: PlannedLayer, layer: PlannedLayer) -> str | None:
+    """Symbols are made before all else, for a layer that reads them."""
+    if isinstance(layer.options, o.BytepairsOptions):
+        return "[bytepairs] is the first layer or none"
+    if isinstance(before.options, o.BytepairsOptions) and not isinstance(
+        layer.options, READERS_OF_SYMBOLS
+    ):
+        return (
+            f"[{layer.section.type}] reads no symbols; after [bytepairs] comes a recurrent or "
+            "connected layer"
+        )
+    return None
 
 
 def _doubt_layer(layers: Sequence[PlannedLayer], warn: Warn) -> None:

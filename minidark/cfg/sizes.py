@@ -16,13 +16,14 @@ class Size:
     affine: int = 0  # biases and weights
     norms: int = 0  # features with a scale, a rolling mean and a rolling variance each
     aside: int = 0  # trained, but without a place in pjreddie's files
+    untrained: int = 0  # byte pairs
     state: int = 0  # carried from call to call, of one stream
     kept: int = 0  # of each row of a training pass until its backward: the arrays of GruSaved, ...
 
     @property
     def held(self) -> int:
         """In memory, gradients aside."""
-        return self.affine + 3 * self.norms + self.aside
+        return self.affine + 3 * self.norms + self.aside + self.untrained
 
     @property
     def trained(self) -> int:
@@ -39,7 +40,8 @@ def file_floats(options: o.LayerOptions, size: Size) -> int:
     """How many of them a weight file holds that is read, in pjreddie's order."""
     if options.dontload:
         return 0
-    return size.affine if options.dontloadscales else size.affine + 3 * size.norms
+    always = size.affine + size.untrained
+    return always if options.dontloadscales else always + 3 * size.norms
 
 
 def _sublayers(
@@ -75,6 +77,7 @@ def _connected(options: o.ConnectedOptions, inputs: int) -> Size:
 
 
 SIZES: dict[type[o.LayerOptions], Callable[..., Size]] = {  # of the layers that hold arrays
+    o.BytepairsOptions: lambda options, inputs: Size(inputs, untrained=2 * max(0, inputs - 256)),
     o.GruOptions: _gru,
     o.LstmOptions: _lstm,
     o.RnnOptions: _rnn,

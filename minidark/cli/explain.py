@@ -19,7 +19,7 @@ import click
 
 from minidark import policy
 from minidark.cfg.plan import plan_network
-from minidark.feeds import LEAST_VALIDATION
+from minidark.feeds import LEAST_VALIDATION, symbols_for
 from minidark.network import Network
 from minidark.text import Part, Symbols
 from minidark.train import VALIDATE_EVERY, VALIDATE_SHARE, train
@@ -92,10 +92,12 @@ def explain(
     is trained a little. Raises what `train` raises."""
     options = net.options
     plan = plan_network(net.sections, None, lambda message, line: None)
+    text = symbols_for(net, text, valid_fraction)
     part, held_out = text.split(valid_fraction)
-    characters = options.rows * options.subdivisions
+    characters = options.rows * options.subdivisions * part.characters // max(1, part.size)
     to_come = batches - batches_seen
-    scored = Pieces.of(held_out).scored if held_out.size >= LEAST_VALIDATION else 0
+    enough = held_out.size >= LEAST_VALIDATION
+    scored = Pieces.of(held_out).characters(text) if enough else 0
     rates = rate_curve(net, batches_seen, batches)
     per_batch = _seconds_per_batch(net, text, seed, valid_fraction)
     return Explained(
@@ -108,9 +110,9 @@ def explain(
         characters_per_batch=characters,
         batches=to_come,
         batches_seen=batches_seen,
-        characters=part.size,
+        characters=part.characters,
         characters_validated=scored,
-        epochs=to_come * characters / part.size,
+        epochs=to_come * characters / max(1, part.characters),
         rates={str(batch): rates[batch] for batch in key_batches(net, rates)},
         curve=_sampled(list(rates.values()), POINTS),
         seconds_per_batch=per_batch,

@@ -7,22 +7,24 @@ import itertools
 import logging
 import secrets
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
 from minidark import shipped
 from minidark.archives import is_archive
+from minidark.bytepairs import byte_pairs
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import Number, count
 from minidark.cli.stderr import tell
 from minidark.cli.stdout import whole_characters, write
 from minidark.errors import DataError, echo, nearest
-from minidark.generate import default_primer, sample, sample_many
+from minidark.generate import cut, default_primer, sample, sample_many
 from minidark.network import Network
 from minidark.novelty import Copied, longest_copied
-from minidark.text import Text
+from minidark.text import Ids, Text
 from minidark.tokens import NEWLINE, byte_names, read_token_names
 
 log = logging.getLogger(__name__)
@@ -93,22 +95,21 @@ def generate(
     if srand is None:
         srand = secrets.randbelow(2**31)
         log.info("--srand %d", srand)
-    names = byte_names(net.outputs) if tokens is None else read_token_names(tokens, net.inputs)
-    primer = _primer(net.inputs, seed, names, tokens)
+    symbols = _symbols(net, seed, tokens)
     work = sum(layer.work() for layer in net.layers)
     compute.settle(net, length * (samples * work + CHARACTER))
     with contextlib.ExitStack() as held:
         original = held.enter_context(Text(originals, 256)) if originals else None
         copied = []
-        for symbols in _texts(
-            net, primer, length, temperature, srand, samples, top_k=top_k, top_p=top_p
+        for drawn in _texts(
+            net, symbols, length, temperature, srand, samples, top_k=top_k, top_p=top_p
         ):
             parts: list[bytes] = []
-            text = itertools.chain(
-                (names[symbol] for symbol in primer),
-                _kept((names[symbol] for symbol in symbols), parts),
-                [b"\n"],
-            )
+            sampled: Iterator[bytes] = (symbols.names[symbol] for symbol in drawn)
+            if symbols.lengths is not None:
+                sampled = cut(sampled, length)
+            primer = (symbols.names[symbol] for symbol in symbols.primer)
+            text = itertools.chain(primer, _kept(sampled, parts), [b"\n"])
             write(whole_characters(text))
             if original:
                 copied.append(longest_copied(b"".join(parts), original))
@@ -118,7 +119,7 @@ def generate(
 
 def _texts(
     net: Network,
-    primer: list[int],
+    symbols: _Symbols,
     length: int,
     temperature: float,
     srand: int,
@@ -127,11 +128,13 @@ def _texts(
 ) -> Iterator[Iterable[int]]:
     """The symbols of each sample: of a single one as they are drawn, else AT_ONCE side by side."""
     if samples == 1:
-        yield sample(net, primer, length, temperature, srand, **likeliest)
+        yield sample(net, symbols.primer, length, temperature, srand, **likeliest)
         return
     for begin in range(srand, srand + samples, AT_ONCE):
         srands = range(begin, min(begin + AT_ONCE, srand + samples))
-        yield from sample_many(net, primer, length, temperature, srands, **likeliest)
+        yield from sample_many(
+            net, symbols.primer, length, temperature, srands, lengths=symbols.lengths, **likeliest
+        )
 
 
 def _kept(parts: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
@@ -146,18 +149,34 @@ def _tell_copied(copied: Copied, originals: tuple[str, ...], length: int) -> Non
     tell(f"minidark: longest copied stretch: {len(copied.span):,} of {length:,} characters{shown}")
 
 
-def _primer(inputs: int, seed: str | None, names: list[bytes], tokens: str | None) -> list[int]:
-    """The seed's bytes, or the tokens of its words; two line breaks, or the first symbol."""
+@dataclass(frozen=True, slots=True)
+class _Symbols:
+    """How a network's symbols are written, and those to go on from."""
+
+    names: list[bytes]
+    primer: list[int]
+    lengths: Ids | None  # how many characters each is; of tokens, --len counts themselves
+
+
+def _symbols(net: Network, seed: str | None, tokens: str | None) -> _Symbols:
+    """The seed's symbols, or the tokens of its words; two line breaks, or the first symbol."""
+    given = None if seed is None else seed.encode("utf-8", "surrogateescape")
     if tokens is None:
-        given = default_primer(inputs) if seed is None else seed.encode("utf-8", "surrogateescape")
-        return [*given]
-    if seed is None:
-        return [0]
-    words = seed.encode("utf-8", "surrogateescape").split()
+        pairs = byte_pairs(net)
+        names = pairs.names if pairs.pairs else byte_names(net.outputs)
+        primer = pairs.encode(default_primer(net.inputs) if given is None else given)
+        return _Symbols(names, primer.tolist(), pairs.lengths)
+    names = read_token_names(tokens, net.inputs)
+    return _Symbols(names, [0] if given is None else _tokens(given, names, tokens), None)
+
+
+def _tokens(seed: bytes, names: list[bytes], path: str) -> list[int]:
+    """Those of the seed's words."""
     by_name = {name.strip() or NEWLINE: symbol for symbol, name in enumerate(names)}
+    words = seed.split()
     for word in words:
         if word not in by_name:
             known = [name.decode(errors="replace") for name in by_name]
             said = word.decode(errors="replace")
-            raise DataError(f"{tokens}: no token is named {echo(said)}{nearest(said, known)}")
+            raise DataError(f"{path}: no token is named {echo(said)}{nearest(said, known)}")
     return [by_name[word] for word in words]

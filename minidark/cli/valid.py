@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import click
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text as Cell
 
+from minidark.bytepairs import BytePairs, byte_pairs
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.numbers import count
 from minidark.cli.stderr import tell_if_waiting
@@ -70,10 +71,12 @@ def valid(
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its cost is not bits", choice.path(cfg))
-    if net.inputs > 256:
+    pairs = byte_pairs(net)
+    if net.inputs > len(pairs.names):
         raise CfgError(f"has {net.inputs} symbols, and a text of bytes 256", choice.path(cfg))
-    tally, surprises, shown = Tally(), Worst(worst or 0), _Show() if color else None
-    with _blocks(data, net.inputs) as blocks:
+    tally, surprises = Tally(pairs), Worst(worst or 0)
+    shown = _Show(pairs) if color else None
+    with _blocks(data, net.inputs, pairs) as blocks:
         for reading in readings(net, blocks, seed.encode("utf-8", "surrogateescape")):
             tally.add(reading)
             if worst:
@@ -83,7 +86,7 @@ def valid(
     if shown:
         shown.end()
     figures = _figures(tally.measure())
-    found = [_facts(surprise) for surprise in surprises.found()]
+    found = [_facts(surprise, pairs) for surprise in surprises.found()]
     if as_json:
         finite = {k: _finite(figure) for k, figure in figures.items()}
         click.echo(json.dumps(finite | ({"worst": found} if worst else {})))
@@ -93,21 +96,20 @@ def valid(
         click.echo(f"{name.replace('_', ' '):20} {rounded:>14}")
     if worst:
         click.echo()
-        print_table(_table(found))
+        print_table(_table(found, pairs))
 
 
 @contextlib.contextmanager
-def _blocks(data: str | None, inputs: int) -> Iterator[Iterator[Ids]]:
-    """The symbols of a file, or of standard input, BLOCK at a time."""
+def _blocks(data: str | None, inputs: int, pairs: BytePairs) -> Iterator[Iterator[Ids]]:
+    """The symbols of a file, or of standard input, BLOCK bytes at a time."""
     if data is None:
         tell_if_waiting()
-        yield (
-            np.frombuffer(piece, np.uint8).astype(np.intp) for piece in _pieces(sys.stdin.buffer)
-        )
+        yield map(pairs.encode, _pieces(sys.stdin.buffer))
         return
     with Text([data], inputs) as text:
         begins = range(0, text.size, BLOCK)
-        yield (text.read(at, min(at + BLOCK, text.size)) for at in begins)
+        read = (text.read(at, min(at + BLOCK, text.size)) for at in begins)
+        yield (pairs.encode(bytes(symbols.astype(np.uint8))) for symbols in read)
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
@@ -121,15 +123,19 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 class _Show:
     """The text on standard output, as it is read: tinted on a terminal, else as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, pairs: BytePairs) -> None:
+        self.pairs, self.first = pairs, True
         self.tint = Tint(Console(file=sys.stdout))
         if self.tint.on:
             write([f"{self.tint.legend()}\n\n".encode()])
 
     def add(self, reading: Reading) -> None:
         symbols, bits = reading.symbols, reading.bits
-        if reading.begin == 1:  # nothing was thought of the first
+        if self.first:  # nothing was thought of it
             symbols, bits = np.insert(symbols, 0, reading.last), np.insert(bits, 0, 0.0)
+            self.first = False
+        lengths = self.pairs.lengths[symbols]  # each byte of a symbol has its share of the bits
+        symbols, bits = self.pairs.spell(symbols), np.repeat(bits / lengths, lengths)
         text = self.tint.text(symbols, bits).encode() if self.tint.on else symbols.astype(np.uint8)
         write([bytes(text)])
 
@@ -152,32 +158,33 @@ def _finite(figure: float) -> float | None:
     return figure if math.isfinite(figure) else None
 
 
-def _facts(surprise: Surprise) -> dict[str, Any]:
+def _facts(surprise: Surprise, pairs: BytePairs) -> dict[str, Any]:
     return {
         "offset": surprise.offset,
         "bits": _finite(surprise.bits),
         "symbol": surprise.symbol,
         "likeliest": surprise.likeliest,
         "likeliest_probability": _finite(surprise.probability),
-        "before": _decoded(surprise.before),
-        "after": _decoded(surprise.after),
+        "before": _spelled(pairs, surprise.before),
+        "after": _spelled(pairs, surprise.after),
     }
 
 
-def _decoded(symbols: Ids | int) -> str:
-    return np.atleast_1d(symbols).astype(np.uint8).tobytes().decode(errors="replace")
+def _spelled(pairs: BytePairs, symbols: Ids | Sequence[int]) -> str:
+    return pairs.decode(symbols).decode(errors="replace")
 
 
-def _table(found: list[dict[str, Any]]) -> Table:
+def _table(found: list[dict[str, Any]], pairs: BytePairs) -> Table:
     """Each character between what was read and what came next."""
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=True)
     for facts in found:
         likeliest = (
-            f"{_printable(_decoded(facts['likeliest']))} ({facts['likeliest_probability']:.2f})"
+            f"{_printable(_spelled(pairs, [facts['likeliest']]))} "
+            f"({facts['likeliest_probability']:.2f})"
         )
-        words = (facts["before"], _decoded(facts["symbol"]), facts["after"])
+        words = (facts["before"], _spelled(pairs, [facts["symbol"]]), facts["after"])
         figures = (f"{facts['bits']:.2f}", f"{facts['offset']:,}")
         table.add_row(*map(Cell, (*figures, *map(_printable, words), likeliest)))
     return table

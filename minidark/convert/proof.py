@@ -34,6 +34,11 @@ def written(net: Network, write: Write, symbols: Array) -> tuple[bytes, float | 
 
     write(net, calls): the bytes, and the outputs (T, 1, O) for inputs (T, 1, I), from zero state.
     """
+    if net.layers[0].gives_ids:
+        raise MinidarkError(
+            f"{net.layers[0].name} has no counterpart in a model: what its symbols are would be "
+            "lost; .safetensors and .npz have its pairs"
+        )
     twin = net.twin(1)
     pieces = [part for part in np.split(symbols, [len(symbols) // 3]) if len(part)]
     wanted = [twin.forward(piece[:, None]) for piece in pieces]

@@ -5,6 +5,7 @@ from minidark.layers.base import CostLayer as CostLayer
 from minidark.layers.base import Layer as Layer
 from minidark.layers.base import Parameter as Parameter
 from minidark.layers.batchnorm_layer import make_batchnorm_layer as make_batchnorm_layer
+from minidark.layers.bytepairs import make_bytepairs_layer as make_bytepairs_layer
 from minidark.layers.connected import make_connected_layer as make_connected_layer
 from minidark.layers.cost import make_cost_layer as make_cost_layer
 from minidark.layers.dropout import make_dropout_layer as make_dropout_layer

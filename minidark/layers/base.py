@@ -55,6 +55,7 @@ class Layer(ABC):
 
     type: ClassVar[str]
     reads_ids: ClassVar[bool] = False  # can take integer ids in place of one-hot rows
+    gives_ids: ClassVar[bool] = False  # and gives them on as they are
     has_cost: bool = False  # can end a network that trains
 
     def __init__(
