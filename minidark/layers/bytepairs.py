@@ -1,0 +1,57 @@
+"""What makes the symbols: pairs of symbols that often stand together are symbols themselves.
+
+The network's first layer. It computes nothing, ids go through it; what it holds are the pairs, so
+that they stand in the weight file and go where the weights go. `minidark.bytepairs` learns them
+from a text, and turns bytes into symbols and back.
+
+minidark's own; no darknet has it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from minidark.backend import Array, Backend
+from minidark.errors import CfgError
+from minidark.layers.base import PJREDDIE, Layer, Stored
+
+BYTES = 256
+
+
+class BytePairsLayer(Layer):
+    """`forward`: ids (T, S) or rows (T, S, inputs) as they are. Symbols below 256 are bytes, and
+    symbol 256 + i is pair i: `pairs` (inputs - 256, 2), ids of earlier symbols; all zero until
+    they are learned."""
+
+    type = "bytepairs"
+    reads_ids: ClassVar[bool] = True
+    gives_ids: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        batch: int,
+        inputs: int,
+        steps: int = 1,
+        *,
+        name: str | None = None,
+        backend: Backend | None = None,
+    ):
+        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        if inputs <= BYTES:
+            raise CfgError(
+                f"[net] inputs={inputs} leaves no symbols for pairs; they are those above {BYTES}"
+            )
+        zeros = self.backend.zeros(inputs - BYTES, 2)
+        self.pairs = Stored(f"{self.name}.pairs", "pairs", zeros)
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        return x
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        return dy
+
+    def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
+        return [self.pairs]
+
+
+make_bytepairs_layer = BytePairsLayer
