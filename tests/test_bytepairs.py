@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import minidark
 from minidark.backend import Array, get_backend
 from minidark.bytepairs import BytePairs, BytePairText, byte_pairs, learn
+from minidark.cfg.fit import stored_bytes
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import plan_cfg
 from minidark.errors import CfgError, DataError, MinidarkError, WeightsError
@@ -26,6 +27,7 @@ from minidark.layers.base import Stored
 from minidark.network import Network
 from minidark.text import Text
 from minidark.valid import evaluate, measure
+from minidark.weights import HEADER_BYTES
 
 TEXT = (
     b"the cat sat on the mat.\n\nThe hat that the cat had sat on the mat too:\n"
@@ -262,6 +264,12 @@ def test_many_samples_are_drawn_until_the_shortest_is_long_enough(trained: Netwo
     lengths = [len(pairs.decode(text)) for text in texts]
     without_last = [len(pairs.decode(text[:-1])) for text in texts]
     assert min(lengths) >= 40 > min(without_last)
+
+
+def test_a_file_is_as_long_as_its_cfg_says(trained: Network, tmp_path: Path) -> None:
+    trained.save_weights(tmp_path / "net.weights")
+    size = (tmp_path / "net.weights").stat().st_size
+    assert stored_bytes(trained.sections) == size - HEADER_BYTES
 
 
 @pytest.mark.parametrize("suffix", ["weights", "safetensors", "npz"])

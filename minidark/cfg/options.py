@@ -176,11 +176,6 @@ def _init() -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class BytepairsOptions(LayerOptions):
-    """The first, if there: inputs above 256 are pairs of symbols, learned first (minidark's own)."""
-
-
-@dataclass(frozen=True, slots=True)
 class GruOptions(LayerOptions):
     """A gated recurrent unit: h' = z * h + (1 - z) * candidate."""
 
@@ -272,8 +267,12 @@ class CostOptions(LayerOptions):
     scale: float = _key(1.0, AT_LEAST_0, "factor on the gradient, not on the cost that is shown")
 
 
+@dataclass(frozen=True, slots=True)
+class BytepairsOptions(LayerOptions):
+    """The first, if there: inputs above 256 are learned pairs of symbols (minidark's own)."""
+
+
 LAYER_TYPES: dict[str, type[LayerOptions]] = {  # by the section's name
-    "bytepairs": BytepairsOptions,
     "gru": GruOptions,
     "lstm": LstmOptions,
     "rnn": RnnOptions,
@@ -286,6 +285,7 @@ LAYER_TYPES: dict[str, type[LayerOptions]] = {  # by the section's name
     "batchnorm": BatchnormOptions,
     "logistic": LogisticOptions,
     "cost": CostOptions,
+    "bytepairs": BytepairsOptions,
 }
 
 Options = TypeVar("Options", NetOptions, LayerOptions)

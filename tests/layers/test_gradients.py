@@ -165,7 +165,7 @@ def assert_gradients(net: Network, x: Array, truth: Array, state: float) -> None
 
 def test_every_layer_type_is_among_the_networks() -> None:
     checked = {section.split()[0] for sections in nets() for section in sections[1:]}
-    assert checked | {"conn", "soft"} == set(LAYER_TYPES)
+    assert checked | {"conn", "soft", "bytepairs"} == set(LAYER_TYPES)
 
 
 @pytest.mark.parametrize("sections", nets(), ids=" | ".join)
