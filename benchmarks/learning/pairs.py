@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.learning import data
+from benchmarks.learning.commands import run
 from benchmarks.table import Row
 from minidark.backups import base_name
 
@@ -20,7 +19,6 @@ MOST_SECONDS = 600
 MORE = ("--batches", "24000")  # for many short words
 CFG = "pairs"  # the shipped one
 SMALL = str(Path(__file__).with_name("sentiment.cfg"))
-THREADS: list[str] = []  # an option of the commands, where one was chosen
 SPLITS = (1, 2, 3)  # of the sentiment words; each alone is too few held out to tell two methods
 
 
@@ -71,11 +69,11 @@ def learned(task: data.Task, *options: str, cfg: str = CFG) -> tuple[dict[str, A
     with tempfile.TemporaryDirectory() as folder:
         train, held_out = task.write(Path(folder))
         began, used = time.perf_counter(), _processor_seconds()
-        _run("train", cfg, str(train), "--pairs", "--seed", "1", "--backup", folder,
+        run("train", cfg, str(train), "--pairs", "--seed", "1", "--backup", folder,
              "--valid-fraction", ".01", *options)  # fmt: skip
         seconds, processor = time.perf_counter() - began, _processor_seconds() - used
         weights = Path(folder, f"{base_name(cfg)}_final.weights")
-        scored = json.loads(_run("score", cfg, str(weights), str(held_out), "--json"))
+        scored = json.loads(run("score", cfg, str(weights), str(held_out), "--json"))
     return scored, seconds, processor
 
 
@@ -83,11 +81,6 @@ def _processor_seconds() -> float:
     """Of all commands that have been run."""
     times = os.times()
     return times.children_user + times.children_system
-
-
-def _run(*arguments: str) -> str:
-    command = [sys.executable, "-m", "minidark", *arguments, "--kernels", "fast", *THREADS]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def majority_class(task: data.Task) -> float:

@@ -1,0 +1,112 @@
+"""How well a text is learned in the time of nanoGPT's recipe for CPUs, and in four times that.
+
+The text's first nine tenths are learned, its last tenth is predicted: with a state that is carried
+from its beginning to its end, as `minidark valid` reads; and in windows at random places, each from
+a zero state, as nanoGPT measures itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import minidark
+from benchmarks.learning.commands import run
+from benchmarks.table import Row
+from minidark.bytepairs import byte_pairs
+
+GOALS = {"bytepairs": (1.48, 1), "bytepairs-long": (1.42, 4)}  # nats a character; times its time
+SEEDS = (1, 2, 3)
+SHARE = 10  # one of so many parts is held out
+WINDOWS = (64, 256)  # characters, of nanoGPT's recipe for a CPU and of its best network
+DRAWN, SIDE_BY_SIDE = 2000, 100  # windows
+RECIPE = (  # of nanoGPT's README, for a CPU
+    "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 "
+    "--log_interval=100 --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 "
+    "--max_iters=2000 --lr_decay_iters=2000 --dropout=0.0"
+)
+
+
+def generation(text: Path, nanogpt: Path | None) -> Iterator[Row]:
+    """On a text, and beside a checkout of nanoGPT, whose data/shakespeare_char is prepared."""
+    limit = None
+    if nanogpt:
+        loss, limit = _nanogpt(nanogpt)
+        remark = f"{limit:.0f} s; on windows of 64 characters"
+        yield Row("nanoGPT's recipe for a CPU", loss, unit="nats", less=True, remark=remark)
+    for cfg, (goal, times) in GOALS.items():
+        yield from _ours(cfg, text, goal, None if limit is None else times * limit)
+
+
+def _ours(cfg: str, text: Path, goal: float, limit: float | None) -> Iterator[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        learned = [_learned(cfg, text, seed, Path(folder, str(seed))) for seed in SEEDS]
+    nats, seconds, windows = zip(*learned, strict=True)
+    work = f"{cfg}, seeds {', '.join(map(str, SEEDS))}"
+    remark = f"{_each(nats)}; on windows of "
+    remark += ", of ".join(
+        f"{size} {statistics.mean(found):.3f} ± {statistics.stdev(found):.3f}"
+        for size, found in zip(WINDOWS, zip(*windows, strict=True), strict=True)
+    )
+    yield Row(f"{work}: nats a character", statistics.mean(nats), goal, "nats", True, remark)
+    yield Row("  trained in", max(seconds), limit, "s", True, "the longest of them")
+
+
+def _each(nats: Sequence[float]) -> str:
+    return f"{', '.join(f'{n:.3f}' for n in nats)}: ± {statistics.stdev(nats):.3f}"
+
+
+def _learned(cfg: str, text: Path, seed: int, folder: Path) -> tuple[float, float, list[float]]:
+    """The nats of a held-out character, the seconds of `minidark train`, and the nats in windows of
+    WINDOWS characters."""
+    began = time.perf_counter()
+    run("train", cfg, str(text), "--seed", str(seed), "--backup", str(folder),
+        "--valid-fraction", str(1 / SHARE))  # fmt: skip
+    seconds = time.perf_counter() - began
+    weights, held_out = folder / f"{cfg}_final.weights", folder / "held-out.txt"
+    data = text.read_bytes()
+    held_out.write_bytes(data[len(data) - len(data) // SHARE :])
+    measured = json.loads(run("valid", cfg, str(weights), str(held_out), "--json"))
+    net = minidark.load_network(cfg, weights)
+    windows = [windowed(net, held_out.read_bytes(), size, seed) for size in WINDOWS]
+    return measured["nats_per_character"], seconds, windows
+
+
+def windowed(net: minidark.Network, data: bytes, size: int, seed: int, drawn: int = DRAWN) -> float:
+    """The nats of a character in `drawn` windows of `size` characters at random places of a text,
+    each read from a zero state; what begins one is read and not scored."""
+    pairs = byte_pairs(net)
+    begins = np.random.default_rng(seed).integers(0, len(data) - size, drawn)
+    windows = [pairs.encode(data[begin : begin + size + 1]) for begin in begins]
+    nats = sum(_nats(net, windows[at : at + SIDE_BY_SIDE]) for at in range(0, drawn, SIDE_BY_SIDE))
+    return nats / sum(int(pairs.lengths[window[1:]].sum()) for window in windows)
+
+
+def _nats(net: minidark.Network, windows: Sequence[npt.NDArray[np.intp]]) -> float:
+    """Of all symbols but the first of each window."""
+    longest = max(map(len, windows))
+    padded = np.full((longest, len(windows)), -1)
+    for at, window in enumerate(windows):
+        padded[: window.size, at] = window
+    one = net.twin(len(windows))
+    return float(one.cost(one.forward(np.maximum(padded[:-1], 0)), padded[1:]))
+
+
+def _nanogpt(checkout: Path) -> tuple[float, float]:
+    """Its validation, and the seconds that its training takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "train.py", *RECIPE.split(), f"--out_dir={folder}"]
+        began = time.perf_counter()
+        done = subprocess.run(command, cwd=checkout, stdout=subprocess.PIPE, text=True, check=True)
+        seconds = time.perf_counter() - began
+    return float(re.findall(r"val loss ([\d.]+)", done.stdout)[-1]), seconds
