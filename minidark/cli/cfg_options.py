@@ -14,7 +14,8 @@ import click
 from minidark.cfg.parser import load_network
 from minidark.cfg.plan import Doubts, Plan, plan_cfg
 from minidark.cfg.sections import read_cfg
-from minidark.errors import CfgError
+from minidark.cli.order import check_order
+from minidark.errors import CfgError, OverrideError, bare
 from minidark.network import Network
 from minidark.shipped import find_cfg
 from minidark.weights import ORDERS, Reading
@@ -59,32 +60,6 @@ class CfgChoice:
         return find_cfg(cfg)
 
 
-WEIGHTS_ENDINGS = (".weights", ".backup")
-CFG_ENDINGS = (".cfg", ".yaml", ".yml")
-
-
-def check_order(given: dict[str, Any]) -> None:
-    """Raise UsageError where files stand in each other's places, as far as their names tell: what
-    one reader says of another's file helps nobody."""
-    cfg, weights, data = (given.get(name) for name in ("cfg", "weights", "data"))
-    texts = [data] if isinstance(data, str) else data or ()
-    if _ends(cfg, WEIGHTS_ENDINGS):
-        if _ends(weights, CFG_ENDINGS):
-            raise click.UsageError(
-                f"{cfg} is a weight file and {weights} a cfg: the cfg comes first"
-            )
-        raise click.UsageError(f"{cfg} is a weight file: the cfg that it was made with comes first")
-    for text in texts:
-        if _ends(text, WEIGHTS_ENDINGS):
-            raise click.UsageError(f"{text} is a weight file, and no text to read")
-        if _ends(text, CFG_ENDINGS) and cfg and Path(cfg).suffix not in ("", *CFG_ENDINGS):
-            raise click.UsageError(f"{text} is a cfg and {cfg} is not: the cfg comes first")
-
-
-def _ends(name: object, endings: tuple[str, ...]) -> bool:
-    return isinstance(name, str) and name.endswith(endings)
-
-
 def cfg_options(command: Command) -> Command:
     """Adds --strict, --set and how to read weights; the command gets them as `choice`."""
 
@@ -126,6 +101,8 @@ def cfg_options(command: Command) -> Command:
         )
         try:
             return command(*args, choice=CfgChoice(strict, overrides, reading), **kwargs)
+        except OverrideError as error:
+            raise CfgError(f"--set {bare(error.text)}{error.said}") from error
         except CfgError as error:  # found out only when the network was used
             cfg = kwargs.get("cfg")
             raise error if error.path or not cfg else CfgError(str(error), find_cfg(cfg)) from error

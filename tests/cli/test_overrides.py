@@ -52,19 +52,17 @@ def test_a_section_is_every_section_of_that_type_and_a_number_is_one_layer() -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("4.output=3", "override '4.output=3': no layer 4; this cfg's are 0 to 3"),
-        ("99999999999999999999.output=3", "override '99999999999999999999.output=3': no layer "
+        ("4.output=3", "--set 4.output=3: no layer 4; this cfg's are 0 to 3"),
+        ("99999999999999999999.output=3", "--set 99999999999999999999.output=3: no layer "
          "99999999999999999999; this cfg's are 0 to 3"),
-        ("gruu.output=3", "override 'gruu.output=3': no [gruu] in this cfg (did you mean 'gru'?)"),
-        ("lstm.output=3", "override 'lstm.output=3': no [lstm] in this cfg"),
-        ("gru.output", "override 'gru.output' is not section.key=value"),
-        ("gru.output=x", "as overridden: output='x' is not an integer"),
+        ("gruu.output=3", "--set gruu.output=3: no [gruu] in this cfg (did you mean 'gru'?)"),
+        ("lstm.output=3", "--set lstm.output=3: no [lstm] in this cfg"),
+        ("gru.output", "--set gru.output is not section.key=value"),
+        ("gru.output=x", "a.cfg as overridden: output='x' is not an integer"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_set_is_refused(text: str, said: str) -> None:
-    result = run("info", "a.cfg", "--set", text)
-    message = f"a.cfg {said}" if said.startswith("as ") else f"a.cfg: {said}"
-    assert_refused(result, 3, message)
+    assert_refused(run("info", "a.cfg", "--set", text), 3, said)
 
 
 def test_a_key_that_is_not_known_is_warned_of_with_the_nearest() -> None:
