@@ -151,6 +151,8 @@ def _write_model(
         click.echo(json.dumps(figures))
     elif difference is not None:
         click.echo(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
+    else:  # why it is not proven has been told
+        log.info("%s is written", out)
 
 
 def _symbols(net: Network, path: str | None) -> Array:
