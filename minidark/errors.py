@@ -28,6 +28,15 @@ class CfgError(MinidarkError):
         self.message, self.path, self.line = message, path, line
 
 
+class OverrideError(CfgError):
+    """What was to be set from outside a cfg is no setting, or of no section that the cfg has.
+    `text` is what was given, `said` what is wrong with it."""
+
+    def __init__(self, text: str, said: str):
+        super().__init__(f"override {echo(text)}{said}")
+        self.text, self.said = text, said
+
+
 class WeightsError(MinidarkError):
     """A weight file is missing, is damaged, or does not fit the network. `payload` is the bytes
     behind the header, where their number is what does not fit."""

@@ -18,6 +18,8 @@ from minidark.locks import lock
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows only
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY  # a named pipe never blocks
 
+FOLDER = "a folder; name its files"
+
 
 def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.BufferedReader:
     """Open a regular file to read bytes; raises `error(said)` for what is missing or is none.
@@ -27,10 +29,12 @@ def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.
     try:
         descriptor = os.open(path, _READ_ONLY)
     except (OSError, ValueError) as reason:
-        raise error(f"cannot read: {_reason(reason)}") from reason
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        said = FOLDER if os.path.isdir(path) else f"cannot read: {_reason(reason)}"
+        raise error(said) from reason
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise error("not a regular file")
+        raise error(FOLDER if stat.S_ISDIR(mode) else "not a regular file")
     return os.fdopen(descriptor, "rb")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 from minidark.errors import CfgError, nearest
@@ -17,8 +19,11 @@ def folder(kind: str) -> Path:
 
 
 def find_cfg(name: Path | str) -> Path:
-    """The file of that name, or else the shipped cfg of that bare name ("gru")."""
+    """The file of that name, or else the shipped cfg of that bare name ("gru"). Raises CfgError
+    for a bare name that is neither, and for a missing file that bears the name of a shipped one."""
     path = Path(name)
+    if path.suffix == ".cfg" and is_name(path.stem) and not path.exists():
+        raise CfgError(f"no such file; it is shipped, under the bare name {path.stem}", name)
     if path.is_file() or path.name != str(name) or path.suffix:
         return path
     shipped = folder("cfg") / f"{name}.cfg"
@@ -28,6 +33,17 @@ def find_cfg(name: Path | str) -> Path:
             f"no such cfg; shipped are {', '.join(known)}{nearest(str(name), known)}", name
         )
     return shipped if shipped.is_file() else path
+
+
+def is_name(name: str) -> bool:
+    """Whether a shipped cfg has this bare name."""
+    return Path(name).name == name and (folder("cfg") / f"{name}.cfg").is_file()
+
+
+def as_typed(text: str) -> str:
+    """A message with the shipped cfgs in it under their bare names, and not where they lie."""
+    within = re.escape(f"{folder('cfg')}{os.sep}")
+    return re.sub(rf"{within}([\w-]+)\.cfg\b", r"\1", text)
 
 
 def names(kind: str, suffix: str) -> list[str]:

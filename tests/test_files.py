@@ -40,10 +40,12 @@ def test_what_cannot_be_opened_raises_the_callers_error(
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this platform has no named pipes")
 def test_folders_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path, tmp_path / "pipe", Path(os.devnull)):
+    other = "not a regular file"
+    said = {tmp_path: "a folder; name its files", tmp_path / "pipe": other, Path(os.devnull): other}
+    for path, message in said.items():
         with pytest.raises(DataError) as error:
             open_regular(path, DataError)
-        assert str(error.value) == "not a regular file"
+        assert str(error.value) == message
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")

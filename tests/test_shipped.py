@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from minidark import CfgError, load_network, parse_network_cfg
-from minidark.shipped import find_cfg, folder, names
+from minidark.shipped import as_typed, find_cfg, folder, names
 
 CFGS = names("cfg", ".cfg")
 
@@ -45,7 +45,7 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert find_cfg("lstm") == folder("cfg") / "lstm.cfg"
 
 
-@pytest.mark.parametrize("name", ["./gru", "some/gru", "gru.cfg", "none.cfg", "../cfg/gru"])
+@pytest.mark.parametrize("name", ["./gru", "some/gru", "none.cfg", "../cfg/gru"])
 def test_a_path_stays_a_path(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert find_cfg(name) == Path(name)
@@ -59,6 +59,25 @@ def test_a_bare_name_that_is_not_shipped_is_refused_with_those_that_are(
         find_cfg("lstn")
     known = ", ".join(CFGS)
     assert str(error.value) == (f"lstn: no such cfg; shipped are {known} (did you mean 'lstm'?)")
+
+
+@pytest.mark.parametrize("name", ["gru.cfg", "cfg/gru.cfg"])
+def test_a_missing_file_of_a_shipped_name_is_told_of_the_bare_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CfgError) as error:
+        find_cfg(name)
+    said = f"{name}: no such file; it is shipped, under the bare name gru"
+    assert str(error.value) == said
+    Path(name).parent.mkdir(exist_ok=True)
+    Path(name).write_text("[net]\n")
+    assert find_cfg(name) == Path(name)
+
+
+def test_a_message_names_what_is_shipped_as_one_types_it() -> None:
+    said = f"{find_cfg('gru-batchnorm')}:3: wrong, {find_cfg('gru')} as overridden, cfg/gru.cfg"
+    assert as_typed(said) == "gru-batchnorm:3: wrong, gru as overridden, cfg/gru.cfg"
 
 
 def test_a_folder_does_not_hide_a_shipped_cfg(

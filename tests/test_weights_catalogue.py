@@ -236,7 +236,7 @@ def make_device() -> None:
 
 NO_FILES: dict[str, tuple[Callable[[], object], str]] = {
     "missing": (lambda: None, "cannot read: No such file or directory"),
-    "directory": (lambda: Path("x.weights").mkdir(), "not a regular file"),
+    "directory": (lambda: Path("x.weights").mkdir(), "a folder; name its files"),
     "named pipe": (make_pipe, "not a regular file"),
     "device": (make_device, "not a regular file"),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -21,6 +23,12 @@ class Comments:
         """Those alone on a line above this one, as lines."""
         lines = [number for number in self.alone if number < line]
         return [f"#{self.alone.pop(number)}" for number in lines]
+
+    def taken(self, after: int, before: float, wanted: Callable[[str], bool]) -> list[str]:
+        """Those alone on a line between these two, as lines, until one is not wanted."""
+        between = [number for number in self.alone if after < number < before]
+        chosen = list(itertools.takewhile(lambda number: wanted(self.alone[number]), between))
+        return [f"#{self.alone.pop(number)}" for number in chosen]
 
     def at(self, line: int) -> str:
         """What stands behind this line, with blanks before it."""

@@ -19,7 +19,7 @@ from minidark.cfg import options as o
 from minidark.cfg.forms import parse_cfg
 from minidark.cfg.sections import Doubt, Pair, Refuse, Section, Warn, raise_, without_blanks
 from minidark.cfg.sizes import Size, layer_size
-from minidark.errors import OVERRIDDEN, CfgError, bare, echo, nearest, place
+from minidark.errors import OVERRIDDEN, CfgError, OverrideError, bare, nearest, place
 
 log = logging.getLogger(__name__)
 
@@ -277,7 +277,7 @@ def override(sections: Sequence[Section], text: str) -> None:
     where, equals, value = without_blanks(text).partition("=")
     place, dot, key = where.partition(".")
     if not (equals and dot and place and key and value):
-        raise CfgError(f"override {echo(text)} is not section.key=value")
+        raise OverrideError(text, " is not section.key=value")
     for section in _overridden(sections, place, text):
         section.pairs[key] = Pair(key, value, OVERRIDDEN)
 
@@ -287,13 +287,11 @@ def _overridden(sections: Sequence[Section], place: str, text: str) -> list[Sect
     if place.isdecimal() and place.isascii():
         if len(place) > 4 or int(place) >= len(sections) - 1:
             layers = f"0 to {len(sections) - 2}" if len(sections) > 1 else "none"
-            raise CfgError(
-                f"override {echo(text)}: no layer {bare(place)}; this cfg's are {layers}"
-            )
+            raise OverrideError(text, f": no layer {bare(place)}; this cfg's are {layers}")
         return [sections[1 + int(place)]]
     wanted = CANONICAL.get(place, place)
     hit = [s for s, type_ in zip(sections, types, strict=True) if type_ == wanted]
     if not hit:
         hint = nearest(place, types)
-        raise CfgError(f"override {echo(text)}: no [{bare(place)}] in this cfg{hint}")
+        raise OverrideError(text, f": no [{bare(place)}] in this cfg{hint}")
     return hit

@@ -210,6 +210,22 @@ def _bounded_scores(case: Case) -> Iterator[Place]:
             yield line_of(layer.section, "activation"), said
 
 
+def _softmax_twice(case: Case) -> Iterator[Place]:
+    for layer, behind in case.pairs():
+        if isinstance(layer.options, o.SoftmaxOptions) and isinstance(
+            behind.options, o.SoftmaxOptions
+        ):
+            said = "[softmax] right after a [softmax], whose outputs are too alike to tell apart"
+            yield behind.section.line, said
+
+
+def _grouped_predictions(case: Case) -> Iterator[Place]:
+    last = case.plan.layers[-1]
+    if case.costs and isinstance(last.options, o.SoftmaxOptions) and last.options.groups > 1:
+        said = f"groups={last.options.groups} at the end: as many predictions, each of its share"
+        yield line_of(last.section, "groups"), said
+
+
 def _nothing_moves(case: Case) -> Iterator[Place]:
     layers = case.plan.layers
     stops = [i for i, layer in enumerate(layers) if layer.options.stopbackward]
@@ -250,8 +266,12 @@ RULES = (
     Rule("W106", "dropped-predictions", "put it below the layer before", _dropped_predictions),
     Rule("W107", "other-outputs", "make the last output as wide as inputs, to train on a text",
          _other_outputs),
-    Rule("W108", "no-cost", "end in [softmax], [logistic] or [cost]", _no_cost),
+    Rule("W108", "no-cost", "end in [softmax] without noloss=1, in [logistic] or [cost]",
+         _no_cost),
     Rule("W109", "nothing-learns", "put stopbackward=1 into a layer below", _nothing_moves),
+    Rule("W110", "softmax-twice", "take one out", _softmax_twice),
+    Rule("W111", "grouped-predictions", "take it out: a text has one symbol at a time",
+         _grouped_predictions),
     Rule("W201", "adam-decay", "set decay=0 in [net]", _adam_decays),
     Rule("W202", "adam-rate", "try .005 or less", _adam_rate),
     Rule("W203", "other-optimizer", "take it out", _other_optimizer),

@@ -10,10 +10,12 @@ only at the start of a line, and runs on where this raises.
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from minidark.archives import is_archive, open_archive
 from minidark.cfg.comments import Comments
@@ -84,13 +86,13 @@ def parse_sections(
     """The sections of a cfg's bytes. `warn(message, line)` hears of doubts. Raises CfgError;
     where `refuse` comes back, without the line that is wrong."""
     sections: list[Section] = []
-    for number, line in enumerate(_lines(data, path), start=1):
-        if not line:
+    for line in _lines(data, path):
+        if not line.text:
             continue
-        if len(sections) == MOST_SECTIONS and line.startswith("["):
-            raise CfgError(f"more than {MOST_SECTIONS:,} sections; not a cfg", path, number)
+        if len(sections) == MOST_SECTIONS and line.text.startswith("["):
+            raise CfgError(f"more than {MOST_SECTIONS:,} sections; not a cfg", path, line.number)
         try:
-            _take(line, number, sections, path, warn)
+            _take(line, sections, path, warn)
         except CfgError as error:
             refuse(error)
     if not sections:
@@ -98,20 +100,27 @@ def parse_sections(
     return sections
 
 
-def _take(
-    line: str, number: int, sections: list[Section], path: Path | str | None, warn: Warn
-) -> None:
+class Line(NamedTuple):
+    number: int
+    text: str  # without blanks, which count for nothing
+    written: str  # with them, as errors show it
+
+    def wrong(self, said: str, path: Path | str | None) -> CfgError:
+        return CfgError(f"{echo(self.written.strip())} {said}", path, self.number)
+
+
+def _take(line: Line, sections: list[Section], path: Path | str | None, warn: Warn) -> None:
     """Open the section, or put the pair into the last one."""
-    if line.startswith("["):
-        sections.append(Section(_section_type(line, path, number), number))
+    if line.text.startswith("["):
+        sections.append(Section(_section_type(line, path), line.number))
         return
-    pair = _pair(line, path, number)
+    pair = _pair(line, path)
     if not sections:
-        raise CfgError(f"{echo(line)} stands before any [section]", path, number)
+        raise line.wrong("stands before any [section]", path)
     first = sections[-1].pairs.setdefault(pair.key, pair)
     if first is not pair:
         said = f"{bare(pair.key)} was given on line {first.line} already; the first one counts"
-        warn(Doubt("given-twice", said), number)
+        warn(Doubt("given-twice", said), line.number)
 
 
 def format_sections(sections: Sequence[Section], comments: Comments | None = None) -> str:
@@ -139,8 +148,9 @@ def cfg_comments(data: bytes) -> Comments:
     return comments
 
 
-def _lines(data: bytes, path: Path | str | None) -> list[str]:
-    """The lines without comments and blanks, which go all at once: a megabyte may be hostile."""
+def _lines(data: bytes, path: Path | str | None) -> Iterator[Line]:
+    """The lines without comments, and without blanks, which go all at once: a megabyte may be
+    hostile."""
     if len(data) > LARGEST_CFG:
         raise CfgError(f"larger than {LARGEST_CFG:,} bytes; this is not a cfg", path)
     if 0 in data:
@@ -154,7 +164,9 @@ def _lines(data: bytes, path: Path | str | None) -> list[str]:
         raise CfgError(
             f"byte 0x{data[error.start]:02x} is not UTF-8; save the cfg as UTF-8", path, line
         ) from error
-    return LINE_BREAK.split(without_blanks(COMMENT.sub("", text)))
+    text = COMMENT.sub("", text)
+    return map(Line, itertools.count(1), LINE_BREAK.split(without_blanks(text)),
+               LINE_BREAK.split(text))  # fmt: skip
 
 
 def _line_of(data: bytes, offset: int) -> int:
@@ -167,14 +179,14 @@ def without_blanks(text: str) -> str:
     return text.replace(" ", "").replace("\t", "")
 
 
-def _section_type(line: str, path: Path | str | None, number: int) -> str:
-    if not re.fullmatch(r"\[[^\[\]]+\]", line):
-        raise CfgError(f"{echo(line)} is not a section; expected [name]", path, number)
-    return line[1:-1]
+def _section_type(line: Line, path: Path | str | None) -> str:
+    if not re.fullmatch(r"\[[^\[\]]+\]", line.text):
+        raise line.wrong("is not a section; expected [name]", path)
+    return line.text[1:-1]
 
 
-def _pair(line: str, path: Path | str | None, number: int) -> Pair:
-    key, equals, value = line.partition("=")
+def _pair(line: Line, path: Path | str | None) -> Pair:
+    key, equals, value = line.text.partition("=")
     if not (key and equals and value):
-        raise CfgError(f"{echo(line)} is not key=value", path, number)
-    return Pair(key, value, number)
+        raise line.wrong("is not key=value", path)
+    return Pair(key, value, line.number)

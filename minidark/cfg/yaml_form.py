@@ -31,6 +31,7 @@ from minidark.yaml_lines import Items, Mapping, Node, Scalar
 NET, LAYERS = ("net", "network"), "layers"
 FLAGS = {"true": "1", "True": "1", "false": "0", "False": "0"}
 KEY = r"[^\[=#;\0 \t\r\n][^=#;\0 \t\r\n]*"  # as it can stand in a cfg
+OFF = re.compile(r" ?(?P<key>\w+)(?P<sign>[=:]) ?(?P<value>\S*)\s*(?P<rest>#.*)?")  # commented out
 WIDEST = 100  # columns of a layer in one line
 
 
@@ -105,31 +106,51 @@ def _text(scalar: Scalar) -> str:
 
 def format_yaml(sections: Sequence[Section], comments: Comments | None = None) -> str:
     """Sections as YAML: [net] with a key a line, a layer in one line where it fits and has no
-    comments between its keys."""
+    comments between or behind its keys. Keys that are commented out stay in their section, and are
+    spelled as YAML's."""
     comments = comments or Comments()
     net, *layers = sections
-    lines = comments.before(net.line)
-    lines += _block(net, f"{_scalar(net.type)}:", "  ", comments)
+    following = [*(section.line for section in layers), float("inf")]
+    lines = _before(net.line, comments)
+    lines += _block(net, f"{_scalar(net.type)}:", "  ", comments, following[0])
     lines.append(f"{LAYERS}:" if layers else f"{LAYERS}: []")
-    for layer in layers:
-        lines += comments.before(layer.line)
-        one = f"- {_flow(layer)}"
-        if comments.within(layer.line, _own_lines(layer)) or len(one) > WIDEST:
-            lines += _block(layer, f"- {_scalar(layer.type)}:", "    ", comments)
-        else:
-            lines.append(one + comments.at(layer.line))
-    return "\n".join([*lines, *comments.before(float("inf"))]) + "\n"
+    for layer, next_line in zip(layers, following[1:], strict=True):
+        lines += _before(layer.line, comments)
+        inside = comments.within(layer.line, _own_lines(layer))
+        one, head = f"- {_flow(layer)}", f"- {_scalar(layer.type)}:"
+        block = [*_block(layer, head, "    ", comments, next_line)]
+        single = len(block) == len(layer.pairs) + 1 and not inside and len(one) <= WIDEST
+        lines += [one + block[0].removeprefix(head)] if single else block
+    return "\n".join([*lines, *_before(float("inf"), comments)]) + "\n"
 
 
 def _own_lines(section: Section) -> set[int]:
     return {p.line for p in section.pairs.values()} - {section.line}
 
 
-def _block(section: Section, head: str, indent: str, comments: Comments) -> Iterator[str]:
+def _block(
+    section: Section, head: str, indent: str, comments: Comments, next_line: float
+) -> Iterator[str]:
     yield head + comments.at(section.line)
     for pair in section.pairs.values():
-        yield from (f"{indent}{comment}" for comment in comments.before(pair.line))
+        yield from (f"{indent}{comment}" for comment in _before(pair.line, comments))
         yield f"{indent}{_scalar(pair.key)}: {_value(pair.value)}{comments.at(pair.line)}"
+    last = max([section.line, *_own_lines(section)])
+    off = comments.taken(last, next_line, lambda text: OFF.fullmatch(text) is not None)
+    yield from (f"{indent}{_spelled(comment)}" for comment in off)
+
+
+def _before(line: float, comments: Comments) -> list[str]:
+    return [_spelled(comment) for comment in comments.before(line)]
+
+
+def _spelled(comment: str) -> str:
+    """A key that is commented out as YAML has it; what else it says as it is."""
+    found = OFF.fullmatch(comment[1:])
+    if not found or found["sign"] == ":":
+        return comment
+    value = found["value"] and f" {_value(found['value'])}"
+    return f"#{found['key']}:{value}" + (f"  {found['rest']}" if found["rest"] else "")
 
 
 def _flow(section: Section) -> str:

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 import click
 
-from minidark.cfg.parser import load_network
+from minidark.backend import get_backend
+from minidark.cfg.parser import build_network, load_network
 from minidark.cfg.plan import Doubts, Plan, plan_cfg
 from minidark.cfg.sections import read_cfg
-from minidark.errors import CfgError
+from minidark.cli.order import check_order
+from minidark.errors import CfgError, OverrideError, bare
 from minidark.network import Network
 from minidark.shipped import find_cfg
 from minidark.weights import ORDERS, Reading
@@ -48,6 +50,10 @@ class CfgChoice:
         warn = Doubts(path, self.strict)
         return plan_cfg(read_cfg(path), path, warn=warn, overrides=self.overrides)
 
+    def empty(self, cfg: str) -> Network:
+        """The network without numbers in it: for what looks at its layers only."""
+        return build_network(self.plan(cfg), None, 0, get_backend(kernels="numpy"), draw=False)
+
     def with_nonfinite(self) -> CfgChoice:
         """As with --allow-nonfinite: for what only shows a file."""
         return dataclasses.replace(self, reading={**self.reading, "allow_nonfinite": True})
@@ -59,75 +65,68 @@ class CfgChoice:
         return find_cfg(cfg)
 
 
-WEIGHTS_ENDINGS = (".weights", ".backup")
-CFG_ENDINGS = (".cfg", ".yaml", ".yml")
+READING: dict[str, dict[str, Any]] = {  # how to read weights
+    "weights_order": {
+        "type": click.Choice(ORDERS),
+        "help": "Order of arrays in the weight file; by its header, unless given.",
+    },
+    "allow_nonfinite": {"is_flag": True, "help": "Take weights that hold NaN or infinity."},
+    "allow_other_cfg": {
+        "is_flag": True,
+        "help": "Take weights that were made with a cfg of other layers.",
+    },
+}
+EVERYWHERE = {"weights_order"}  # taken without weights too, so that one line of options fits all
 
 
-def check_order(given: dict[str, Any]) -> None:
-    """Raise UsageError where files stand in each other's places, as far as their names tell: what
-    one reader says of another's file helps nobody."""
-    cfg, weights, data = (given.get(name) for name in ("cfg", "weights", "data"))
-    texts = [data] if isinstance(data, str) else data or ()
-    if _ends(cfg, WEIGHTS_ENDINGS):
-        if _ends(weights, CFG_ENDINGS):
-            raise click.UsageError(
-                f"{cfg} is a weight file and {weights} a cfg: the cfg comes first"
-            )
-        raise click.UsageError(f"{cfg} is a weight file: the cfg that it was made with comes first")
-    for text in texts:
-        if _ends(text, WEIGHTS_ENDINGS):
-            raise click.UsageError(f"{text} is a weight file, and no text to read")
-        if _ends(text, CFG_ENDINGS) and cfg and Path(cfg).suffix not in ("", *CFG_ENDINGS):
-            raise click.UsageError(f"{text} is a cfg and {cfg} is not: the cfg comes first")
+def _cfg_options(*reading: str) -> Callable[[Command], Command]:
+    """Adds --strict, --set and those of READING; the command gets them as `choice`."""
 
-
-def _ends(name: object, endings: tuple[str, ...]) -> bool:
-    return isinstance(name, str) and name.endswith(endings)
-
-
-def cfg_options(command: Command) -> Command:
-    """Adds --strict, --set and how to read weights; the command gets them as `choice`."""
-
-    @click.option("--strict", is_flag=True, help="Refuse what the cfg would only be warned of.")
-    @click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="SECTION.KEY=VALUE",
-        help="Overrule the cfg: gru.output=64 in every [gru], 1.output=64 in layer 1 alone, as "
-        "info counts. May be given again.",
-    )
-    @click.option(
-        "--weights-order",
-        type=click.Choice(ORDERS),
-        help="Order of arrays in the weight file; by its header, unless given.",
-    )
-    @click.option("--allow-nonfinite", is_flag=True, help="Take weights that hold NaN or infinity.")
-    @click.option(
-        "--allow-other-cfg",
-        is_flag=True,
-        help="Take weights that were made with a cfg of other layers.",
-    )
-    @functools.wraps(command)
-    def wrapped(
-        *args: Any,
-        strict: bool,
-        overrides: tuple[str, ...],
-        weights_order: str | None,
-        allow_nonfinite: bool,
-        allow_other_cfg: bool,
-        **kwargs: Any,
-    ) -> Any:
-        check_order(kwargs)
-        reading = Reading(
-            weights_order=weights_order,
-            allow_nonfinite=allow_nonfinite,
-            allow_other_cfg=allow_other_cfg,
+    def decorate(command: Command) -> Command:
+        @click.option("--strict", is_flag=True, help="Refuse what the cfg would only be warned of.")
+        @click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="SECTION.KEY=VALUE",
+            help="Overrule the cfg: gru.output=64 in every [gru], 1.output=64 in layer 1 alone, "
+            "as info counts. May be given again.",
         )
-        try:
-            return command(*args, choice=CfgChoice(strict, overrides, reading), **kwargs)
-        except CfgError as error:  # found out only when the network was used
-            cfg = kwargs.get("cfg")
-            raise error if error.path or not cfg else CfgError(str(error), find_cfg(cfg)) from error
+        @_reading_options(*reading)
+        @functools.wraps(command)
+        def wrapped(*args: Any, strict: bool, overrides: tuple[str, ...], **kwargs: Any) -> Any:
+            given = Reading(
+                weights_order=kwargs.pop("weights_order"),
+                allow_nonfinite=kwargs.pop("allow_nonfinite", False),
+                allow_other_cfg=kwargs.pop("allow_other_cfg", False),
+            )
+            check_order(kwargs)
+            try:
+                return command(*args, choice=CfgChoice(strict, overrides, given), **kwargs)
+            except OverrideError as error:
+                raise CfgError(f"--set {bare(error.text)}{error.said}") from error
+            except CfgError as error:  # found out only when the network was used
+                cfg = kwargs.get("cfg")
+                if error.path or not cfg:
+                    raise
+                raise CfgError(str(error), find_cfg(cfg)) from error
 
-    return wrapped  # type: ignore[return-value]
+        return wrapped  # type: ignore[return-value]
+
+    return decorate
+
+
+def _reading_options(*names: str) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for name, option in reversed(READING.items()):
+            if name in {*names, *EVERYWHERE}:
+                flag = f"--{name.replace('_', '-')}"
+                command = click.option(flag, **option, hidden=name not in names)(command)
+        return command
+
+    return decorate
+
+
+cfg_options = _cfg_options(*READING)
+showing_options = _cfg_options("weights_order", "allow_other_cfg")  # what only shows a file
+weightless_options = _cfg_options()

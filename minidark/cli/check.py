@@ -19,6 +19,7 @@ from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.info import header_facts
 from minidark.cli.stderr import tell
 from minidark.errors import OVERRIDDEN, WeightsError
+from minidark.shipped import as_typed
 from minidark.text import Text
 from minidark.weights import array_statistics, load_weights
 
@@ -108,7 +109,7 @@ def _as_text(found: Found, facts: Facts, cfg: Path) -> None:
         at = _at(path, f.line)
         click.echo(f"{at}: {f.severity}: {_said(f)} [{f.code} {f.name}]")
     if len(found) > MOST_SHOWN:
-        click.echo(f"{cfg}: and {len(found) - MOST_SHOWN:,} more")
+        click.echo(f"{as_typed(str(cfg))}: and {len(found) - MOST_SHOWN:,} more")
     if facts:
         click.echo(
             f"weights: version {facts['version']} ({facts['program']}), {facts['order']}'s order "
@@ -155,9 +156,10 @@ FORMS: dict[str, Callable[[Found, Facts, Path], None]] = {
 
 
 def _at(path: Path, line: int | None) -> str:
+    name = as_typed(str(path))
     if line == OVERRIDDEN:
-        return f"{path} as overridden"
-    return str(path) if line is None else f"{path}:{line}"
+        return f"{name} as overridden"
+    return name if line is None else f"{name}:{line}"
 
 
 def _said(finding: Finding) -> str:

@@ -11,7 +11,7 @@ import click
 from rich.table import Table
 
 from minidark.backend import get_backend
-from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.cfg_options import CfgChoice, weightless_options
 from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import validated
@@ -67,7 +67,7 @@ def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
 @click.option("-o", "--output", metavar="FILE", help="Write a page of it, HTML in one file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the table.")
 @compute_options("auto")
-@cfg_options
+@weightless_options
 def compare(
     cfgs: tuple[str, ...],
     data: str,

@@ -22,7 +22,7 @@ from minidark.files import write_atomically
 from minidark.fold import denormalize
 from minidark.network import Network
 from minidark.text import Text
-from minidark.weights import ORDERS, save_weights
+from minidark.weights import ORDERS, save_weights, saved_arrays
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,8 @@ def convert(
     if "cfg" in kinds:
         if kinds != ["cfg", "cfg"]:
             raise click.UsageError("a cfg becomes a cfg: .cfg and .yaml, there and back")
-        _rewrite_cfg(source, out, choice)
+        sections = _rewrite_cfg(source, out, choice)
+        _tell_written(out, source, {"sections": sections}, as_json)
         return
     model = forms.MODELS.get(_suffix(out))
     if model and not model.writes:
@@ -82,6 +83,7 @@ def convert(
         _write_model(net, out, model, text, as_json)
     else:
         save_weights(net, out, dialect)
+        _tell_written(out, source, {"arrays": len(saved_arrays(net, dialect))}, as_json)
     if out_cfg:
         net.save_cfg(out_cfg)
     elif cfg is None and _suffix(out) in forms.DARKNET:
@@ -102,12 +104,22 @@ def _kind(path: str) -> str:
     raise click.UsageError(f"{path}: converts by suffix; known are {known}")
 
 
-def _rewrite_cfg(source: str, out: str, choice: CfgChoice) -> None:
-    """Checked as every cfg is that is read, and its comments go along."""
+def _tell_written(out: str, source: str, held: dict[str, int], as_json: bool) -> None:
+    """What is in a file that nothing else is to be said of."""
+    if as_json:
+        click.echo(json.dumps({"out": out, "in": source, **held}))
+        return
+    ((what, number),) = held.items()
+    log.info("%s is written: %d %s, from %s", out, number, what, source)
+
+
+def _rewrite_cfg(source: str, out: str, choice: CfgChoice) -> int:
+    """Checked as every cfg is that is read, and its comments go along; how many sections."""
     path = choice.path(source)
     data = read_cfg(path)
     plan = plan_cfg(data, path, warn=Doubts(path, choice.strict), overrides=choice.overrides)
     write_atomically(out, [rewritten(plan.sections, data, path, out).encode()])
+    return len(plan.sections)
 
 
 def _load(source: str, cfg: str | None, choice: CfgChoice) -> Network:
@@ -139,6 +151,8 @@ def _write_model(
         click.echo(json.dumps(figures))
     elif difference is not None:
         click.echo(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
+    else:  # why it is not proven has been told
+        log.info("%s is written", out)
 
 
 def _symbols(net: Network, path: str | None) -> Array:

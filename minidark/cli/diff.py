@@ -11,7 +11,7 @@ import click
 from minidark.cfg.difference import Change, Difference, LayerChange, difference
 from minidark.cfg.options import keys
 from minidark.cfg.reference import section_types, written
-from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.cfg_options import CfgChoice, weightless_options
 
 DIFFERENT = 1  # with --exit-code, as git has it
 
@@ -21,7 +21,7 @@ DIFFERENT = 1  # with --exit-code, as git has it
 @click.argument("b", required=False)
 @click.option("--exit-code", is_flag=True, help="End with 1 where they differ.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@cfg_options
+@weightless_options
 def diff(a: str, b: str | None, exit_code: bool, as_json: bool, choice: CfgChoice) -> None:
     """Say how two networks differ: not their text, but what their cfgs mean.
 

@@ -37,6 +37,7 @@ EXTRAS = {  # the extra: its distributions, and what it gives
     "report": (("jinja2", "matplotlib"), "pages: look, report, compare"),
     "tensorboard": (("tensorboard",), "train --tensorboard"),
 }
+TORCH_GIVES = "convert from .pt, and proof of the .py that it writes"
 
 FAILED = 1
 
@@ -91,6 +92,11 @@ def _extras(backup: str) -> Facts:
     }
 
 
+def _torch(backup: str) -> Facts:
+    """No extra of minidark's: the build for CPUs is to be chosen by who installs it."""
+    return {"version": _version("torch")}
+
+
 def _version(name: str) -> str | None:
     try:
         return version(name)
@@ -136,8 +142,12 @@ def _kernels(backup: str) -> Facts:
     try:
         backend = get_backend("cpu", kernels="fast")
     except BackendError as error:
-        return {"fast": False, "kept": False, "why": nameless(str(error))}
-    return {"fast": True, "kept": backend.kernels.are_kept(LAYER_TYPES), "why": None}
+        return {"fast": False, "kept": False, "compiled": [], "to_compile": [],
+                "why": nameless(str(error))}  # fmt: skip
+    types = [name for name in LAYER_TYPES if name in backend.kernels.PROBES]
+    kept = [name for name in types if backend.kernels.are_kept([name])]
+    left = [name for name in types if name not in kept]
+    return {"fast": True, "kept": not left, "compiled": kept, "to_compile": left, "why": None}
 
 
 def _files(backup: str) -> Facts:
@@ -189,6 +199,7 @@ def _is_terminal(stream: Any) -> bool:
 EXAMINED: dict[str, Callable[[str], Facts]] = {
     "versions": _versions,
     "extras": _extras,
+    "torch": _torch,
     "blas": _blas,
     "cuda": _cuda,
     "kernels": _kernels,
@@ -229,7 +240,7 @@ def _lines(facts: Facts) -> list[str]:
     versions, blas, kernels, files = (
         facts[name] for name in ("versions", "blas", "kernels", "files")
     )
-    terminal = facts["terminal"]
+    terminal, torch = facts["terminal"], facts["torch"]["version"]
     core = ", ".join(f"{name} {versions[name] or 'missing'}" for name in CORE)
     where = versions["installed_in"]
     return [
@@ -237,6 +248,8 @@ def _lines(facts: Facts) -> list[str]:
               f"{versions['system']}"),
         _line(all(versions[name] for name in CORE), "core", core),
         *(_extra(name, extra) for name, extra in facts["extras"].items()),
+        _line(bool(torch), "PyTorch", f"{TORCH_GIVES} (torch {torch})" if torch else
+              f"{TORCH_GIVES}: pip install torch"),
         _line(True, "BLAS", _blas_said(blas)),
         _line(kernels["fast"], "kernels", _kernels_said(kernels)),
         _line(facts["cuda"]["works"], "cuda", facts["cuda"]["why"] or "works"),
@@ -261,16 +274,29 @@ def _extra(name: str, extra: Facts) -> str:
 
 def _blas_said(blas: Facts) -> str:
     library = f"{blas['library'] or 'unknown'} {blas['version'] or ''}".strip()
-    threads = "" if blas["blas_threads"] is None else f", {blas['blas_threads']} of its own"
-    set_ = "".join(f", {name}={value}" for name, value in blas["set"].items())
-    return f"{library}; {blas['threads']} threads{threads}{set_}"
+    set_ = ", ".join(f"{name}={value}" for name, value in blas["set"].items())
+    said = f"{library}; {_threads(blas['threads'])} for the fast kernels"
+    if blas["blas_threads"] is not None:
+        said += f", {_threads(blas['blas_threads'])} for numpy's products"
+    return said + (f" ({set_})" if set_ else "")
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
 
 
 def _kernels_said(kernels: Facts) -> str:
+    """By the layers that they are for: each kind is compiled once on a machine."""
     if not kernels["fast"]:
         return str(kernels["why"])
-    kept = "compiled, and kept" if kernels["kept"] else "to be compiled once, by the first long run"
-    return f"fast: {kept}"
+    compiled, left = (_sections(kernels[name]) for name in ("compiled", "to_compile"))
+    parts = [f"compiled for {compiled}"] if compiled else []
+    parts += [f"to be compiled by the first long run with {left}"] if left else []
+    return f"fast: {'; '.join(parts)}"
+
+
+def _sections(types: list[str]) -> str:
+    return " ".join(f"[{name}]" for name in types)
 
 
 def _files_said(files: Facts) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.cfg_options import CfgChoice, weightless_options
 from minidark.cli.tables import print_table
 from minidark.gradcheck import STEPS, STREAMS, TOLERANCE, WIDEST, Row, check_gradients
 
@@ -22,7 +22,7 @@ FAILED = 1
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
               help="For parameters, state, input and directions.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@cfg_options
+@weightless_options
 def gradcheck(cfg: str, seed: int, as_json: bool, choice: CfgChoice) -> None:
     """Compare a network's gradients with differences of its cost.
 

@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 
 from minidark.archives import is_archive
-from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.cfg_options import CfgChoice, showing_options
 from minidark.cli.tables import array_table, print_table
 from minidark.layers.base import Layer
 from minidark.network import Network
@@ -28,7 +28,7 @@ from minidark.weights import (
 @click.argument("cfg")
 @click.argument("weights", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@cfg_options
+@showing_options
 def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> None:
     """Show a network's layers, and what a weight file says of itself.
 

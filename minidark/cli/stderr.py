@@ -10,6 +10,7 @@ import sys
 import click
 
 from minidark.errors import visible
+from minidark.shipped import as_typed
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 def tell(text: str) -> None:
     """Write `text` and a line break. Nobody reading on there must not end a training run."""
     with contextlib.suppress(OSError, ValueError):
-        click.echo(visible(text), err=True)
+        click.echo(visible(as_typed(text)), err=True)
 
 
 def tell_if_waiting() -> None:

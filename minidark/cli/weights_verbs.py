@@ -10,7 +10,7 @@ import os
 
 import click
 
-from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.cfg_options import CfgChoice, cfg_options, showing_options, weightless_options
 from minidark.cli.outputs import check_output
 from minidark.cli.tables import array_table, print_table
 from minidark.errors import WeightsError
@@ -90,7 +90,7 @@ def denormalize(cfg: str, weights: str, out: str, out_cfg: str | None, choice: C
 @click.argument("cfg")
 @click.argument("weights")
 @as_json_option
-@cfg_options
+@showing_options
 def statistics(cfg: str, weights: str, as_json: bool, choice: CfgChoice) -> None:
     """Show mean, spread and size of every array in a weight file.
 
@@ -108,14 +108,14 @@ def statistics(cfg: str, weights: str, as_json: bool, choice: CfgChoice) -> None
 @click.command()
 @click.argument("cfg")
 @as_json_option
-@cfg_options
+@weightless_options
 def ops(cfg: str, as_json: bool, choice: CfgChoice) -> None:
     """Count the floating point operations for one character, forward: two for each weight.
 
     \b
     minidark ops lstm
     """
-    operations = 2 * sum(layer.work() for layer in choice.load(cfg).layers)
+    operations = 2 * sum(layer.work() for layer in choice.empty(cfg).layers)
     if as_json:
         click.echo(json.dumps({"operations": operations}))
         return

@@ -167,7 +167,10 @@ def table() -> dict[str, Any]:
 
     types: dict[str, type[Any]] = {"net": NetOptions, **LAYER_TYPES}
     return {
-        "commands": {name: [_fields(p) for p in load(name).params] for name in COMMANDS},
+        "commands": {
+            name: [_fields(p) for p in load(name).params if not getattr(p, "hidden", False)]
+            for name in COMMANDS
+        },
         "keys": [f"{t}.{f.name}" for t, options in types.items() for f in fields(options)],
         "verbs": list(VERBS),
     }

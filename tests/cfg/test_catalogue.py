@@ -58,8 +58,8 @@ WRONG = [
           ":1: 'inputs=4' stands before any [section]"),
     Wrong("[gru", NET + b"[gru\n", ":3: '[gru' is not a section; expected [name]"),
     Wrong("[]", NET + b"[]\n", ":3: '[]' is not a section; expected [name]"),
-    Wrong("[ ]", NET + b"[ ]\n", ":3: '[]' is not a section; expected [name]"),
-    Wrong("[gru] x", NET + b"[gru] x\n", ":3: '[gru]x' is not a section; expected [name]"),
+    Wrong("[ ]", NET + b"[ ]\n", ":3: '[ ]' is not a section; expected [name]"),
+    Wrong("[gru] x", NET + b"[gru] x\n", ":3: '[gru] x' is not a section; expected [name]"),
     Wrong("[[gru]]", NET + b"[[gru]]\n", ":3: '[[gru]]' is not a section; expected [name]"),
     Wrong("[gruu]", NET + b"[gruu]\n", ":3: unknown section [gruu] (did you mean 'gru'?)"),
     Wrong("a section that cannot be printed", NET + b"[g\x1b\x07]\n",
@@ -71,7 +71,7 @@ WRONG = [
     Wrong("batch", net("batch"), ":3: 'batch' is not key=value"),
     Wrong("=64", net("=64"), ":3: '=64' is not key=value"),
     Wrong("batch=", net("batch="), ":3: 'batch=' is not key=value"),
-    Wrong("batch= and a comment", net("batch = # 64"), ":3: 'batch=' is not key=value"),
+    Wrong("batch= and a comment", net("batch = # 64"), ":3: 'batch =' is not key=value"),
     # --- numbers
     Wrong("abc", net("batch=abc"), ":3: batch='abc' is not an integer"),
     Wrong("64x", net("batch=64x"), ":3: batch='64x' is not an integer"),
@@ -246,7 +246,7 @@ def make_device() -> None:
 
 NO_FILES: dict[str, tuple[Callable[[], object], str]] = {
     "missing": (lambda: None, "cannot read: No such file or directory"),
-    "directory": (lambda: Path("a.cfg").mkdir(), "not a regular file"),
+    "directory": (lambda: Path("a.cfg").mkdir(), "a folder; name its files"),
     "named pipe": (make_pipe, "not a regular file"),
     "device": (make_device, "not a regular file"),
     "link to itself": (make_loop, "cannot read: Too many levels of symbolic links"),

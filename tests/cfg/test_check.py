@@ -72,6 +72,8 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "other-outputs": (sections((2, "output=7")), sections((2, "output=8"))),
     "no-cost": (SOUND[:3], sections((0, "batch=1 time_steps=1"))[:3]),
     "nothing-learns": (sections((2, "stopbackward=1")), sections((1, "stopbackward=1"))),
+    "softmax-twice": ((*SOUND, "softmax"), (*SOUND[:3], "softmax noloss=1", "cost")),
+    "grouped-predictions": (sections((3, "groups=2")), sections((3, "groups=1"))),
     "adam-decay": (sections((0, "adam=1")), sections((0, "adam=1 decay=0"))),
     "adam-rate": (
         sections((0, "adam=1 decay=0 learning_rate=.1")),
@@ -110,6 +112,13 @@ def test_a_rule_holds_where_it_should_and_not_beside_it(name: str) -> None:
     assert (found.code, found.severity, found.hint) == (rule.code, "warning", rule.hint)
     assert 1 <= (found.line or 0) <= cfg(*holds).count("\n")
     assert name not in names(check(*does_not, text_bytes=100))
+
+
+def test_a_cost_that_noloss_takes_away_is_missed_at_its_line() -> None:
+    checked = check(*SOUND[:3], "softmax noloss=1")
+    (found,) = [f for f in checked.findings if f.name == "no-cost"]
+    assert cfg(*SOUND[:3], "softmax noloss=1").splitlines()[(found.line or 0) - 1] == "noloss=1"
+    assert "without noloss=1" in found.hint
 
 
 def test_a_sound_cfg_has_no_findings_and_a_plan() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from minidark import CfgError, load_network, parse_network_cfg
 from minidark.cfg.forms import parse_cfg, rewritten
 from minidark.cfg.plan import plan_cfg
+from minidark.cfg.presets import PRESETS
+from minidark.cfg.reference import commented
 from minidark.cfg.sections import Pair, Section, format_sections
 from minidark.shipped import folder
 from tests.fuzz.mutation import corpus
@@ -231,3 +234,33 @@ def test_what_was_made_with_a_cfg_is_at_home_in_its_yaml(tmp_path: Path) -> None
     same.save_cfg(tmp_path / "b.cfg")
     assert "- gru: {output: 5, tanh: 1}\n" in (tmp_path / "b.yaml").read_text()
     assert "[gru]\noutput=5\ntanh=1\n" in (tmp_path / "b.cfg").read_text()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_key_that_is_commented_out_stays_in_its_section_in_yamls_spelling(name: str) -> None:
+    """Taken in again, it says in YAML what it says in the cfg."""
+    own, _, _ = commented(PRESETS[name].text).partition("# Every layer's section")
+    sections = parse_cfg(own.encode(), "a.cfg", unheard)
+    yaml = rewritten(sections, own.encode(), "a.cfg", "a.yaml")
+    taken_in = re.sub(r"(?m)^#(\w+=[^ ])", r"\1", own)
+    again = re.sub(r"(?m)^( +)#(\w+: [^ ])", r"\1\2", yaml)
+    wanted = parse_cfg(taken_in.encode(), "a.cfg", unheard)
+    assert meaning(parse_cfg(again.encode(), "a.yaml", unheard)) == meaning(wanted)
+    assert len(wanted[0].pairs) > len(sections[0].pairs)
+    assert not re.search(r"(?m)^ *#\w+=", yaml)
+
+
+@pytest.mark.parametrize(
+    ("comment", "in_yaml"),
+    [
+        ("#output=4", "    #output: 4"),
+        ("# output=4   # four", "    #output: 4  # four"),
+        ("#steps=1,2", "    #steps: [1, 2]"),
+        ("#steps=", "    #steps:"),
+        ("# where output=4 is better", "# where output=4 is better"),
+    ],
+)
+def test_comments_of_keys_and_others(comment: str, in_yaml: str) -> None:
+    data = f"[net]\ninputs=4\n[gru]\noutput=3\n{comment}\n[softmax]\n".encode()
+    said = rewritten(parse_cfg(data, "a.cfg", unheard), data, "a.cfg", "a.yaml")
+    assert f"\n{in_yaml}\n- softmax\n" in said

@@ -14,7 +14,7 @@ import pytest
 from minidark import Network, load_network
 from minidark.convert import proof
 from minidark.shipped import find_cfg, names
-from minidark.weights import save_weights
+from minidark.weights import save_weights, saved_arrays
 from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.golden_cases import GOLDEN
 from tests.golden_cases import names as golden
@@ -108,7 +108,29 @@ def test_weights_through_every_named_form_are_the_same_bytes(name: str) -> None:
 def test_a_cfg_that_would_be_lost_is_told() -> None:
     output("convert", "a.weights", "b.npz", "--cfg", "a.cfg")
     said = "minidark: b.weights has no place for the cfg; --out-cfg FILE writes it\n"
-    assert run("convert", "b.npz", "b.weights").stderr == said
+    assert run("convert", "b.npz", "b.weights").stderr.endswith(f"\n{said}")
+
+
+PLAIN = {  # what is written: what of it is told; layers have 20, 9 and 3 arrays in their files
+    "b.weights": "arrays", "b.safetensors": "arrays", "b.npz": "arrays", "b.yaml": "sections",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("out", "what"), PLAIN.items())
+def test_what_is_written_is_told_in_a_line_or_an_object(out: str, what: str) -> None:
+    source = "a.cfg" if what == "sections" else "a.weights"
+    line = ["convert", source, out, *(["--cfg", "a.cfg"] if what == "arrays" else [])]
+    count = 6 if what == "sections" else len([*saved_arrays(make())])
+    result = run(*line)
+    assert result.stdout == ""
+    assert result.stderr == f"minidark: {out} is written: {count} {what}, from {source}\n"
+    assert run(*line, "--quiet").stderr == ""
+    result = run(*line, "--json")
+    assert json.loads(result.stdout) == {"out": out, "in": source, what: count}
+    assert result.stderr == ""
+    if out.endswith(".npz"):  # the file's own word for it
+        names = np.load(out).files
+        assert sum(not name.startswith("__") for name in names) - count in range(8)
 
 
 def test_set_overrules_what_a_file_carries() -> None:

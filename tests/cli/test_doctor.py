@@ -112,5 +112,54 @@ def test_every_part_has_a_line() -> None:
     lines = output("doctor").decode().splitlines()
     assert all(re.match(r"(ok|--)  \S", line) for line in lines)
     names = [line[4:].split()[0] for line in lines]
-    assert names == ["minidark", "core", *EXTRAS, "BLAS", "kernels", "cuda", "backup", "shipped",
-                     "terminal"]  # fmt: skip
+    assert names == ["minidark", "core", *EXTRAS, "PyTorch", "BLAS", "kernels", "cuda", "backup",
+                     "shipped", "terminal"]  # fmt: skip
+
+
+def line(name: str, shown: bytes) -> str:
+    (found,) = re.findall(rf"(?m)^(?:ok|--)  {name} +(.*)$", shown.decode())
+    return str(found)
+
+
+def test_each_kind_of_layer_is_compiled_or_not_yet(tmp_path: Path) -> None:
+    """In a folder of its own, where what [gru] cannot do without has been."""
+    pytest.importorskip("numba")
+    make = (
+        "import numpy as np; from minidark.backend import compiled; a = np.zeros(6, 'f')\n"
+        "compiled.PROBES['gru'](a, a, a[:2].copy(), a[:2], 2, True)"
+    )
+    doctor = ["-m", "minidark", "doctor"]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = []
+    for words in (doctor, ["-c", make], doctor, [*doctor, "--json"]):
+        done = subprocess.run([sys.executable, *words], env=environment, capture_output=True,
+                              check=True, timeout=100)  # fmt: skip
+        said.append(done.stdout)
+    none, _, one, as_json = said
+    by = "to be compiled by the first long run with"
+    assert line("kernels", none) == f"fast: {by} [gru] [lstm] [rnn] [connected]"
+    assert line("kernels", one) == f"fast: compiled for [gru]; {by} [lstm] [rnn] [connected]"
+    kernels = json.loads(as_json)["kernels"]
+    assert (kernels["compiled"], kernels["to_compile"]) == (["gru"], ["lstm", "rnn", "connected"])
+    assert kernels["kept"] is False
+
+
+def test_threads_are_of_the_kernels_and_of_numpys_products() -> None:
+    pytest.importorskip("threadpoolctl")
+    command = [sys.executable, "-m", "minidark", "doctor"]
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(command, capture_output=True, timeout=60, check=True,
+                          env={**environment, "OPENBLAS_NUM_THREADS": "1"})  # fmt: skip
+    assert re.search(
+        r"; \d+ threads? for the fast kernels, 1 thread for numpy's products "
+        r"\(OPENBLAS_NUM_THREADS=1\)$",
+        line("BLAS", done.stdout),
+    )
+
+
+def test_pytorch_has_a_line_that_says_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    gives = "convert from .pt, and proof of the .py that it writes"
+    monkeypatch.setattr("minidark.cli.doctor._version", lambda name: None)
+    assert line("PyTorch", output("doctor")) == f"{gives}: pip install torch"
+    monkeypatch.setattr("minidark.cli.doctor._version", lambda name: f"{name}-1")
+    assert line("PyTorch", output("doctor")) == f"{gives} (torch torch-1)"

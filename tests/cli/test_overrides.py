@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
+from minidark import load_network
 from minidark.cli import COMMANDS, cli
-from tests.cli.running import assert_refused, output, run
+from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg
 
 NO_CFG = {"init", "doctor", "run", "look", "report", "compare", "completion"}
@@ -41,6 +43,35 @@ def test_every_command_that_takes_a_cfg_has_it(name: str) -> None:
         assert {"overrides", "strict", "weights_order"} <= names
 
 
+WEIGHTLESS = {"compare", "diff", "gradcheck", "ops"}
+SHOWING = {"info", "statistics"}
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NO_CFG | {"look", "compare"}))
+def test_a_command_shows_the_options_that_do_something_in_it(name: str) -> None:
+    said = run(name, "--help").stdout
+    assert ("--weights-order" in said) == (name not in WEIGHTLESS)
+    assert ("--allow-other-cfg" in said) == (name not in WEIGHTLESS)
+    assert ("--allow-nonfinite" in said) == (name not in WEIGHTLESS | SHOWING)
+
+
+def test_weights_order_is_taken_without_weights_so_that_one_line_of_options_fits_all() -> None:
+    assert output("ops", "a.cfg", "--weights-order", "alexey") == output("ops", "a.cfg")
+    refused = run("ops", "a.cfg", "--allow-nonfinite")
+    assert_wrong_usage(refused, "No such option '--allow-nonfinite'.")
+
+
+def test_ops_counts_without_numbers(folder: Path) -> None:
+    """Of what carries weights they are not read."""
+    net = load_network("a.cfg", seed=1)
+    net.save_weights("a.npz")
+    counted = output("ops", "a.cfg")
+    for parameter in net.parameters():
+        parameter.value[:] = np.nan
+    net.save_weights("a.npz")
+    assert output("ops", "a.npz") == counted
+
+
 def test_a_section_is_every_section_of_that_type_and_a_number_is_one_layer() -> None:
     assert outputs() == [4, 5, 256, 256]
     assert outputs("gru.output=7") == [7, 7, 256, 256]
@@ -52,19 +83,17 @@ def test_a_section_is_every_section_of_that_type_and_a_number_is_one_layer() -> 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("4.output=3", "override '4.output=3': no layer 4; this cfg's are 0 to 3"),
-        ("99999999999999999999.output=3", "override '99999999999999999999.output=3': no layer "
+        ("4.output=3", "--set 4.output=3: no layer 4; this cfg's are 0 to 3"),
+        ("99999999999999999999.output=3", "--set 99999999999999999999.output=3: no layer "
          "99999999999999999999; this cfg's are 0 to 3"),
-        ("gruu.output=3", "override 'gruu.output=3': no [gruu] in this cfg (did you mean 'gru'?)"),
-        ("lstm.output=3", "override 'lstm.output=3': no [lstm] in this cfg"),
-        ("gru.output", "override 'gru.output' is not section.key=value"),
-        ("gru.output=x", "as overridden: output='x' is not an integer"),
+        ("gruu.output=3", "--set gruu.output=3: no [gruu] in this cfg (did you mean 'gru'?)"),
+        ("lstm.output=3", "--set lstm.output=3: no [lstm] in this cfg"),
+        ("gru.output", "--set gru.output is not section.key=value"),
+        ("gru.output=x", "a.cfg as overridden: output='x' is not an integer"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_set_is_refused(text: str, said: str) -> None:
-    result = run("info", "a.cfg", "--set", text)
-    message = f"a.cfg {said}" if said.startswith("as ") else f"a.cfg: {said}"
-    assert_refused(result, 3, message)
+    assert_refused(run("info", "a.cfg", "--set", text), 3, said)
 
 
 def test_a_key_that_is_not_known_is_warned_of_with_the_nearest() -> None:
