@@ -86,6 +86,21 @@ class Checkpoint:
     def pairs(self) -> bool:
         return self.separator is not None
 
+    @property
+    def falls(self) -> bool:
+        """Whether the rate falls towards the last batch, which cannot be put off then."""
+        return self.cfg[0]["policy"] in FALLING
+
+    @property
+    def over(self) -> bool:
+        return self.ends()
+
+    def ends(self, batches: int | None = None, patience: int | None = None) -> bool:
+        """Whether a run that goes on from here has no batch to come, by these or its own."""
+        batches = self.batches if batches is None else batches
+        patience = self.patience if patience is None else patience
+        return self.batch >= batches or exhausted(self.fruitless, patience)
+
     def write(self, path: Path | str, keep: bool = True) -> None:
         """Put it in the place of `path`. With `keep`, for what is sound, the file that was there
         becomes PATH.prev. At no moment is there no whole file. Raises MinidarkError."""
@@ -123,6 +138,11 @@ class Checkpoint:
             if not isinstance(run.get(name), kind):
                 raise WeightsError(f"{path}: a checkpoint of another version, without {name!r}")
         return cls(arrays=arrays, **{name: run[name] for name in _fields()})
+
+
+def exhausted(fruitless: int, patience: int | None) -> bool:
+    """Whether a run has had its last validation without a new lowest."""
+    return patience is not None and fruitless >= max(1, patience)
 
 
 # What Python raises for values of another kind than were meant.

@@ -32,6 +32,7 @@ from minidark.checkpoint import (
     check_computing,
     computing,
     copied_arrays,
+    exhausted,
     generators,
     restore_arrays,
     surroundings,
@@ -165,7 +166,8 @@ class Training(Iterator[StepReport]):
     @property
     def over(self) -> bool:
         """Whether there is no batch to come."""
-        return self.net.batches_seen >= self.batches or self.validation.exhausts(self.patience)
+        spent = exhausted(self.validation.fruitless, self.patience)
+        return self.net.batches_seen >= self.batches or spent
 
     def __next__(self) -> StepReport:
         if self.over or not self.whole:
@@ -343,9 +345,6 @@ class _Validation:
         """The best of the run is to be better than what it begins with."""
         if self.feed.validated:
             self.lowest = self._validated().loss
-
-    def exhausts(self, patience: int | None) -> bool:
-        return patience is not None and self.fruitless >= max(1, patience)
 
     def is_due(self, symbols: int, last: bool) -> bool:
         """Whether the batch that comes, of so many symbols, is one to validate after."""
