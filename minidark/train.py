@@ -43,6 +43,7 @@ from minidark.feeds import LEAST_VALIDATION, Feed, Pass, Validated, feed
 from minidark.html_table import html_table
 from minidark.network import Network
 from minidark.pairs import Pairs
+from minidark.rehearsal import rehearse
 from minidark.text import Identity, Symbols
 
 log = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ class StepReport:
     average: float  # .9 average + .1 loss
     rate: float  # of the update that this batch ended in
     symbols: int  # trained on in this run
-    seconds: float  # since this run began, validation included
+    seconds: float  # since this run began, validation included, compiling kernels not
     epochs: float  # symbols over the size of the training part
     valid_loss: float | None = None  # where this batch ended in a validation
     valid_symbols: int | None = None  # that it is the mean of; fewer than were kept out, of many
@@ -115,6 +116,7 @@ def train(
     if resume is not None:
         training.go_on(resume)
     elif net.seen if baseline is None else baseline:
+        training.rehearse()
         training.validation.begin()
     return training
 
@@ -145,6 +147,7 @@ class Training(Iterator[StepReport]):
         self.began = datetime.now(UTC).isoformat()
         self.seconds = 0.0  # before `clock`
         self.clock = time.perf_counter()
+        self.rehearsed = False
         self.whole = True  # between two batches, and not within one
 
     def __repr__(self) -> str:
@@ -172,6 +175,7 @@ class Training(Iterator[StepReport]):
     def __next__(self) -> StepReport:
         if self.over or not self.whole:
             raise StopIteration
+        self.rehearse()
         self.feed.check()
         self.whole = False
         if self.symbols:
@@ -203,6 +207,15 @@ class Training(Iterator[StepReport]):
             best=valid is not None and validation.fruitless == 0,
             gradient_norms=norms,
         )
+
+    def rehearse(self) -> None:
+        """Let kernels that are compiled at their first call be there, once; the first batch does,
+        if nobody has. It is no part of the run's seconds."""
+        if not self.rehearsed:
+            began = time.perf_counter()
+            rehearse(self.net, self.feed)
+            self.clock += time.perf_counter() - began
+            self.rehearsed = True
 
     @property
     def rows(self) -> int:
