@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 KEY = "minidark"  # of the metadata
 LARGEST_HEADER = 1 << 24  # bytes; a thousand layers take less than half of it
+RENAMED = {"since": "unvalidated"}  # what stands by its old name in checkpoints of before
 FALLING = ("poly", "cosine")  # policies by which the rate hangs on max_batches
 
 
@@ -79,8 +80,8 @@ class Checkpoint:
     average: float
     lowest: float | None  # validation cost
     fruitless: int
-    since: int
-    validated: int
+    unvalidated: int  # symbols trained on since the last validation
+    validated: int  # batches
 
     @property
     def pairs(self) -> bool:
@@ -134,6 +135,9 @@ class Checkpoint:
             sound = False
         if not sound:
             raise WeightsError(f"{path}: damaged: these are not the bytes that were written")
+        for old, name in RENAMED.items():
+            if old in run:
+                run.setdefault(name, run[old])
         for name, kind in _fields().items():
             if not isinstance(run.get(name), kind):
                 raise WeightsError(f"{path}: a checkpoint of another version, without {name!r}")

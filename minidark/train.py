@@ -256,7 +256,7 @@ class Training(Iterator[StepReport]):
             average=self.average,
             lowest=None if math.isinf(validation.lowest) else validation.lowest,
             fruitless=validation.fruitless,
-            since=validation.since,
+            unvalidated=validation.unvalidated,
             validated=validation.batches,
         )
 
@@ -277,7 +277,7 @@ class Training(Iterator[StepReport]):
         self.began, self.seconds = since.began, since.seconds
         self.symbols, self.average = since.symbols, since.average
         validation.lowest = math.inf if since.lowest is None else since.lowest
-        validation.fruitless, validation.since = since.fruitless, since.since
+        validation.fruitless, validation.unvalidated = since.fruitless, since.unvalidated
         validation.batches = since.validated
 
     def _generators(self) -> dict[str, np.random.Generator]:
@@ -351,7 +351,7 @@ class _Validation:
         self.net, self.feed = net, feed
         self.lowest = math.inf
         self.fruitless = 0  # validations since the lowest
-        self.since = 0  # symbols trained on since the last
+        self.unvalidated = 0  # symbols trained on since the last
         self.batches = 0
 
     def begin(self) -> None:
@@ -362,16 +362,16 @@ class _Validation:
     def is_due(self, symbols: int, last: bool) -> bool:
         """Whether the batch that comes, of so many symbols, is one to validate after."""
         in_turn = (self.batches + 1) % VALIDATE_EVERY == 0
-        enough = self.since + symbols >= VALIDATE_SHARE * self.feed.validated
+        enough = self.unvalidated + symbols >= VALIDATE_SHARE * self.feed.validated
         return self.feed.validated > 0 and (last or (in_turn and enough))
 
     def after(self, symbols: int, due: bool) -> Validated | None:
         """The validation, if it is due after this batch."""
-        self.since += symbols
+        self.unvalidated += symbols
         self.batches += 1
         if not due:
             return None
-        self.since = 0
+        self.unvalidated = 0
         found = self._validated()
         if found.loss < self.lowest:
             self.lowest, self.fruitless = found.loss, 0
