@@ -237,17 +237,17 @@ def test_a_checkpoint_with_an_old_name_in_it_is_read(
 ) -> None:
     training = train(make(), text, 60, seed=7)
     next(training)
-    path, dumps = tmp_path / "a.ckpt", json.dumps
+    taken, path, dumps = training.checkpoint(), tmp_path / "a.ckpt", json.dumps
 
-    def before(values: Any, **how: Any) -> str:
+    def before(values: dict[str, Any], **how: Any) -> str:
         named = {"since" if key == "unvalidated" else key: values[key] for key in values}
         return dumps(named, **how)
 
     with monkeypatch.context() as patched:
         patched.setattr(json, "dumps", before)
-        training.checkpoint().write(path)
+        taken.write(path)
     assert b"unvalidated" not in path.read_bytes()
-    assert Checkpoint.read(path).unvalidated == training.validation.unvalidated > 0
+    assert Checkpoint.read(path).unvalidated == taken.unvalidated > 0
 
 
 @pytest.mark.parametrize("name", STATE)
