@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 KEY = "minidark"  # of the metadata
 LARGEST_HEADER = 1 << 24  # bytes; a thousand layers take less than half of it
+RENAMED = {"since": "unvalidated"}  # what stands by its old name in checkpoints of before
 FALLING = ("poly", "cosine")  # policies by which the rate hangs on max_batches
 
 
@@ -79,12 +80,27 @@ class Checkpoint:
     average: float
     lowest: float | None  # validation cost
     fruitless: int
-    since: int
-    validated: int
+    unvalidated: int  # symbols trained on since the last validation
+    validated: int  # batches
 
     @property
     def pairs(self) -> bool:
         return self.separator is not None
+
+    @property
+    def falls(self) -> bool:
+        """Whether the rate falls towards the last batch, which cannot be put off then."""
+        return self.cfg[0]["policy"] in FALLING
+
+    @property
+    def over(self) -> bool:
+        return self.ends()
+
+    def ends(self, batches: int | None = None, patience: int | None = None) -> bool:
+        """Whether a run that goes on from here has no batch to come, by these or its own."""
+        batches = self.batches if batches is None else batches
+        patience = self.patience if patience is None else patience
+        return self.batch >= batches or exhausted(self.fruitless, patience)
 
     def write(self, path: Path | str, keep: bool = True) -> None:
         """Put it in the place of `path`. With `keep`, for what is sound, the file that was there
@@ -119,10 +135,18 @@ class Checkpoint:
             sound = False
         if not sound:
             raise WeightsError(f"{path}: damaged: these are not the bytes that were written")
+        for old, name in RENAMED.items():
+            if old in run:
+                run.setdefault(name, run[old])
         for name, kind in _fields().items():
             if not isinstance(run.get(name), kind):
                 raise WeightsError(f"{path}: a checkpoint of another version, without {name!r}")
         return cls(arrays=arrays, **{name: run[name] for name in _fields()})
+
+
+def exhausted(fruitless: int, patience: int | None) -> bool:
+    """Whether a run has had its last validation without a new lowest."""
+    return patience is not None and fruitless >= max(1, patience)
 
 
 # What Python raises for values of another kind than were meant.

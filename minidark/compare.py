@@ -290,6 +290,7 @@ def _followed(
     reports: list[StepReport] = []
     durations: list[float] = []
     diverged = None
+    training.rehearse()
     try:
         while not training.over:
             bare, duration = _timed(training)

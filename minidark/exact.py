@@ -90,8 +90,8 @@ class ExactNetwork:
         # Rows are added one after another, which is the order of gemm_nt's inner loop; a plain
         # sum along contiguous memory would go in pairs.
         v = weights[x] if isinstance(x, int) else np.add.reduce(x[:, None] * weights, axis=0)
-        if len(s.arrays) > 2:
-            scales, mean, variance = (a.value for a in s.arrays[2:])
+        if s.norm:
+            scales, mean, variance = s.norm
             deviation = np.sqrt(variance.astype(np.float64)) + np.float32(1e-6)
             v = ((v - mean) / deviation).astype(np.float32) * scales
         return activate(activation, v + s.biases)

@@ -70,8 +70,8 @@ class Feed(ABC):
         """The next pass of all streams."""
 
     @abstractmethod
-    def validate(self, net: Network) -> Validated:
-        """The network on what is kept out; it is left as it was."""
+    def validate(self, net: Network, most: int = MOST) -> Validated:
+        """The network on what is kept out, by so many symbols of it; it is left as it was."""
 
     @abstractmethod
     def sample(self, net: Network, srand: int) -> str:
@@ -130,8 +130,8 @@ class TextFeed(Feed):
         x, truth = self.streams.next(self.steps)
         return Pass(x, truth, self.text.characters_of(truth), fresh=False)
 
-    def validate(self, net: Network) -> Validated:
-        return Validated(evaluate(net, self.held_out))
+    def validate(self, net: Network, most: int = MOST) -> Validated:
+        return Validated(evaluate(net, self.held_out, most=most))
 
     def sample(self, net: Network, srand: int) -> str:
         text = generate(net, default_primer(net.inputs), SAMPLE_LENGTH, srand=srand)
@@ -161,8 +161,8 @@ class PairsFeed(Feed):
         self.numbers, held_out = pairs.split(valid_fraction)
         counted, self.lengths = pairs.counted(), pairs.lengths()
         self.size = int(counted[self.numbers].sum())
-        within = np.cumsum(counted[held_out]) <= MOST
-        self.held_out: Ids = held_out[within]
+        self.upto = np.cumsum(counted[held_out])  # symbols of so many pairs that are held out
+        self.held_out: Ids = held_out[self.upto <= MOST]
         validated = int(counted[self.held_out].sum())
         self.validated = validated if validated >= LEAST_VALIDATION else 0
         self.kept_out = f"{validated} symbols of {held_out.size} pairs"
@@ -182,8 +182,9 @@ class PairsFeed(Feed):
         self.position += 1
         return Pass(batch.x, batch.truth, batch.symbols, fresh=True)
 
-    def validate(self, net: Network) -> Validated:
-        measured = evaluate_pairs(net, self.pairs, self.held_out)
+    def validate(self, net: Network, most: int = MOST) -> Validated:
+        few = max(1, int(np.searchsorted(self.upto, most, side="right")))
+        measured = evaluate_pairs(net, self.pairs, self.held_out[:few])
         return Validated(measured.nats / measured.symbols, measured.exact / measured.pairs)
 
     def sample(self, net: Network, srand: int) -> str:

@@ -43,6 +43,11 @@ def named(path: Path | str, kind: type[MinidarkError]) -> Callable[[str], Minida
     return lambda said: kind(f"{path}: {said}")
 
 
+def stamp(file: os.stat_result) -> tuple[int, int]:
+    """What changes when a file is written to."""
+    return file.st_size, file.st_mtime_ns
+
+
 def read_at(file: io.BufferedReader, size: int, offset: int) -> bytes:
     """`size` bytes from `offset`, fewer where the file ends; threads may share the file."""
     pieces = []

@@ -47,14 +47,13 @@ def denormalize(net: Network) -> Network:
 
 
 def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
-    if len(old.arrays) == 2:
+    if not old.norm:
         new.weights[...], new.biases[...] = old.weights, old.biases
         return
-    biases, weights, *norm = (backend.asnumpy(a.value) for a in old.arrays)
-    scales, mean, variance = (array.astype(np.float64) for array in norm)
+    scales, mean, variance = (backend.asnumpy(array).astype(np.float64) for array in old.norm)
     factor = scales / (np.sqrt(variance) + EPSILON)
-    new.weights[...] = backend.asarray(weights * factor[:, None])
-    new.biases[...] = backend.asarray(biases - mean * factor)
+    new.weights[...] = backend.asarray(backend.asnumpy(old.weights) * factor[:, None])
+    new.biases[...] = backend.asarray(backend.asnumpy(old.biases) - mean * factor)
 
 
 def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark.errors import DataError
-from minidark.files import named, open_regular, read_at
+from minidark.files import named, open_regular, read_at, stamp
 
 Ids = npt.NDArray[np.intp]
 
@@ -138,7 +138,7 @@ class _File:
                 raise DataError(f"{self.path}: replaced by another file since the start")
         with self.told():
             now = os.fstat(self.file.fileno())
-            if _stamp(now) == _stamp(self.as_seen_last):
+            if stamp(now) == stamp(self.as_seen_last):
                 return
             if now.st_size < self.size:
                 raise self.shrunk()
@@ -155,11 +155,6 @@ class _File:
             yield
         except OSError as error:
             raise DataError(f"{self.path}: cannot read: {error.strerror}") from error
-
-
-def _stamp(file: os.stat_result) -> tuple[int, int]:
-    """What changes when a file is written to."""
-    return file.st_size, file.st_mtime_ns
 
 
 class Symbols(ABC):

@@ -32,6 +32,7 @@ from minidark.checkpoint import (
     check_computing,
     computing,
     copied_arrays,
+    exhausted,
     generators,
     restore_arrays,
     surroundings,
@@ -42,6 +43,7 @@ from minidark.feeds import LEAST_VALIDATION, Feed, Pass, Validated, feed
 from minidark.html_table import html_table
 from minidark.network import Network
 from minidark.pairs import Pairs
+from minidark.rehearsal import rehearse
 from minidark.text import Identity, Symbols
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ class StepReport:
     average: float  # .9 average + .1 loss
     rate: float  # of the update that this batch ended in
     symbols: int  # trained on in this run
-    seconds: float  # since this run began, validation included
+    seconds: float  # since this run began, validation included, compiling kernels not
     epochs: float  # symbols over the size of the training part
     valid_loss: float | None = None  # where this batch ended in a validation
     valid_symbols: int | None = None  # that it is the mean of; fewer than were kept out, of many
@@ -114,6 +116,7 @@ def train(
     if resume is not None:
         training.go_on(resume)
     elif net.seen if baseline is None else baseline:
+        training.rehearse()
         training.validation.begin()
     return training
 
@@ -144,6 +147,7 @@ class Training(Iterator[StepReport]):
         self.began = datetime.now(UTC).isoformat()
         self.seconds = 0.0  # before `clock`
         self.clock = time.perf_counter()
+        self.rehearsed = False
         self.whole = True  # between two batches, and not within one
 
     def __repr__(self) -> str:
@@ -165,11 +169,13 @@ class Training(Iterator[StepReport]):
     @property
     def over(self) -> bool:
         """Whether there is no batch to come."""
-        return self.net.batches_seen >= self.batches or self.validation.exhausts(self.patience)
+        spent = exhausted(self.validation.fruitless, self.patience)
+        return self.net.batches_seen >= self.batches or spent
 
     def __next__(self) -> StepReport:
         if self.over or not self.whole:
             raise StopIteration
+        self.rehearse()
         self.feed.check()
         self.whole = False
         if self.symbols:
@@ -201,6 +207,15 @@ class Training(Iterator[StepReport]):
             best=valid is not None and validation.fruitless == 0,
             gradient_norms=norms,
         )
+
+    def rehearse(self) -> None:
+        """Let kernels that are compiled at their first call be there, once; the first batch does,
+        if nobody has. It is no part of the run's seconds."""
+        if not self.rehearsed:
+            began = time.perf_counter()
+            rehearse(self.net, self.feed)
+            self.clock += time.perf_counter() - began
+            self.rehearsed = True
 
     @property
     def rows(self) -> int:
@@ -241,7 +256,7 @@ class Training(Iterator[StepReport]):
             average=self.average,
             lowest=None if math.isinf(validation.lowest) else validation.lowest,
             fruitless=validation.fruitless,
-            since=validation.since,
+            unvalidated=validation.unvalidated,
             validated=validation.batches,
         )
 
@@ -262,7 +277,7 @@ class Training(Iterator[StepReport]):
         self.began, self.seconds = since.began, since.seconds
         self.symbols, self.average = since.symbols, since.average
         validation.lowest = math.inf if since.lowest is None else since.lowest
-        validation.fruitless, validation.since = since.fruitless, since.since
+        validation.fruitless, validation.unvalidated = since.fruitless, since.unvalidated
         validation.batches = since.validated
 
     def _generators(self) -> dict[str, np.random.Generator]:
@@ -336,7 +351,7 @@ class _Validation:
         self.net, self.feed = net, feed
         self.lowest = math.inf
         self.fruitless = 0  # validations since the lowest
-        self.since = 0  # symbols trained on since the last
+        self.unvalidated = 0  # symbols trained on since the last
         self.batches = 0
 
     def begin(self) -> None:
@@ -344,22 +359,19 @@ class _Validation:
         if self.feed.validated:
             self.lowest = self._validated().loss
 
-    def exhausts(self, patience: int | None) -> bool:
-        return patience is not None and self.fruitless >= max(1, patience)
-
     def is_due(self, symbols: int, last: bool) -> bool:
         """Whether the batch that comes, of so many symbols, is one to validate after."""
         in_turn = (self.batches + 1) % VALIDATE_EVERY == 0
-        enough = self.since + symbols >= VALIDATE_SHARE * self.feed.validated
+        enough = self.unvalidated + symbols >= VALIDATE_SHARE * self.feed.validated
         return self.feed.validated > 0 and (last or (in_turn and enough))
 
     def after(self, symbols: int, due: bool) -> Validated | None:
         """The validation, if it is due after this batch."""
-        self.since += symbols
+        self.unvalidated += symbols
         self.batches += 1
         if not due:
             return None
-        self.since = 0
+        self.unvalidated = 0
         found = self._validated()
         if found.loss < self.lowest:
             self.lowest, self.fruitless = found.loss, 0

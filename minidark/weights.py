@@ -31,7 +31,7 @@ from minidark import made_with, named_weights
 from minidark.archives import is_archive
 from minidark.backend import Array
 from minidark.errors import WeightsError, echo
-from minidark.files import named, open_regular, write_atomically
+from minidark.files import named, open_regular, stamp, write_atomically
 from minidark.layers.base import ALEXEY, NORM_KINDS, PJREDDIE, Stored
 
 log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ def load_weights(
         if not allow_other_cfg:
             made_with.check(file, path, net, start, cutoff)
         after = os.fstat(file.fileno())
-    if len(data) != wanted.payload or _stamp(after) != _stamp(before):
+    if len(data) != wanted.payload or stamp(after) != stamp(before):
         raise WeightsError(f"{path}: changed while it was read; try again")
     wanted.fill(net, data, path, allow_nonfinite)
     order = wanted.order
@@ -343,11 +343,6 @@ def _file_arrays(net: HasWeights, start: int, last: int, order: str) -> list[Sto
 def _payload(arrays: Sequence[Stored]) -> int:
     """Their bytes in the file."""
     return 4 * sum(array.value.size for array in arrays)
-
-
-def _stamp(file: os.stat_result) -> tuple[int, int]:
-    """What changes when a file is written to."""
-    return file.st_size, file.st_mtime_ns
 
 
 def _check_length(

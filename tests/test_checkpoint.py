@@ -226,10 +226,28 @@ STATE: dict[
     "offsets": lambda c: [*c.offsets[:3], c.offsets[3] + 1],
     "lowest": lambda c: (c.lowest or 0) - 1,
     "fruitless": lambda c: c.fruitless + 1,
-    "since": lambda c: c.since - 1000,
+    "unvalidated": lambda c: c.unvalidated - 1000,
     "validated": lambda c: c.validated + 1,
     "seed": lambda c: c.seed,  # of no use any more: what it began is in the generators
 }
+
+
+def test_a_checkpoint_with_an_old_name_in_it_is_read(
+    text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = train(make(), text, 60, seed=7)
+    next(training)
+    taken, path, dumps = training.checkpoint(), tmp_path / "a.ckpt", json.dumps
+
+    def before(values: dict[str, Any], **how: Any) -> str:
+        named = {"since" if key == "unvalidated" else key: values[key] for key in values}
+        return dumps(named, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(json, "dumps", before)
+        taken.write(path)
+    assert b"unvalidated" not in path.read_bytes()
+    assert Checkpoint.read(path).unvalidated == taken.unvalidated > 0
 
 
 @pytest.mark.parametrize("name", STATE)

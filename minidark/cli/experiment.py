@@ -8,17 +8,22 @@
     seeds: [1, 2, 3]
 
 A list of `cfg`, `seeds`, or of an option or key makes a sweep: every value with every other, each
-run in a folder of its own that is named by what differs.
+run in a folder of its own that is named by what differs. There it leaves `experiment.json`: which
+file asked for it, and with what words, so that no other experiment goes on with it as its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,10 +31,18 @@ from minidark import yaml_lines
 from minidark.backups import base_name
 from minidark.cfg.plan import plan_cfg
 from minidark.cfg.sections import read_cfg
-from minidark.checkpoint import previous
+from minidark.checkpoint import MALFORMED, previous
 from minidark.cli.train import train
-from minidark.errors import OVERRIDDEN, CfgError, DataError, bare, echo, nearest
-from minidark.files import open_regular
+from minidark.errors import (
+    OVERRIDDEN,
+    CfgError,
+    DataError,
+    MinidarkError,
+    bare,
+    echo,
+    nearest,
+)
+from minidark.files import open_regular, write_atomically
 from minidark.shipped import find_cfg
 from minidark.yaml_lines import Items, Mapping, Node, Scalar
 
@@ -42,6 +55,9 @@ OURS = {  # options that the experiment itself gives, and what says them
 }
 NOT_FOR_RUNS = frozenset({"explain", "json", "help", "debug", "quiet", "verbose"})
 FLAGS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+CHANGEABLE = frozenset({"batches", "patience", "save-every", "tensorboard", "threads"})
+CLAIM = "experiment.json"
+LARGEST_CLAIM = 1 << 20  # bytes
 MOST_RUNS = 1000
 LONGEST_NAME = 100
 
@@ -58,11 +74,16 @@ class Run:
     overrides: tuple[str, ...]
     seed: str | None
 
+    file: str  # the experiment's
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f"{base_name(find_cfg(self.cfg))}.ckpt"
+
     @property
     def began(self) -> bool:
         """Whether there is a checkpoint to go on from."""
-        checkpoint = self.folder / f"{base_name(find_cfg(self.cfg))}.ckpt"
-        return checkpoint.exists() or previous(checkpoint).exists()
+        return self.checkpoint.exists() or previous(self.checkpoint).exists()
 
     def arguments(self) -> list[str]:
         """Of `minidark train`: to begin, or where the run began already, to go on."""
@@ -73,6 +94,39 @@ class Run:
         words += ["--seed", self.seed] if self.seed else []
         words += ["--backup", str(self.folder)]
         return [*words, "--resume", "auto"] if began else words
+
+    def words(self) -> dict[str, str]:
+        """What it was begun with, by the names that the file has for it."""
+        options = {o[0].removeprefix("--"): o[-1].removeprefix("--") for o in self.options}
+        return {
+            "cfg": self.cfg,
+            "data": " ".join(self.data),
+            **{name: value for name, value in options.items() if name not in CHANGEABLE},
+            **dict(text.split("=", 1) for text in self.overrides),
+            **({"seed": self.seed} if self.seed else {}),
+        }
+
+    def claim(self) -> None:
+        """Let its folder say whose it is, if none has said so before. Raises MinidarkError."""
+        path = self.folder / CLAIM
+        if path.exists():
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MinidarkError(f"{self.folder}: cannot write: {error.strerror}") from error
+        claim = {"experiment": self.file, "words": self.words()}
+        write_atomically(path, [json.dumps(claim, indent=1).encode(), b"\n"])
+
+    def claimed(self) -> tuple[str, dict[str, Any]] | None:
+        """By which experiment's file, and with what words; None where nothing sound says so."""
+        with (
+            contextlib.suppress(MinidarkError, *MALFORMED),
+            open_regular(self.folder / CLAIM, MinidarkError) as file,
+        ):
+            claim = json.loads(file.read(LARGEST_CLAIM))
+            return str(claim["experiment"]), dict(claim["words"])
+        return None
 
 
 def read_experiment(path: Path | str) -> list[Run]:
@@ -125,6 +179,7 @@ class _Experiment:
             options=tuple(filter(None, options)),
             overrides=tuple(f"{key}={_plain(chosen[key])}" for key in self.set),
             seed=str(chosen["seed"]) if "seeds" in self.tree else None,
+            file=str(self.path),
         )
 
     # --- what stands in the file ----------------------------------------------------------
@@ -194,6 +249,23 @@ class _Experiment:
         except click.UsageError as error:
             raise self._wrong(error.format_message().rstrip("."), self.tree) from error
         self._check_cfg(run)
+        self._check_claim(run)
+
+    def _check_claim(self, run: Run) -> None:
+        """Raise CfgError where the run's folder is another experiment's, with other words."""
+        other, theirs = run.claimed() or (run.file, {})
+        if os.path.realpath(other) == os.path.realpath(run.file):
+            return  # what changed in the file since, `train` tells
+        ours = run.words()
+        for key in {**theirs, **ours}:
+            if ours.get(key) != theirs.get(key):
+                line = self._lines("folder")[0] if "folder" in self.tree else self.tree.line
+                raise CfgError(
+                    f"{run.folder} holds a run of {bare(other)}, with {_said(key, theirs)}, and "
+                    f"here it is {_said(key, ours)}; say `folder: ...` for one of its own",
+                    self.path,
+                    line,
+                )
 
     def _line_of_option(self, param: click.Parameter | None) -> int:
         if param is None:
@@ -238,6 +310,10 @@ def _train_options() -> dict[str, click.Option]:
         for param in train.params
         if isinstance(param, click.Option)
     }
+
+
+def _said(key: str, words: dict[str, Any]) -> str:
+    return bare(f"{key}={words[key]}") if key in words else f"no {key}"
 
 
 def _plain(value: Scalar) -> str:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shlex
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.table import Table
 
+from minidark.checkpoint import Checkpoint, newest_sound
 from minidark.cli import EXIT_CODES
 from minidark.cli.experiment import Run, read_experiment
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import train
-from minidark.errors import MinidarkError
-from minidark.files import open_regular
+from minidark.errors import WeightsError
 
 USAGE = 2
 INTERRUPTED = 128  # and the signal's number
@@ -63,11 +64,12 @@ def run(file: str, dry_run: bool, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a run. Loss: the lowest on the part that is kept out, None without one."""
+    """What became of a run. Figures are its checkpoint's; loss: the lowest on the part that is kept
+    out, None without one."""
 
     run: Run
-    result: str  # done, finished before, stopped, failed
-    exit_code: int
+    result: str  # done, finished before, stopped, failed, not begun
+    exit_code: int | None  # None of a run that an interruption kept from its turn
     batches: int
     best_valid_loss: float | None
     seconds: float
@@ -78,61 +80,87 @@ def _train(runs: list[Run]) -> tuple[list[Done], int]:
     done = []
     with stoppable() as stop:  # a signal may come between two, or in the last batch of one
         for number, one in enumerate(runs, start=1):
-            tell(f"minidark: run {number} of {len(runs)}: {one.name or one.folder}")
-            before = _logged(one.folder)
-            code = _train_one(one)
-            after = _logged(one.folder)
-            done.append(_done(one, code, before, after))
             if stop.signal:
-                return done, INTERRUPTED + stop.signal
-    return done, max((one.exit_code for one in done), default=0)
+                done.append(_left(one))
+                continue
+            tell(f"minidark: run {number} of {len(runs)}: {one.name or one.folder}")
+            done.append(_train_one(one))
+    if stop.signal:
+        return done, INTERRUPTED + stop.signal
+    return done, max((one.exit_code or 0 for one in done), default=0)
 
 
-def _train_one(one: Run) -> int:
-    """Its exit code; what was wrong is told."""
+def _train_one(one: Run) -> Done:
+    """What was wrong is told."""
+    before, code = _checkpoint(one), 0
     try:
         with train.make_context(
             "train", one.arguments(), parent=click.get_current_context()
         ) as ctx:
-            train.invoke(ctx)
+            one.claim()
+            _invoke(ctx, before)
     except SystemExit as ended:
-        return int(ended.code or 0)
+        code = int(ended.code or 0)
     except click.ClickException as error:
         tell(f"minidark: error: {error.format_message()}")
-        return USAGE
+        code = USAGE
     except tuple(EXIT_CODES) as error:
         if not isinstance(error, KeyboardInterrupt):
             tell(f"minidark: error: {error}")
-        return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
-    return 0
+        code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+    after = _checkpoint(one)
+    unmoved = before is not None and after is not None and before.batch == after.batch
+    result = "failed" if code else "finished before" if unmoved else "done"
+    return _done(one, "stopped" if code > INTERRUPTED else result, code, after)
 
 
-def _done(one: Run, code: int, before: list[dict[str, Any]], after: list[dict[str, Any]]) -> Done:
-    losses = [line["valid_loss"] for line in after if "valid_loss" in line]
-    last = after[-1] if after else {}
-    result = "failed" if code else "finished before" if after and before == after else "done"
-    return Done(
-        run=one,
-        result="stopped" if code > INTERRUPTED else result,
-        exit_code=code,
-        batches=last.get("batch", 0),
-        best_valid_loss=min(losses, default=None),
-        seconds=last.get("seconds", 0.0),
-    )
+def _invoke(ctx: click.Context, before: Checkpoint | None) -> None:
+    """`train`; without its notes where the run is over, and what it asks is only whether it is
+    another's."""
+    asked = ctx.params
+    if before and before.over and before.falls and asked["batches"] not in (None, before.batches):
+        tell(
+            f"minidark: it ended with {before.batches} batches, towards which its rate fell; "
+            f"{asked['batches']} take a folder of their own"
+        )
+        asked["batches"] = before.batches
+    if before and before.ends(asked["batches"], asked["patience"]):
+        with _quiet():
+            train.invoke(ctx)
+    else:
+        train.invoke(ctx)
 
 
-def _logged(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log that have a loss, to the first that is not whole."""
-    lines = []
-    with (
-        contextlib.suppress(MinidarkError, ValueError),
-        open_regular(folder / "log.jsonl", MinidarkError) as file,
-    ):
-        for text in file:
-            line = json.loads(text)
-            if isinstance(line, dict) and "loss" in line:
-                lines.append(line)
-    return lines
+def _left(one: Run) -> Done:
+    """A run whose turn did not come."""
+    since = _checkpoint(one)
+    result = "not begun" if since is None else "finished before" if since.over else "stopped"
+    return _done(one, result, None, since)
+
+
+def _done(one: Run, result: str, code: int | None, since: Checkpoint | None) -> Done:
+    if since is None:
+        return Done(one, result, code, 0, None, 0.0)
+    return Done(one, result, code, since.batch, since.lowest, since.seconds)
+
+
+def _checkpoint(one: Run) -> Checkpoint | None:
+    """That which the run has got to; None before its first. What is damaged, `train` tells."""
+    if one.began:
+        with contextlib.suppress(WeightsError), _quiet():
+            return newest_sound(one.checkpoint)[1]
+    return None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("minidark")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 # --- how it is shown ----------------------------------------------------------------------
@@ -151,7 +179,9 @@ def _list(runs: list[Run], as_json: bool) -> None:
 
 
 def _described(one: Run) -> dict[str, Any]:
-    return {**asdict(one), "folder": str(one.folder)}
+    described = {**asdict(one), "folder": str(one.folder)}
+    del described["file"]
+    return described
 
 
 def _facts(one: Done) -> dict[str, Any]:
@@ -172,6 +202,6 @@ def _show(done: list[Done]) -> None:
             f"{one.batches:,}",
             "-" if loss is None else f"{loss:.4f}",
             f"{one.seconds:,.0f}",
-            str(one.exit_code),
+            "-" if one.exit_code is None else str(one.exit_code),
         )
     print_table(table)

@@ -20,7 +20,7 @@ import numpy as np
 from minidark.backend import Array, Backend
 from minidark.errors import CfgError, echo, nearest
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Stored, is_ids
+from minidark.layers.base import ALEXEY, NORM_KINDS, PJREDDIE, Layer, Parameter, Stored, is_ids
 from minidark.layers.batchnorm import BatchNorm, NormSaved
 
 ALL = slice(None)
@@ -40,6 +40,11 @@ class Sublayer:
     @property
     def weights(self) -> Array:
         return self.arrays[1].value
+
+    @property
+    def norm(self) -> tuple[Array, ...]:
+        """Of its batch norm the scales, rolling mean and rolling variance; empty without one."""
+        return tuple(array.value for array in self.arrays if array.kind in NORM_KINDS)
 
 
 class Affine:

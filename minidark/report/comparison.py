@@ -93,9 +93,9 @@ def _budget(facts: dict[str, Any]) -> str:
     )
 
 
-AGAINST: tuple[tuple[str, str, Callable[[StepReport], float]], ...] = (
-    ("By characters", "characters trained on", lambda report: report.symbols),
-    ("By time", "seconds, validations included", lambda report: report.seconds),
+AGAINST: tuple[tuple[str, str, Callable[[StepReport], float], bool], ...] = (
+    ("By characters", "characters trained on", lambda report: report.symbols, True),
+    ("By time", "seconds, validations included", lambda report: report.seconds, False),
 )
 
 
@@ -109,6 +109,7 @@ def _curves(
     title: str,
     x_label: str,
     x: Callable[[StepReport], float],
+    counts: bool,
 ) -> dict[str, Any]:
     """Validation costs, or where one alone makes no curve the training averages; a line a run."""
     validated = all(sum(r.valid_loss is not None for r in o.reports) > 1 for o in outcomes)
@@ -118,9 +119,7 @@ def _curves(
         return [(at, cost / math.log(2)) for at, cost in costs if cost is not None]
 
     def draw(figure: Figure) -> None:
-        axes = axes_of(figure, x_label, "bits per character")
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.locator_params(axis="x", nbins=5)
+        axes = axes_of(figure, x_label, "bits per character", counts)
         for name, runs in groupby(
             sorted(outcomes, key=lambda o: names.index(o.name)), key=lambda o: o.name
         ):

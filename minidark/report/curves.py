@@ -92,7 +92,7 @@ def speed_curve(run: Run) -> Markup:
     size, unit = next((u for u in UNITS if speeds[-1][0] >= 2 * u[0]), UNITS[-1])
 
     def draw(figure: Figure) -> None:
-        axes = axes_of(figure, unit, "characters a second")
+        axes = axes_of(figure, unit, "characters a second", counts=False)
         axes.plot([at / size for at, _ in speeds], [one for _, one in speeds], color=SERIES[0])
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter("{x:,.0f}")
@@ -102,8 +102,11 @@ def speed_curve(run: Run) -> Markup:
     return figure_svg(draw, label, *SIZE)
 
 
-def axes_of(figure: Figure, x: str, y: str) -> Axes:
+def axes_of(figure: Figure, x: str, y: str, counts: bool = True) -> Axes:
+    """counts: of what runs from left to right there are no halves."""
     axes = figure.add_subplot()
+    axes.locator_params(axis="x", nbins=6, integer=counts, min_n_ticks=1)
+    axes.xaxis.set_major_formatter("{x:,.10g}")
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(visible=True)

@@ -102,6 +102,33 @@ def test_its_page_shows_the_table_in_a_browser(chromium: Any) -> None:
             assert re.search(rf"{cfg_['name']}, seed {one['seed']}: from [\d.]+ {end}", label)
 
 
+def ticks(figure: Any) -> list[str]:
+    """The numbers along the lower edge of a figure, from left to right."""
+    letters = [(text.bounding_box(), text.inner_html()) for text in figure.locator("text").all()]
+    lowest = max(box["y"] for box, said in letters if NUMBER.fullmatch(said))
+    along = [(box["x"], said) for box, said in letters if abs(box["y"] - lowest) < 2]
+    return [said for _, said in sorted(along)]
+
+
+NUMBER = re.compile(r"[\d,]+(\.\d+)?")
+
+
+@pytest.mark.parametrize("batches", ["1", "50"])
+def test_a_short_comparison_has_ticks_that_tell_places_apart(chromium: Any, batches: str) -> None:
+    pytest.importorskip("jinja2", reason="needs the extra report")
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    facts_of("--batches", batches, "-o", "page.html", "--backup", "runs", "--seeds", "1")
+    with opened(chromium, Path("page.html")) as page:
+        characters, seconds = map(ticks, page.locator("svg.figure").all())
+    run("report", "runs/a-seed1", "-o", "run.html")
+    with opened(chromium, Path("run.html")) as page:
+        loss, rate, gradients, *speed = map(ticks, page.locator("svg.figure").all())
+    assert all(re.fullmatch(r"[\d,]+", tick) for tick in characters + loss + rate + gradients)
+    for along in (characters, seconds, loss, rate, gradients, *speed):
+        assert along
+        assert len(set(along)) == len(along) <= 7
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_ctrl_c_shows_what_is_finished() -> None:
     command = [sys.executable, "-m", "minidark", *BOTH, "--batches", "100", "--seeds"]

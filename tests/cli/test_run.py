@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,53 @@ def test_what_is_finished_is_passed_over_and_more_batches_go_on() -> None:
         assert final[0] == final[1]
 
 
+def test_what_is_finished_has_one_line_and_no_notes() -> None:
+    summary()
+    said = run("run", "e.yaml").stderr.splitlines()
+    assert said == [f"minidark: run {i} of 4: {name}" for i, name in enumerate(NAMES, start=1)]
+
+
+@pytest.mark.parametrize("policy", ["cosine", "poly"])
+def test_a_run_whose_rate_has_fallen_is_finished_whatever_is_asked_for(policy: str) -> None:
+    falling = EXPERIMENT.replace("seeds: [1, 2]", "seeds: 1").replace(
+        "gru.output: [3, 5]", f"net.policy: {policy}"
+    )
+    write(falling)
+    summary()
+    made = Path("out/a_final.weights").read_bytes()
+    for batches in (6, 3):
+        write(falling.replace("batches: 4", f"batches: {batches}"))
+        result = run("run", "e.yaml")
+        assert result.exit_code == 0
+        assert result.stderr.splitlines()[1:] == [
+            "minidark: it ended with 4 batches, towards which its rate fell; "
+            f"{batches} take a folder of their own"
+        ]
+        assert result.stdout.splitlines()[1].split()[1:4] == ["finished", "before", "4"]
+    assert Path("out/a_final.weights").read_bytes() == made
+    write(falling.replace("valid-fraction: .1", "valid-fraction: .2").replace("4", "6"))
+    assert "begun with --valid-fraction 0.1, not 0.2" in run("run", "e.yaml").stderr
+
+
+def test_a_run_that_an_interruption_kept_from_its_turn_is_shown_as_it_was_left() -> None:
+    summary()
+    shutil.rmtree(Path("out", NAMES[3]))
+    write(EXPERIMENT.replace("batches: 4", "batches: 1000000"))
+    with subprocess.Popen(
+        [sys.executable, "-m", "minidark", "run", "e.yaml", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        while "steps" not in process.stderr.readline():  # the run's first note
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        shown, _ = process.communicate(timeout=60)
+    rows = json.loads(shown)["runs"]
+    assert [one["result"] for one in rows[1:]] == ["finished before"] * 2 + ["not begun"]
+    assert [one["exit_code"] for one in rows] == [130, None, None, None]
+    assert [one["batches"] for one in rows[1:]] == [4, 4, 0]
+
+
 def test_ctrl_c_saves_the_run_and_ends_and_the_next_call_goes_on(folder: Path) -> None:
     write(EXPERIMENT.replace("batches: 4", "batches: 1000000"))
     command = [sys.executable, "-m", "minidark", "run", "e.yaml"]
@@ -115,11 +163,14 @@ def test_ctrl_c_saves_the_run_and_ends_and_the_next_call_goes_on(folder: Path) -
         shown, said = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in said
-    (row,) = shown.splitlines()[1:]
-    assert row.startswith(f"{NAMES[0]}  stopped")
+    batch = Checkpoint.read(first / "a.ckpt").batch
+    rows = [row.split() for row in shown.splitlines()[1:]]
+    assert rows[0][:3] == [NAMES[0], "stopped", f"{batch:,}"]
+    assert rows[0][-1] == "130"
+    assert rows[1:] == [[name, "not", "begun", "0", "-", "0", "-"] for name in NAMES[1:]]
     assert not (folder / "out" / NAMES[1]).exists()
 
-    batch = Checkpoint.read(first / "a.ckpt").batch + 3
+    batch += 3
     write(EXPERIMENT.replace("batches: 4", f"batches: {batch}"))
     (listed, *_) = summary("--dry-run")
     assert listed["goes_on"] is True
@@ -150,6 +201,30 @@ def test_a_run_that_was_begun_otherwise_is_told_and_the_others_run() -> None:
     assert [line.split()[1] for line in result.stdout.splitlines()[1:]] == [
         "failed", "done", "failed", "done",
     ]  # fmt: skip
+
+
+def test_experiments_with_other_words_do_not_share_a_folder(folder: Path) -> None:
+    (folder / "b.cfg").write_text((folder / "a.cfg").read_text())
+    summary()
+    made = {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()}
+    for old, new, said in [
+        ("valid-fraction: .1", "valid-fraction: .2", "valid-fraction=.1, and here it is "
+         "valid-fraction=.2"),
+        ("  valid-fraction: .1\n", "", "valid-fraction=.1, and here it is no valid-fraction"),
+        ("valid-fraction: .1", "valid-fraction: .1\n  weights: w", "no weights, and here it is "
+         "weights=w"),
+        ("a.cfg", "b.cfg", "cfg=a.cfg, and here it is cfg=b.cfg"),
+    ]:  # fmt: skip
+        Path("f.yaml").write_text(EXPERIMENT.replace(old, new))
+        assert_refused(
+            run("run", "f.yaml"), 3, f"f.yaml:3: {Path('out', NAMES[0])} holds a run of e.yaml, "
+            f"with {said}; say `folder: ...` for one of its own",
+        )  # fmt: skip
+    assert {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()} == made
+    Path("f.yaml").write_text(EXPERIMENT.replace("batches: 4", "batches: 5"))
+    assert run("run", "f.yaml").exit_code == 0  # renamed, and longer: the same runs
+    Path("out", NAMES[0], "experiment.json").write_bytes(b"{")
+    assert run("run", "e.yaml").exit_code == 0
 
 
 def test_a_dry_run_lists_command_lines_and_makes_nothing() -> None:
@@ -260,11 +335,15 @@ def test_names_have_only_signs_that_any_system_takes() -> None:
     assert "two runs would have the folder" in run("run", "e.yaml").stderr
 
 
-def test_a_torn_last_line_of_a_log_leaves_what_stands_before_it() -> None:
-    before = summary()
-    log = Path("out", NAMES[0], "log.jsonl")
-    log.write_bytes(log.read_bytes() + b'{"batch": 5, "lo')
-    assert [one["batches"] for one in summary()] == [one["batches"] for one in before]
+def test_a_damaged_checkpoint_leaves_the_one_before_it() -> None:
+    write(EXPERIMENT.replace("  batches: 4", "  batches: 3\n  save-every: 2"))
+    summary()
+    checkpoint = Path("out", NAMES[0], "a.ckpt")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    done = summary()
+    assert [(one["result"], one["batches"]) for one in done] == [
+        ("done", 3), *3 * [("finished before", 3)]
+    ]  # fmt: skip
 
 
 def test_seeds_that_are_one_number_are_one_seed() -> None:
