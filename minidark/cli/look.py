@@ -63,7 +63,7 @@ def look(
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its outputs are no probabilities of characters")
     if net.inputs > 256:
-        raise CfgError(f"has {net.inputs} symbols, and a text of bytes 256")
+        raise CfgError(f"has {net.inputs} symbols; a page shows one for each byte, 256 at most")
     symbols, size = _read(text, length, net.inputs)
     traced = trace(net, symbols, default_primer(net.inputs))
     if not traced.layers:
