@@ -28,6 +28,7 @@ from minidark.network import Network
 from minidark.text import Text
 from minidark.valid import evaluate, measure
 from minidark.weights import HEADER_BYTES
+from tests import stand_in
 
 TEXT = (
     b"the cat sat on the mat.\n\nThe hat that the cat had sat on the mat too:\n"
@@ -53,9 +54,9 @@ activation=linear
 """
 
 
-def network(pairs: int = PAIRS, seed: int = 1) -> Network:
+def network(pairs: int = PAIRS, seed: int = 1, device: str = "cpu") -> Network:
     plan = plan_cfg(CFG.format(inputs=256 + pairs).encode(), None)
-    return build_network(plan, None, seed, get_backend("cpu", "float32", "numpy"))
+    return build_network(plan, None, seed, get_backend(device, "float32", "numpy"))
 
 
 @pytest.fixture
@@ -293,6 +294,21 @@ def test_a_run_goes_on_to_the_same_bytes(path: Path, trained: Network) -> None:
             pass
     for a, b in zip(trained.parameters(), other.parameters(), strict=True):
         np.testing.assert_array_equal(a.value, b.value)
+
+
+def test_they_are_learned_and_read_on_a_gpu(
+    path: Path, trained: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in.put_in_place(monkeypatch, "float32")
+    net = network(device="cuda")
+    with Text(path, net.inputs) as text:
+        for _ in minidark.train(net, text, 30, seed=1):
+            pass
+    assert byte_pairs(net).pairs == byte_pairs(trained).pairs
+    found, wanted = (measure(each, symbols_of(path, trained).ids[:50]) for each in (net, trained))
+    assert found.characters == wanted.characters
+    assert found.nats == pytest.approx(wanted.nats, rel=1e-3)
+    assert generate(net, b"the", 60, srand=1) == generate(trained, b"the", 60, srand=1)
 
 
 def test_gradients_behind_them() -> None:
