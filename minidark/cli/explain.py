@@ -1,13 +1,15 @@
 """`train --explain`: what a run would be, found out without it.
 
 Four batches are trained, three of them timed, on the network that was loaded, which is thrown away:
-no file is written, and none is changed.
+no file is written, and none is changed. Of a network so large that they would take long there are
+fewer.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import statistics
 import sys
@@ -19,14 +21,20 @@ import click
 
 from minidark import policy
 from minidark.cfg.plan import plan_network
+from minidark.cli.compute import NUMPY_RATE
 from minidark.feeds import LEAST_VALIDATION
 from minidark.network import Network
 from minidark.text import Part, Symbols
 from minidark.train import VALIDATE_EVERY, VALIDATE_SHARE, train
 from minidark.valid import Pieces, evaluate
 
+log = logging.getLogger(__name__)
+
 TIMED = 3  # batches, after one that warms up
-TIMED_SYMBOLS = 8192  # of a validation
+ENOUGH = 10.0  # seconds, after which no further batch is begun
+TIMED_SYMBOLS = 8192  # of a validation, or as many as come close to
+VALIDATED = 5.0  # seconds
+LONG = 5.0  # seconds that are not waited for without a word
 POINTS = 48  # of the curve
 BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # whether the terminal's encoding has them
 MIB = 2**20
@@ -51,6 +59,7 @@ class Explained:
     epochs: float
     rates: dict[str, float]  # by the batch, as text: JSON has no other keys
     curve: list[float]
+    timed_batches: int
     seconds_per_batch: float
     seconds_per_validation: float
     validations: int
@@ -97,7 +106,10 @@ def explain(
     to_come = batches - batches_seen
     scored = Pieces.of(held_out).scored if held_out.size >= LEAST_VALIDATION else 0
     rates = rate_curve(net, batches_seen, batches)
-    per_batch = _seconds_per_batch(net, text, seed, valid_fraction)
+    if (1 + TIMED) * characters * _work(net) > LONG * NUMPY_RATE:
+        log.info("timing a few batches, which takes a while with %s parameters",
+                 f"{plan.trained:,}")  # fmt: skip
+    times = _seconds_of_batches(net, text, seed, valid_fraction)
     return Explained(
         parameters=plan.trained,
         parameter_bytes=plan.parameter_bytes(net.backend.dtype.itemsize),
@@ -113,7 +125,8 @@ def explain(
         epochs=to_come * characters / part.size,
         rates={str(batch): rates[batch] for batch in key_batches(net, rates)},
         curve=_sampled(list(rates.values()), POINTS),
-        seconds_per_batch=per_batch,
+        timed_batches=len(times),
+        seconds_per_batch=statistics.median(times),
         seconds_per_validation=_seconds_per_validation(net, held_out, scored),
         validations=validations(to_come, characters, scored),
     )
@@ -156,20 +169,32 @@ def validations(batches: int, characters: int, scored: int) -> int:
     return math.ceil(batches / max(VALIDATE_EVERY, due))
 
 
-def _seconds_per_batch(net: Network, text: Symbols, seed: int, valid_fraction: float) -> float:
-    """The middle one of three, after one whose buffers are new. The network is as if it had seen
-    nothing, so that no validation comes with them."""
+def _work(net: Network) -> float:
+    """Multiply-adds of training on one character: forward, and twice as many backward."""
+    return 3.0 * sum(layer.work() for layer in net.layers)
+
+
+def _seconds_of_batches(
+    net: Network, text: Symbols, seed: int, valid_fraction: float
+) -> list[float]:
+    """Of three, after one whose buffers are new; of fewer where they take longer than ENOUGH, and
+    of that one where it does alone. The network is as if it had seen nothing, so that no validation
+    comes with them."""
     seen, net.seen = net.seen, 0
-    training = train(net, text, 1 + TIMED + 1, seed=seed, valid_fraction=valid_fraction)
-    at = [report.seconds for report in itertools.islice(training, 1 + TIMED)]
+    at: list[float] = []
+    for report in train(net, text, 1 + TIMED + 1, seed=seed, valid_fraction=valid_fraction):
+        at.append(report.seconds)
+        if len(at) > TIMED or report.seconds > ENOUGH:
+            break
     net.seen = seen
-    return statistics.median(b - a for a, b in itertools.pairwise(at))
+    return [b - a for a, b in itertools.pairwise(at)] or at
 
 
 def _seconds_per_validation(net: Network, part: Part, scored: int) -> float:
     if not scored:
         return 0.0
-    few = min(TIMED_SYMBOLS, scored)
+    quick = int(VALIDATED * NUMPY_RATE * 3 / max(1.0, _work(net)))
+    few = min(TIMED_SYMBOLS, max(LEAST_VALIDATION, quick), scored)
     began = time.perf_counter()
     evaluate(net, part, most=few)
     return (time.perf_counter() - began) * scored / Pieces.of(part, most=few).scored
@@ -194,11 +219,16 @@ def show(e: Explained, as_json: bool) -> None:
         f"{e.characters:,} characters",
         "rate": sparkline(e.curve, _has_bars()),
         "": rates,
-        "speed": f"{e.characters_per_second:,.0f} characters a second, from {TIMED} batches",
+        "speed": f"{e.characters_per_second:,.0f} characters a second, from "
+        f"{_number(e.timed_batches)}",
         "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
         f"{e.validations:,} validations {duration(e.seconds - e.seconds_training)}",
     }
     click.echo("\n".join(f"{name:12}{said}" for name, said in rows.items()))
+
+
+def _number(batches: int) -> str:
+    return f"{batches} batch{'' if batches == 1 else 'es'}"
 
 
 def _after(seen: int) -> str:

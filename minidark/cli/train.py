@@ -127,7 +127,10 @@ def train(
     seed = secrets.randbelow(2**31) if seed is None else seed
     if batches is not None:
         choice = choice.overruled(f"net.max_batches={batches}")
-    net = choice.load(cfg, weights, seed=seed, **compute.loading)
+    if explain and weights is None:
+        net = choice.empty(cfg, **compute.loading)
+    else:
+        net = choice.load(cfg, weights, seed=seed, **compute.loading)
     net.seen = 0 if clear else net.seen
     net.clip_norm = net.clip_norm if clip_norm is None else clip_norm
     batches = net.options.max_batches
