@@ -11,6 +11,7 @@ from rich.table import Table
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import count
+from minidark.cli.stdout import say
 from minidark.cli.tables import print_table
 from minidark.pairs import TAB, Pairs
 from minidark.score import Score
@@ -91,7 +92,7 @@ def _show(found: Score, worst: int) -> None:
         click.echo()
         print_table(_confusion(found))
     for pair in found.worst(worst):
-        click.echo(f"line {pair.line}: {pair.source} -> {pair.predicted} (not {pair.target})")
+        say(f"line {pair.line}: {pair.source} -> {pair.predicted} (not {pair.target})")
 
 
 def _confusion(found: Score) -> Table:
