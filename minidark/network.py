@@ -506,6 +506,8 @@ def _costs(layers: Sequence[Layer]) -> CostLayer | None:
 
 
 def _checked_dtype(what: str, array: Array) -> Array:
+    if array.dtype.kind in "SU":
+        raise DataError(f"{what} is text; its ids are numpy.frombuffer(bytes, numpy.uint8)")
     if array.dtype.kind not in "fiu":
         raise DataError(f"{what} has dtype {array.dtype}; expected floats, or integer ids")
     return array
