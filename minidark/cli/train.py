@@ -20,6 +20,7 @@ from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import JsonLines, display
 from minidark.cli.numbers import Number, count
+from minidark.cli.pair_options import separator_option
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError
@@ -70,8 +71,7 @@ log = logging.getLogger(__name__)
               help="Tell only how large, how long and at which rates it would be.")  # fmt: skip
 @click.option("--pairs", is_flag=True, help="DATA is a file of pairs, a source, a tab and a target "
               "on each line: learn to predict the targets.")  # fmt: skip
-@click.option("--separator", default=TAB, metavar="C",
-              help="With --pairs: what stands between the two [a tab].")  # fmt: skip
+@separator_option("With --pairs: what stands")
 @cfg_options
 def train(
     cfg: str,
