@@ -136,11 +136,9 @@ def train(
     batches = net.options.max_batches
     _check_batches(net, batches, path)
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
-    if explain and pairs:
-        raise click.UsageError("--explain tells of texts; it does not know pairs")
     if explain:
         seen = since.batch if since else net.batches_seen
-        with open_text(data, net, tokenized) as text:
+        with _opened(data, net, tokenized, separator if pairs else None) as text:
             run = explaining.explain(
                 net, text, batches, seed=seed, valid_fraction=valid_fraction, batches_seen=seen
             )

@@ -97,7 +97,7 @@ def test_three_batches_are_timed_and_fewer_of_what_takes_long(
     clock = iter([0.0, *ends])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     with Text("text.txt", 256) as text:
-        found = explain._seconds_of_batches(load_network("a.cfg"), text, 1, 0.0)
+        found = explain._seconds_of_batches(load_network("a.cfg"), text, 40, 1, 0.0)
     assert found == pytest.approx(wanted)
 
 
@@ -174,3 +174,28 @@ def test_a_sparkline_is_as_high_as_its_values() -> None:
     assert sparkline([0, 7], False) == ".@"
     assert sparkline([0, 0], True) == "▁▁"
     assert sparkline([1, float("inf")], True) == "██"
+
+
+def test_of_pairs_it_tells_what_the_run_does() -> None:
+    """Batches of different lengths, whose mean it takes."""
+    lines = [f"{n}\t{'ab' * (n % 9 + 1)}\n" for n in range(3000)]
+    Path("pairs.tsv").write_text("".join(lines))
+    options = ["--pairs", "--seed", "1", "--batches", "250", "--valid-fraction", ".2"]
+    shape = ["--set", "net.time_steps=40", "--set", "gru.output=2"]
+    line = ["train", "a.cfg", "pairs.tsv", *options, *shape]
+    facts = json.loads(output(*line, "--explain", "--json"))
+    shown = output(*line, "--explain").decode()
+    result = run(*line)
+    assert result.exit_code == 0, result.stderr
+    log = [json.loads(text) for text in Path("backup/log.jsonl").read_text().splitlines()]
+    validated = [entry for entry in log if "valid_loss" in entry]
+    assert facts["pairs"] is True
+    assert facts["epochs"] == pytest.approx(log[-1]["epochs"], rel=0.05)
+    assert facts["validations"] == len(validated)
+    assert facts["characters_validated"] == validated[0]["valid_symbols"]
+    assert facts["seconds_per_validation"] > 0
+    assert (
+        f"about {facts['characters_per_batch']} symbols of targets: 4 pairs of up to 40 steps"
+        in (shown)
+    )
+    assert f"epochs of {facts['characters']:,} symbols of targets\n" in shown
