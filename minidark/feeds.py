@@ -8,6 +8,7 @@ Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state), for texts.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark.bytepairs import BytePairText
-from minidark.errors import CfgError, DataError
+from minidark.errors import CfgError, DataError, echo
 from minidark.generate import default_primer, generate
 from minidark.network import Network
 from minidark.pairs import Pairs, epoch_order
@@ -218,10 +219,12 @@ class PairsFeed(Feed):
 
 
 def feed(data: Symbols | Pairs, net: Network, seed: int, valid_fraction: float) -> Feed:
-    """Of a text or of pairs. Raises DataError for what is too short or does not fit the network,
-    CfgError for a network that does not predict symbols."""
+    """Of a text or of pairs. Raises DataError for what is neither, is too short or does not fit the
+    network, CfgError for a network that does not predict symbols."""
     if isinstance(data, Pairs):
         return PairsFeed(data, net, seed, valid_fraction)
+    if not isinstance(data, Symbols):
+        raise _no_text(data)
     return TextFeed(data, net, seed, valid_fraction)
 
 
@@ -231,6 +234,16 @@ def symbols_for(net: Network, text: Symbols, valid_fraction: float) -> Symbols:
     if net.layers[0].gives_ids and not isinstance(text, BytePairText):
         return BytePairText(text, net, valid_fraction)
     return text
+
+
+def _no_text(given: object) -> DataError:
+    if isinstance(given, str | os.PathLike):
+        name = echo(os.fspath(given))
+        return DataError(
+            f"{name} is a name, and no text; minidark.Text({name}) is that of the file"
+        )
+    said = f"a {type(given).__name__} is no text; minidark.Text(PATH) is that of a file"
+    return DataError(said)
 
 
 def _few(feed: Feed) -> str:

@@ -60,6 +60,8 @@ class Truth:
 
 
 def checked_dtype(what: str, array: Array) -> Array:
+    if array.dtype.kind in "SU":
+        raise DataError(f"{what} is text; its ids are numpy.frombuffer(bytes, numpy.uint8)")
     if array.dtype.kind not in "fiu":
         raise DataError(f"{what} has dtype {array.dtype}; expected floats, or integer ids")
     return array

@@ -65,7 +65,7 @@ def check_gradients(plan: Plan, seed: int = 0) -> Iterator[Row]:
 
     The plan's network is made anew, small. Raises CfgError for one without a cost.
     """
-    net = build_network(shrunk(plan), None, seed, get_backend("cpu", "float64", "numpy"))
+    net = _small(plan, seed)
     net.check_has_cost()
     check = _Check(net, np.random.default_rng([seed, 1]))
     rows = check.rng.normal(0, 1, (STEPS, STREAMS, net.inputs))
@@ -74,6 +74,17 @@ def check_gradients(plan: Plan, seed: int = 0) -> Iterator[Row]:
     if net.layers[0].reads_ids:
         ids = check.rng.integers(0, net.inputs, (STEPS, STREAMS))
         yield from check.layers(ids, net.layers[:1], ", ids")
+
+
+def amount(plan: Plan) -> int:
+    """How many rows `check_gradients` gives, one less where the input gets no gradient."""
+    layers = _small(plan, 0).layers
+    rows = [len([*layer.parameters()]) + len(layer.states) for layer in layers]
+    return sum(rows) + 1 + (rows[0] if layers[0].reads_ids else 0)
+
+
+def _small(plan: Plan, seed: int) -> Network:
+    return build_network(shrunk(plan), None, seed, get_backend("cpu", "float64", "numpy"))
 
 
 class _Check:

@@ -224,7 +224,7 @@ class Text(Symbols):
                 self.files.append(_File(path, self.size))
                 self.size += self.files[-1].size
             if not self.size:
-                raise DataError(f"{', '.join(map(str, paths))}: empty; a network learns from text")
+                raise DataError(f"{', '.join(map(str, paths))}: empty; there is no text in it")
         except DataError:
             self.close()
             raise

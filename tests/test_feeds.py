@@ -284,3 +284,26 @@ def test_a_network_that_cannot_predict_is_refused(
 ) -> None:
     with pytest.raises(CfgError, match=message):
         train(make(layers=(LAYERS[0], *end)), pairs, 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("data.txt", "'data.txt' is a name, and no text; minidark.Text('data.txt') is that of the "
+         "file"),
+        (Path("data.txt"), "'data.txt' is a name, and no text; minidark.Text('data.txt') is that "
+         "of the file"),
+        (["data.txt"], "a list is no text; minidark.Text(PATH) is that of a file"),
+        (b"bytes", "a bytes is no text; minidark.Text(PATH) is that of a file"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_told_what_is_one(given: Any, message: str) -> None:
+    net = network("net inputs=4", "gru output=4", "softmax")
+    with pytest.raises(DataError) as error:
+        train(net, given, 3)
+    assert str(error.value) == message
+
+
+def test_bytes_become_ids_as_the_error_says() -> None:
+    net = network("net inputs=256", "gru output=4", "softmax")
+    assert net.predict(np.frombuffer(b"abc", np.uint8)).shape == (3, 4)

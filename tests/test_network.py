@@ -84,6 +84,7 @@ def test_any_number_of_steps_is_accepted(steps: int) -> None:
     assert net.seen == steps * S
 
 
+TEXT = "{} is text; its ids are numpy.frombuffer(bytes, numpy.uint8)"
 SHAPE = "x has shape {}; expected (T, 2, 5) with T >= 1"
 IDS_SHAPE = "x has shape {}; expected (T, 2) with T >= 1"
 
@@ -106,7 +107,8 @@ IDS_SHAPE = "x has shape {}; expected (T, 2) with T >= 1"
         ([[0, 1], [-1, 9]], "x holds symbol -1; this network's are 0 to 4"),
         (np.zeros((4, 2), bool), "x has dtype bool; expected floats, or integer ids"),
         (np.zeros((4, 2), complex), "x has dtype complex128; expected floats, or integer ids"),
-        ([["a", "b"]], "x has dtype <U1; expected floats, or integer ids"),
+        ([["a", "b"]], TEXT.format("x")),
+        (b"abc", TEXT.format("x")),
     ],
 )
 def test_what_does_not_fit_is_refused_and_moves_nothing(x: Any, message: str) -> None:
@@ -132,7 +134,7 @@ def test_what_does_not_fit_is_refused_and_moves_nothing(x: Any, message: str) ->
         (np.full((4, 2), -1), "truth is -1, which is none, in every row"),
         (np.zeros((4, 2), bool), "truth has dtype bool; expected floats, or integer ids"),
         (np.zeros((4, 2), complex), "truth has dtype complex128; expected floats, or integer ids"),
-        ([["a", "b"]] * 4, "truth has dtype <U1; expected floats, or integer ids"),
+        ([["a", "b"]] * 4, TEXT.format("truth")),
     ],
 )
 def test_a_truth_that_does_not_fit_is_refused_and_leaves_no_gradient(

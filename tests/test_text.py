@@ -162,7 +162,7 @@ def test_no_symbols_at_all_are_refused(tmp_path: Path) -> None:
     paths = written(tmp_path, [b"", b""])
     with pytest.raises(DataError) as error:
         Text(paths, 256)
-    assert str(error.value) == f"{paths[0]}, {paths[1]}: empty; a network learns from text"
+    assert str(error.value) == f"{paths[0]}, {paths[1]}: empty; there is no text in it"
 
 
 @pytest.mark.parametrize("name", ["none.txt", "."])

@@ -50,7 +50,7 @@ class Wrong:
     options: tuple[str, ...] = ()
 
 
-EMPTY = "empty; a network learns from text"
+EMPTY = "empty; there is no text in it"
 WHOLE = ("--valid-fraction", "0")
 TOKENS = ("--tokenized",)
 SOON = (*WHOLE, "--batches", "50")  # streams begin anywhere, and come upon it

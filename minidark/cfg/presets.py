@@ -37,7 +37,7 @@ PRESETS = {
         _net(16, 32, 0.01, 20, 1000) + _gru(64) + READ_OUT,
     ),
     "small": Preset(
-        "a GRU of 320, as cfg/rnn.cfg: minutes, for half a megabyte of text",
+        "a GRU of 320, the shipped rnn with clip_norm=1: minutes, for half a megabyte of text",
         _net(16, 64, 0.005, 50, 2500) + _gru(320) + _dropout(0.2) + READ_OUT,
     ),
     "large": Preset(
@@ -55,7 +55,7 @@ PRESETS = {
         + "[lstm]\noutput=288\ninit=orthogonal\nforget_bias=1\n"
         + READ_OUT,
     ),
-    "rnn": Preset(
+    "rnn-vanilla": Preset(
         "a plain [rnn] of 320: fast, with a short memory",
         _net(32, 64, 0.001, 100, 2000)
         + "[rnn]\noutput=320\nactivation=tanh\ninit=orthogonal\n"

@@ -9,6 +9,7 @@ Source: what darknet does without a word; see docs/parity.md and docs/cfg.md.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -76,9 +77,11 @@ class Case:
         """Whether there is something to descend."""
         return has_cost(self.plan.layers[-1].options)
 
-    def pairs(self) -> Iterator[tuple[PlannedLayer, PlannedLayer]]:
-        """Each layer, and the one behind it."""
-        yield from zip(self.plan.layers, self.plan.layers[1:], strict=False)
+    def before(self, *kinds: type[o.LayerOptions]) -> Iterator[tuple[PlannedLayer, PlannedLayer]]:
+        """Each layer of these kinds, and the one behind it."""
+        for layer, behind in itertools.pairwise(self.plan.layers):
+            if isinstance(layer.options, kinds):
+                yield layer, behind
 
 
 def _logistic_candidate(case: Case) -> Iterator[Place]:
@@ -191,30 +194,24 @@ def _other_outputs(case: Case) -> Iterator[Place]:
 
 
 def _dropped_predictions(case: Case) -> Iterator[Place]:
-    for layer, behind in case.pairs():
-        if isinstance(layer.options, o.DropoutOptions) and has_cost(behind.options):
+    for layer, behind in case.before(o.DropoutOptions):
+        if has_cost(behind.options):
             said = f"[dropout] right before [{behind.section.type}] zeroes predictions"
             yield layer.section.line, said
 
 
 def _bounded_scores(case: Case) -> Iterator[Place]:
-    for layer, behind in case.pairs():
-        options = layer.options
-        if (
-            isinstance(behind.options, o.SoftmaxOptions)
-            and isinstance(options, o.ConnectedOptions | o.ActivationOptions)
-            and options.activation in BOUNDED
-        ):
+    for layer, behind in case.before(o.ConnectedOptions, o.ActivationOptions):
+        activation = getattr(layer.options, "activation", None)
+        if isinstance(behind.options, o.SoftmaxOptions) and activation in BOUNDED:
             default = "" if "activation" in layer.section.pairs else ", the default,"
-            said = f"activation={options.activation}{default} bounds what [softmax] can tell apart"
+            said = f"activation={activation}{default} bounds what [softmax] can tell apart"
             yield line_of(layer.section, "activation"), said
 
 
 def _softmax_twice(case: Case) -> Iterator[Place]:
-    for layer, behind in case.pairs():
-        if isinstance(layer.options, o.SoftmaxOptions) and isinstance(
-            behind.options, o.SoftmaxOptions
-        ):
+    for _, behind in case.before(o.SoftmaxOptions):
+        if isinstance(behind.options, o.SoftmaxOptions):
             said = "[softmax] right after a [softmax], whose outputs are too alike to tell apart"
             yield behind.section.line, said
 

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from minidark.backend import get_backend
-from minidark.cfg.parser import build_network, load_network
+from minidark.cfg.parser import load_network, parse_network_cfg
 from minidark.cfg.plan import Doubts, Plan, plan_cfg
 from minidark.cfg.sections import read_cfg
 from minidark.cli.order import check_order
@@ -50,9 +49,16 @@ class CfgChoice:
         warn = Doubts(path, self.strict)
         return plan_cfg(read_cfg(path), path, warn=warn, overrides=self.overrides)
 
-    def empty(self, cfg: str) -> Network:
-        """The network without numbers in it: for what looks at its layers only."""
-        return build_network(self.plan(cfg), None, 0, get_backend(kernels="numpy"), draw=False)
+    def empty(self, cfg: str, **kwargs: Any) -> Network:
+        """The network with weights of zero, for what does not ask for their values: to draw those
+        of a large one takes long."""
+        return parse_network_cfg(
+            find_cfg(cfg),
+            strict=self.strict,
+            overrides=self.overrides,
+            draw=False,
+            **{"kernels": "numpy", **kwargs},
+        )
 
     def with_nonfinite(self) -> CfgChoice:
         """As with --allow-nonfinite: for what only shows a file."""

@@ -12,16 +12,17 @@ import click
 from minidark.archives import is_archive
 from minidark.backend import get_backend
 from minidark.cfg.check import DOUBT, MISTAKE, Finding, check_cfg
-from minidark.cfg.parser import build_network, with_a_change_that_fits
+from minidark.cfg.parser import build_network
 from minidark.cfg.plan import Plan
 from minidark.cfg.sections import read_cfg
 from minidark.cli.cfg_options import CfgChoice, cfg_options
-from minidark.cli.info import header_facts
+from minidark.cli.info import fill, header_facts
 from minidark.cli.stderr import tell
+from minidark.cli.stdout import say
 from minidark.errors import OVERRIDDEN, WeightsError
 from minidark.shipped import as_typed
 from minidark.text import Text
-from minidark.weights import array_statistics, load_weights
+from minidark.weights import array_statistics
 
 MOST_SHOWN = 200
 WRONG_CFG, WRONG_WEIGHTS = 3, 4
@@ -78,10 +79,9 @@ def _weights(plan: Plan, weights: str, choice: CfgChoice) -> tuple[Facts, list[F
     """What a weight file says of itself, and what is wrong with it."""
     net = build_network(plan, None, 0, get_backend(kernels="numpy"), draw=False)
     try:
-        header = load_weights(net, weights, **choice.with_nonfinite().reading)
+        header = fill(net, weights, choice.with_nonfinite())
     except WeightsError as error:
-        said = str(with_a_change_that_fits(error, net))
-        return None, [_of_weights("E101", "weights-do-not-fit", said, weights)]
+        return None, [_of_weights("E101", "weights-do-not-fit", str(error), weights)]
     bad = [a for a in array_statistics(net) if a["not_finite"]]
     facts = header_facts(header, choice.reading["weights_order"])
     facts["not_finite"] = sum(a["not_finite"] for a in bad)
@@ -107,9 +107,9 @@ def _exit_code(found: Found, strict: bool) -> int:
 def _as_text(found: Found, facts: Facts, cfg: Path) -> None:
     for path, f in found[:MOST_SHOWN]:
         at = _at(path, f.line)
-        click.echo(f"{at}: {f.severity}: {_said(f)} [{f.code} {f.name}]")
+        say(f"{at}: {f.severity}: {_said(f)} [{f.code} {f.name}]")
     if len(found) > MOST_SHOWN:
-        click.echo(f"{as_typed(str(cfg))}: and {len(found) - MOST_SHOWN:,} more")
+        say(f"{as_typed(str(cfg))}: and {len(found) - MOST_SHOWN:,} more")
     if facts:
         click.echo(
             f"weights: version {facts['version']} ({facts['program']}), {facts['order']}'s order "

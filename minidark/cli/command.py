@@ -71,19 +71,19 @@ class Command(click.Command):
             raise click.NoSuchOption(error.option_name, error.message + hint, ctx=ctx) from error
         except click.MissingParameter as error:
             if isinstance(error.param, click.Argument):
-                self._check_missing(ctx)
+                self._check_missing(ctx, error.param.name)
             raise
         except click.BadParameter as error:
             name_variable(ctx, error)
             raise
 
-    def _check_missing(self, ctx: click.Context) -> None:
+    def _check_missing(self, ctx: click.Context, missing: str | None) -> None:
         from minidark.cli.order import check_missing  # imported only here, for it brings numpy
 
         arguments = [p for p in self.get_params(ctx) if isinstance(p, click.Argument)]
         usage = " ".join([ctx.command_path, *(p.make_metavar(ctx) for p in arguments)])
         with click.core.augment_usage_errors(ctx):
-            check_missing(ctx.params, usage)
+            check_missing(ctx.params, missing, usage)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         rows: dict[str, list[tuple[str, str]]] = {heading: [] for heading in (*GROUPS, REST)}

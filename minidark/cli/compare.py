@@ -18,11 +18,12 @@ from minidark.cli.display import validated
 from minidark.cli.numbers import Number, count
 from minidark.cli.outputs import check_output
 from minidark.cli.stderr import tell
+from minidark.cli.stdout import say
 from minidark.cli.stopping import Stop, stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import multiply_adds
 from minidark.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
-from minidark.errors import DivergedError, MinidarkError, visible
+from minidark.errors import DivergedError, MinidarkError
 from minidark.report.comparison import COLUMNS, cells, write_comparison_page
 from minidark.report.extra import needed
 from minidark.text import Text
@@ -182,4 +183,4 @@ def show(facts: dict[str, Any]) -> None:
     print_table(table)
     for cfg in facts["cfgs"]:
         if sample := next((r["sample"] for r in cfg["runs"] if r["sample"]), None):
-            click.echo(f"\n--- {cfg['name']}:\n{visible(sample)}")
+            say(f"\n--- {cfg['name']}:\n{sample}")

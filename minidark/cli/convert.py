@@ -16,6 +16,7 @@ from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.outputs import check_output
+from minidark.cli.stdout import say
 from minidark.convert.found import fill
 from minidark.convert.proof import SYMBOLS, drawn_symbols, written
 from minidark.files import write_atomically
@@ -150,7 +151,7 @@ def _write_model(
         figures = {"out": out, "characters": len(symbols), "largest_difference": difference}
         click.echo(json.dumps(figures))
     elif difference is not None:
-        click.echo(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
+        say(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
     else:  # why it is not proven has been told
         log.info("%s is written", out)
 

@@ -12,6 +12,7 @@ from minidark.cfg.difference import Change, Difference, LayerChange, difference
 from minidark.cfg.options import keys
 from minidark.cfg.reference import section_types, written
 from minidark.cli.cfg_options import CfgChoice, weightless_options
+from minidark.cli.stdout import say
 
 DIFFERENT = 1  # with --exit-code, as git has it
 
@@ -40,7 +41,7 @@ def diff(a: str, b: str | None, exit_code: bool, as_json: bool, choice: CfgChoic
         facts = {"a": a, "b": b or a, "same": not found, **dataclasses.asdict(found)}
         click.echo(json.dumps(facts))
     elif found:
-        click.echo("\n".join(_lines(found, a, b or f"{a} as overridden")))
+        say("\n".join(_lines(found, a, b or f"{a} as overridden")))
     raise SystemExit(DIFFERENT if exit_code and found else 0)
 
 

@@ -24,6 +24,7 @@ from minidark import shipped
 from minidark.backend import get_backend
 from minidark.backend.threads import BLAS_VARIABLES, thread_count
 from minidark.cfg.options import LAYER_TYPES
+from minidark.cli.stdout import say
 from minidark.errors import BackendError, MinidarkError, SaveError
 from minidark.files import write_atomically
 
@@ -64,7 +65,7 @@ def doctor(backup: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts))
     else:
-        click.echo("\n".join(_lines(facts)))
+        say("\n".join(_lines(facts)))
     raise SystemExit(0 if facts["ok"] else FAILED)
 
 

@@ -1,13 +1,15 @@
 """`train --explain`: what a run would be, found out without it.
 
 Four batches are trained, three of them timed, on the network that was loaded, which is thrown away:
-no file is written, and none is changed.
+no file is written, and none is changed. Of a network so large that they would take long there are
+fewer.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import statistics
 import sys
@@ -19,14 +21,21 @@ import click
 
 from minidark import policy
 from minidark.cfg.plan import plan_network
-from minidark.feeds import LEAST_VALIDATION, symbols_for
+from minidark.cli.compute import NUMPY_RATE
+from minidark.feeds import LEAST_VALIDATION, Feed, PairsFeed, TextFeed, feed
 from minidark.network import Network
-from minidark.text import Part, Symbols
+from minidark.pairs import Pairs
+from minidark.text import Symbols
 from minidark.train import VALIDATE_EVERY, VALIDATE_SHARE, train
-from minidark.valid import Pieces, evaluate
+from minidark.valid import Pieces, evaluate, evaluate_pairs
+
+log = logging.getLogger(__name__)
 
 TIMED = 3  # batches, after one that warms up
-TIMED_SYMBOLS = 8192  # of a validation
+ENOUGH = 10.0  # seconds, after which no further batch is begun
+TIMED_SYMBOLS = 8192  # of a validation, or as many as come close to
+VALIDATED = 5.0  # seconds
+LONG = 5.0  # seconds that are not waited for without a word
 POINTS = 48  # of the curve
 BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # whether the terminal's encoding has them
 MIB = 2**20
@@ -46,11 +55,13 @@ class Explained:
     characters_per_batch: int
     batches: int  # to come
     batches_seen: int
-    characters: int  # of the text, to train on
+    characters: int  # of the text, to train on; of pairs, the symbols of targets and their ends
     characters_validated: int  # each time
+    pairs: bool
     epochs: float
     rates: dict[str, float]  # by the batch, as text: JSON has no other keys
     curve: list[float]
+    timed_batches: int
     seconds_per_batch: float
     seconds_per_validation: float
     validations: int
@@ -81,7 +92,7 @@ def _finite(rate: float) -> float | None:
 
 def explain(
     net: Network,
-    text: Symbols,
+    text: Symbols | Pairs,
     batches: int,
     *,
     seed: int,
@@ -92,14 +103,15 @@ def explain(
     is trained a little. Raises what `train` raises."""
     options = net.options
     plan = plan_network(net.sections, None, lambda message, line: None)
-    text = symbols_for(net, text, valid_fraction)
-    part, held_out = text.split(valid_fraction)
-    characters = options.rows * options.subdivisions * part.characters // max(1, part.size)
+    learned = feed(text, net, seed, valid_fraction)
+    rows = options.rows * options.subdivisions
+    characters = _characters_per_batch(net, learned)
     to_come = batches - batches_seen
-    enough = held_out.size >= LEAST_VALIDATION
-    scored = Pieces.of(held_out).characters(text) if enough else 0
     rates = rate_curve(net, batches_seen, batches)
-    per_batch = _seconds_per_batch(net, text, seed, valid_fraction)
+    if (1 + TIMED) * rows * _work(net) > LONG * NUMPY_RATE:
+        log.info("timing a few batches, which takes a while with %s parameters",
+                 f"{plan.trained:,}")  # fmt: skip
+    times = _seconds_of_batches(net, text, characters, seed, valid_fraction)
     return Explained(
         parameters=plan.trained,
         parameter_bytes=plan.parameter_bytes(net.backend.dtype.itemsize),
@@ -110,14 +122,16 @@ def explain(
         characters_per_batch=characters,
         batches=to_come,
         batches_seen=batches_seen,
-        characters=part.characters,
-        characters_validated=scored,
-        epochs=to_come * characters / max(1, part.characters),
+        characters=learned.size,
+        characters_validated=learned.validated,
+        pairs=isinstance(learned, PairsFeed),
+        epochs=to_come * characters / learned.size,
         rates={str(batch): rates[batch] for batch in key_batches(net, rates)},
         curve=_sampled(list(rates.values()), POINTS),
-        seconds_per_batch=per_batch,
-        seconds_per_validation=_seconds_per_validation(net, held_out, scored),
-        validations=validations(to_come, characters, scored),
+        timed_batches=len(times),
+        seconds_per_batch=statistics.median(times),
+        seconds_per_validation=_seconds_per_validation(net, learned),
+        validations=validations(to_come, characters, learned.validated),
     )
 
 
@@ -158,23 +172,55 @@ def validations(batches: int, characters: int, scored: int) -> int:
     return math.ceil(batches / max(VALIDATE_EVERY, due))
 
 
-def _seconds_per_batch(net: Network, text: Symbols, seed: int, valid_fraction: float) -> float:
-    """The middle one of three, after one whose buffers are new. The network is as if it had seen
-    nothing, so that no validation comes with them."""
+def _work(net: Network) -> float:
+    """Multiply-adds of training on one character: forward, and twice as many backward."""
+    return 3.0 * sum(layer.work() for layer in net.layers)
+
+
+def _characters_per_batch(net: Network, learned: Feed) -> int:
+    """The mean over an epoch; where a pair ends early, or a symbol is several, not its rows."""
+    if isinstance(learned, PairsFeed):
+        return round(learned.size * net.options.subdivisions / len(learned.order))
+    assert isinstance(learned, TextFeed)
+    part = learned.streams.part
+    return net.options.rows * net.options.subdivisions * part.characters // part.size
+
+
+def _seconds_of_batches(
+    net: Network, text: Symbols | Pairs, characters: int, seed: int, valid_fraction: float
+) -> list[float]:
+    """Of three, after one whose buffers are new; of fewer where they take longer than ENOUGH, and
+    of that one where it does alone: as if each had so many characters. The network is as if it had
+    seen nothing, so that no validation comes with them."""
     seen, net.seen = net.seen, 0
-    training = train(net, text, 1 + TIMED + 1, seed=seed, valid_fraction=valid_fraction)
-    at = [report.seconds for report in itertools.islice(training, 1 + TIMED)]
+    at: list[tuple[float, int]] = [(0.0, 0)]
+    for report in train(net, text, 1 + TIMED + 1, seed=seed, valid_fraction=valid_fraction):
+        at.append((report.seconds, report.symbols))
+        if len(at) > 1 + TIMED or report.seconds > ENOUGH:
+            break
     net.seen = seen
-    return statistics.median(b - a for a, b in itertools.pairwise(at))
+    times = [(b[0] - a[0]) * characters / (b[1] - a[1]) for a, b in itertools.pairwise(at)]
+    return times[1:] or times
 
 
-def _seconds_per_validation(net: Network, part: Part, scored: int) -> float:
-    if not scored:
+def _seconds_per_validation(net: Network, learned: Feed) -> float:
+    if not learned.validated:
         return 0.0
-    few = min(TIMED_SYMBOLS, scored)
+    quick = int(VALIDATED * NUMPY_RATE * 3 / max(1.0, _work(net)))
+    few = min(TIMED_SYMBOLS, max(LEAST_VALIDATION, quick), learned.validated)
     began = time.perf_counter()
-    evaluate(net, part, most=few)
-    return (time.perf_counter() - began) * scored / Pieces.of(part, most=few).scored
+    scored = _scored(net, learned, few)
+    return (time.perf_counter() - began) * learned.validated / scored
+
+
+def _scored(net: Network, learned: Feed, few: int) -> int:
+    """How many symbols were, of a validation that is to have few."""
+    if isinstance(learned, PairsFeed):
+        apart = math.ceil(learned.validated / few)
+        return evaluate_pairs(net, learned.pairs, learned.held_out[::apart]).symbols
+    assert isinstance(learned, TextFeed)
+    evaluate(net, learned.held_out, most=few)
+    return Pieces.of(learned.held_out, most=few).characters(learned.text)
 
 
 # --- how it is shown ----------------------------------------------------------------------
@@ -186,21 +232,28 @@ def show(e: Explained, as_json: bool) -> None:
         return
     rates = ", ".join(f"{rate:.3g} at {batch}" for batch, rate in e.rates.items())
     passes = f", {e.subdivisions} passes" if e.subdivisions > 1 else ""
+    what, side, about = ("characters", "streams of", "")
+    if e.pairs:
+        what, side, about = ("symbols of targets", "pairs of up to", "about ")
     rows = {
         "parameters": f"{e.parameters:,}",
         "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters, gradients and updates, "
         f"{e.pass_bytes / MIB:,.1f} MiB or more for a pass",
-        "a batch": f"{e.characters_per_batch:,} characters: {e.streams} streams of "
+        "a batch": f"{about}{e.characters_per_batch:,} {what}: {e.streams} {side} "
         f"{e.time_steps} steps{passes}",
         "the run": f"{e.batches:,} batches{_after(e.batches_seen)}, {e.epochs:.2f} epochs of "
-        f"{e.characters:,} characters",
+        f"{e.characters:,} {what}",
         "rate": sparkline(e.curve, _has_bars()),
         "": rates,
-        "speed": f"{e.characters_per_second:,.0f} characters a second, from {TIMED} batches",
+        "speed": f"{e.characters_per_second:,.0f} {what} a second, from {_number(e.timed_batches)}",
         "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
         f"{e.validations:,} validations {duration(e.seconds - e.seconds_training)}",
     }
     click.echo("\n".join(f"{name:12}{said}" for name, said in rows.items()))
+
+
+def _number(batches: int) -> str:
+    return f"{batches} batch{'' if batches == 1 else 'es'}"
 
 
 def _after(seen: int) -> str:

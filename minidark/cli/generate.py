@@ -82,7 +82,8 @@ def generate(
     minidark generate rnn my.weights --seed "def " --len 300 --temp .5 --srand 1
     minidark generate rnn my.weights --check-copy data.txt
 
-    The seed's text comes first, then the sample as it is drawn, then a newline, on standard output.
+    The seed's text comes first, then the sample as it is drawn, then a newline, on standard output;
+    of several samples each below a line `--- srand N:`.
     The same --srand gives the text that darknet's `rnn generate -srand` gives on a CPU.
     """
     if originals and tokens is not None:
@@ -101,9 +102,10 @@ def generate(
     with contextlib.ExitStack() as held:
         original = held.enter_context(Text(originals, 256)) if originals else None
         copied = []
-        for drawn in _texts(
-            net, symbols, length, temperature, srand, samples, top_k=top_k, top_p=top_p
-        ):
+        texts = _texts(net, symbols, length, temperature, srand, samples, top_k=top_k, top_p=top_p)
+        for number, drawn in enumerate(texts):
+            if samples > 1:
+                write([b"--- srand %d:\n" % (srand + number)])
             parts: list[bytes] = []
             sampled: Iterator[bytes] = (symbols.names[symbol] for symbol in drawn)
             if symbols.lengths is not None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import click
@@ -12,9 +15,12 @@ from rich.table import Table
 
 from minidark.cli.cfg_options import CfgChoice, weightless_options
 from minidark.cli.tables import print_table
-from minidark.gradcheck import STEPS, STREAMS, TOLERANCE, WIDEST, Row, check_gradients
+from minidark.gradcheck import STEPS, STREAMS, TOLERANCE, WIDEST, Row, amount, check_gradients
+
+log = logging.getLogger(__name__)
 
 FAILED = 1
+QUIET = 5.0  # seconds without a word
 
 
 @click.command()
@@ -32,15 +38,27 @@ def gradcheck(cfg: str, seed: int, as_json: bool, choice: CfgChoice) -> None:
 
     In float64, on 3 streams of 4 steps with random parameters and state; layers wider than 48 are
     made that narrow, which changes no formula. Of each array the derivatives in three random
-    directions and at three single numbers are compared. Ends with 1 where one is wrong.
+    directions and at three single numbers are compared, which takes minutes with dozens of layers.
+    Ends with 1 where one is wrong.
     """
-    rows = [*check_gradients(choice.plan(cfg), seed)]
+    plan = choice.plan(cfg)
+    rows = [*_followed(check_gradients(plan, seed), amount(plan))]
     passed = all(row.passed for row in rows)
     if as_json:
         click.echo(json.dumps(_facts(rows, seed, passed)))
     else:
         _show(rows, passed)
     raise SystemExit(0 if passed else FAILED)
+
+
+def _followed(rows: Iterable[Row], wanted: int) -> Iterator[Row]:
+    """The rows; and where they take long, as they do with many layers, how far it is."""
+    said = time.monotonic()
+    for number, row in enumerate(rows, start=1):
+        yield row
+        if time.monotonic() - said > QUIET:
+            log.info("%d of %d arrays are compared", number, wanted)
+            said = time.monotonic()
 
 
 def _facts(rows: list[Row], seed: int, passed: bool) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import click
 from rich.table import Table
 
 from minidark.archives import is_archive
+from minidark.cfg.parser import with_a_change_that_fits
 from minidark.cli.cfg_options import CfgChoice, showing_options
 from minidark.cli.tables import array_table, print_table
+from minidark.errors import WeightsError
 from minidark.layers.base import Layer
 from minidark.network import Network
 from minidark.weights import (
@@ -39,16 +41,24 @@ def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> Non
     """
     choice = choice.with_nonfinite()
     weights = cfg if weights is None and is_archive(cfg) else weights
-    net = choice.load(cfg, weights)
+    net = choice.empty(cfg)
     facts = network_facts(net)
     if weights:
-        header = load_weights(net, weights, **choice.reading)
+        header = fill(net, weights, choice)
         facts["weights"] = header_facts(header, choice.reading["weights_order"])
         facts["arrays"] = array_statistics(net)
     if as_json:
         click.echo(json.dumps(facts))
     else:
         show(facts)
+
+
+def fill(net: Network, weights: str, choice: CfgChoice) -> Header | Named:
+    """Load weights, as `load_network` does, for what the file says of itself."""
+    try:
+        return load_weights(net, weights, **choice.reading)
+    except WeightsError as error:
+        raise with_a_change_that_fits(error, net) from error
 
 
 def network_facts(net: Network) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from minidark.cfg.presets import PRESETS
 from minidark.cfg.reference import commented
 from minidark.files import write_atomically
 
-LISTED = "\n".join(f"{name:10}{preset.says}" for name, preset in PRESETS.items())
+LISTED = "\n".join(f"{name:13}{preset.says}" for name, preset in PRESETS.items())
 
 
 @click.command(epilog=f"\b\nPresets:\n{LISTED}")

@@ -32,12 +32,12 @@ def check_order(given: Mapping[str, Any]) -> None:
             raise click.UsageError(f"{text} is a weight file, and no text to read")
 
 
-def check_missing(given: Mapping[str, Any], usage: str) -> None:
-    """Raise UsageError where what is missing is not the last argument but the cfg before it, or
+def check_missing(given: Mapping[str, Any], missing: str | None, usage: str) -> None:
+    """Raise UsageError where not the argument that seems missing is, but the cfg before it, or
     where one file stands for cfg and weights; `usage` is the command with its arguments."""
     check_order(given)
     (cfg,) = _words(given.get("cfg")) or [""]
-    if is_archive(cfg) and "weights" in usage.lower():
+    if is_archive(cfg) and missing == "weights":
         raise click.UsageError(f"{cfg} holds weights and their cfg: give it for both, {usage}")
     if _is_other(cfg):
         raise click.UsageError(

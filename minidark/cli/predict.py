@@ -12,8 +12,8 @@ import click
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import count
+from minidark.cli.pair_options import search_options, separator_option
 from minidark.cli.stdout import write
-from minidark.pairs import TAB
 from minidark.predict import Prediction, Predictor
 
 log = logging.getLogger(__name__)
@@ -24,16 +24,12 @@ PIECE = 1 << 16  # bytes
 @click.command()
 @click.argument("cfg")
 @click.argument("weights")
-@click.option("--beam", type=count(), default=1, show_default=True, metavar="K",
-              help="Follow the K likeliest beginnings.")  # fmt: skip
+@search_options("the cfg's time_steps")
 @click.option("--n-best", type=count(), default=1, show_default=True, metavar="N",
               help="Lines out for each line in, the best first; N is at most K.")  # fmt: skip
 @click.option("--scores", is_flag=True,
               help="Before each target its log probability in nats, and a tab.")  # fmt: skip
-@click.option("--max-length", type=count(), metavar="N",
-              help="Symbols of the longest target [the cfg's time_steps].")  # fmt: skip
-@click.option("--separator", default=TAB, metavar="C",
-              help="What stood between source and target in training [a tab].")  # fmt: skip
+@separator_option("What stood in training")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object for each line in.")
 @compute_options("cpu")
 @cfg_options

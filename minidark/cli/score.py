@@ -11,8 +11,10 @@ from rich.table import Table
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import count
+from minidark.cli.pair_options import search_options, separator_option
+from minidark.cli.stdout import say
 from minidark.cli.tables import print_table
-from minidark.pairs import TAB, Pairs
+from minidark.pairs import Pairs
 from minidark.score import Score
 from minidark.score import score as score_network
 
@@ -21,14 +23,10 @@ from minidark.score import score as score_network
 @click.argument("cfg")
 @click.argument("weights")
 @click.argument("pairs")
-@click.option("--beam", type=count(), default=1, show_default=True, metavar="K",
-              help="Follow the K likeliest beginnings.")  # fmt: skip
-@click.option("--max-length", type=count(), metavar="N",
-              help="Symbols of the longest target [time_steps, or PAIRS' longest].")  # fmt: skip
+@search_options("time_steps, or PAIRS' longest")
 @click.option("--worst", type=count(0), default=0, metavar="N",
               help="Show the N predictions that are farthest off.")  # fmt: skip
-@click.option("--separator", default=TAB, metavar="C",
-              help="What stands between source and target [a tab].")  # fmt: skip
+@separator_option("What stands")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @compute_options("cpu")
 @cfg_options
@@ -91,7 +89,7 @@ def _show(found: Score, worst: int) -> None:
         click.echo()
         print_table(_confusion(found))
     for pair in found.worst(worst):
-        click.echo(f"line {pair.line}: {pair.source} -> {pair.predicted} (not {pair.target})")
+        say(f"line {pair.line}: {pair.source} -> {pair.predicted} (not {pair.target})")
 
 
 def _confusion(found: Score) -> Table:

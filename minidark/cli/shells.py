@@ -53,7 +53,14 @@ class Zsh(shell_completion.ZshComplete):
     )
 
 
-SHELLS = {"bash": Bash, "zsh": Zsh, "fish": shell_completion.FishComplete}
+class Fish(shell_completion.FishComplete):
+    # A word and what is said of it may hold commas; only the first parts the kind from them.
+    source_template = shell_completion.FishComplete.source_template.replace(
+        'string split ","', 'string split -m 1 ","'
+    )
+
+
+SHELLS = {"bash": Bash, "zsh": Zsh, "fish": Fish}
 
 for name, kind in SHELLS.items():
     shell_completion.add_completion_class(kind, name)

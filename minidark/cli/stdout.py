@@ -7,6 +7,15 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
+import click
+
+from minidark.errors import visible
+
+
+def say(text: str) -> None:
+    """Lines of words and figures; names in them may hold what a terminal would obey."""
+    click.echo(visible(text))
+
 
 def write(parts: Iterable[bytes]) -> None:
     """Each as it comes."""

@@ -7,12 +7,20 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from minidark.errors import visible
+
+
+class _Console(Console):
+    def render_str(self, text: str, **kwargs: Any) -> Text:  # of each cell
+        return super().render_str(visible(text), **kwargs)
 
 
 def print_table(table: Table) -> None:
     """Through click and not by rich, which exits with 1 where nobody reads on."""
     # Names are no markup. The same width in a pipe and on a narrow terminal, which may wrap.
-    console = Console(width=200, markup=False, emoji=False)
+    console = _Console(width=200, markup=False, emoji=False)
     with console.capture() as shown:
         console.print(table)
     click.echo("\n".join(line.rstrip() for line in shown.get().splitlines()))

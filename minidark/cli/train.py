@@ -20,6 +20,7 @@ from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import JsonLines, display
 from minidark.cli.numbers import Number, count
+from minidark.cli.pair_options import separator_option
 from minidark.cli.stderr import tell
 from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError
@@ -70,8 +71,7 @@ log = logging.getLogger(__name__)
               help="Tell only how large, how long and at which rates it would be.")  # fmt: skip
 @click.option("--pairs", is_flag=True, help="DATA is a file of pairs, a source, a tab and a target "
               "on each line: learn to predict the targets.")  # fmt: skip
-@click.option("--separator", default=TAB, metavar="C",
-              help="With --pairs: what stands between the two [a tab].")  # fmt: skip
+@separator_option("With --pairs: what stands")
 @cfg_options
 def train(
     cfg: str,
@@ -127,17 +127,18 @@ def train(
     seed = secrets.randbelow(2**31) if seed is None else seed
     if batches is not None:
         choice = choice.overruled(f"net.max_batches={batches}")
-    net = choice.load(cfg, weights, seed=seed, **compute.loading)
+    if explain and weights is None:
+        net = choice.empty(cfg, **compute.loading)
+    else:
+        net = choice.load(cfg, weights, seed=seed, **compute.loading)
     net.seen = 0 if clear else net.seen
     net.clip_norm = net.clip_norm if clip_norm is None else clip_norm
     batches = net.options.max_batches
     _check_batches(net, batches, path)
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
-    if explain and pairs:
-        raise click.UsageError("--explain tells of texts; it does not know pairs")
     if explain:
         seen = since.batch if since else net.batches_seen
-        with open_text(data, net, tokenized) as text:
+        with _opened(data, net, tokenized, separator if pairs else None) as text:
             run = explaining.explain(
                 net, text, batches, seed=seed, valid_fraction=valid_fraction, batches_seen=seen
             )

@@ -206,7 +206,7 @@ def test_weights_that_do_not_fit_are_4(command: str, folder: Path) -> None:
 def test_a_text_that_is_empty_missing_or_too_short_is_4() -> None:
     Path("empty.txt").write_bytes(b"")
     Path("short.txt").write_bytes(b"12345678")
-    empty = "empty.txt: empty; a network learns from text"
+    empty = "empty.txt: empty; there is no text in it"
     assert_refused(run("train", "a.cfg", "empty.txt"), 4, empty)
     assert_refused(run("valid", "a.cfg", "a.weights", "empty.txt"), 4, empty)
     none = "none.txt: cannot read: No such file or directory"
@@ -276,8 +276,9 @@ def test_without_srand_a_fresh_one_is_told_that_gives_the_same_text() -> None:
 
 
 def test_samples_are_those_of_srand_and_the_next_ones() -> None:
-    singles = [generated("--srand", str(srand)) for srand in (7, 8, 9)]
-    assert generated("--srand", "7", "--samples", "3") == b"".join(singles)
+    singles = [(srand, generated("--srand", str(srand))) for srand in (7, 8, 9)]
+    below = [b"--- srand %d:\n%s" % single for single in singles]
+    assert generated("--srand", "7", "--samples", "3") == b"".join(below)
 
 
 def test_a_seed_may_be_any_utf_8() -> None:
@@ -401,7 +402,9 @@ def test_info_counts_layers_parameters_and_bytes() -> None:
 def test_info_tells_what_a_weight_file_says_of_itself(name: str, facts: dict[str, Any]) -> None:
     files = (str(GOLDEN / name / "net.cfg"), str(GOLDEN / name / "net.weights"))
     assert strict_json(run("info", *files, "--json").stdout)["weights"].items() >= facts.items()
-    told = run("info", *files).stdout
+    result = run("info", *files)
+    told = result.stdout
+    assert result.stderr.count("net.weights: header ") == (facts["order"] == "alexey")  # once
     assert f"these weights: version {facts['version']} (" in told
     assert f"{facts['order']}'s order of arrays" in told
     assert (", transposed)" in told) == facts["transposed"]

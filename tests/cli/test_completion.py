@@ -145,11 +145,15 @@ def test_zsh_completes_what_is_typed() -> None:
 @needs("fish")
 def test_fish_completes_what_is_typed() -> None:
     Path("init.fish").write_bytes(output("completion", "fish"))
+    Path("one, two.cfg").touch()
+    line = 'complete -C "minidark info cfg/"; complete -C "minidark info one"; '
+    line += 'complete -C "minidark check --form"'
     found = subprocess.run(
-        ["fish", "--no-config", "-c", 'source init.fish; complete -C "minidark info cfg/"'],
+        ["fish", "--no-config", "-c", f"source init.fish; {line}"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert found.splitlines() == ["cfg/inner.cfg"]
+    said = "--format\tgithub: annotations for a workflow."
+    assert found.splitlines() == ["cfg/inner.cfg", "one, two.cfg", said]
 
 
 def test_another_shell_is_wrong_usage() -> None:

@@ -77,7 +77,10 @@ def test_generate_takes_kernels_and_samples_side_by_side() -> None:
         command = ("generate", "a.cfg", "backup/a_final.weights", "--srand", "7", "--len", "30",
                    "--kernels", kernels)  # fmt: skip
         together = run(*command, "--samples", "3").stdout_bytes
-        alone = b"".join(run(*command[:4], str(7 + k), *command[5:]).stdout_bytes for k in range(3))
+        alone = b"".join(
+            b"--- srand %d:\n" % srand + run(*command[:4], str(srand), *command[5:]).stdout_bytes
+            for srand in (7, 8, 9)
+        )
         assert together == alone
         texts[kernels] = together
     assert texts["numpy"] == texts["fast"]

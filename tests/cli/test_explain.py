@@ -83,11 +83,38 @@ def test_times_are_made_of_batches_and_validations() -> None:
     assert facts["characters_per_second"] == pytest.approx(40 / facts["seconds_per_batch"])
 
 
-def test_the_seconds_of_a_batch_are_the_middle_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([0.0, 9.0, 10.0, 14.0, 16.0])  # begin, then the ends of four batches
+@pytest.mark.parametrize(
+    ("ends", "wanted"),
+    [
+        ([0.9, 1.0, 1.4, 1.6], [0.1, 0.4, 0.2]),  # the first, whose buffers are new, does not count
+        ([4.0, 8.0, 12.0, 16.0], [4.0, 4.0]),
+        ([11.0, 12.0, 13.0, 14.0], [11.0]),
+    ],
+)
+def test_three_batches_are_timed_and_fewer_of_what_takes_long(
+    ends: list[float], wanted: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([0.0, *ends])
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     with Text("text.txt", 256) as text:
-        assert explain._seconds_per_batch(load_network("a.cfg"), text, 1, 0.0) == 2.0
+        found = explain._seconds_of_batches(load_network("a.cfg"), text, 40, 1, 0.0)
+    assert found == pytest.approx(wanted)
+
+
+def test_what_takes_long_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = ["train", "a.cfg", "text.txt", "--explain", "--seed", "1"]
+    assert run(*line).stderr == ""
+    monkeypatch.setattr(explain, "NUMPY_RATE", 1e4)
+    said = "minidark: timing a few batches, which takes a while with 6,544 parameters\n"
+    assert run(*line).stderr == said
+
+
+def test_weights_are_not_drawn_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a large network take longer than all else."""
+    drawn = []
+    monkeypatch.setattr("minidark.glibc_rand.GlibcRand.uniform", lambda *args: drawn.append(args))
+    explained()
+    assert not drawn
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -147,3 +174,28 @@ def test_a_sparkline_is_as_high_as_its_values() -> None:
     assert sparkline([0, 7], False) == ".@"
     assert sparkline([0, 0], True) == "▁▁"
     assert sparkline([1, float("inf")], True) == "██"
+
+
+def test_of_pairs_it_tells_what_the_run_does() -> None:
+    """Batches of different lengths, whose mean it takes."""
+    lines = [f"{n}\t{'ab' * (n % 9 + 1)}\n" for n in range(3000)]
+    Path("pairs.tsv").write_text("".join(lines))
+    options = ["--pairs", "--seed", "1", "--batches", "250", "--valid-fraction", ".2"]
+    shape = ["--set", "net.time_steps=40", "--set", "gru.output=2"]
+    line = ["train", "a.cfg", "pairs.tsv", *options, *shape]
+    facts = json.loads(output(*line, "--explain", "--json"))
+    shown = output(*line, "--explain").decode()
+    result = run(*line)
+    assert result.exit_code == 0, result.stderr
+    log = [json.loads(text) for text in Path("backup/log.jsonl").read_text().splitlines()]
+    validated = [entry for entry in log if "valid_loss" in entry]
+    assert facts["pairs"] is True
+    assert facts["epochs"] == pytest.approx(log[-1]["epochs"], rel=0.05)
+    assert facts["validations"] == len(validated)
+    assert facts["characters_validated"] == validated[0]["valid_symbols"]
+    assert facts["seconds_per_validation"] > 0
+    assert (
+        f"about {facts['characters_per_batch']} symbols of targets: 4 pairs of up to 40 steps"
+        in (shown)
+    )
+    assert f"epochs of {facts['characters']:,} symbols of targets\n" in shown

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from minidark.backend import Array
+from minidark.cli import gradcheck
 from minidark.layers.gru import GruLayer
 from tests.cli.running import output, run
 from tests.helpers import cfg
@@ -35,6 +36,14 @@ def test_json_has_the_same_and_a_seed_repeats_it() -> None:
     assert all(0 <= array["error"] <= shown["tolerance"] for array in shown["arrays"])
     assert shown == json.loads(output("gradcheck", "a.cfg", "--json", "--seed", "3"))
     assert shown != json.loads(output("gradcheck", "a.cfg", "--json", "--seed", "4"))
+
+
+def test_how_far_it_is_is_told_where_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("gradcheck", "a.cfg").stderr == ""
+    monkeypatch.setattr(gradcheck, "QUIET", 0.0)
+    lines = run("gradcheck", "a.cfg").stderr.splitlines()
+    assert lines[0] == "minidark: 1 of 29 arrays are compared"
+    assert lines[-1] == "minidark: 29 of 29 arrays are compared"
 
 
 def test_a_wrong_backward_is_1_and_its_arrays_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import pydoc_data.topics
 from pathlib import Path
 
 import pytest
 
 import minidark
+from minidark import shipped
 from minidark.cfg.presets import PRESETS
 from tests.cli.running import assert_wrong_usage, output, run
 
@@ -44,6 +46,25 @@ def test_every_preset_passes_check_without_a_doubt(folder: Path) -> None:
     for preset in PRESETS:
         (folder / "my.cfg").write_bytes(output("init", "--preset", preset))
         output("check", "my.cfg", "--strict")
+
+
+TWINS = {  # preset: the shipped cfg that it names or describes, and how they differ
+    "small": ("rnn", ["clip_norm"]), "lstm": ("lstm", []), "rnn-vanilla": ("rnn-vanilla", []),
+    "darknet": ("gru-batchnorm", []),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", TWINS)
+def test_a_preset_is_the_shipped_cfg_that_it_seems(preset: str) -> None:
+    twin, differs = TWINS[preset]
+    output("init", "--preset", preset, "-o", "my.cfg")
+    found = json.loads(output("diff", twin, "my.cfg", "--json"))
+    assert [change["key"] for change in found["net"]] == differs
+    assert found["layers"] == []
+
+
+def test_no_preset_bears_the_name_of_another_network() -> None:
+    assert {*PRESETS} & {*shipped.names("cfg", ".cfg")} == {"lstm", "rnn-vanilla"}
 
 
 def test_it_goes_to_standard_output_or_to_a_file() -> None:

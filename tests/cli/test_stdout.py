@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from minidark.cli.stdout import whole_characters
+from tests.cli.running import run
+from tests.helpers import cfg
+
+CFG = cfg("net inputs=256 batch=2 time_steps=4", "gru output=4", "connected output=256", "softmax")
 
 
 def one_by_one(data: bytes) -> list[bytes]:
@@ -51,3 +57,24 @@ def test_every_byte_comes_whatever_they_are(parts: list[bytes]) -> None:
             assert len((left + right).decode("utf-8", "surrogateescape")) == len(
                 left.decode("utf-8", "surrogateescape")
             ) + len(right.decode("utf-8", "surrogateescape"))
+
+
+def test_no_control_character_of_a_name_reaches_a_terminal(folder: Path) -> None:
+    """What clears a screen is shown as its code: in the cells of tables and in lines."""
+    for name in ("a", "b\x1b[2J\x9b2J"):
+        Path(f"{name}.cfg").write_text(CFG)
+    Path("text.txt").write_bytes(b"Some text, over and over. " * 50)
+    cfgs = ("a.cfg", "b\x1b[2J\x9b2J.cfg")
+    shown = {
+        name: run(name, *cfgs, *rest)
+        for name, rest in {
+            "compare": ("text.txt", "--batches", "1"),
+            "diff": ("--set", "gru.output=5"),
+        }.items()
+    }
+    shown["check"] = run("check", cfgs[1])
+    for name, result in shown.items():
+        assert result.exit_code == 0, result.stderr
+        assert not re.search(r"[\x1b\x9b]", result.stdout), name
+        assert r"b\x1b[2J\x9b2J" in result.stdout, name
+    assert len(re.findall(r"b\\x1b\[2J\\x9b2J", shown["compare"].stdout)) == 2  # row and sample

@@ -124,6 +124,7 @@ def test_every_command_has_its_section_with_every_option(pages: dict[Path, Page]
         assert command
         assert name in page.ids
         section = page.text.split(f'<section id="{name}">')[1].split("<section")[0]
-        flags = {flag for param in command.params for flag in param.opts if flag[:2] == "--"}
+        shown = [param for param in command.params if not getattr(param, "hidden", False)]
+        flags = {flag for param in shown for flag in param.opts if flag[:2] == "--"}
         shared = {"--quiet", "--verbose", "--debug"}
         assert {flag for flag in flags - shared if flag not in section} == set()
