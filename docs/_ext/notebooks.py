@@ -60,8 +60,8 @@ def _output(output: dict[str, Any]) -> Iterator[str]:
     """The richest form that there is of what a cell gave."""
     data = output.get("data", {"text/plain": output.get("text", "")})
     if "image/png" in data:
-        picture = "".join(data["image/png"].split())
-        yield f'```{{raw}} html\n<img alt="" src="data:image/png;base64,{picture}">\n```'
+        source = f"data:image/png;base64,{''.join(data['image/png'].split())}"
+        yield f'```{{raw}} html\n<img alt="What this code draws" src="{source}">\n```'
     elif "text/html" in data:
         yield f"```{{raw}} html\n{''.join(data['text/html'])}\n```"
     else:
