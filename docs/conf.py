@@ -16,8 +16,14 @@ author = "minidark contributors"
 copyright = "2026, the minidark developers"
 version = release = minidark.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "from_source"]
-source_suffix = {".md": "markdown"}
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "from_source",
+    "notebooks",
+]
+source_suffix = {".md": "markdown", ".ipynb": "markdown"}
 exclude_patterns = ["_ext", "images"]
 default_role = "code"  # docstrings write `name` for what reStructuredText writes with two
 

@@ -75,8 +75,9 @@ class Feed(ABC):
         """The network on what is kept out, by so many symbols of it; it is left as it was."""
 
     @abstractmethod
-    def sample(self, net: Network, srand: int) -> str:
-        """What the network makes of it, to look at; it is left as it was."""
+    def sample(self, net: Network, srand: int, length: int | None = None) -> str:
+        """What the network makes of it, to look at, of so many symbols at the most (None: as many
+        as a look takes); it is left as it was."""
 
     @abstractmethod
     def place(self) -> list[int]:
@@ -134,8 +135,8 @@ class TextFeed(Feed):
     def validate(self, net: Network, most: int = MOST) -> Validated:
         return Validated(evaluate(net, self.held_out, most=most))
 
-    def sample(self, net: Network, srand: int) -> str:
-        text = generate(net, default_primer(net.inputs), SAMPLE_LENGTH, srand=srand)
+    def sample(self, net: Network, srand: int, length: int | None = None) -> str:
+        text = generate(net, default_primer(net.inputs), length or SAMPLE_LENGTH, srand=srand)
         return text.decode(errors="replace").strip()
 
     def place(self) -> list[int]:
@@ -188,10 +189,10 @@ class PairsFeed(Feed):
         measured = evaluate_pairs(net, self.pairs, self.held_out[:few])
         return Validated(measured.nats / measured.symbols, measured.exact / measured.pairs)
 
-    def sample(self, net: Network, srand: int) -> str:
+    def sample(self, net: Network, srand: int, length: int | None = None) -> str:
         numbers = (self.held_out if self.validated else self.numbers)[:SAMPLE_PAIRS]
         sources = [self.pairs.sources[n] for n in numbers]
-        found = predict(net, sources, separator=self.pairs.separator)
+        found = predict(net, sources, max_length=length, separator=self.pairs.separator)
         lines = []
         for n, predicted in zip(numbers, found, strict=True):
             source, target = self.pairs.sources[n].decode(), self.pairs.targets[n].decode()

@@ -24,11 +24,13 @@ def rehearse(net: Network, feed: Feed) -> None:
         return
     plan = plan_network(net.sections, None, lambda message, line: None)
     other = build_network(plan, None, 0, net.backend, draw=False)
-    ids = np.zeros((plan.net.time_steps, other.streams), np.intp)
+    place = feed.place()
+    passes = [feed.next() for _ in range(plan.net.subdivisions)]
+    feed.move(place)
     with np.errstate(all="ignore"):  # of weights that are zero
         if feed.validated:
             feed.validate(other, FEW)
         if other.outputs <= 256:  # those of which samples are shown
-            feed.sample(other, 0)
-        for _ in range(plan.net.subdivisions):  # last: a rate that is too high leaves no numbers
-            other.train_batch(ids, ids, measure=True)
+            feed.sample(other, 0, length=2)
+        for given in passes:  # last: a rate that is too high leaves no numbers
+            other.train_batch(given.x, given.truth, measure=True, rows=plan.net.rows)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from minidark import Network, load_network
 from minidark.backend import Array, get_backend
@@ -122,3 +126,33 @@ def states(net: Network) -> list[Array]:
 def one_hot(ids: Array, width: int) -> Array:
     rows: Array = np.eye(width)[ids]
     return rows
+
+
+def snapshot(net: Network) -> list[Array]:
+    """A copy of everything that a load may change."""
+    stored = [a.value.copy() for layer in net.layers for a in layer.arrays()]
+    return [np.array(net.seen), *stored]
+
+
+def assert_same(ours: list[Array], theirs: list[Array]) -> None:
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@contextlib.contextmanager
+def forbidden(name: str, data: bytes) -> Iterator[Path]:
+    """A file that nobody may read, and this process without the rights of root for a while."""
+    if not hasattr(os, "seteuid"):
+        pytest.skip("this platform has other permissions")
+    was = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder, name)
+        path.write_bytes(data)
+        path.chmod(0)
+        try:
+            if was == 0:
+                os.seteuid(65534)
+            yield path
+        finally:
+            os.seteuid(was)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 from minidark import Text, load_network
 from minidark.tokens import TokenText
 from tests.cli.running import Started, assert_refused, run
-from tests.helpers import cfg
+from tests.helpers import cfg, forbidden
 
 STEPS = 8  # a window takes 9 characters
 WINDOW = bytes(range(97, 97 + STEPS + 1))
@@ -232,28 +231,12 @@ def test_what_is_no_regular_file_is_refused_without_waiting(
     assert_refused(run(*TRAIN, "0.txt", *options), 4, f"0.txt: {said}")
 
 
-@pytest.fixture
-def forbidden() -> Iterator[Path]:
-    """A text that nobody may read, and this process without the rights of root for a while."""
-    if not hasattr(os, "seteuid"):
-        pytest.skip("this platform has other permissions")
-    was = os.geteuid()
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o755)
-        path = Path(place, "0.txt")
-        path.write_bytes(WINDOW)
-        path.chmod(0)
-        try:
-            if was == 0:
-                os.seteuid(65534)
-            yield path
-        finally:
-            os.seteuid(was)
-
-
-def test_no_permission_is_told(forbidden: Path) -> None:
-    with pytest.raises(Exception, match="cannot read: Permission denied"):
-        Text(forbidden, 256)
+def test_no_permission_is_told() -> None:
+    with (
+        forbidden("0.txt", WINDOW) as path,
+        pytest.raises(Exception, match="cannot read: Permission denied"),
+    ):
+        Text(path, 256)
 
 
 # --- what changes while it is trained on ----------------------------------------------------

@@ -14,11 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from minidark import MinidarkError, Network, WeightsError, files, load_network, load_weights
-from minidark.backend import Array
 from minidark.layers.base import ALEXEY
 from minidark.weights import Header, save_weights
 from tests.golden_cases import GOLDEN, names
-from tests.helpers import cfg, network, randomize
+from tests.helpers import assert_same, cfg, network, randomize, snapshot
 
 HEADER = struct.pack("<3iQ", 0, 2, 0, 7)
 NAMES = ("net.weights", "start.weights", "end.weights", "seed42.weights")
@@ -35,17 +34,6 @@ SEEN = {
 def golden(name: str) -> Network:
     """The network of a golden case, its weights as they were drawn."""
     return load_network(GOLDEN / name / "net.cfg")
-
-
-def snapshot(net: Network) -> list[Array]:
-    """A copy of everything that a load may change."""
-    stored = [a.value.copy() for layer in net.layers for a in layer.arrays()]
-    return [np.array(net.seen), *stored]
-
-
-def assert_same(ours: list[Array], theirs: list[Array]) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 def floats(count: int, start: int = 1) -> bytes:

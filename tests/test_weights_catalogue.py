@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 
 from minidark import Network, WeightsError, load_weights, weights
-from minidark.backend import Array
 from minidark.weights import read_weights
 from tests.cli.running import assert_refused, output, run
-from tests.helpers import cfg, network, randomize
+from tests.helpers import assert_same, cfg, network, randomize, snapshot
 
 CFG = ("net inputs=3", "gru output=2 tanh=1", "connected output=3 activation=linear", "softmax")
 FLOATS = 3 * 2 * (3 + 2 + 2) + 3 * (2 + 1)
@@ -120,16 +119,6 @@ def net() -> Network:
     randomize(made.layers)
     made.seen = 5
     return made
-
-
-def snapshot(net: Network) -> list[Array]:
-    stored = [a.value.copy() for layer in net.layers for a in layer.arrays()]
-    return [np.array(net.seen), *stored]
-
-
-def assert_same(ours: list[Array], theirs: list[Array]) -> None:
-    for a, b in zip(ours, theirs, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @wrong

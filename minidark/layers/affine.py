@@ -12,8 +12,9 @@ Source: darknet src/connected_layer.c; gru_layer.c and its siblings run each sub
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -191,6 +192,27 @@ class PackedLayer(Layer):
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
         return [a for name in self.file_orders[order] for a in self.sublayers[name].arrays]
+
+
+class Run(Protocol):
+    """One pass over T steps, with what backward needs of it."""
+
+    @property
+    def y(self) -> Array: ...  # (T, S, O), what came out
+
+
+class RecurrentLayer(PackedLayer):
+    """A layer with a state, which goes through T steps in one function, whatever for."""
+
+    @abstractmethod
+    def _run(self, x: Array, train: bool) -> Run:
+        """All steps of x, (T, S, I) or ids (T, S); the state goes on."""
+
+    def forward(self, x: Array, *, train: bool = False) -> Array:
+        run = self._run(x, train)
+        if train:
+            self.saved = run
+        return run.y
 
 
 def split(gates: Array, names: str) -> dict[str, Array]:

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.affine import AffinePass, PackedLayer, initialize, split
+from minidark.layers.affine import AffinePass, RecurrentLayer, initialize, split
 from minidark.layers.base import ALEXEY, PJREDDIE
 
 
@@ -37,8 +37,12 @@ class GruSaved:
     wzr: AffinePass
     wh: AffinePass
 
+    @property
+    def y(self) -> Array:
+        return self.states[1:]
 
-class GruLayer(PackedLayer):
+
+class GruLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, outputs).
 
     init: "darknet", or "orthogonal" for wz, wr and wh. update_bias: where uz's biases start.
@@ -76,16 +80,9 @@ class GruLayer(PackedLayer):
         self.sublayers["uz"].biases[...] = update_bias
         self.states = {"state": self.backend.zeros(self.streams, outputs)}
 
-    def forward(self, x: Array, *, train: bool = False) -> Array:
-        run = self._run(x, train)
-        if train:
-            self.saved = run
-        return run.states[1:]
-
     def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
         run = self._run(x, train=False)
-        y = run.states[1:]
-        return y, {**split(run.gates, "zrc"), "h": y}
+        return run.y, {**split(run.gates, "zrc"), "h": run.y}
 
     def _run(self, x: Array, train: bool) -> GruSaved:
         """All steps of x; the state goes on."""

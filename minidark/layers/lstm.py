@@ -22,7 +22,7 @@ from typing import ClassVar
 
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.affine import AffinePass, PackedLayer, initialize, split
+from minidark.layers.affine import AffinePass, RecurrentLayer, initialize, split
 from minidark.layers.base import ALEXEY, PJREDDIE
 
 
@@ -38,8 +38,12 @@ class LstmSaved:
     u: AffinePass
     w: AffinePass
 
+    @property
+    def y(self) -> Array:
+        return self.states[1:]
 
-class LstmLayer(PackedLayer):
+
+class LstmLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); state and cell are
     (S, outputs).
 
@@ -77,16 +81,9 @@ class LstmLayer(PackedLayer):
             "cell": self.backend.zeros(self.streams, outputs),
         }
 
-    def forward(self, x: Array, *, train: bool = False) -> Array:
-        run = self._run(x, train)
-        if train:
-            self.saved = run
-        return run.states[1:]
-
     def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
         run = self._run(x, train=False)
-        y = run.states[1:]
-        return y, {**split(run.gates, "ifog"), "c": run.cells[1:], "h": y}
+        return run.y, {**split(run.gates, "ifog"), "c": run.cells[1:], "h": run.y}
 
     def _run(self, x: Array, train: bool) -> LstmSaved:
         """All steps of x; the state goes on."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from minidark.activations import checked_activation
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.affine import AffinePass, PackedLayer, initialize, one_order
+from minidark.layers.affine import AffinePass, RecurrentLayer, initialize, one_order
 
 
 @dataclass(slots=True)
@@ -35,7 +35,7 @@ class RnnSaved:
     output_part: AffinePass
 
 
-class RnnLayer(PackedLayer):
+class RnnLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, hidden).
 
     hidden: width of the state (None: outputs). self_activation: None is `activation`.
@@ -75,12 +75,6 @@ class RnnLayer(PackedLayer):
         self.output_part = self._pack(("output",), self.hidden, outputs, batch_normalize)
         initialize(self, rand, init, square=("self",))
         self.states = {"state": self.backend.zeros(self.streams, self.hidden)}
-
-    def forward(self, x: Array, *, train: bool = False) -> Array:
-        run = self._run(x, train)
-        if train:
-            self.saved = run
-        return run.y
 
     def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
         run = self._run(x, train=False)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from minidark import CfgError, parse_network_cfg
 from minidark.cfg.plan import plan_cfg
 from minidark.cfg.sections import LARGEST_CFG
 from tests.cli.running import assert_refused, run
+from tests.helpers import forbidden
 
 NET = b"[net]\ninputs=4\n"
 GRU = b"[gru]\noutput=3\n"
@@ -262,27 +262,9 @@ def test_what_is_no_regular_file_is_refused_without_waiting(name: str) -> None:
     assert_refused(run("info", "a.cfg"), 3, f"a.cfg: {said}")
 
 
-@pytest.fixture
-def forbidden() -> Iterator[Path]:
-    """A cfg that nobody may read, and this process without the rights of root for a while."""
-    if not hasattr(os, "seteuid"):
-        pytest.skip("this platform has other permissions")
-    was = os.geteuid()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "a.cfg")
-        path.write_bytes(NET + GRU)
-        Path(folder).chmod(0o755)
-        path.chmod(0)
-        try:
-            if was == 0:
-                os.seteuid(65534)
-            yield path
-        finally:
-            os.seteuid(was)
-
-
-def test_no_permission_is_told(forbidden: Path) -> None:
-    assert_refused(run("info", str(forbidden)), 3, f"{forbidden}: cannot read: Permission denied")
+def test_no_permission_is_told() -> None:
+    with forbidden("a.cfg", NET + GRU) as path:
+        assert_refused(run("info", str(path)), 3, f"{path}: cannot read: Permission denied")
 
 
 # --- memory ---------------------------------------------------------------------------------

@@ -1,13 +1,16 @@
-"""Running a command, and what its error looks like."""
+"""Running a command on small networks, and what its error looks like."""
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner, Result
 
+from minidark import load_network
 from minidark.cli import cli
+from tests.helpers import cfg
 
 
 class Started(subprocess.Popen[bytes]):
@@ -17,6 +20,31 @@ class Started(subprocess.Popen[bytes]):
         if self.poll() is None:
             self.kill()
         super().__exit__(*error)
+
+
+NORMED = cfg(
+    "net inputs=20 batch=2 time_steps=8",
+    "gru output=6 tanh=1 batch_normalize=1",
+    "dropout",
+    "lstm output=5",
+    "connected output=20 activation=linear batch_normalize=1",
+    "softmax",
+)
+TWO_CELLS = cfg(
+    "net inputs=256 batch=4 time_steps=8",
+    "gru output=6 tanh=1",
+    "lstm output=5",
+    "connected output=256 activation=linear",
+    "softmax",
+)
+
+
+def lay_out(cfg: str, text: bytes | None = None) -> None:
+    """Put a.cfg and a.weights, and with a text text.txt, where a test runs."""
+    Path("a.cfg").write_text(cfg)
+    load_network("a.cfg", seed=1).save_weights("a.weights")
+    if text is not None:
+        Path("text.txt").write_bytes(text)
 
 
 def run(*args: str, stdin: bytes | None = None) -> Result:

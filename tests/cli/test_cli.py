@@ -16,12 +16,12 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import minidark
 from minidark import load_network
 from minidark.cli import cli
-from tests.cli.running import Started
+from tests.cli.running import Started, lay_out, run
 from tests.golden_cases import GOLDEN, record
 from tests.helpers import cfg
 
@@ -36,17 +36,8 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a test runs: a.cfg, a.weights and text.txt are there."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.cfg").write_text(CFG)
-    (tmp_path / "text.txt").write_bytes(TEXT)
-    load_network("a.cfg", seed=1).save_weights("a.weights")
-    return tmp_path
-
-
-def run(*args: str, stdin: bytes | None = None) -> Result:
-    return CliRunner().invoke(cli, args, input=stdin, prog_name="minidark")
+def files(folder: Path) -> None:
+    lay_out(CFG, TEXT)
 
 
 def run_apart(*args: str, **kwargs: Any) -> subprocess.CompletedProcess[str]:

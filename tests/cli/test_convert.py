@@ -15,19 +15,10 @@ from minidark import Network, load_network
 from minidark.convert import proof
 from minidark.shipped import find_cfg, names
 from minidark.weights import save_weights, saved_arrays
-from tests.cli.running import assert_refused, assert_wrong_usage, output, run
+from tests.cli.running import NORMED, assert_refused, assert_wrong_usage, output, run
 from tests.golden_cases import GOLDEN
 from tests.golden_cases import names as golden
 from tests.helpers import cfg, randomize
-
-CFG = cfg(
-    "net inputs=20 batch=2 time_steps=8",
-    "gru output=6 tanh=1 batch_normalize=1",
-    "dropout",
-    "lstm output=5",
-    "connected output=20 activation=linear batch_normalize=1",
-    "softmax",
-)
 
 
 def make(path: str | Path = "a.cfg") -> Network:
@@ -40,7 +31,7 @@ def make(path: str | Path = "a.cfg") -> Network:
 @pytest.fixture(autouse=True)
 def files(folder: Path) -> None:
     """a.cfg, and a.weights of it that have seen 300 rows."""
-    (folder / "a.cfg").write_text(CFG)
+    (folder / "a.cfg").write_text(NORMED)
     make().save_weights("a.weights")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from minidark import load_network
+from tests.cli.running import lay_out
 from tests.cli.terminal import NO_TERMINALS
 from tests.helpers import cfg
 
@@ -43,9 +43,7 @@ SIGNALS = {130: signal.SIGINT, 143: signal.SIGTERM}
 
 @pytest.fixture(autouse=True)
 def files(folder: Path) -> None:
-    (folder / "a.cfg").write_text(CFG)
-    (folder / "text.txt").write_bytes(b"The quick brown fox jumps over the lazy dog.\n" * 200)
-    load_network("a.cfg", seed=1).save_weights("a.weights")
+    lay_out(CFG, b"The quick brown fox jumps over the lazy dog.\n" * 200)
 
 
 def start(*args: str, **kwargs: object) -> subprocess.Popen[bytes]:

@@ -13,30 +13,18 @@ import pytest
 from minidark import load_network
 from minidark.trace import trace
 from minidark.valid import measure
-from tests.cli.running import assert_refused, assert_wrong_usage, output, run
+from tests.cli.running import TWO_CELLS, assert_refused, assert_wrong_usage, lay_out, output, run
 from tests.helpers import cfg
 from tests.test_lazy import command, loaded
 
 pytest.importorskip("jinja2", reason="needs the extra report")
 
-CFG = cfg(
-    "net inputs=256 batch=4 time_steps=8",
-    "gru output=6 tanh=1",
-    "lstm output=5",
-    "connected output=256 activation=linear",
-    "softmax",
-)
 TEXT = b'say "yes" 12 times, or (not) at all.\nA line\n' * 4
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a test runs: a.cfg, a.weights and text.txt are there."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.cfg").write_text(CFG)
-    (tmp_path / "text.txt").write_bytes(TEXT)
-    load_network("a.cfg", seed=1).save_weights("a.weights")
-    return tmp_path
+def files(folder: Path) -> None:
+    lay_out(TWO_CELLS, TEXT)
 
 
 def test_the_figures_are_the_traces_and_valids() -> None:
@@ -173,7 +161,7 @@ def test_json_writes_a_page_only_where_it_is_asked_for() -> None:
 def test_a_cfg_whose_name_is_no_utf_8_has_a_page() -> None:
     name = os.fsdecode(b"\xff.cfg")
     try:
-        Path(name).write_text(CFG)
+        Path(name).write_text(TWO_CELLS)
     except (OSError, ValueError):
         pytest.skip("this system has no such names")
     result = run("look", name, "a.weights", "text.txt")

@@ -8,23 +8,14 @@ import numpy as np
 import pytest
 
 from minidark import load_network
-from tests.cli.running import assert_refused, assert_wrong_usage, output, run
+from tests.cli.running import TWO_CELLS, assert_refused, assert_wrong_usage, lay_out, output, run
 from tests.golden_cases import GOLDEN, TEXT_CASES
 from tests.helpers import cfg
-
-CFG = cfg(
-    "net inputs=256 batch=4 time_steps=8",
-    "gru output=6 tanh=1",
-    "lstm output=5",
-    "connected output=256 activation=linear",
-    "softmax",
-)
 
 
 @pytest.fixture(autouse=True)
 def files(folder: Path) -> None:
-    (folder / "a.cfg").write_text(CFG)
-    load_network("a.cfg", seed=1).save_weights("a.weights")
+    lay_out(TWO_CELLS)
 
 
 def vectors(stdin: bytes, *args: str) -> list[tuple[bytes, list[float]]]:
@@ -95,7 +86,7 @@ def test_what_is_missing_or_does_not_fit_is_told() -> None:
     assert_wrong_usage(run("vec", "a.cfg", stdin=b"a\n"), "Missing argument 'WEIGHTS'.")
     missing = "none: cannot read: No such file or directory"
     assert_refused(run("vec", "a.cfg", "none", stdin=b"a\n"), 4, missing)
-    Path("b.cfg").write_text(CFG.replace("output=6", "output=7"))
+    Path("b.cfg").write_text(TWO_CELLS.replace("output=6", "output=7"))
     wrong = run("vec", "b.cfg", "a.weights", stdin=b"a\n")
     assert (wrong.exit_code, wrong.stdout) == (4, "")
     assert wrong.stderr.endswith("; this would fit: output=6 in [gru]\n")

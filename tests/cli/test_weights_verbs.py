@@ -13,17 +13,9 @@ import numpy as np
 import pytest
 
 from minidark import Network, load_network, load_weights
-from tests.cli.running import assert_refused, assert_wrong_usage, output, run
+from tests.cli.running import NORMED, assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg, randomize
 
-CFG = cfg(
-    "net inputs=20 batch=2 time_steps=8",
-    "gru output=6 tanh=1 batch_normalize=1",
-    "dropout",
-    "lstm output=5",
-    "connected output=20 activation=linear batch_normalize=1",
-    "softmax",
-)
 GRU, LSTM, LAST = 3 * 6 * (20 + 6 + 2 * 4), 4 * 5 * (6 + 5 + 2), 20 * (5 + 4)
 
 
@@ -37,7 +29,7 @@ def make(seed: int, seen: int = 0) -> Network:
 @pytest.fixture(autouse=True)
 def files(folder: Path) -> None:
     """a.cfg, and three files of weights of it that have seen 100, 200 and 300 rows."""
-    (folder / "a.cfg").write_text(CFG)
+    (folder / "a.cfg").write_text(NORMED)
     for n in (1, 2, 3):
         make(n, 100 * n).save_weights(f"{n}.weights")
 
@@ -243,7 +235,7 @@ HINTED = [
 
 @pytest.mark.parametrize("args", HINTED, ids=[args[0] for args in HINTED])
 def test_weights_that_do_not_fit_are_told_what_would(args: list[str]) -> None:
-    Path("b.cfg").write_text(CFG.replace("output=6", "output=9"))
+    Path("b.cfg").write_text(NORMED.replace("output=6", "output=9"))
     result = run(*args)
     assert (result.exit_code, result.stdout) == (4, "")
     (line,) = result.stderr.splitlines()

@@ -63,7 +63,7 @@ def test_python_in_a_page_runs_and_prints_what_stands_under_it(name: str) -> Non
 
 def test_pages_have_python() -> None:
     assert all((ROOT / test).is_file() for test in RUN_ELSEWHERE.values())
-    assert {"README.md", "docs/quick-start.md", "docs/recipes.md", *BOTH_WALKS} <= {*WITH_PYTHON}
+    assert {"README.md", "docs/quick-start.md", "docs/how-to.md", *BOTH_WALKS} <= {*WITH_PYTHON}
 
 
 # --- what the pages say of the source -----------------------------------------------------

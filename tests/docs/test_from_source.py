@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 from types import ModuleType
 
 import click
 import pytest
 
-from tests.docs.pages import ROOT
+from tests.docs.pages import extension
 
 
 @pytest.fixture(scope="module")
 def from_source() -> ModuleType:
-    """The extension, which only Sphinx has on its path."""
-    path = ROOT / "docs" / "_ext" / "from_source.py"
-    spec = importlib.util.spec_from_file_location("from_source", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return extension("from_source")
 
 
 def test_help_becomes_markdown(from_source: ModuleType) -> None:

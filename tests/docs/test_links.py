@@ -22,6 +22,12 @@ def test_anchors_are_githubs() -> None:
     assert anchors("# What a run's left, `so`\n```\n# no\n```\n") == {"what-a-runs-left-so"}
 
 
+@pytest.mark.parametrize("row", [r"\| 143 \|", r"\| `BASE\.ckpt`"])
+def test_the_tables_of_exit_codes_and_of_a_runs_files_stand_in_one_place(row: str) -> None:
+    pages = [page.name for page in PAGES if re.search(f"^{row}", page.read_text("utf-8"), re.M)]
+    assert len(pages) == 1, pages
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     for link in LINK.finditer(prose(page.read_text("utf-8"))):

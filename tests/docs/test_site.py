@@ -116,6 +116,39 @@ def test_every_page_is_reached_from_the_index(site: Path, pages: dict[Path, Page
     assert written <= reached
 
 
+def test_the_sidebar_leads_from_the_quick_start_to_what_can_be_relied_on(
+    site: Path, pages: dict[Path, Page]
+) -> None:
+    sidebar = pages[site / "index.html"].text.split('class="sidebar-tree"')[1].split("</aside>")[0]
+    there = re.findall(r'href="([\w./-]+)\.html"', sidebar)
+    assert [name for name in there if name in ORDER] == ORDER
+    assert len(there) == len({*there}) == len(pages_of_the_site())
+    assert len(re.findall('class="caption"', sidebar)) >= 5
+
+
+ORDER = [
+    "quick-start", "cfg", "commands", "look", "report", "api", "notebooks/char-gru",
+    "notebooks/gates", "walk", "walk.ko", "performance", "parity", "reliability",
+]  # fmt: skip
+
+
+def pages_of_the_site() -> set[str]:
+    docs = ROOT / "docs"
+    written = [*docs.glob("*.md"), *docs.glob("notebooks/*.ipynb")]
+    names = {path.relative_to(docs).with_suffix("").as_posix() for path in written}
+    return names - {"index"}
+
+
+def test_a_notebook_is_a_page_with_what_it_gave(pages: dict[Path, Page]) -> None:
+    for path, page in pages.items():
+        if path.parent.name == "notebooks":
+            stored = (ROOT / "docs" / "notebooks" / f"{path.stem}.ipynb").read_text("utf-8")
+            pictures = stored.count('"image/png"')
+            assert page.text.count("data:image/png") == pictures > 0
+            assert "<h1>" in page.text
+    assert sum(path.parent.name == "notebooks" for path in pages) == 2
+
+
 def test_every_command_has_its_section_with_every_option(pages: dict[Path, Page]) -> None:
     root = click.Context(cli)
     [page] = [page for path, page in pages.items() if path.name == "commands.html"]
