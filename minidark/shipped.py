@@ -22,22 +22,22 @@ def find_cfg(name: Path | str) -> Path:
     """The file of that name, or else the shipped cfg of that bare name ("gru"). Raises CfgError
     for a bare name that is neither, and for a missing file that bears the name of a shipped one."""
     path = Path(name)
-    if path.suffix == ".cfg" and is_name(path.stem) and not path.exists():
+    if path.suffix == ".cfg" and is_name(path.stem) and not os.path.exists(path):
         raise CfgError(f"no such file; it is shipped, under the bare name {path.stem}", name)
-    if path.is_file() or path.name != str(name) or path.suffix:
+    if os.path.isfile(path) or path.name != str(name) or path.suffix:
         return path
     shipped = folder("cfg") / f"{name}.cfg"
-    if not shipped.is_file() and not path.exists():
+    if not os.path.isfile(shipped) and not os.path.exists(path):
         known = names("cfg", ".cfg")
         raise CfgError(
             f"no such cfg; shipped are {', '.join(known)}{nearest(str(name), known)}", name
         )
-    return shipped if shipped.is_file() else path
+    return shipped if os.path.isfile(shipped) else path
 
 
 def is_name(name: str) -> bool:
     """Whether a shipped cfg has this bare name."""
-    return Path(name).name == name and (folder("cfg") / f"{name}.cfg").is_file()
+    return name in names("cfg", ".cfg")
 
 
 def as_typed(text: str) -> str:

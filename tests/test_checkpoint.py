@@ -514,7 +514,7 @@ def test_other_files_are_not_read_whole(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(WeightsError, match="not a checkpoint, which `train` leaves as BASE"):
             Checkpoint.read(path)
-    with pytest.raises(WeightsError, match="not a regular file"):
+    with pytest.raises(WeightsError, match="a folder; name its files"):
         Checkpoint.read(tmp_path)
     with pytest.raises(WeightsError, match="cannot read: No such file"):
         Checkpoint.read(tmp_path / "none")

@@ -3,6 +3,7 @@ reader says of another's file helps nobody."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,13 @@ def _check_no_model(file: str) -> None:
 
 def _is_cfg(name: str) -> bool:
     """By its ending, or as a bare name that is shipped and hides no file."""
-    return _ends(name, CFGS) or (shipped.is_name(name) and not Path(name).is_file())
+    return _ends(name, CFGS) or (shipped.is_name(name) and not os.path.isfile(name))
 
 
 def _is_other(name: str) -> bool:
     """Whether it is a file, and none that could stand for a cfg."""
     known = _ends(name, (*CFGS, *WEIGHTS)) or shipped.is_name(name)
-    return not known and (bool(Path(name).suffix) or Path(name).is_file())
+    return not known and (bool(Path(name).suffix) or os.path.isfile(name))
 
 
 def _words(value: object) -> list[str]:

@@ -60,6 +60,14 @@ def test_a_cfg_without_the_rest_is_clicks_own_message(line: str) -> None:
     assert "Error: Missing argument '" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["n" * 5000, "n" * 5000 + ".txt"])
+def test_a_name_that_no_file_can_have_is_as_missing_as_others(name: str) -> None:
+    result = run("train", "rnn", name)
+    assert result.exit_code == 4
+    assert result.stderr.startswith(f"minidark: error: {name}: cannot read: ")
+    assert run("info", name).exit_code == 3
+
+
 def test_a_file_that_has_a_shipped_cfgs_name_is_a_text() -> None:
     Path("rnn").write_bytes(TEXT)
     Path("net.txt").write_text("[net]\ninputs=256\n[connected]\noutput=256\n[softmax]\n")
