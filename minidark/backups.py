@@ -149,7 +149,9 @@ class Backups:
             self._failed.pop(path, None)
 
     def _write(self, path: Path) -> None:
-        made_with.write(path, self.net, self.cfg, save_weights(self.net, path))
+        with self.net.averaged():
+            saved = save_weights(self.net, path)
+        made_with.write(path, self.net, self.cfg, saved)
 
     def _probe(self) -> None:
         """Make the folder and write a file into it, before any work is done."""

@@ -11,9 +11,10 @@ train_network_datum, get_current_rate).
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, overload
 
@@ -281,6 +282,28 @@ class Network:
                 self.optimizer.step(p, rate * options.learning_rate, self._rows)
         self._begin_accumulating()
 
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the parameters are the means of their values, where [net] has an `average`;
+        they come back at its end. For whatever uses a network while it is trained."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def keep_average(self) -> None:
+        """Let the parameters be what they are in `averaged`, for good: they are trained."""
+        with self.averaged():
+            kept = [p.value.copy() for p in self.parameters()]
+        for p, value in zip(self.parameters(), kept, strict=True):
+            p.value[...] = value
+
+    def _exchange(self) -> None:
+        if self.optimizer.average and self.optimizer.updates:
+            for p in self.parameters():
+                self.optimizer.exchange(p)
+
     def drop_gradients(self) -> None:
         """Forget what was accumulated since the last update."""
         for p in self.parameters():
@@ -431,8 +454,9 @@ class Network:
 
 def _optimizer(options: NetOptions, backend: Backend) -> Optimizer:
     if options.adam:
-        return Adam(options.B1, options.B2, options.eps, options.decay, backend)
-    return Sgd(options.momentum, options.decay, backend)
+        adam = (options.B1, options.B2, options.eps, options.decay)
+        return Adam(*adam, backend, options.average)
+    return Sgd(options.momentum, options.decay, backend, options.average)
 
 
 def _costs(layers: Sequence[Layer]) -> CostLayer | None:

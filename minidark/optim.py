@@ -6,9 +6,13 @@
     Adam:  d = -grad - decay n w (every array);   m, v its moments;
            w += rate mhat / (sqrt(vhat) + eps), not divided by n
 
+With `average` each parameter has a running mean of its values beside it, which predicts better than
+the last value while the rate is high: mean = a mean + (1 - a) w with a rising to `average`, so that
+the first values count no more than the others.
+
 Source: darknet src/connected_layer.c (update_connected_layer), src/blas_kernels.cu
 (adam_update_gpu). darknet's CPU silently runs SGD for adam=1. Kingma and Ba 2014,
-arXiv:1412.6980.
+arXiv:1412.6980. Polyak and Juditsky 1992, for the mean.
 """
 
 from __future__ import annotations
@@ -18,10 +22,14 @@ from typing import ClassVar, Protocol
 from minidark.backend import Array, Backend
 from minidark.layers.base import Parameter
 
+MEAN = "average"  # the kind of slot
+RISE = 9  # the mean of n values has the weight of the last ones rise as n / (n + RISE)
+
 
 class Optimizer(Protocol):
-    kinds: ClassVar[tuple[str, ...]]  # of the slots beside each parameter, for checkpoints
+    kinds: tuple[str, ...]  # of the slots beside each parameter, for checkpoints
     updates: int
+    average: float
 
     def slot(self, parameter: Parameter, kind: str) -> Array:
         """Its slot of one of `kinds`: live, flat, zero at first."""
@@ -32,12 +40,18 @@ class Optimizer(Protocol):
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
         """Move one parameter by its gradient, which is zero afterwards."""
 
+    def exchange(self, parameter: Parameter) -> None:
+        """Put its mean in its place and it in the mean's, where there is an `average`."""
+
 
 class Slots:
     """Arrays beside each parameter, zero at first."""
 
-    def __init__(self, backend: Backend):
-        self.backend = backend
+    own: ClassVar[tuple[str, ...]]  # kinds that the optimizer has in any case
+
+    def __init__(self, backend: Backend, average: float):
+        self.backend, self.average = backend, average
+        self.kinds = (*self.own, MEAN) if average else self.own
         self.slots: dict[str, Array] = {}  # "0.gru.uz.weights.m" -> array
         self.updates = 0
 
@@ -50,14 +64,27 @@ class Slots:
             self.slots[name] = self.backend.zeros(*parameter.value.shape)
         return _flat(self.slots[name])
 
+    def follow(self, parameter: Parameter) -> None:
+        """Let the mean take in what the parameter is now."""
+        if self.average:
+            kept = min(self.average, (self.updates - 1) / (self.updates + RISE))
+            mean, value = self.slot(parameter, MEAN), _flat(parameter.value)
+            self.backend.kernels.roll(mean, value[None], kept)
+
+    def exchange(self, parameter: Parameter) -> None:
+        """Put the mean in the parameter's place, and the parameter in the mean's."""
+        mean, value = self.slot(parameter, MEAN), _flat(parameter.value)
+        kept = value.copy()
+        value[...], mean[...] = mean, kept
+
 
 class Sgd(Slots):
     """Momentum and decay as darknet's; one slot, the velocity."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("velocity",)
+    own: ClassVar[tuple[str, ...]] = ("velocity",)
 
-    def __init__(self, momentum: float, decay: float, backend: Backend):
-        super().__init__(backend)
+    def __init__(self, momentum: float, decay: float, backend: Backend, average: float = 0.0):
+        super().__init__(backend, average)
         self.momentum, self.decay = momentum, decay
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
@@ -66,15 +93,24 @@ class Sgd(Slots):
         decay = self.decay * rows if parameter.kind == "weights" else 0.0
         velocity = self.slot(parameter, "velocity")
         self.backend.kernels.sgd_step(value, grad, velocity, rate / rows, self.momentum, decay)
+        self.follow(parameter)
 
 
 class Adam(Slots):
     """Two slots, the moments m and v."""
 
-    kinds: ClassVar[tuple[str, ...]] = ("m", "v")
+    own: ClassVar[tuple[str, ...]] = ("m", "v")
 
-    def __init__(self, B1: float, B2: float, eps: float, decay: float, backend: Backend):
-        super().__init__(backend)
+    def __init__(
+        self,
+        B1: float,
+        B2: float,
+        eps: float,
+        decay: float,
+        backend: Backend,
+        average: float = 0.0,
+    ):
+        super().__init__(backend, average)
         self.B1, self.B2, self.eps, self.decay = B1, B2, eps, decay
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
@@ -92,6 +128,7 @@ class Adam(Slots):
             decay=self.decay * rows,
             t=self.updates,
         )
+        self.follow(parameter)
 
 
 def _flat(array: Array) -> Array:

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from minidark.bytepairs import byte_pairs
 from minidark.checkpoint import Checkpoint, cfg_values, computing, is_sound, surroundings
 from minidark.errors import DivergedError, MinidarkError, SaveError
 from minidark.files import append, named, open_regular, write_atomically
@@ -139,10 +140,12 @@ def sampled(report: StepReport, training: Training) -> StepReport:
     """With a sample, if it is one to have it: every 500th and the last, of symbols that are bytes.
     It leaves no trace in the run. None of weights that diverged, of which the next save tells."""
     due = report.batch % SAMPLE_EVERY == 0 or report.last
-    if not due or training.net.outputs > 256:
+    net = training.net
+    if not due or net.outputs > len(byte_pairs(net).names):
         return report
     try:
-        return replace(report, sample=training.feed.sample(training.net, report.batch))
+        with net.averaged():
+            return replace(report, sample=training.feed.sample(net, report.batch))
     except DivergedError:
         return report
 

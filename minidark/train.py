@@ -149,6 +149,7 @@ class Training(Iterator[StepReport]):
         self.clock = time.perf_counter()
         self.rehearsed = False
         self.whole = True  # between two batches, and not within one
+        self.ended = False
 
     def __repr__(self) -> str:
         return f"<Training: {self._progress()}>"
@@ -174,6 +175,7 @@ class Training(Iterator[StepReport]):
 
     def __next__(self) -> StepReport:
         if self.over or not self.whole:
+            self._end()
             raise StopIteration
         self.rehearse()
         self.feed.check()
@@ -216,6 +218,12 @@ class Training(Iterator[StepReport]):
             rehearse(self.net, self.feed)
             self.clock += time.perf_counter() - began
             self.rehearsed = True
+
+    def _end(self) -> None:
+        """After its last report: the network is what was validated."""
+        if self.over and not self.ended:
+            self.ended = True
+            self.net.keep_average()
 
     @property
     def rows(self) -> int:
@@ -380,7 +388,7 @@ class _Validation:
         return found
 
     def _validated(self) -> Validated:
-        with np.errstate(all="ignore"):
+        with np.errstate(all="ignore"), self.net.averaged():
             found = self.feed.validate(self.net)
         _check_cost(found.loss, "validation cost", self.net)
         return found

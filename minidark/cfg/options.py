@@ -127,6 +127,13 @@ class NetOptions:
         0.0, AT_LEAST_0, "longest mean gradient; longer ones are shortened; 0: any", own=True
     )
 
+    average: float = _key(
+        0.0,
+        _in_range(0, 1, open_high=True),
+        "of the weights, over some 1 / (1 - average) updates: it is what is validated and saved",
+        own=True,
+    )
+
     @property
     def streams(self) -> int:
         return self.batch // self.subdivisions
