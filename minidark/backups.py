@@ -22,19 +22,20 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from minidark import made_with
+from minidark.checkpoint import Checkpoint
 from minidark.errors import DataError, DivergedError, MinidarkError, SaveError
 from minidark.events import Events
 from minidark.files import write_atomically
 from minidark.locks import holding
 from minidark.network import Network
 from minidark.records import Records, is_logged
-from minidark.train import StepReport
+from minidark.train import StepReport, Training
 from minidark.weights import save_weights
 
 log = logging.getLogger(__name__)
@@ -51,10 +52,10 @@ def base_name(cfg: Path | str) -> str:
 class Backups:
     """Saves `net` into `folder` as its reports come in.
 
-    `records`, once it is set, keeps checkpoints and the log as well, `events` what TensorBoard
-    shows. In a `with`, no other run can have the folder, and the end raises SaveError if the last
-    attempt at any file failed. Raises MinidarkError for a folder that cannot be written into or is
-    taken.
+    With `keep` there are checkpoints and the log as well, with `events` what TensorBoard shows:
+    `records` says what those files hold, this class when they are written. In a `with`, no other
+    run can have the folder, and the end raises SaveError if the last attempt at any file failed.
+    Raises MinidarkError for a folder that cannot be written into or is taken.
     """
 
     def __init__(
@@ -91,6 +92,20 @@ class Backups:
             self.events.close()
         if self._failed and error is None:
             raise SaveError("; ".join(map(str, self._failed.values())))
+
+    def keep(
+        self,
+        training: Training,
+        command: Sequence[str] = (),
+        resumed: Checkpoint | None = None,
+        overrides: Sequence[str] = (),
+        cfg: Path | str | None = None,
+    ) -> None:
+        """Keep the log, checkpoints and `run.json` of `training`, whose network this is, too; see
+        `Records`. cfg: the file that says what was trained, where it is not this one's."""
+        self.records = Records(
+            training, self.folder, self.base, cfg or self.cfg, command, resumed, overrides
+        )
 
     def path(self, ending: str) -> Path:
         return self.folder / f"{self.base}{ending}"

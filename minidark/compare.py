@@ -32,7 +32,7 @@ from minidark.cfg.sizes import SIZES
 from minidark.checkpoint import computing, surroundings
 from minidark.errors import OVERRIDDEN, CfgError, DivergedError
 from minidark.network import Network
-from minidark.records import Records, sampled
+from minidark.records import sampled
 from minidark.text import Symbols
 from minidark.train import StepReport, Training, train
 
@@ -262,8 +262,7 @@ class Comparison:
         with Backups(training.net, folder, candidate.path) as backups:
             cfg = backups.path(".cfg")
             training.net.save_cfg(cfg)
-            command = self._command(training, cfg)
-            backups.records = Records(training, folder, backups.base, cfg, command)
+            backups.keep(training, self._command(training, cfg), cfg=cfg)
             return _followed(candidate, training, backups, follow)
 
     def _command(self, training: Training, cfg: Path) -> list[str]:

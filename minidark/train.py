@@ -185,6 +185,7 @@ class Training(Iterator[StepReport]):
                 self.net.reset_state(stream)
         validation, batch = self.validation, self.net.batches_seen + 1
         passes = [self.feed.next() for _ in range(self.net.options.subdivisions)]
+        self.feed.check()  # before anything is learned from what was read meanwhile
         symbols = sum(p.symbols for p in passes)
         last = batch >= self.batches
         validated = validation.is_due(symbols, last)

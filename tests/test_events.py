@@ -18,7 +18,7 @@ from minidark.backups import Backups
 from minidark.checkpoint import Checkpoint
 from minidark.errors import SaveError
 from minidark.events import Events
-from minidark.records import Records, sampled
+from minidark.records import sampled
 from tests.helpers import network
 
 pytest.importorskip("tensorboard", reason="needs the extra tensorboard")
@@ -41,7 +41,7 @@ def run(folder: Path, upto: int, batches: int = 520, resume: bool = False) -> No
         training = train(net, opened, batches, valid_fraction=0.1, resume=since)
         begun = (since.batch, since.symbols, since.seconds) if since else ()
         backups.events = Events(folder, *begun)
-        backups.records = Records(training, folder, "a", "a.cfg", resumed=since)
+        backups.keep(training, resumed=since)
         for report in training:
             backups.after(sampled(report, training))
             if report.batch == upto:

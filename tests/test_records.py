@@ -274,7 +274,7 @@ def test_a_batch_without_a_line_is_no_success_of_the_log(
 
     def run() -> None:
         with Backups(training.net, folder, "a.cfg") as backups:
-            backups.records = Records(training, folder, "a", "a.cfg")
+            backups.keep(training)
             monkeypatch.setattr(files, "SYSTEM", full)
             for _ in range(12):
                 backups.after(next(training))

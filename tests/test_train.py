@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidark import CfgError, DataError, DivergedError, Network, Text, generate, train
+from minidark import (
+    CfgError,
+    DataError,
+    DivergedError,
+    MinidarkError,
+    Network,
+    Text,
+    generate,
+    train,
+)
 from minidark.backend import Array
 from minidark.train import StepReport
 from minidark.valid import evaluate, measure
@@ -218,6 +227,29 @@ def test_much_held_out_text_is_validated_on_by_half_a_million_symbols(
     with Text([write_text(bytes(2**20 + 100))], SYMBOLS) as text:
         *_, last = train(make(), text, 1, valid_fraction=0.9)
     assert last.valid_symbols == 2**19
+
+
+def test_nothing_is_learned_from_a_text_that_changes_while_it_is_read(
+    write_text: WriteText, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_text(bytes(range(SYMBOLS)) * 500)
+    with Text([path], SYMBOLS) as text:
+        net = make()
+        training = train(net, text, 10)
+        next(training)
+        before, read = (values(net), net.seen), text.read
+
+        def overtaken(start: int, stop: int) -> Any:
+            Path(path).write_bytes(bytes(reversed(range(SYMBOLS))) * 500)
+            return read(start, stop)
+
+        monkeypatch.setattr(text, "read", overtaken)
+        with pytest.raises(DataError, match="has other bytes than at the start"):
+            next(training)
+        after = values(net), net.seen
+    np.testing.assert_equal(after, before)
+    with pytest.raises(MinidarkError, match="after a whole batch"):
+        training.checkpoint()
 
 
 def test_held_out_text_is_not_trained_on(text: Text, monkeypatch: pytest.MonkeyPatch) -> None:

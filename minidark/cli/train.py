@@ -27,7 +27,7 @@ from minidark.errors import CfgError
 from minidark.events import Events
 from minidark.network import Network
 from minidark.pairs import TAB, Pairs
-from minidark.records import Records, sampled
+from minidark.records import sampled
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
 from minidark.train import Training
@@ -167,10 +167,7 @@ def train(
         if tensorboard:  # before the records, which take the place of another run's
             begun = (since.batch, since.symbols, since.seconds) if since else ()
             backups.events = Events(backups.folder, *begun)
-        command = ["minidark", *sys.argv[1:]]
-        backups.records = Records(
-            training, backups.folder, backups.base, path, command, since, overrides
-        )
+        backups.keep(training, ["minidark", *sys.argv[1:]], since, overrides)
         if not since and newest.exists():
             shown.note(
                 f"minidark: warning: {newest.parent} holds a run before this one, whose files this "

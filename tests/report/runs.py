@@ -12,7 +12,7 @@ from typing import Any
 from minidark import Text, train
 from minidark.backups import Backups
 from minidark.checkpoint import Checkpoint
-from minidark.records import Records, sampled
+from minidark.records import sampled
 from tests.helpers import network
 
 NET = "net inputs=128 batch=4 time_steps=4 learning_rate=.01 adam=1 policy=cosine max_batches=800"
@@ -32,7 +32,7 @@ def trained(
     with Text(text, 128) as opened, Backups(net, folder, "a.cfg") as backups:
         training = train(net, opened, batches, seed=5, resume=since, **keywords)
         command = ["minidark", "train", "a.cfg", "my text.txt"]
-        backups.records = Records(training, folder, "a", "cfg/a.cfg", command, since)
+        backups.keep(training, command, since)
         for report in training:
             backups.after(sampled(report, training))
     return folder
