@@ -143,3 +143,29 @@ def test_adam_1_is_adam_and_adam_0_is_sgd_with_the_cfgs_figures() -> None:
     sgd = network("net inputs=4 momentum=.3 decay=.2", "softmax").optimizer
     assert isinstance(sgd, Sgd)
     assert (sgd.momentum, sgd.decay) == (0.3, 0.2)
+
+
+@pytest.mark.parametrize("average", [0.5, 0.99])
+def test_the_mean_follows_the_values(average: float) -> None:
+    rng = np.random.default_rng(4)
+    gradients = {kind: [rng.normal(size=SHAPES[kind]) for _ in UPDATES] for kind in KINDS}
+    optimizer = Adam(B1, B2, EPS, 0.0, FLOAT64, average)
+    moved, means = parameters(), dict.fromkeys(KINDS, 0.0)
+    for number, (rate, rows) in enumerate(UPDATES, start=1):
+        optimizer.begin_update()
+        for p in moved:
+            p.grad[...] = gradients[p.kind][number - 1]
+            optimizer.step(p, rate, rows)
+            kept = min(average, (number - 1) / (number + 9))
+            means[p.kind] = kept * means[p.kind] + (1 - kept) * p.value
+    for p in moved:
+        value = p.value.copy()
+        optimizer.exchange(p)
+        np.testing.assert_allclose(p.value, means[p.kind], rtol=1e-12)
+        optimizer.exchange(p)
+        np.testing.assert_array_equal(p.value, value)
+
+
+def test_without_a_mean_there_is_no_slot_for_one() -> None:
+    assert Adam(B1, B2, EPS, 0.0, FLOAT64).kinds == ("m", "v")
+    assert Sgd(MOMENTUM, 0.0, FLOAT64, 0.9).kinds == ("velocity", "average")

@@ -333,7 +333,7 @@ def test_a_disk_that_gets_full_while_training(disk: Path, freed: bool) -> None:
 
 def test_a_disk_that_becomes_read_only_while_training(disk: Path) -> None:
     with started("--backup", "disk", "--batches", "10000000", "--save-every", "50") as process:
-        until((disk / "a.backup.json").exists, "no backup")
+        until((disk / "a.ckpt").exists, "no checkpoint")  # it comes last
         until(lambda: read_only(disk), "it is busy")
         assert "Read-only file system" in next_line(process, b"warning")
         before = seen("disk/a.backup")
