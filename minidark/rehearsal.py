@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minidark.bytepairs import byte_pairs
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import plan_network
 from minidark.feeds import Feed
@@ -24,13 +25,16 @@ def rehearse(net: Network, feed: Feed) -> None:
         return
     plan = plan_network(net.sections, None, lambda message, line: None)
     other = build_network(plan, None, 0, net.backend, draw=False)
+    if other.layers[0].gives_ids:  # what the symbols are, for a sample
+        for array, learned in zip(other.layers[0].arrays(), net.layers[0].arrays(), strict=True):
+            array.value[...] = learned.value
     place = feed.place()
     passes = [feed.next() for _ in range(plan.net.subdivisions)]
     feed.move(place)
     with np.errstate(all="ignore"):  # of weights that are zero
         if feed.validated:
             feed.validate(other, FEW)
-        if other.outputs <= 256:  # those of which samples are shown
+        if other.outputs <= len(byte_pairs(net).names):  # those of which samples are shown
             feed.sample(other, 0, length=2)
         for given in passes:  # last: a rate that is too high leaves no numbers
             other.train_batch(given.x, given.truth, measure=True, rows=plan.net.rows)
