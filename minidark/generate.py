@@ -17,8 +17,10 @@ import numpy as np
 
 from minidark.backend import Array
 from minidark.bytepairs import byte_pairs
+from minidark.cache import Cache, topmost
 from minidark.errors import DataError, DivergedError, MinidarkError
 from minidark.exact import ExactNetwork
+from minidark.frozen import Frozen
 from minidark.glibc_rand import RAND_MAX, GlibcRand
 from minidark.network import Network
 from minidark.text import Ids
@@ -35,13 +37,15 @@ def generate(
     *,
     top_k: int | None = None,
     top_p: float | None = None,
+    cache: int = 0,
 ) -> bytes:
     """The seed and `length` sampled bytes after it.
 
     Starts from zero state, one stream, and leaves `net` as it found it. temperature 0 takes the
     likeliest symbol each time. srand: the generator's seed (None: a fresh one); the draws that
     building the network takes are passed over, as in darknet. top_k, top_p: draw only from the k
-    likeliest symbols, or from the fewest that hold the share p. Raises DataError.
+    likeliest symbols, or from the fewest that hold the share p. cache: with a memory of so many
+    symbols beside the network, see `minidark.cache`. Raises DataError.
     """
     pairs = byte_pairs(net)
     if net.outputs > len(pairs.names):
@@ -49,7 +53,9 @@ def generate(
     primer = seed.encode() if isinstance(seed, str) else bytes(seed)
     srand = secrets.randbelow(2**32) if srand is None else srand
     symbols = pairs.encode(primer).tolist()
-    sampled = sample(net, symbols, length, temperature, srand, top_k=top_k, top_p=top_p)
+    sampled = sample(
+        net, symbols, length, temperature, srand, top_k=top_k, top_p=top_p, cache=cache
+    )
     return primer + b"".join(cut((pairs.names[symbol] for symbol in sampled), length))
 
 
@@ -71,9 +77,10 @@ def sample(
     *,
     top_k: int | None = None,
     top_p: float | None = None,
+    cache: int = 0,
 ) -> Iterator[int]:
     """The sampled symbols one by one, without the seed; see `generate`."""
-    sampler = _primed(net, seed, length, temperature, [srand], top_k, top_p)
+    sampler = _primed(net, seed, length, temperature, [srand], top_k, top_p, cache)
     return sampler.symbols(length)
 
 
@@ -87,6 +94,7 @@ def sample_many(
     top_k: int | None = None,
     top_p: float | None = None,
     lengths: Ids | None = None,
+    cache: int = 0,
 ) -> list[list[int]]:
     """The sampled symbols of one text for each of `srands`, side by side: many times as fast as
     one after another. Each is what `sample` gives with the same kernels, if these are the fast
@@ -94,7 +102,7 @@ def sample_many(
 
     lengths: how many characters each symbol is; no more are drawn than give every text `length`.
     """
-    sampler = _primed(net, seed, length, temperature, srands, top_k, top_p)
+    sampler = _primed(net, seed, length, temperature, srands, top_k, top_p, cache)
     rows: list[list[int]] = []
     characters = np.zeros(len(srands), np.intp)
     for row in sampler.rows(length):
@@ -113,12 +121,13 @@ def _primed(
     srands: Sequence[int],
     top_k: int | None,
     top_p: float | None,
+    cache: int,
 ) -> Sampler:
     if not seed:
         raise DataError("the seed is empty; a network needs a symbol to go on from")
     if length < 0:
         raise DataError(f"length {length} is negative")
-    sampler = Sampler(net, temperature, srands, top_k=top_k, top_p=top_p)
+    sampler = Sampler(net, temperature, srands, top_k=top_k, top_p=top_p, cache=cache)
     sampler.read(seed)
     return sampler
 
@@ -128,7 +137,8 @@ class Sampler:
 
     The arguments are those of `generate`, but for srands: one for each stream. exact: compute in
     darknet's own order of operations (`minidark.exact`), several times slower and one stream only,
-    so that no draw can fall otherwise than darknet's. The parameters are those of the beginning.
+    so that no draw can fall otherwise than darknet's. cache: with a memory of so many symbols
+    beside each stream, see `minidark.cache`. The parameters are those of the beginning.
 
     On a GPU the symbols stay there while BLOCK of them are drawn.
     """
@@ -142,6 +152,7 @@ class Sampler:
         top_k: int | None = None,
         top_p: float | None = None,
         exact: bool = False,
+        cache: int = 0,
     ):
         _check(net, temperature, top_k, top_p)
         self.inputs, self.backend = net.inputs, net.backend
@@ -155,6 +166,8 @@ class Sampler:
             if exact
             else net.frozen(len(srands), softmax_temperature)
         )
+        if cache and isinstance(self.after, Frozen):
+            self.after = _remembering(net, self.after, len(srands), cache)
         self.unread: list[Array] = []  # ids (S,) given to read(), not yet to the network
         self.starts: list[Array] = []  # (S,) each, for the next draws, the last one first
 
@@ -239,6 +252,21 @@ def default_primer(inputs: int) -> bytes:
     """What to go on from where nothing is given: darknet's two line breaks, or the first symbol
     of a network that has no line break among its symbols."""
     return b"\n\n" if inputs > ord("\n") else b"\0"
+
+
+def _remembering(
+    net: Network, frozen: Frozen, streams: int, length: int
+) -> Callable[[Array], Array]:
+    """Its steps, with a cache for each stream."""
+    caches = [Cache(net, length) for _ in range(streams)]
+    state = topmost(frozen.layers).states["state"]
+
+    def after(symbols: Array) -> Array:
+        p = frozen(symbols)
+        rows = zip(caches, symbols.tolist(), p, state, strict=True)
+        return np.stack([cache.read(symbol, row, h) for cache, symbol, row, h in rows])
+
+    return after
 
 
 def initial_draws(net: Network) -> int:

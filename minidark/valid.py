@@ -11,7 +11,7 @@ Source: darknet examples/rnn.c (valid_char_rnn).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from minidark.backend import Array, Scalar
 from minidark.bytepairs import BytePairs, byte_pairs
+from minidark.cache import Cache, topmost
 from minidark.errors import DataError
 from minidark.network import Network
 from minidark.pairs import Pairs
@@ -166,21 +167,25 @@ class Reading:
         return -np.log2(np.maximum(hit, np.finfo(hit.dtype).tiny).astype(np.float64))
 
 
-def readings(net: Network, blocks: Iterable[Ids], seed: bytes = b"\n\n") -> Iterator[Reading]:
+def readings(
+    net: Network, blocks: Iterable[Ids], seed: bytes = b"\n\n", cache: int = 0
+) -> Iterator[Reading]:
     """Read `seed`, then the symbols of `blocks`, one after another, and score every one but the
     first, some at a time, so that a text need not be in memory.
 
-    One stream from zero state; `net` is left as it was. Raises DataError for fewer than two.
+    One stream from zero state; `net` is left as it was. cache: with a memory of so many symbols
+    beside it, see `cache`. Raises DataError for fewer than two.
     """
     one, pairs = net.twin(1), byte_pairs(net)
+    read_on = _remembering(one, cache) if cache else one.forward
     if seed:
-        one.predict(pairs.encode(seed))
+        read_on(pairs.encode(seed)[:, None])
     read, begin, last = 0, 0, np.empty(0, np.intp)
     for block in blocks:
         symbols = np.concatenate([last, block])
         for at in range(0, symbols.size - 1, WINDOW):
             window = symbols[at : at + WINDOW + 1]
-            y = one.forward(window[:-1, None])
+            y = read_on(window[:-1, None])
             nats = float(net.cost(y, window[1:, None]))
             offsets = pairs.offsets(window, begin)
             begin = int(offsets[-1])
@@ -190,6 +195,20 @@ def readings(net: Network, blocks: Iterable[Ids], seed: bytes = b"\n\n") -> Iter
         last = symbols[-1:]
     if read < 2:
         raise DataError(f"{read} characters: two or more are needed to predict one")
+
+
+def _remembering(one: Network, length: int) -> Callable[[Ids], Array]:
+    """Its `forward` of ids (T, 1), with a cache."""
+    cache, top = Cache(one, length), one.layers.index(topmost(one.layers))
+
+    def read_on(ids: Ids) -> Array:
+        y, shown = one.traced(ids)
+        states = shown[top]["s" if one.layers[top].type == "rnn" else "h"]
+        for t, symbol in enumerate(ids[:, 0]):
+            y[t, 0] = cache.read(int(symbol), y[t, 0], states[t, 0])
+        return y
+
+    return read_on
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
     "Data": ("tokenized", "valid-fraction", "tokens", "check-copy", "valid.seed", "vec.seed"),
     "Model": (
         "cfg", "weights", "clear", "set", "strict", "weights-order", "allow-nonfinite",
-        "allow-other-cfg",
+        "allow-other-cfg", "cache",
     ),
     "Training": ("resume", "batches", "train.seed", "patience", "clip-norm"),
     "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),

@@ -17,7 +17,7 @@ from minidark.archives import is_archive
 from minidark.bytepairs import byte_pairs
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
-from minidark.cli.numbers import Number, count
+from minidark.cli.numbers import Number, cache_option, count
 from minidark.cli.stderr import tell
 from minidark.cli.stdout import whole_characters, write
 from minidark.errors import DataError, echo, nearest
@@ -50,6 +50,7 @@ SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 @click.option("--top-k", type=count(), metavar="N", help="Draw from the k likeliest only.")
 @click.option("--top-p", type=Number(0, 1, min_open=True), metavar="P",
               help="Draw from the fewest that hold this share.")  # fmt: skip
+@cache_option
 @click.option("--tokens", metavar="FILE", help="Names of the tokens, one a line; see rnn -tokens.")
 @click.option("--samples", type=count(), metavar="N", default=1, show_default=True,
               help="How many texts, with srand, srand + 1, ...")  # fmt: skip
@@ -67,6 +68,7 @@ def generate(
     temperature: float,
     top_k: int | None,
     top_p: float | None,
+    cache: int,
     tokens: str | None,
     samples: int,
     originals: tuple[str, ...],
@@ -102,7 +104,10 @@ def generate(
     with contextlib.ExitStack() as held:
         original = held.enter_context(Text(originals, 256)) if originals else None
         copied = []
-        texts = _texts(net, symbols, length, temperature, srand, samples, top_k=top_k, top_p=top_p)
+        texts = _texts(
+            net, symbols, length, temperature, srand, samples,
+            top_k=top_k, top_p=top_p, cache=cache,
+        )  # fmt: skip
         for number, drawn in enumerate(texts):
             if samples > 1:
                 write([b"--- srand %d:\n" % (srand + number)])

@@ -34,3 +34,10 @@ class _Count(click.IntRange):
 def count(least: int = 1) -> click.IntRange:
     """A whole number from `least` to the largest that a cfg can hold."""
     return _Count(least, LARGEST_INT)
+
+
+cache_option = click.option(
+    "--cache", type=count(0), default=0, metavar="N",
+    help="Remember the last N symbols: what followed states like the present one is expected, "
+    "too, which helps with names. [none]",
+)  # fmt: skip

@@ -17,7 +17,7 @@ from rich.text import Text as Cell
 
 from minidark.bytepairs import BytePairs, byte_pairs
 from minidark.cli.cfg_options import CfgChoice, cfg_options
-from minidark.cli.numbers import count
+from minidark.cli.numbers import cache_option, count
 from minidark.cli.stderr import tell_if_waiting
 from minidark.cli.stdout import write
 from minidark.cli.tables import print_table
@@ -39,6 +39,7 @@ RIGHT = COLUMNS[:3]  # aligned there, so that each character stands between its 
 @click.option(
     "--seed", default="\n\n", metavar="TEXT", help="Read before DATA, unscored [two newlines]."
 )
+@cache_option
 @click.option("--color", is_flag=True, help="Show the text too, tinted by how surprising each "
               "character was; as it is where there is no terminal.")  # fmt: skip
 @click.option("--worst", type=count(), metavar="N",
@@ -50,6 +51,7 @@ def valid(
     weights: str,
     data: str | None,
     seed: str,
+    cache: int,
     color: bool,
     worst: int | None,
     as_json: bool,
@@ -77,7 +79,7 @@ def valid(
     tally, surprises = Tally(pairs), Worst(worst or 0)
     shown = _Show(pairs) if color else None
     with _blocks(data, net.inputs, pairs) as blocks:
-        for reading in readings(net, blocks, seed.encode("utf-8", "surrogateescape")):
+        for reading in readings(net, blocks, seed.encode("utf-8", "surrogateescape"), cache):
             tally.add(reading)
             if worst:
                 surprises.add(reading)
