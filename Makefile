@@ -6,6 +6,7 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
+comma := ,
 
 # Prints a command as one would type it, then runs it with what is in .venv.
 run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
@@ -48,10 +49,11 @@ bench: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[peers]"
 	$(BIN)/python -m benchmarks --profile
 
-# What is learned in ten minutes a task, against its goals and against scikit-learn.
+# What is learned, against its goals and against scikit-learn; with TEXT=FILE how well that text is,
+# and with NANOGPT=DIR, a checkout of it whose data/shakespeare_char is prepared, beside its recipe.
 bench-learning: .venv/dev
-	$(BIN)/pip install --quiet --editable ".[learning]"
-	$(BIN)/python -m benchmarks.learning
+	$(BIN)/pip install --quiet --editable ".[learning$(if $(NANOGPT),$(comma)peers)]"
+	$(BIN)/python -m benchmarks.learning $(if $(TEXT),--text "$(TEXT)") $(if $(NANOGPT),--nanogpt "$(NANOGPT)")
 
 data.txt:
 	$(PYTHON) -c "import pydoc_data.topics as t; print('\n\n'.join(t.topics[k] for k in sorted(t.topics)))" > $@
