@@ -2,7 +2,7 @@
 
     import minidark
 
-    net = minidark.load_network("cfg/rnn.cfg", "backup/rnn_final.weights")
+    net = minidark.load_network("rnn", "backup/rnn_final.weights")
     print(minidark.generate(net, seed=b"def ", length=200).decode())
 
 The public names are those below. Each is loaded when it is first used, so that a command which

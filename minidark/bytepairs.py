@@ -16,6 +16,7 @@ arXiv:1508.07909. Their pairs begin with letters, these with bytes, so that ever
 
 from __future__ import annotations
 
+import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,8 @@ READ = 2**20  # bytes at a time
 MOST_KEPT = 2**18  # pieces whose symbols are remembered
 
 Pair = tuple[int, int]
+
+log = logging.getLogger(__name__)
 
 
 class BytePairs:
@@ -189,7 +192,9 @@ def learn_from(text: Symbols, net: Network, valid_fraction: float) -> None:
     if not net.backend.asnumpy(layer.pairs.value).any():
         most = text.split(valid_fraction)[0].end
         data = b"".join(_bytes(text, min(most, LEARNED_FROM)))
-        layer.pairs.value[...] = net.backend.asarray(learn(data, layer.inputs - BYTES))
+        count = layer.inputs - BYTES
+        log.info("learning %s byte pairs from %s characters", f"{count:,}", f"{len(data):,}")
+        layer.pairs.value[...] = net.backend.asarray(learn(data, count))
 
 
 def _bytes(text: Symbols, end: int) -> Iterator[bytes]:
