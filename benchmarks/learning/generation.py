@@ -51,6 +51,7 @@ def generation(text: Path, nanogpt: Path | None) -> Iterator[Row]:
 
 def _ours(cfg: str, text: Path, goal: float, limit: float | None) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
+        run("train", cfg, str(text), "--batches", "1", "--backup", folder)  # compiles, once for all
         learned = [_learned(cfg, text, seed, Path(folder, str(seed))) for seed in SEEDS]
     nats, remembered, seconds, windows = zip(*learned, strict=True)
     work = f"{cfg}, seeds {', '.join(map(str, SEEDS))}"
