@@ -39,7 +39,6 @@ from minidark.backend import Array, Backend
 from minidark.backend.threads import blas_threads
 from minidark.errors import BackendError, CfgError, WeightsError, echo
 from minidark.files import named, open_regular, write_atomically
-from minidark.layers.dropout import DropoutLayer
 from minidark.network import Network
 
 log = logging.getLogger(__name__)
@@ -246,7 +245,7 @@ def copied_arrays(net: Network) -> dict[str, Array]:
 
 def generators(net: Network) -> dict[str, np.random.Generator]:
     """Where the network's draws come from; one may have several names."""
-    layers = {layer.name: layer.rng for layer in net.layers if isinstance(layer, DropoutLayer)}
+    layers = {layer.name: layer.rng for layer in net.layers if layer.rng}
     return {"network": net.rng, **layers}
 
 

@@ -31,7 +31,6 @@ from minidark.cfg.sections import Pair, Section
 from minidark.errors import OVERRIDDEN
 from minidark.layers.base import Layer
 from minidark.layers.bytepairs import BYTES
-from minidark.layers.dropout import DropoutLayer
 from minidark.network import Network
 
 STEPS, STREAMS = 4, 3  # T, S
@@ -136,7 +135,7 @@ class _Check:
         for number, layer in enumerate(self.net.layers):
             for name, state in layer.states.items():
                 state[...] = self.states[number][name]
-            if isinstance(layer, DropoutLayer):
+            if layer.rng:
                 layer.rng = np.random.default_rng(number)
 
 

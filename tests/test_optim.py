@@ -150,7 +150,8 @@ def test_the_mean_follows_the_values(average: float) -> None:
     rng = np.random.default_rng(4)
     gradients = {kind: [rng.normal(size=SHAPES[kind]) for _ in UPDATES] for kind in KINDS}
     optimizer = Adam(B1, B2, EPS, 0.0, FLOAT64, average)
-    moved, means = parameters(), dict.fromkeys(KINDS, 0.0)
+    moved = parameters()
+    means: dict[str, Array] = {kind: np.zeros(SHAPES[kind]) for kind in KINDS}
     for number, (rate, rows) in enumerate(UPDATES, start=1):
         optimizer.begin_update()
         for p in moved:

@@ -182,6 +182,15 @@ def _init() -> Any:
     )
 
 
+def _dropconnect() -> Any:
+    return _key(
+        0.0,
+        _in_range(0, 1, open_high=True),
+        "chance of each weight that reads the state to be zero in a training pass",
+        own=True,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class GruOptions(LayerOptions):
     """A gated recurrent unit: h' = z * h + (1 - z) * candidate."""
@@ -190,6 +199,7 @@ class GruOptions(LayerOptions):
     batch_normalize: bool = _batch_normalize()
     tanh: bool = _key(False, None, "1: candidates are tanh; 0: logistic, darknet's default")
     init: str = _init()
+    dropconnect: float = _dropconnect()
     update_bias: float = _key(
         0.0, None, "where uz's biases start; above 0, gates start open to the past", own=True
     )
@@ -202,6 +212,7 @@ class LstmOptions(LayerOptions):
     output: int = _output()
     batch_normalize: bool = _batch_normalize()
     init: str = _init()
+    dropconnect: float = _dropconnect()
     forget_bias: float = _key(
         0.0, None, "where uf's biases start; above 0, gates start open to the past", own=True
     )
@@ -222,6 +233,7 @@ class RnnOptions(LayerOptions):
         0, _in_range(0, 2), "self's activation: 0 is the layer's, 1 logistic, 2 loggy (AlexeyAB's)"
     )
     init: str = _init()
+    dropconnect: float = _dropconnect()
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ def parse_gru(options: o.GruOptions, params: Params) -> Layer:
         batch_normalize=options.batch_normalize,
         tanh=options.tanh,
         init=options.init,
+        dropconnect=options.dropconnect,
+        rng=params.rng,
         update_bias=options.update_bias,
         rand=params.rand,
     )
@@ -86,6 +88,8 @@ def parse_lstm(options: o.LstmOptions, params: Params) -> Layer:
         outputs=options.output,
         batch_normalize=options.batch_normalize,
         init=options.init,
+        dropconnect=options.dropconnect,
+        rng=params.rng,
         forget_bias=options.forget_bias,
         rand=params.rand,
     )
@@ -101,6 +105,8 @@ def parse_rnn(options: o.RnnOptions, params: Params) -> Layer:
         shortcut=options.shortcut,
         self_activation=(None, "logistic", "loggy")[options.logistic],
         init=options.init,
+        dropconnect=options.dropconnect,
+        rng=params.rng,
         rand=params.rand,
     )
 

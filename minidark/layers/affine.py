@@ -21,7 +21,16 @@ import numpy as np
 from minidark.backend import Array, Backend
 from minidark.errors import CfgError, echo, nearest
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.base import ALEXEY, NORM_KINDS, PJREDDIE, Layer, Parameter, Stored, is_ids
+from minidark.layers.base import (
+    ALEXEY,
+    NORM_KINDS,
+    PJREDDIE,
+    Layer,
+    Parameter,
+    Stored,
+    is_ids,
+    kept,
+)
 from minidark.layers.batchnorm import BatchNorm, NormSaved
 
 ALL = slice(None)
@@ -85,16 +94,19 @@ class Affine:
         norm = self.norm.stored_arrays(prefix, rows) if self.norm else []
         return Sublayer((biases, weights, *norm))
 
-    def begin(self, steps: int, rows: int, train: bool) -> AffinePass:
-        """Start a pass over `steps` steps of `rows` rows each."""
-        return AffinePass(self, steps, rows, train)
+    def begin(self, steps: int, rows: int, train: bool, factors: Array | None = None) -> AffinePass:
+        """Start a pass over `steps` steps of `rows` rows each; factors: on the weights, for it."""
+        return AffinePass(self, steps, rows, train, factors)
 
 
 class AffinePass:
     """One forward and, in training, one backward through an Affine."""
 
-    def __init__(self, affine: Affine, steps: int, rows: int, train: bool):
-        self.affine, self.steps = affine, steps
+    def __init__(
+        self, affine: Affine, steps: int, rows: int, train: bool, factors: Array | None = None
+    ):
+        self.affine, self.steps, self.factors = affine, steps, factors
+        self.weights = affine.weights if factors is None else affine.weights * factors
         self.weights_t: Array | None = None
         self.norm_saved: NormSaved | None = None
         if train and affine.norm:
@@ -105,7 +117,7 @@ class AffinePass:
         """norm(W x) without biases, for step `at` (S, I) or all steps (T, S, I), or their ids."""
         affine = self.affine
         if is_ids(x):
-            v: Array = affine.backend.kernels.gather(affine.weights, x)
+            v: Array = affine.backend.kernels.gather(self.weights, x)
         else:
             v = self._product(x) if at == ALL else self._step_product(x)
         if affine.norm is None:
@@ -117,9 +129,7 @@ class AffinePass:
     def backward(self, dy: Array, at: int | slice = ALL) -> Array:
         """dx from dy, for step `at` or all steps."""
         dv = self._back_through_norm(dy, at)
-        dx = self.affine.backend.kernels.gemm_nn(
-            dv.reshape(-1, self.affine.features), self.affine.weights
-        )
+        dx = self.affine.backend.kernels.gemm_nn(dv.reshape(-1, self.affine.features), self.weights)
         return dx.reshape(*dv.shape[:-1], self.affine.inputs)
 
     def accumulate(self, x: Array, dy: Array, dbiases: Array) -> None:
@@ -128,18 +138,27 @@ class AffinePass:
         affine = self.affine
         dv = self._back_through_norm(dy, ALL) if self.dv is None else self.dv
         affine.biases_grad += dbiases
+        if self.factors is None:
+            self._add_gradient(x, dv, affine.weights_grad)
+            return
+        gradient = affine.backend.zeros(*affine.weights.shape)
+        self._add_gradient(x, dv, gradient)
+        gradient *= self.factors
+        affine.weights_grad += gradient
+
+    def _add_gradient(self, x: Array, dv: Array, gradient: Array) -> None:
+        """Adds to `gradient`, which is that of the weights as this pass has them."""
+        affine, kernels = self.affine, self.affine.backend.kernels
         if is_ids(x):
-            affine.backend.kernels.scatter_add(affine.weights_grad, x, dv)
+            kernels.scatter_add(gradient, x, dv)
         else:
-            dv_rows = dv.reshape(-1, affine.features)
-            affine.backend.kernels.gemm_tn(
-                dv_rows, x.reshape(-1, affine.inputs), affine.weights_grad
-            )
+            rows = dv.reshape(-1, affine.features), x.reshape(-1, affine.inputs)
+            kernels.gemm_tn(*rows, gradient)
 
     def _product(self, x: Array) -> Array:
         """W x of all rows as one matrix product; matmul would make one for each step."""
         affine = self.affine
-        v: Array = affine.backend.kernels.gemm_nt(x.reshape(-1, affine.inputs), affine.weights)
+        v: Array = affine.backend.kernels.gemm_nt(x.reshape(-1, affine.inputs), self.weights)
         return v.reshape(*x.shape[:-1], affine.features)
 
     def _step_product(self, x: Array) -> Array:
@@ -147,9 +166,9 @@ class AffinePass:
         a quarter faster."""
         affine = self.affine
         if self.steps < FEW_STEPS:
-            return affine.backend.kernels.gemm_nt(x, affine.weights)
+            return affine.backend.kernels.gemm_nt(x, self.weights)
         if self.weights_t is None:
-            self.weights_t = affine.backend.xp.ascontiguousarray(affine.weights.T)
+            self.weights_t = affine.backend.xp.ascontiguousarray(self.weights.T)
         return affine.backend.kernels.gemm_nn(x, self.weights_t)
 
     def _back_through_norm(self, dy: Array, at: int | slice) -> Array:
@@ -203,6 +222,26 @@ class Run(Protocol):
 
 class RecurrentLayer(PackedLayer):
     """A layer with a state, which goes through T steps in one function, whatever for."""
+
+    def _drop(
+        self, probability: float, rng: np.random.Generator | None, *reading_state: Affine
+    ) -> None:
+        """Let each weight of these be zero with that probability in a training pass, and the others
+        so much larger.
+
+        minidark's own. Source: Wan et al. 2013 (DropConnect); Merity, Keskar and Socher 2017,
+        arXiv:1708.02182, who do so with the weights that read the state.
+        """
+        self.dropconnect, self.dropping = probability, reading_state
+        if probability:
+            self.rng = rng or np.random.default_rng(0)
+
+    def _begin(self, affine: Affine, steps: int, rows: int, train: bool) -> AffinePass:
+        """A pass, whose weights are those that are not left out."""
+        factors = None
+        if train and self.rng and affine in self.dropping:
+            factors = kept(self.rng, affine.weights.shape, self.dropconnect, self.backend)
+        return affine.begin(steps, rows, train, factors)
 
     @abstractmethod
     def _run(self, x: Array, train: bool) -> Run:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
+
 from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.errors import CfgError, MinidarkError
 
@@ -85,6 +87,7 @@ class Layer(ABC):
         ] = {}  # gradients of the states that the last pass began with,
         # where its backward went step by step; training goes no further back
         self.saved: Any = None  # what backward needs of the last training forward
+        self.rng: np.random.Generator | None = None  # of a layer that draws while it trains
 
     def __repr__(self) -> str:
         states = f", carries {', '.join(self.states)}" if self.states else ""
@@ -162,6 +165,15 @@ class CostLayer(Layer):
     def objective(self, y: Array, truth: Array) -> Scalar:
         """The function that is descended. darknet's reported cost can differ by a factor."""
         return self.cost(y, truth)[0]
+
+
+def kept(
+    rng: np.random.Generator, shape: tuple[int, ...], probability: float, backend: Backend
+) -> Array:
+    """Factors that leave numbers out: 0 with `probability`, else 1 / (1 - probability)."""
+    drawn: Array = backend.asarray(rng.random(shape, dtype=np.float32) >= probability)
+    drawn *= 1 / (1 - probability)
+    return drawn
 
 
 def one_hot(ids: Array, width: int, backend: Backend) -> Array:

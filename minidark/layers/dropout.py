@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidark.backend import Array, Backend
-from minidark.layers.base import Layer
+from minidark.layers.base import Layer, kept
 
 
 class DropoutLayer(Layer):
@@ -31,16 +31,14 @@ class DropoutLayer(Layer):
         backend: Backend | None = None,
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
-        self.probability, self.rng = probability, rng or np.random.default_rng(0)
+        self.probability = probability
+        self.rng: np.random.Generator = rng or np.random.default_rng(0)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         if not train:
             return x
-        kept = self.rng.random(x.shape, dtype=np.float32) >= self.probability
-        factors = self.backend.asarray(kept)
-        factors *= 1 / (1 - self.probability)
-        self.saved = factors
-        return x * factors
+        self.saved = kept(self.rng, x.shape, self.probability, self.backend)
+        return x * self.saved
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         return dy * self._take_saved()

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
 from minidark.layers.affine import AffinePass, RecurrentLayer, initialize, split
@@ -46,6 +48,8 @@ class GruLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, outputs).
 
     init: "darknet", or "orthogonal" for wz, wr and wh. update_bias: where uz's biases start.
+    dropconnect: the chance of each weight of those three to be zero in a training pass, drawn from
+    `rng` (None: a generator of seed 0).
     rand: what the initial weights are drawn from (None: C's rand() after srand(0)).
     """
 
@@ -67,6 +71,8 @@ class GruLayer(RecurrentLayer):
         tanh: bool = False,
         init: str = "darknet",
         update_bias: float = 0.0,
+        dropconnect: float = 0.0,
+        rng: np.random.Generator | None = None,
         rand: GlibcRand | None = None,
         name: str | None = None,
         backend: Backend | None = None,
@@ -77,6 +83,7 @@ class GruLayer(RecurrentLayer):
         self.wzr = self._pack(("wz", "wr"), outputs, outputs, batch_normalize)
         self.wh = self._pack(("wh",), outputs, outputs, batch_normalize)
         initialize(self, rand, init, square=("wz", "wr", "wh"))
+        self._drop(dropconnect, rng, self.wzr, self.wh)
         self.sublayers["uz"].biases[...] = update_bias
         self.states = {"state": self.backend.zeros(self.streams, outputs)}
 
@@ -88,7 +95,7 @@ class GruLayer(RecurrentLayer):
         """All steps of x; the state goes on."""
         steps, streams = x.shape[:2]
         hidden, kernels = self.outputs, self.backend.kernels
-        u, wzr, wh = (a.begin(steps, streams, train) for a in (self.u, self.wzr, self.wh))
+        u, wzr, wh = (self._begin(a, steps, streams, train) for a in (self.u, self.wzr, self.wh))
 
         gates, biases = u.forward(x), self._gate_biases()
         states = self.backend.empty(steps + 1, streams, hidden)
@@ -96,7 +103,7 @@ class GruLayer(RecurrentLayer):
         reset_states = self.backend.empty(steps, streams, hidden)
         if self._takes_whole(steps):
             kernels.gru_sequence(
-                gates, biases, states, reset_states, self.wzr.weights, self.wh.weights, self.tanh
+                gates, biases, states, reset_states, wzr.weights, wh.weights, self.tanh
             )
         else:
             gates += biases
@@ -127,7 +134,7 @@ class GruLayer(RecurrentLayer):
 
         if self._takes_whole(len(dy)):
             kernels.gru_sequence_backward(
-                s.gates, s.states, dy, self.wzr.weights, self.wh.weights, self.tanh
+                s.gates, s.states, dy, s.wzr.weights, s.wh.weights, self.tanh
             )
         else:
             self.dstates = {"state": self._backward_steps(s, dy)}

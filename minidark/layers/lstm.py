@@ -20,6 +20,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
 from minidark.layers.affine import AffinePass, RecurrentLayer, initialize, split
@@ -48,6 +50,8 @@ class LstmLayer(RecurrentLayer):
     (S, outputs).
 
     init: "darknet", or "orthogonal" for the four w. forget_bias: where uf's biases start.
+    dropconnect: the chance of each weight of the four w to be zero in a training pass, drawn from
+    `rng` (None: a generator of seed 0).
     """
 
     type = "lstm"
@@ -67,6 +71,8 @@ class LstmLayer(RecurrentLayer):
         *,
         init: str = "darknet",
         forget_bias: float = 0.0,
+        dropconnect: float = 0.0,
+        rng: np.random.Generator | None = None,
         rand: GlibcRand | None = None,
         name: str | None = None,
         backend: Backend | None = None,
@@ -75,6 +81,7 @@ class LstmLayer(RecurrentLayer):
         self.u = self._pack(("ui", "uf", "uo", "ug"), inputs, outputs, batch_normalize)
         self.w = self._pack(("wi", "wf", "wo", "wg"), outputs, outputs, batch_normalize)
         initialize(self, rand, init, square=("wi", "wf", "wo", "wg"))
+        self._drop(dropconnect, rng, self.w)
         self.sublayers["uf"].biases[...] = forget_bias
         self.states = {
             "state": self.backend.zeros(self.streams, outputs),
@@ -89,7 +96,7 @@ class LstmLayer(RecurrentLayer):
         """All steps of x; the state goes on."""
         steps, streams = x.shape[:2]
         hidden, kernels = self.outputs, self.backend.kernels
-        u, w = (a.begin(steps, streams, train) for a in (self.u, self.w))
+        u, w = (self._begin(a, steps, streams, train) for a in (self.u, self.w))
 
         gates, biases = u.forward(x), self.u.biases + self.w.biases
         states = self.backend.empty(steps + 1, streams, hidden)
@@ -97,7 +104,7 @@ class LstmLayer(RecurrentLayer):
         states[0], cells[0] = self.states["state"], self.states["cell"]
         squashed = self.backend.empty(steps, streams, hidden)
         if self._takes_whole(steps):
-            kernels.lstm_sequence(gates, biases, states, cells, squashed, self.w.weights)
+            kernels.lstm_sequence(gates, biases, states, cells, squashed, w.weights)
         else:
             gates += biases
             for t in range(steps):
@@ -130,7 +137,7 @@ class LstmLayer(RecurrentLayer):
         kernels = self.backend.kernels
 
         if self._takes_whole(len(dy)):
-            kernels.lstm_sequence_backward(s.gates, s.cells, s.squashed, dy, self.w.weights)
+            kernels.lstm_sequence_backward(s.gates, s.cells, s.squashed, dy, s.w.weights)
         else:
             dh, dcell = self._backward_steps(s, dy)
             self.dstates = {"state": dh, "cell": dcell}

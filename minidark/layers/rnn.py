@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from minidark.activations import checked_activation
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
@@ -39,7 +41,8 @@ class RnnLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, hidden).
 
     hidden: width of the state (None: outputs). self_activation: None is `activation`.
-    init: "darknet", or "orthogonal" for self.
+    init: "darknet", or "orthogonal" for self. dropconnect: the chance of each of its weights to be
+    zero in a training pass, drawn from `rng` (None: a generator of seed 0).
     """
 
     type = "rnn"
@@ -59,6 +62,8 @@ class RnnLayer(RecurrentLayer):
         shortcut: bool = False,
         self_activation: str | None = None,
         init: str = "darknet",
+        dropconnect: float = 0.0,
+        rng: np.random.Generator | None = None,
         rand: GlibcRand | None = None,
         name: str | None = None,
         backend: Backend | None = None,
@@ -74,6 +79,7 @@ class RnnLayer(RecurrentLayer):
         self.self_part = self._pack(("self",), self.hidden, self.hidden, batch_normalize)
         self.output_part = self._pack(("output",), self.hidden, outputs, batch_normalize)
         initialize(self, rand, init, square=("self",))
+        self._drop(dropconnect, rng, self.self_part)
         self.states = {"state": self.backend.zeros(self.streams, self.hidden)}
 
     def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
@@ -84,7 +90,7 @@ class RnnLayer(RecurrentLayer):
         """All steps of x; the state goes on."""
         steps, streams = x.shape[:2]
         parts = (self.input_part, self.self_part, self.output_part)
-        input_, self_, output = (part.begin(steps, streams, train) for part in parts)
+        input_, self_, output = (self._begin(part, steps, streams, train) for part in parts)
 
         from_input = self.activation.forward(input_.forward(x) + self.input_part.biases)
         from_self = self.backend.empty(*from_input.shape)
@@ -96,7 +102,7 @@ class RnnLayer(RecurrentLayer):
                 self.self_part.biases,
                 from_self,
                 states,
-                self.self_part.weights,
+                self_.weights,
                 self.self_activation.name,
                 self.shortcut,
             )
@@ -123,7 +129,7 @@ class RnnLayer(RecurrentLayer):
             self.backend.kernels.rnn_sequence_backward(
                 s.from_self,
                 dstates,
-                self.self_part.weights,
+                s.self_part.weights,
                 self.self_activation.name,
                 self.shortcut,
             )
