@@ -21,7 +21,7 @@ ROWS = [
     if line.startswith("|") and above.startswith("|") and not line.startswith("|---")
 ]
 TESTS = sorted(set(re.findall(r"`(tests/[^`]*)`", "\n".join(ROWS))))
-OURS = {"init", "update_bias", "forget_bias", "clip_norm"}  # minidark's own keys
+OURS = {"init", "update_bias", "forget_bias", "dropconnect", "clip_norm", "average"}  # minidark's
 
 
 def test_there_are_rows() -> None:

@@ -31,7 +31,7 @@ NET_DEFAULTS = {
     "decay": 0.0001, "max_batches": 0, "adam": False, "B1": 0.9, "B2": 0.999, "eps": 1e-7,
     "policy": "constant", "step": 1, "scale": 1.0, "gamma": 1.0, "power": 4.0, "burn_in": 0,
     "clip_norm": 0.0, "steps": (), "scales": (), "inputs": 0, "height": 0, "width": 0,
-    "channels": 0,
+    "channels": 0, "average": 0.0,
 }  # fmt: skip
 LAYER_DEFAULTS = {
     "learning_rate": 1.0, "stopbackward": False, "dontload": False, "dontsave": False,
@@ -39,11 +39,12 @@ LAYER_DEFAULTS = {
 }  # fmt: skip
 DEFAULTS: list[tuple[type[Any], dict[str, Any]]] = [
     (o.GruOptions, {"output": 1, "batch_normalize": False, "tanh": False, "init": "darknet",
-                    "update_bias": 0.0}),
+                    "update_bias": 0.0, "dropconnect": 0.0}),
     (o.LstmOptions, {"output": 1, "batch_normalize": False, "init": "darknet",
-                     "forget_bias": 0.0}),
+                     "forget_bias": 0.0, "dropconnect": 0.0}),
     (o.RnnOptions, {"output": 1, "hidden": None, "activation": "logistic", "shortcut": False,
-                    "batch_normalize": False, "logistic": 0, "init": "darknet"}),
+                    "batch_normalize": False, "logistic": 0, "init": "darknet",
+                    "dropconnect": 0.0}),
     (o.ConnectedOptions, {"output": 1, "activation": "logistic", "batch_normalize": False}),
     (o.SoftmaxOptions, {"groups": 1, "temperature": 1.0, "noloss": False}),
     (o.DropoutOptions, {"probability": 0.5}),
@@ -51,6 +52,7 @@ DEFAULTS: list[tuple[type[Any], dict[str, Any]]] = [
     (o.BatchnormOptions, {}),
     (o.LogisticOptions, {}),
     (o.CostOptions, {"type": "sse", "scale": 1.0}),
+    (o.BytepairsOptions, {}),
 ]  # fmt: skip
 
 
