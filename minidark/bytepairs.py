@@ -30,9 +30,10 @@ from minidark.network import Network
 from minidark.text import Identity, Ids, Symbols
 
 LETTER = rb"0-9A-Za-z_'\x80-\xff"  # of UTF-8 too
-PIECES = re.compile(  # a word with the blank before it, other blanks, or anything else
-    rb" ?[%(letter)b]+| +(?![%(letter)b])|[^ %(letter)b]+" % {b"letter": LETTER}
+PIECES = re.compile(  # a word with the blank before it, other blanks, or anything else; not longer
+    rb" ?[%(l)b]{1,64}| {1,64}(?![%(l)b])|[^ %(l)b]{1,64}" % {b"l": LETTER}
 )
+LONGEST = 65  # bytes of a piece, and so of a symbol
 LEARNED_FROM = 2**22  # bytes; more text has hardly other pairs
 READ = 2**20  # bytes at a time
 MOST_KEPT = 2**18  # pieces whose symbols are remembered
@@ -147,11 +148,18 @@ def byte_pairs(net: Network) -> BytePairs:
         raise WeightsError(f"{layer.name} has learned no pairs; `minidark train` does")
     for number, pair in enumerate(pairs):
         if not ((pair >= 0) & (pair < BYTES + number) & (pair % 1 == 0)).all():
-            raise WeightsError(
-                f"{layer.pairs.name}[{number}] is {pair[0]:g} and {pair[1]:g}, not two symbols "
-                "before it; these weights are damaged"
-            )
-    return BytePairs([(a, b) for a, b in pairs.astype(int).tolist()])
+            raise _damaged(layer, number, f"{pair[0]:g} and {pair[1]:g}, not two symbols before it")
+    known: list[Pair] = [(a, b) for a, b in pairs.astype(int).tolist()]
+    lengths = [1] * BYTES
+    for number, (a, b) in enumerate(known):  # before any name is made: each can be twice the last
+        lengths.append(lengths[a] + lengths[b])
+        if lengths[-1] > LONGEST:
+            raise _damaged(layer, number, f"longer than the {LONGEST} bytes that a symbol can have")
+    return BytePairs(known)
+
+
+def _damaged(layer: BytePairsLayer, number: int, what: str) -> WeightsError:
+    return WeightsError(f"{layer.pairs.name}[{number}] is {what}; these weights are damaged")
 
 
 class BytePairText(Symbols):

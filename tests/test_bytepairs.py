@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import minidark
 from minidark.backend import Array, get_backend
-from minidark.bytepairs import BytePairs, BytePairText, byte_pairs, learn
+from minidark.bytepairs import LONGEST, PIECES, BytePairs, BytePairText, byte_pairs, learn
 from minidark.cfg.fit import stored_bytes
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import plan_cfg
@@ -130,7 +130,7 @@ def test_the_pairs_are_the_most_frequent_ones() -> None:
     assert learn(TEXT, PAIRS) == learned_slowly(TEXT, PAIRS)
 
 
-@given(st.text("ab c\n.", min_size=30, max_size=80))
+@given(st.text("ab c\n.", min_size=30, max_size=60))
 def test_the_pairs_of_any_text(text: str) -> None:
     try:
         found = learn(text.encode(), 4)
@@ -327,6 +327,24 @@ def test_unlearned_and_damaged_ones_are_told() -> None:
         values[2, 1] = wrong
         with pytest.raises(WeightsError, match=r"0\.bytepairs\.pairs\[2\] .* damaged"):
             byte_pairs(net)
+
+
+def test_pairs_that_double_again_and_again_are_refused_at_once() -> None:
+    net = network()
+    values = pairs_of(net)
+    values[...] = 97
+    values[1:] = np.arange(256, 256 + PAIRS - 1)[:, None]
+    with pytest.raises(WeightsError, match=r"pairs\[6\] is longer than the 65 bytes"):
+        byte_pairs(net)
+
+
+@pytest.mark.parametrize("endless", [b"thecatsat", b" ", b"=", b"\xea\xb0\x80"])
+def test_a_word_without_an_end_is_read_in_short_pieces(endless: bytes) -> None:
+    """What a piece takes grows with its square."""
+    data = endless * 1000 + b"word"
+    assert max(map(len, PIECES.findall(data))) <= LONGEST
+    pairs = BytePairs(learn(TEXT, PAIRS))
+    assert pairs.decode(pairs.encode(data)) == data
 
 
 def test_files_of_other_pairs_have_no_average(trained: Network, tmp_path: Path) -> None:
