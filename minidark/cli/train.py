@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from minidark.backups import SAVE_EVERY, Backups, base_name
+from minidark.backups import BEFORE, SAVE_EVERY, Backups, base_name
 from minidark.checkpoint import FALLING
 from minidark.cli import explain as explaining
 from minidark.cli import resuming
@@ -116,7 +116,7 @@ def train(
         raise click.UsageError("--backup needs the name of a folder")
     path, overrides = choice.path(cfg), choice.overrides
     newest = Path(backup, f"{base_name(path)}.ckpt")
-    since = None if resume is None else resuming.find(resume, newest)
+    begun, since = (None, None) if resume is None else resuming.find(resume, newest)
     if since:
         weights, clear = None, False
         seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
@@ -163,16 +163,15 @@ def train(
         if training.over:
             log.info(_over(net, batches))
             return
+        if since:
+            log.info("going on from %s, after batch %d", begun, since.batch)
         backups = held.enter_context(Backups(net, backup, path, save_every))
         if tensorboard:  # before the records, which take the place of another run's
             begun = (since.batch, since.symbols, since.seconds) if since else ()
             backups.events = Events(backups.folder, *begun)
         backups.keep(training, ["minidark", *sys.argv[1:]], since, overrides)
-        if not since and newest.exists():
-            shown.note(
-                f"minidark: warning: {newest.parent} holds a run before this one, whose files this "
-                "one replaces; --resume auto goes on with that run, another --backup keeps it"
-            )
+        if not since and (backups.former or newest.exists()):
+            shown.note(f"minidark: warning: {_replacing(newest)}")
         shown.note(_beginning(training))
         lines = JsonLines(as_json)
         for bare in training:
@@ -189,6 +188,16 @@ def train(
         tell(f"minidark: stopped; {backups.path('.backup')} is saved, --resume auto goes on")
         sys.exit(128 + stop.signal)
     log.info("%s is written", backups.path("_final.weights"))
+
+
+def _replacing(newest: Path) -> str:
+    """What becomes of a run that was in the folder; `newest` is its checkpoint, if there is one."""
+    goes_on = "--resume auto goes on with that run, " if newest.exists() else ""
+    return (
+        f"{newest.parent} holds a run before this one, whose weights are renamed to "
+        f"FILE{BEFORE} when this one first saves, and whose other files it replaces; {goes_on}"
+        "another --backup keeps it"
+    )
 
 
 def _over(net: Network, batches: int) -> str:
