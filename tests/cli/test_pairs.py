@@ -163,8 +163,12 @@ def test_several_targets_with_their_scores(weights: str) -> None:
 
 
 def test_more_targets_than_the_beam_are_wrong_usage(weights: str) -> None:
-    result = run("predict", "a.cfg", weights, "--n-best", "2", stdin=b"")
+    asked = ("predict", "a.cfg", weights, "--n-best", "2")
+    result = run(*asked, "--beam", "1", stdin=b"")
     assert_wrong_usage(result, "--n-best 2 needs a --beam of as many, and it is 1")
+    two = output(*asked, stdin=b"0a\n")
+    assert two == output(*asked, "--beam", "2", stdin=b"0a\n")
+    assert two.count(b"\n") == 2
 
 
 def test_a_wrong_line_is_named_behind_what_was_predicted(weights: str) -> None:
