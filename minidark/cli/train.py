@@ -26,7 +26,7 @@ from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError
 from minidark.events import Events
 from minidark.network import Network
-from minidark.pairs import TAB, Pairs
+from minidark.pairs import TAB, Pairs, looks_like_pairs
 from minidark.records import sampled
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
@@ -34,6 +34,8 @@ from minidark.train import Training
 from minidark.train import train as train_network
 
 log = logging.getLogger(__name__)
+
+PAIRS_CFG = "pairs"  # what the shipped cfg for them is called
 
 
 @click.command()
@@ -170,6 +172,11 @@ def train(
             begun = (since.batch, since.symbols, since.seconds) if since else ()
             backups.events = Events(backups.folder, *begun)
         backups.keep(training, ["minidark", *sys.argv[1:]], since, overrides)
+        if not since and not (pairs or tokenized) and _wants_pairs(path, data):
+            shown.note(
+                f"minidark: warning: {data[0]} looks like pairs; --pairs learns to predict their "
+                "targets"
+            )
         if not since and (backups.former or newest.exists()):
             shown.note(f"minidark: warning: {_replacing(newest)}")
         shown.note(_beginning(training))
@@ -249,6 +256,10 @@ def _opened(
     if len(paths) > 1:
         raise click.UsageError("pairs are one file")
     return contextlib.nullcontext(Pairs(paths[0], separator))
+
+
+def _wants_pairs(cfg: Path, data: Sequence[str]) -> bool:
+    return len(data) == 1 and (base_name(cfg) == PAIRS_CFG or looks_like_pairs(data[0]))
 
 
 def _beginning(training: Training) -> str:
