@@ -6,7 +6,9 @@
     BASE_final.weights   at the end
     BASE.ckpt            with each BASE.backup, and at the end; `records` keeps it, and the log
 
-BASE is the cfg's name up to its first dot. Beside each stands FILE.json (`made_with`).
+BASE is the cfg's name up to its first dot. Beside each stands FILE.json (`made_with`). What a run
+before this one left in the folder gets another name, FILE.before, when this one saves for the first
+time: nothing of it is lost, and none of it stands among the files of another run.
 
 A disk that fails does not end a run: what was there before stays, a warning says so, and the file
 is written when it is due again. Only a run whose last attempt at one of its files failed ends in
@@ -22,12 +24,13 @@ import contextlib
 import errno
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from minidark import made_with
+from minidark import files, made_with
 from minidark.checkpoint import Checkpoint
 from minidark.errors import DataError, DivergedError, MinidarkError, SaveError
 from minidark.events import Events
@@ -40,6 +43,7 @@ from minidark.weights import save_weights
 
 log = logging.getLogger(__name__)
 
+BEFORE = ".before"
 SAVE_EVERY = 100
 KEEP_EVERY = 10_000
 
@@ -68,6 +72,7 @@ class Backups:
         self.save_every = save_every
         self._failed: dict[Path, SaveError] = {}  # the files whose last attempt failed
         self._held = contextlib.ExitStack()
+        self.former: list[Path] = []  # weights of another run, until they have their other names
         self._probe()
 
     def __enter__(self) -> Self:
@@ -102,7 +107,9 @@ class Backups:
         cfg: Path | str | None = None,
     ) -> None:
         """Keep the log, checkpoints and `run.json` of `training`, whose network this is, too; see
-        `Records`. cfg: the file that says what was trained, where it is not this one's."""
+        `Records`. cfg: the file that says what was trained, where it is not this one's. A run that
+        is not gone on with gets the folder for itself."""
+        self.former = [] if resumed else self._weights_there()
         self.records = Records(
             training, self.folder, self.base, cfg or self.cfg, command, resumed, overrides
         )
@@ -163,7 +170,25 @@ class Backups:
         else:
             self._failed.pop(path, None)
 
+    def _weights_there(self) -> list[Path]:
+        ours = re.compile(rf"{re.escape(self.base)}(\.backup|_(best|final|\d+)\.weights)")
+        return sorted(path for path in self.folder.iterdir() if ours.fullmatch(path.name))
+
+    def _set_aside(self) -> None:
+        """Give the weights of the run before their other names, with what is kept beside them.
+        What cannot have one stays."""
+        while self.former:
+            path = self.former.pop()
+            before = Path(f"{path}{BEFORE}")
+            try:
+                files.SYSTEM.replace(path, before)
+                with contextlib.suppress(FileNotFoundError):
+                    files.SYSTEM.replace(made_with.beside(path), made_with.beside(before))
+            except OSError as reason:
+                log.warning("%s: cannot be renamed: %s", path, reason.strerror)
+
     def _write(self, path: Path) -> None:
+        self._set_aside()
         with self.net.averaged():
             saved = save_weights(self.net, path)
         made_with.write(path, self.net, self.cfg, saved)

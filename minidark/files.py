@@ -118,6 +118,21 @@ def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> N
         raise SaveError(f"{path}: {said}: {_reason(reason)}") from reason
 
 
+def check_writable(path: Path | str) -> None:
+    """Raise SaveError where `write_atomically` would: for what begins hours of work. A file is made
+    in the folder and taken away again, and `path` stays what it is."""
+    try:
+        target, _ = _target(path)
+        trial = target.parent / _temporary_name()
+        try:
+            _fill(trial, (), None)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                SYSTEM.unlink(trial)
+    except (OSError, ValueError) as reason:
+        raise SaveError(f"{path}: cannot write: {_reason(reason)}") from reason
+
+
 def append(path: Path | str, at: int, data: bytes, sync: bool = False) -> int:
     """Put `data` behind the first `at` bytes of a file, in the place of all that lies there; made
     where it is missing, and with `sync` brought to the disk. Gives the file's new length.

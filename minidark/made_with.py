@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,9 +71,54 @@ def check(
     try:
         check_meanings(record.layers, ours, path, echo(record.cfg, 200), cutoff)
     except WeightsError:
-        file.seek(0)
-        if hashlib.file_digest(file, "sha256").hexdigest() == record.weights_sha256:
-            raise  # else it is of another file
+        if _is_of(record, file):
+            raise
+
+
+def read(path: Path | str) -> Record | None:
+    """What is kept of the weight file `path`; None where that is nothing, or of another file."""
+    record = _read(beside(path))
+    try:
+        with open_regular(path, MinidarkError) as file:
+            return record if record and _is_of(record, file) else None
+    except MinidarkError:
+        return None
+
+
+def _is_of(record: Record, file: io.BufferedReader) -> bool:
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest() == record.weights_sha256
+
+
+def overrides(theirs: Sequence[str], net: HasLayers) -> list[str]:
+    """What `--set` would make of a network's layers those that a file was made with,
+    "gru.output=64" or "1.output=64"; none where they are of other types."""
+    there, here = (
+        [_split(line) for line in lines] for lines in (theirs, meanings(net, "dontload"))
+    )
+    if [type_ for type_, _ in there] != [type_ for type_, _ in here]:
+        return []
+    numbers = [index for index, _ in _with_meaning(net, "dontload")]
+    values: dict[tuple[str, str], dict[int, str]] = {}  # by type and key, each layer's
+    others: dict[tuple[str, str], list[int]] = {}  # the layers that have another here
+    for number, (type_, theirs_), (_, ours) in zip(numbers, there, here, strict=True):
+        for key in ours.keys() - {"inputs"}:  # what a layer takes is what the one before it gives
+            value = values.setdefault((type_, key), {})[number] = theirs_.get(key, ours[key])
+            if value != ours[key]:
+                others.setdefault((type_, key), []).append(number)
+    found = []
+    for (type_, key), layers in others.items():
+        of_each = values[type_, key]
+        alike = len({*of_each.values()}) == 1
+        places = {type_: of_each[layers[0]]} if alike else {n: of_each[n] for n in layers}
+        found += [f"{place}.{key}={value}" for place, value in places.items()]
+    return sorted(found)
+
+
+def _split(line: str) -> tuple[str, dict[str, str]]:
+    """A layer's type and values of what `_meaning` made of it."""
+    type_, *pairs = line.split(" ")
+    return type_.strip("[]"), dict(pair.partition("=")[::2] for pair in pairs)
 
 
 def check_meanings(
@@ -96,11 +142,20 @@ def check_meanings(
 def meanings(net: HasLayers, absent: str, start: int = 0, cutoff: int | None = None) -> list[str]:
     """A line for each of the layers start..cutoff-1 whose function the weights were made for,
     without those of which the flag `absent` says that they are not in the file."""
-    layers = zip(net.layers[start:cutoff], net.layer_options[start:cutoff], strict=True)
     return [
-        _meaning(layer, options)
-        for layer, options in layers
-        if layer.type == "activation" or layer.arrays()
+        _meaning(net.layers[index], options)
+        for index, options in _with_meaning(net, absent, start, cutoff)
+    ]
+
+
+def _with_meaning(
+    net: HasLayers, absent: str, start: int = 0, cutoff: int | None = None
+) -> list[tuple[int, LayerOptions]]:
+    """Numbers and options of those layers."""
+    return [
+        (index, options)
+        for index, options in [*enumerate(net.layer_options)][start:cutoff]
+        if net.layers[index].type == "activation" or net.layers[index].arrays()
         if not getattr(options, absent)
     ]
 

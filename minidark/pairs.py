@@ -32,6 +32,7 @@ TAB = "\t"
 END = ord("\n")
 POOL = 32  # passes that are sorted by length together: alike in length, and not always the same
 MARK = b"\xef\xbb\xbf"
+FIRST_LINES, FIRST_BYTES = 100, 1 << 16  # of a file that may be one of pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,14 @@ class Batch:
     def symbols(self) -> int:
         """With a truth: targets and end marks."""
         return int((self.truth >= 0).sum())
+
+
+def looks_like_pairs(path: Path | str) -> bool:
+    """Whether each of the first lines of a file, 100 at most, has one tab. Raises DataError."""
+    with open_regular(path, named(path, DataError)) as file:
+        *lines, rest = file.read(FIRST_BYTES).split(b"\n")
+    lines = (lines if lines or not rest else [rest])[:FIRST_LINES]
+    return bool(lines) and all(line.count(b"\t") == 1 for line in lines)
 
 
 class Pairs:

@@ -204,3 +204,10 @@ def test_a_stretch_of_a_file_is_read_whole_by_whatever_the_system_has(
         for offset in (7, 0, 3, 10, 12):
             for size in range(12):
                 assert files.read_at(file, size, offset) == b"0123456789"[offset : offset + size]
+
+
+def test_trying_a_file_leaves_it_and_its_folder_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"old")
+    files.check_writable(tmp_path / "a")
+    files.check_writable(tmp_path / "b")
+    assert (names(tmp_path), (tmp_path / "a").read_bytes()) == (["a"], b"old")

@@ -205,6 +205,46 @@ def test_a_run_leaves_a_record_and_the_commands_heed_it() -> None:
     assert run("generate", *words, "--allow-other-cfg").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "fits"),
+    [
+        ("gru output=2->gru output=7", "; --set gru.output=2 would fit"),
+        ("gru output=2 tanh=1->gru output=7", "; --set gru.output=2 --set gru.tanh=1 would fit"),
+        ("gru output=2 tanh=1->gru output=7\ngru output=7", ""),
+        ("inputs=3->inputs=9", ""),
+    ],
+)
+def test_an_error_of_length_tells_the_cfg_and_what_to_set(change: str, fits: str) -> None:
+    old, new = change.split("->")
+    Path("other.cfg").write_text(cfg(*"\n".join(MADE).replace(old, new).split("\n")))
+    for verb in ("generate", "info"):
+        said = run(verb, "other.cfg", "made_final.weights").stderr
+        assert said.endswith(f"; they were made with made.cfg{fits}\n")
+    if fits:
+        words = fits.removeprefix("; ").removesuffix(" would fit").split()
+        assert run("info", "other.cfg", "made_final.weights", *words).exit_code == 0
+
+
+def test_layers_of_a_type_are_set_alone_where_they_are_not_alike() -> None:
+    two = ("net inputs=3", "gru output=2", "dropout", "gru output=4", "connected output=3")
+    path = Backups(network(*two), ".", "two.cfg").save(".backup")
+    Path("two.cfg").write_text(cfg(*(line.replace("output=4", "output=2") for line in two)))
+    with pytest.raises(WeightsError, match=r"they were made with two.cfg; --set 2.output=4 would"):
+        load_network("two.cfg", path)
+    path.with_name("two.backup.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"this would fit: output=4 in \[gru\] on line 9"):
+        load_network("two.cfg", path)
+
+
+def test_a_record_of_no_sense_is_no_advice() -> None:
+    for layer in ("[gru] output=x", "[gru] output=9999999999999", "[gru] output", "[]", "", "a\n"):
+        data = record(layers=[layer, CONNECTED.format("linear")])
+        Path("made_final.weights.json").write_bytes(data)
+        Path("other.cfg").write_text(cfg(*"\n".join(MADE).replace("=2", "=5").split("\n")))
+        with pytest.raises(WeightsError, match=r"; they were made with made.cfg$"):
+            load_network("other.cfg", "made_final.weights")
+
+
 def test_a_folder_in_its_place_is_found_out_before_training() -> None:
     Path("b/made_final.weights.json").mkdir(parents=True)
     result = run("train", "made.cfg", "text.txt", "--backup", "b")

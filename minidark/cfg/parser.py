@@ -9,6 +9,7 @@ Source: darknet src/parser.c (parse_network_cfg, parse_gru, ...).
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,14 @@ from typing import Any, TypedDict
 import numpy as np
 import numpy.typing as npt
 
+from minidark import made_with
 from minidark.archives import is_archive
 from minidark.backend import Backend, get_backend
 from minidark.cfg import options as o
-from minidark.cfg.fit import changes_that_fit
-from minidark.cfg.plan import CANONICAL, Doubts, Plan, plan_cfg
+from minidark.cfg.fit import changes_that_fit, stored_bytes
+from minidark.cfg.plan import CANONICAL, Doubts, Plan, override, plan_cfg
 from minidark.cfg.sections import Section, read_cfg
-from minidark.errors import CfgError, WeightsError
+from minidark.errors import CfgError, WeightsError, bare
 from minidark.glibc_rand import GlibcRand
 from minidark.layers import (
     Layer,
@@ -255,18 +257,43 @@ def load_network(
                 allow_other_cfg=allow_other_cfg,
             )
         except WeightsError as error:
-            raise with_a_change_that_fits(error, net) from error
+            raise with_a_change_that_fits(error, net, weights) from error
     return net
 
 
-def with_a_change_that_fits(error: WeightsError, net: Network) -> WeightsError:
-    """The error, and where only the length is wrong, what would fit."""
+def with_a_change_that_fits(error: WeightsError, net: Network, weights: Path | str) -> WeightsError:
+    """The error, and where only the length is wrong, what would fit: by what is kept of the file,
+    or else by its length alone."""
     if error.payload is None:
         return error
-    fits = changes_that_fit(net.sections, error.payload)
-    would = f"this would fit: {', or '.join(fits[:3])}"
-    hint = would if fits else "is it the cfg they were made with?"
-    return WeightsError(f"{error}; {hint}", error.payload)
+    return WeightsError(f"{error}; {_what_fits(net, weights, error.payload)}", error.payload)
+
+
+def _what_fits(net: Network, weights: Path | str, payload: int) -> str:
+    record = made_with.read(weights)
+    if record:
+        said = f"they were made with {bare(record.cfg, 200)}"
+        overrides = made_with.overrides(record.layers, net)
+        if not _would_fit(net, overrides, payload):
+            return said
+        return f"{said}; {' '.join(f'--set {bare(text)}' for text in overrides)} would fit"
+    fits = changes_that_fit(net.sections, payload)
+    return (
+        f"this would fit: {', or '.join(fits[:3])}"
+        if fits
+        else "is it the cfg they were made with?"
+    )
+
+
+def _would_fit(net: Network, overrides: Sequence[str], payload: int) -> bool:
+    """Whether the network would take `payload` bytes; what is kept of a file may be anything."""
+    changed = copy.deepcopy(net.sections)
+    try:
+        for text in overrides:
+            override(changed, text)
+        return stored_bytes(changed) == payload
+    except CfgError:
+        return False
 
 
 def build_network(

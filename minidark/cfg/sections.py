@@ -84,7 +84,8 @@ def parse_sections(
     data: bytes, path: Path | str | None, warn: Warn, refuse: Refuse = raise_
 ) -> list[Section]:
     """The sections of a cfg's bytes. `warn(message, line)` hears of doubts. Raises CfgError;
-    where `refuse` comes back, without the line that is wrong."""
+    where `refuse` comes back, without the line that is wrong. A file that begins with another line
+    than a section's is no cfg, and its other lines are not looked at."""
     sections: list[Section] = []
     for line in _lines(data, path):
         if not line.text:
@@ -94,6 +95,8 @@ def parse_sections(
         try:
             _take(line, sections, path, warn)
         except CfgError as error:
+            if not sections and not line.text.startswith("["):
+                raise
             refuse(error)
     if not sections:
         raise CfgError("no [section] in this cfg; it begins with [net]", path)

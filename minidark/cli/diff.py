@@ -35,7 +35,9 @@ def diff(a: str, b: str | None, exit_code: bool, as_json: bool, choice: CfgChoic
     have no difference, and nothing is printed. --set overrules B alone; without B, that is A again.
     Ends with 0, or with --exit-code with 1 where there are differences.
     """
-    before = dataclasses.replace(choice, overrides=()) if b or choice.overrides else choice
+    if not (b or choice.overrides):
+        raise click.UsageError("it takes two cfgs, A and B, or A and what --set makes of it")
+    before = dataclasses.replace(choice, overrides=())
     found = difference(before.plan(a), choice.plan(b or a))
     if as_json:
         facts = {"a": a, "b": b or a, "same": not found, **dataclasses.asdict(found)}

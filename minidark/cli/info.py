@@ -58,7 +58,7 @@ def fill(net: Network, weights: str, choice: CfgChoice) -> Header | Named:
     try:
         return load_weights(net, weights, **choice.reading)
     except WeightsError as error:
-        raise with_a_change_that_fits(error, net) from error
+        raise with_a_change_that_fits(error, net, weights) from error
 
 
 def network_facts(net: Network) -> dict[str, Any]:

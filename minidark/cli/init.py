@@ -13,12 +13,13 @@ from minidark.files import write_atomically
 LISTED = "\n".join(f"{name:13}{preset.says}" for name, preset in PRESETS.items())
 
 
-@click.command(epilog=f"\b\nPresets:\n{LISTED}")
+@click.command(epilog=f"\b\nPresets:\n{LISTED}", context_settings={"allow_extra_args": True})
 @click.option("--preset", type=click.Choice([*PRESETS]), default="small", show_default=True,
               help="Which network.")  # fmt: skip
 @click.option("-o", "--output", metavar="FILE", help="Write here, and not to standard output.")
 @click.option("--force", is_flag=True, help="Write over a FILE that is there.")
-def init(preset: str, output: str | None, force: bool) -> None:
+@click.pass_context
+def init(ctx: click.Context, preset: str, output: str | None, force: bool) -> None:
     """Write a cfg to start from, with every key and what it does.
 
     \b
@@ -28,6 +29,10 @@ def init(preset: str, output: str | None, force: bool) -> None:
 
     Keys that are not needed stand behind a `#`, at their defaults: take it away and change them.
     """
+    if ctx.args:
+        raise click.UsageError(
+            f"init takes no name alone; `minidark init -o {ctx.args[0]}` writes there"
+        )
     chosen = PRESETS[preset]
     heading = [
         f"{chosen.says[0].upper()}{chosen.says[1:]}.",

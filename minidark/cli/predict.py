@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 import click
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import count
 from minidark.cli.pair_options import search_options, separator_option
+from minidark.cli.stderr import tell_if_waiting
 from minidark.cli.stdout import write
 from minidark.predict import Prediction, Predictor
 
@@ -26,7 +28,8 @@ PIECE = 1 << 16  # bytes
 @click.argument("weights")
 @search_options("the cfg's time_steps")
 @click.option("--n-best", type=count(), default=1, show_default=True, metavar="N",
-              help="Lines out for each line in, the best first; N is at most K.")  # fmt: skip
+              help="Lines out for each line in, the best first; N is at most K, which is N "
+              "unless given.")  # fmt: skip
 @click.option("--scores", is_flag=True,
               help="Before each target its log probability in nats, and a tab.")  # fmt: skip
 @separator_option("What stood in training")
@@ -55,10 +58,13 @@ def predict(
     line.
     """
     if n_best > beam:
-        raise click.UsageError(f"--n-best {n_best} needs a --beam of as many, and it is {beam}")
+        if typed("beam"):
+            raise click.UsageError(f"--n-best {n_best} needs a --beam of as many, and it is {beam}")
+        beam = n_best
     net = choice.load(cfg, weights, batch=1, **compute.loading)
     predictor = Predictor(net, beam, n_best, max_length=max_length, separator=separator)
     number, cut = 1, 0
+    tell_if_waiting()
     for lines in arriving(predictor.at_once):
         for source, found in zip(lines, predictor.search(lines, number), strict=True):
             write([_shown(source, found, scores, as_json)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,17 @@ from minidark.cli.command import typed
 from minidark.cli.compute import Compute
 from minidark.errors import echo
 
-log = logging.getLogger(__name__)
-
 AUTO = "auto"
 BEGIN = ("weights", "clear")  # options that begin a run
 KEPT = ("seed", "valid_fraction", "clip_norm", "tokenized", "pairs", "separator")  # for good
 
 
-def find(resume: str, newest: Path) -> Checkpoint:
-    """The checkpoint of --resume, and a note of which it is: that of a file, or with "auto" that
-    in `newest`, or the one before it where that is damaged.
+def find(resume: str, newest: Path) -> tuple[Path, Checkpoint]:
+    """The checkpoint of --resume, and where it lies: that of a file, or with "auto" that in
+    `newest`, or the one before it where that is damaged.
 
-    Raises WeightsError, and UsageError for an option of the running command that begins a run, or
-    that says something else than this one was begun with.
+    Raises WeightsError, and UsageError for an option of the running command that begins a run, that
+    says something else than this one was begun with, or that asks for more of a run than there is.
     """
     if not resume:
         raise click.UsageError("--resume needs auto or the name of a file")
@@ -43,8 +40,20 @@ def find(resume: str, newest: Path) -> Checkpoint:
             now = current(name)
             was, now = (echo(v) if isinstance(v, str) else v for v in (was, now))
             raise click.UsageError(f"{path}: begun with {option} {was}, not {now}")
-    log.info("going on from %s, after batch %d", path, since.batch)
-    return since
+    if (
+        since.falls
+        and since.batch >= since.batches
+        and current("batches")
+        not in (
+            None,
+            since.batches,
+        )
+    ):
+        raise click.UsageError(
+            f"{path}: this run has ended: its rate has fallen to the end at batch {since.batches}; "
+            "--weights begins another from its weights"
+        )
+    return path, since
 
 
 def computed_as(compute: Compute, since: Checkpoint) -> Compute:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from minidark.backups import SAVE_EVERY, Backups, base_name
+from minidark.backups import BEFORE, SAVE_EVERY, Backups, base_name
 from minidark.checkpoint import FALLING
 from minidark.cli import explain as explaining
 from minidark.cli import resuming
@@ -26,7 +26,7 @@ from minidark.cli.stopping import stoppable
 from minidark.errors import CfgError
 from minidark.events import Events
 from minidark.network import Network
-from minidark.pairs import TAB, Pairs
+from minidark.pairs import TAB, Pairs, looks_like_pairs
 from minidark.records import sampled
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
@@ -34,6 +34,8 @@ from minidark.train import Training
 from minidark.train import train as train_network
 
 log = logging.getLogger(__name__)
+
+PAIRS_CFG = "pairs"  # what the shipped cfg for them is called
 
 
 @click.command()
@@ -116,7 +118,7 @@ def train(
         raise click.UsageError("--backup needs the name of a folder")
     path, overrides = choice.path(cfg), choice.overrides
     newest = Path(backup, f"{base_name(path)}.ckpt")
-    since = None if resume is None else resuming.find(resume, newest)
+    begun, since = (None, None) if resume is None else resuming.find(resume, newest)
     if since:
         weights, clear = None, False
         seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
@@ -163,16 +165,20 @@ def train(
         if training.over:
             log.info(_over(net, batches))
             return
+        if since:
+            log.info("going on from %s, after batch %d", begun, since.batch)
         backups = held.enter_context(Backups(net, backup, path, save_every))
         if tensorboard:  # before the records, which take the place of another run's
             begun = (since.batch, since.symbols, since.seconds) if since else ()
             backups.events = Events(backups.folder, *begun)
         backups.keep(training, ["minidark", *sys.argv[1:]], since, overrides)
-        if not since and newest.exists():
+        if not since and not (pairs or tokenized) and _wants_pairs(path, data):
             shown.note(
-                f"minidark: warning: {newest.parent} holds a run before this one, whose files this "
-                "one replaces; --resume auto goes on with that run, another --backup keeps it"
+                f"minidark: warning: {data[0]} looks like pairs; --pairs learns to predict their "
+                "targets"
             )
+        if not since and (backups.former or newest.exists()):
+            shown.note(f"minidark: warning: {_replacing(newest)}")
         shown.note(_beginning(training))
         lines = JsonLines(as_json)
         for bare in training:
@@ -189,6 +195,16 @@ def train(
         tell(f"minidark: stopped; {backups.path('.backup')} is saved, --resume auto goes on")
         sys.exit(128 + stop.signal)
     log.info("%s is written", backups.path("_final.weights"))
+
+
+def _replacing(newest: Path) -> str:
+    """What becomes of a run that was in the folder; `newest` is its checkpoint, if there is one."""
+    goes_on = "--resume auto goes on with that run, " if newest.exists() else ""
+    return (
+        f"{newest.parent} holds a run before this one, whose weights are renamed to "
+        f"FILE{BEFORE} when this one first saves, and whose other files it replaces; {goes_on}"
+        "another --backup keeps it"
+    )
 
 
 def _over(net: Network, batches: int) -> str:
@@ -240,6 +256,10 @@ def _opened(
     if len(paths) > 1:
         raise click.UsageError("pairs are one file")
     return contextlib.nullcontext(Pairs(paths[0], separator))
+
+
+def _wants_pairs(cfg: Path, data: Sequence[str]) -> bool:
+    return len(data) == 1 and (base_name(cfg) == PAIRS_CFG or looks_like_pairs(data[0]))
 
 
 def _beginning(training: Training) -> str:

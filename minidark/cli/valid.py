@@ -22,7 +22,7 @@ from minidark.cli.stderr import tell_if_waiting
 from minidark.cli.stdout import write
 from minidark.cli.tables import print_table
 from minidark.cli.tint import Tint
-from minidark.errors import CfgError
+from minidark.errors import CfgError, DataError
 from minidark.surprise import Surprise, Worst
 from minidark.text import Ids, Text
 from minidark.valid import Measure, Reading, Tally, readings
@@ -106,7 +106,10 @@ def _blocks(data: str | None, inputs: int, pairs: BytePairs) -> Iterator[Iterato
     """The symbols of a file, or of standard input, BLOCK bytes at a time."""
     if data is None:
         tell_if_waiting()
-        yield map(pairs.encode, _pieces(sys.stdin.buffer))
+        try:
+            yield map(pairs.encode, _pieces(sys.stdin.buffer))
+        except DataError as error:
+            raise DataError(f"standard input: {error}") from error
         return
     with Text([data], inputs) as text:
         begins = range(0, text.size, BLOCK)

@@ -101,6 +101,8 @@ class Run:
 
 def read_run_folder(folder: Path) -> Run:
     """The run that a folder holds. Raises DataError, with the line where the log is none."""
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder}: a file; a run is a folder, the --backup of `train`")
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; a run's is the --backup of `train`")
     if not (folder / "run.json").exists():

@@ -125,3 +125,11 @@ def test_hundreds_of_findings_are_cut(folder: Path) -> None:
     lines = run("check", "many.cfg").stdout.splitlines()
     assert len(lines) == 201
     assert lines[-1] == "many.cfg: and 801 more"
+
+
+def test_a_text_is_told_to_be_no_cfg_by_its_first_line_alone() -> None:
+    Path("text.txt").write_text("\n# a remark\nIt was the best of times,\n" * 300)
+    result = run("check", "text.txt")
+    assert result.exit_code == 3
+    said = "text.txt:3: error: 'It was the best of times,' is not key=value [E001 not-a-cfg]\n"
+    assert result.stdout == said

@@ -76,6 +76,15 @@ def test_seconds_are_a_budget_too() -> None:
         assert one["batches"] > 1
 
 
+def test_a_page_that_cannot_be_written_is_told_before_anything_is_trained() -> None:
+    pytest.importorskip("jinja2", reason="needs the extra report")
+    pytest.importorskip("matplotlib", reason="needs the extra report")
+    result = run(*BOTH, "-o", "none/page.html")  # no line of what takes part
+    assert_refused(result, 1, "none/page.html: cannot write: No such file or directory")
+    Path("folder").mkdir()
+    assert_refused(run(*BOTH, "-o", "folder"), 1, "folder: cannot write: Is a directory")
+
+
 def test_its_page_shows_the_table_in_a_browser(chromium: Any) -> None:
     pytest.importorskip("jinja2", reason="needs the extra report")
     pytest.importorskip("matplotlib", reason="needs the extra report")

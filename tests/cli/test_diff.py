@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import output, run
+from tests.cli.running import assert_wrong_usage, output, run
 from tests.helpers import cfg
 
 END = ("connected output=256 activation=linear", "softmax")
@@ -69,3 +69,8 @@ def test_json_is_one_object() -> None:
     assert shown["parameters"] == [4424, 5481]
     same = json.loads(output("diff", "a.cfg", "a.cfg", "--json"))
     assert (same["same"], same["net"], same["layers"]) == (True, [], [])
+
+
+def test_one_cfg_alone_is_wrong_usage() -> None:
+    said = "it takes two cfgs, A and B, or A and what --set makes of it"
+    assert_wrong_usage(run("diff", "a.cfg"), said)

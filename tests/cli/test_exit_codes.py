@@ -70,12 +70,12 @@ def test_the_codes_of_the_docs_are_those() -> None:
 
 
 @NO_TERMINALS
-@pytest.mark.parametrize("call", [["valid", "a.cfg", "a.weights"], ["vec", "a.cfg", "a.weights"]])
-def test_ctrl_c_while_standard_input_is_awaited_is_130_and_silent(call: list[str]) -> None:
+@pytest.mark.parametrize("verb", ["valid", "vec", "predict"])
+def test_ctrl_c_while_standard_input_is_awaited_is_130_and_silent(verb: str) -> None:
     import pty
 
     ours, theirs = pty.openpty()
-    with start(*call, stdin=theirs) as process:
+    with start(verb, "a.cfg", "a.weights", stdin=theirs) as process:
         assert process.stderr
         assert b"reading standard input" in process.stderr.readline()
         process.send_signal(signal.SIGINT)

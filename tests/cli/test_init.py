@@ -92,3 +92,9 @@ def test_an_unknown_preset_is_told_which_there_are() -> None:
 def test_the_help_lists_the_presets() -> None:
     shown = output("init", "--help").decode()
     assert all(f"{name}  " in shown and preset.says in shown for name, preset in PRESETS.items())
+
+
+def test_a_name_alone_is_told_how_to_be_written() -> None:
+    said = "init takes no name alone; `minidark init -o my.cfg` writes there"
+    assert_wrong_usage(run("init", "my.cfg"), said)
+    assert not Path("my.cfg").exists()

@@ -27,6 +27,11 @@ def files(folder: Path) -> None:
     lay_out(TWO_CELLS, TEXT)
 
 
+def test_a_page_that_cannot_be_written_is_told_first() -> None:
+    result = run("look", "a.cfg", "none.weights", "text.txt", "-o", "none/page.html")
+    assert_refused(result, 1, "none/page.html: cannot write: No such file or directory")
+
+
 def test_the_figures_are_the_traces_and_valids() -> None:
     call = ("look", "a.cfg", "a.weights", "text.txt", "--json")
     figures = json.loads(output(*call, "-o", "look.html"))

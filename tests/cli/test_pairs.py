@@ -162,9 +162,36 @@ def test_several_targets_with_their_scores(weights: str) -> None:
     ]
 
 
+TOLD = "minidark: warning: pairs.tsv looks like pairs; --pairs learns to predict their targets"
+
+
+@pytest.mark.parametrize(
+    ("cfg_", "text", "told"),
+    [
+        ("a.cfg", b"a\tb\n" * 300, True),
+        ("a.cfg", b"a\tb\n" * 100 + b"and on without one\n" * 9, True),
+        ("a.cfg", b"a\tb\n" * 99 + b"and one without\n" * 9, False),
+        ("a.cfg", b"a\tb\tc\n" * 300, False),
+        ("pairs.cfg", b"no tab in it\n" * 30, True),
+    ],
+)
+def test_a_text_that_looks_like_pairs_is_told(cfg_: str, text: bytes, told: bool) -> None:
+    Path("pairs.tsv").write_bytes(text)
+    Path("pairs.cfg").write_bytes(Path("a.cfg").read_bytes())
+    call = ("train", cfg_, "pairs.tsv", "--batches", "1", "--backup", "b")
+    result = run(*call)
+    assert result.exit_code == 0, result.stderr
+    assert (TOLD in result.stderr.splitlines()) == told
+    assert TOLD not in run(*call, "--resume", "auto", "--batches", "2").stderr
+
+
 def test_more_targets_than_the_beam_are_wrong_usage(weights: str) -> None:
-    result = run("predict", "a.cfg", weights, "--n-best", "2", stdin=b"")
+    asked = ("predict", "a.cfg", weights, "--n-best", "2")
+    result = run(*asked, "--beam", "1", stdin=b"")
     assert_wrong_usage(result, "--n-best 2 needs a --beam of as many, and it is 1")
+    two = output(*asked, stdin=b"0a\n")
+    assert two == output(*asked, "--beam", "2", stdin=b"0a\n")
+    assert two.count(b"\n") == 2
 
 
 def test_a_wrong_line_is_named_behind_what_was_predicted(weights: str) -> None:

@@ -139,3 +139,8 @@ def test_nothing_in_a_run_reaches_the_terminal_as_an_escape() -> None:
     said = output("report", "b").decode()
     assert "\\x1b[2J\\x9b2J.cfg" in said
     assert not set("\x1b\x9b") & set(said)
+
+
+def test_a_file_is_no_run() -> None:
+    said = "text.txt: a file; a run is a folder, the --backup of `train`"
+    assert_refused(run("report", "text.txt"), 4, said)

@@ -172,10 +172,7 @@ def test_a_run_that_has_ended_is_told_so_and_that_is_no_error() -> None:
     trained("backup", "--batches", "5")
     before = left("backup")
     told = trained("backup", "--resume", "auto")
-    assert told.splitlines() == [
-        f"minidark: going on from {Path('backup/a.ckpt')}, after batch 5",
-        "minidark: this run has seen its 5 batches; --batches N lets it go on",
-    ]
+    assert told == "minidark: this run has seen its 5 batches; --batches N lets it go on\n"
     assert left("backup") == before
 
 
@@ -183,13 +180,19 @@ def test_a_run_that_has_ended_is_told_so_and_that_is_no_error() -> None:
 def test_a_run_whose_rate_has_fallen_is_told_that_it_goes_no_further(policy: str) -> None:
     write_cfg(f"{NET} policy={policy}", "gru output=6", *OUT)
     trained("backup", "--batches", "5")
-    assert trained("backup", "--resume", "auto").splitlines()[1] == (
-        "minidark: this run has seen its 5 batches, and its rate has fallen to the end; "
-        "--weights begins another from its weights"
+    before = left("backup")
+    same = ["--resume", "auto"]
+    for again in (same, [*same, "--batches", "5"]):
+        assert trained("backup", *again) == (
+            "minidark: this run has seen its 5 batches, and its rate has fallen to the end; "
+            "--weights begins another from its weights\n"
+        )
+    assert_wrong_usage(
+        run(*words("backup", "--resume", "auto", "--batches", "6")),
+        f"{Path('backup/a.ckpt')}: this run has ended: its rate has fallen to the end at batch 5; "
+        "--weights begins another from its weights",
     )
-    result = run(*words("backup", "--resume", "auto", "--batches", "6"))
-    assert result.exit_code == 3
-    assert "max_batches=6, and max_batches=5 in the checkpoint" in result.stderr
+    assert left("backup") == before
 
 
 def test_the_checkpoint_before_is_taken_where_the_newest_is_damaged() -> None:
@@ -245,12 +248,35 @@ def test_an_option_that_says_something_else_is_wrong_usage(option: list[str], sa
 
 def test_a_run_that_begins_tells_of_the_one_it_will_replace() -> None:
     assert "--resume" not in trained("backup", "--batches", "2")
-    told = trained("backup", "--batches", "2").splitlines()
-    newest = Path("backup/a.ckpt")
-    assert told[0] == (
-        f"minidark: warning: {newest.parent} holds a run before this one, whose files this one "
-        "replaces; --resume auto goes on with that run, another --backup keeps it"
+    said = (
+        "minidark: warning: backup holds a run before this one, whose weights are renamed to "
+        "FILE.before when this one first saves, and whose other files it replaces; "
     )
+    told = trained("backup", "--batches", "2").splitlines()
+    goes_on = "--resume auto goes on with that run, "
+    assert told[0] == f"{said}{goes_on}another --backup keeps it"
+    Path("backup/a.ckpt").unlink()
+    assert trained("backup", "--batches", "2").splitlines()[0] == f"{said}another --backup keeps it"
+
+
+def test_weights_of_a_run_before_are_renamed_and_not_mixed_with_those_of_this_one() -> None:
+    trained("backup", "--batches", "5", "--save-every", "2", "--seed", "3")
+    Path("backup/b_best.weights").write_bytes(b"of another cfg")
+    Path("backup/a_final.weights.before").write_bytes(b"of a run before that")
+    names = ("a.backup", "a_best.weights", "a_final.weights")
+    first = {name: Path("backup", name).read_bytes() for name in names}
+    trained("backup", "--batches", "1", "--save-every", "1", "--seed", "4", "--valid-fraction", "0")
+    there = {path.name: path.read_bytes() for path in Path("backup").iterdir()}
+    assert {name: there[f"{name}.before"] for name in names} == first
+    assert there["b_best.weights"] == b"of another cfg"
+    assert sorted(name for name in there if name in names) == ["a.backup", "a_final.weights"]
+    assert there["a_final.weights"] != first["a_final.weights"]
+    said = run("info", "a.cfg", "backup/a_best.weights.before", "--set", "gru.output=7").stderr
+    assert "they were made with a.cfg; --set gru.output=6 would fit" in said  # its record is there
+
+    trained("backup", "--batches", "3", "--resume", "auto", "--save-every", "1")
+    again = {path.name: path.read_bytes() for path in Path("backup").iterdir()}
+    assert {name: again[f"{name}.before"] for name in names} == first
 
 
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from() -> None:
