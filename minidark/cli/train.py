@@ -169,8 +169,8 @@ def train(
             log.info("going on from %s, after batch %d", begun, since.batch)
         backups = held.enter_context(Backups(net, backup, path, save_every))
         if tensorboard:  # before the records, which take the place of another run's
-            begun = (since.batch, since.symbols, since.seconds) if since else ()
-            backups.events = Events(backups.folder, *begun)
+            so_far = (since.batch, since.symbols, since.seconds) if since else ()
+            backups.events = Events(backups.folder, *so_far)
         backups.keep(training, ["minidark", *sys.argv[1:]], since, overrides)
         if not since and not (pairs or tokenized) and _wants_pairs(path, data):
             shown.note(
