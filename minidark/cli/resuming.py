@@ -40,15 +40,8 @@ def find(resume: str, newest: Path) -> tuple[Path, Checkpoint]:
             now = current(name)
             was, now = (echo(v) if isinstance(v, str) else v for v in (was, now))
             raise click.UsageError(f"{path}: begun with {option} {was}, not {now}")
-    if (
-        since.falls
-        and since.batch >= since.batches
-        and current("batches")
-        not in (
-            None,
-            since.batches,
-        )
-    ):
+    more = current("batches") not in (None, since.batches) and not current("explain")
+    if more and since.falls and since.batch >= since.batches:
         raise click.UsageError(
             f"{path}: this run has ended: its rate has fallen to the end at batch {since.batches}; "
             "--weights begins another from its weights"

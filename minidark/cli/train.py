@@ -118,7 +118,7 @@ def train(
         raise click.UsageError("--backup needs the name of a folder")
     path, overrides = choice.path(cfg), choice.overrides
     newest = Path(backup, f"{base_name(path)}.ckpt")
-    begun, since = (None, None) if resume is None else resuming.find(resume, newest)
+    found_at, since = (None, None) if resume is None else resuming.find(resume, newest)
     if since:
         weights, clear = None, False
         seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
@@ -166,7 +166,7 @@ def train(
             log.info(_over(net, batches))
             return
         if since:
-            log.info("going on from %s, after batch %d", begun, since.batch)
+            log.info("going on from %s, after batch %d", found_at, since.batch)
         backups = held.enter_context(Backups(net, backup, path, save_every))
         if tensorboard:  # before the records, which take the place of another run's
             so_far = (since.batch, since.symbols, since.seconds) if since else ()

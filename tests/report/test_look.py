@@ -14,7 +14,7 @@ import pytest
 from minidark import Network, load_network
 from minidark.report import look
 from minidark.report.look import LARGEST, STEPS, Look, cells, symbol_name
-from minidark.report.properties import by_chance
+from minidark.report.properties import by_chance, trackers
 from minidark.shipped import folder
 from minidark.trace import Trace, trace
 from tests.helpers import network, randomize
@@ -213,6 +213,24 @@ def test_by_mouse(shipped: Shown, chromium: Any) -> None:
         page.reload()
         ready(page)
         assert picked(page) == (0, 1, 122, 9)
+
+
+def test_it_opens_at_the_strongest_find(tmp_path: Path, chromium: Any) -> None:
+    net = load_network(
+        folder("cfg") / "rnn.cfg", folder("weights") / "rnn.weights", batch=1, kernels="numpy"
+    )
+    text = b"no quotes (but some (nested) brackets) here. " * 9
+    look = write(tmp_path / "look.html", net, text)
+    found = trackers(look.trace.layers, text)
+    assert not found["inside double quotes"]  # the first that can be chosen
+    tracked = [(name, units[0]) for name, units in found.items() if units]
+    name, best = max(tracked, key=lambda one: abs(one[1].correlation))
+    place = [*look.trace.layers[0].values].index(best.value)
+    with opened(chromium, look.file) as page:
+        ready(page)
+        assert page.input_value("#property") == name
+        assert picked(page) == (0, place, best.unit, 0)
+        assert page.locator("#trackers button").first.get_attribute("aria-current") == "true"
 
 
 def test_an_address_beyond_what_there_is_picks_the_last(mixture: Shown, chromium: Any) -> None:

@@ -292,12 +292,19 @@
     }, 200);
   }
 
-  /** What the address says, or else the unit that tracks the first property best. */
+  /** The property that is tracked best, and by which unit: null where nothing is tracked. */
+  function strongest() {
+    const found = Object.entries(data.trackers).filter(([, units]) => units.length);
+    const size = ([, [[, , , correlation]]]) => Math.abs(correlation);
+    return found.reduce((best, one) => (best && size(best) >= size(one) ? best : one), null);
+  }
+
+  /** What the address says, or else the strongest find. */
   function first() {
     const found = location.hash.match(/^#(\d+)\.(\d+)\.(\d+)\.(\d+)$/);
     if (!found) {
-      const best = data.trackers[$("property").value][0];
-      return best ? unitOf(best) : {};
+      const best = strongest();
+      return best ? unitOf(best[1][0]) : {};
     }
     const [l, v, unit, at] = found.slice(1).map(Number);
     return { layer: within(l, data.layers.length), value: v, unit, at };
@@ -378,6 +385,7 @@
   $("reading").textContent = "Unpacking …";
   for (const one of data.layers) await unpack(one);
   options($("layer"), data.layers.map((one) => one.name));
+  if (strongest()) $("property").value = strongest()[0];
   pick(first(), true);
   $("text").focus({ preventScroll: true }); // so that keys work at once
   document.body.dataset.ready = "true";
