@@ -395,6 +395,7 @@ def test_a_run_killed_in_a_save_leaves_a_temporary_file_that_the_next_removes() 
     assert run(*TRAIN).exit_code == 0
     assert sorted(path.name for path in Path("backup").iterdir()) == sorted(
         [*(name + end for name in WEIGHTS for end in ("", ".json")),
+         "a.backup.before", "a.backup.before.json",
          "a.ckpt", "a.ckpt.prev", "log.jsonl", "run.json"]
     )  # fmt: skip
 
