@@ -77,6 +77,7 @@ def randomize(layers: Sequence[Layer], seed: int = 0) -> None:
                 "scales": lambda shape: rng.uniform(0.5, 1.5, shape),
                 "rolling_mean": lambda shape: rng.normal(0, 0.3, shape),
                 "rolling_variance": lambda shape: rng.uniform(0.5, 2, shape),
+                "pairs": lambda shape: rng.uniform(0, 256, shape) // 1,
             }[array.kind](shape)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import shutil
 import subprocess
@@ -196,6 +197,22 @@ def test_optimizers(size: int, decay: float) -> None:
         for ours, theirs in zip(arrays, wide, strict=True):
             close(ours, theirs)
         assert not arrays[1].any()
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("size", [1, 17, 2**15, 200_001])
+def test_sum_of_squares(size: int) -> None:
+    x = random(size)
+    wanted = math.fsum(float(value) ** 2 for value in x)
+    found = set()
+    for count in (1, 2):
+        threads.set_threads(count)
+        found.add(compiled.sum_of_squares(x))
+    assert len(found) == 1
+    assert found.pop() == pytest.approx(wanted, rel=1e-12)
+    for wrong in (np.nan, np.inf):
+        x[-1] = wrong
+        assert not math.isfinite(compiled.sum_of_squares(x))
 
 
 # --- cells over whole sequences -----------------------------------------------------------

@@ -206,7 +206,8 @@ def test_worst_stand_under_each_other_in_a_table() -> None:
 def test_a_long_text_is_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    def counted(net: Network, blocks: Iterable[Ids], seed: bytes) -> Iterator[Reading]:
+    def counted(net: Network, blocks: Iterable[Ids], seed: bytes, cache: int) -> Iterator[Reading]:
+        assert not cache
         for block in blocks:
             sizes.append(block.size)
             yield from readings(net, [block[:2]], seed)

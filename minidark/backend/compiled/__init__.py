@@ -15,6 +15,7 @@ from minidark.backend.compiled.lstm import lstm_sequence as lstm_sequence
 from minidark.backend.compiled.lstm import lstm_sequence_backward as lstm_sequence_backward
 from minidark.backend.compiled.optimizers import adam_step as adam_step
 from minidark.backend.compiled.optimizers import sgd_step as sgd_step
+from minidark.backend.compiled.optimizers import sum_of_squares as sum_of_squares
 from minidark.backend.compiled.products import gemm_nn as gemm_nn
 from minidark.backend.compiled.products import gemm_nt as gemm_nt
 from minidark.backend.compiled.products import gemm_tn as gemm_tn
@@ -41,7 +42,6 @@ from minidark.backend.numpy_kernels import lstm_state_backward as lstm_state_bac
 from minidark.backend.numpy_kernels import normalize_backward as normalize_backward
 from minidark.backend.numpy_kernels import roll as roll
 from minidark.backend.numpy_kernels import shorten as shorten
-from minidark.backend.numpy_kernels import sum_of_squares as sum_of_squares
 from minidark.backend.numpy_kernels import total as total
 
 PROBES = {  # one of the kernels that layers of this type cannot train without

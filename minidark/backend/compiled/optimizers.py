@@ -1,14 +1,16 @@
-"""The steps of the optimizers: one pass over value, gradient and moments."""
+"""The steps of the optimizers, and the length of a gradient: one pass over each array."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import prange
 
-from minidark.backend import Array
+from minidark.backend import Array, Scalar
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.scalar import f
 from minidark.backend.compiled.threads import begin, spread
+
+PART = 1 << 15  # of a sum, which one thread adds up: so that it does not hang on their number
 
 
 def adam_step(
@@ -60,3 +62,28 @@ def _sgd_range(value, grad, velocity, factors, lo, hi):
         value[i] += rate * v
         velocity[i] = momentum * v
         grad[i] = f(0)
+
+
+def sum_of_squares(x: Array) -> Scalar:
+    """As numpy's, but without a product of its BLAS: its threads would keep a core busy for a while
+    that the next kernel waits for."""
+    sums = np.zeros(-(-x.size // PART))
+    spread(_squares, _squares_range, sums.size, x.size, x, sums)
+    return float(sums.sum())
+
+
+@kernel(parallel=True)
+def _squares(x, sums, threads):
+    for thread in prange(threads):
+        lo, hi = begin(sums.size, thread, threads), begin(sums.size, thread + 1, threads)
+        _squares_range(x, sums, lo, hi)
+
+
+@kernel(fastmath=frozenset({"nsz", "reassoc"}))  # in parts that are always the same
+def _squares_range(x, sums, lo, hi):
+    for part in range(lo, hi):
+        total = 0.0
+        for i in range(part * PART, min(x.size, (part + 1) * PART)):
+            wide = np.float64(x[i])
+            total += wide * wide
+        sums[part] = total
