@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -108,8 +109,10 @@ class Backups:
     ) -> None:
         """Keep the log, checkpoints and `run.json` of `training`, whose network this is, too; see
         `Records`. cfg: the file that says what was trained, where it is not this one's. A run that
-        is not gone on with gets the folder for itself."""
-        self.former = [] if resumed else self._weights_there()
+        is not gone on with gets the folder for itself, unless it begins with weights: a best that
+        is better than any of its own then stays."""
+        begins_with_weights = math.isfinite(training.validation.lowest)
+        self.former = [] if resumed or begins_with_weights else self._weights_there()
         self.records = Records(
             training, self.folder, self.base, cfg or self.cfg, command, resumed, overrides
         )

@@ -178,7 +178,7 @@ def train(
                 "targets"
             )
         if not since and (backups.former or newest.exists()):
-            shown.note(f"minidark: warning: {_replacing(newest)}")
+            shown.note(f"minidark: warning: {_replacing(newest, bool(backups.former))}")
         shown.note(_beginning(training))
         lines = JsonLines(as_json)
         for bare in training:
@@ -197,13 +197,13 @@ def train(
     log.info("%s is written", backups.path("_final.weights"))
 
 
-def _replacing(newest: Path) -> str:
+def _replacing(newest: Path, renamed: bool) -> str:
     """What becomes of a run that was in the folder; `newest` is its checkpoint, if there is one."""
     goes_on = "--resume auto goes on with that run, " if newest.exists() else ""
+    weights = f"whose weights are renamed to FILE{BEFORE} when this one first saves, and "
     return (
-        f"{newest.parent} holds a run before this one, whose weights are renamed to "
-        f"FILE{BEFORE} when this one first saves, and whose other files it replaces; {goes_on}"
-        "another --backup keeps it"
+        f"{newest.parent} holds a run before this one, {weights if renamed else ''}whose "
+        f"{'other ' if renamed else ''}files it replaces; {goes_on}another --backup keeps it"
     )
 
 
