@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -215,7 +215,7 @@ def _remembering(one: Network, length: int) -> Callable[[Ids], Array]:
 class Tally:
     """Adds readings up. A word ends at a space, newline or tab."""
 
-    pairs: BytePairs  # that the symbols are of
+    pairs: BytePairs = field(default_factory=lambda: BytePairs(()))  # that the symbols are of
     characters: int = 0
     words: int = 1
     nats: float = 0.0
