@@ -25,7 +25,8 @@ from benchmarks.learning.commands import run
 from benchmarks.table import Row
 from minidark.bytepairs import byte_pairs
 
-GOALS = {"bytepairs": (1.48, 1)}  # nats a character; in so many times the recipe's time
+CFG = "bytepairs"
+GOALS = {1: 1.48, 4: 1.42}  # nats a character, in so many times the recipe's time
 SEEDS = (1, 2, 3)
 SHARE = 10  # one of so many parts is held out
 WINDOWS = (64, 256)  # characters, of nanoGPT's recipe for a CPU and of its best network
@@ -45,11 +46,10 @@ def generation(text: Path, nanogpt: Path | None) -> Iterator[Row]:
         loss, limit = _nanogpt(nanogpt)
         remark = f"{limit:.0f} s; on windows of 64 characters"
         yield Row("nanoGPT's recipe for a CPU", loss, unit="nats", less=True, remark=remark)
-    for cfg, (goal, times) in GOALS.items():
-        yield from _ours(cfg, text, goal, None if limit is None else times * limit)
+    yield from _ours(CFG, text, limit)
 
 
-def _ours(cfg: str, text: Path, goal: float, limit: float | None) -> Iterator[Row]:
+def _ours(cfg: str, text: Path, limit: float | None) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         run("train", cfg, str(text), "--batches", "1", "--backup", folder)  # compiles, once for all
         learned = [_learned(cfg, text, seed, Path(folder, str(seed))) for seed in SEEDS]
@@ -60,10 +60,13 @@ def _ours(cfg: str, text: Path, goal: float, limit: float | None) -> Iterator[Ro
         f"{size} {statistics.mean(found):.3f} ± {statistics.stdev(found):.3f}"
         for size, found in zip(WINDOWS, zip(*windows, strict=True), strict=True)
     )
-    yield Row(f"{work}: nats a character", statistics.mean(nats), goal, "nats", True, remark)
+    for times, goal in GOALS.items():
+        within = f"{work}: nats a character, in {times} x nanoGPT's time"
+        yield Row(within, statistics.mean(nats), goal, "nats", True, remark)
+        most = None if limit is None else times * limit
+        yield Row("  trained in", max(seconds), most, "s", True, "the longest of them")
     mean = statistics.mean(remembered)
-    yield Row(f"  with --cache {CACHE}", mean, goal, "nats", True, _each(remembered))
-    yield Row("  trained in", max(seconds), limit, "s", True, "the longest of them")
+    yield Row(f"  read with --cache {CACHE}", mean, None, "nats", True, _each(remembered))
 
 
 def _each(nats: Sequence[float]) -> str:
