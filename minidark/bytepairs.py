@@ -20,6 +20,7 @@ import logging
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 import numpy as np
@@ -39,6 +40,7 @@ READ = 2**20  # bytes at a time
 MOST_KEPT = 2**18  # pieces whose symbols are remembered
 
 Pair = tuple[int, int]
+Rank = tuple[int, int, int]
 
 log = logging.getLogger(__name__)
 
@@ -104,26 +106,50 @@ def learn(data: bytes, count: int) -> list[Pair]:
         for pair in pairwise(symbols):
             counts[pair] += n
             where[pair].add(at)
+    ranks = [_rank(pair, counts) for pair in counts]
+    heapify(ranks)
     learned: list[Pair] = []
     while len(learned) < count:
-        best = max(counts, key=lambda pair: (counts[pair], pair), default=(0, 0))
+        best = _most_frequent(ranks, counts)
         if counts[best] < 2:
             raise DataError(
                 f"this text has {len(learned)} pairs of symbols that stand in it twice or more, "
                 f"not {count}; give more text, or [net] inputs={BYTES + len(learned)}"
             )
+        new = BYTES + len(learned)
         learned.append(best)
+        made: set[Pair] = set()
         for at in where.pop(best):
             symbols, n = pieces[at]
             for pair in pairwise(symbols):
                 counts[pair] -= n
-            symbols = _joined(symbols, best, BYTES - 1 + len(learned))
+            symbols = _joined(symbols, best, new)
             for pair in pairwise(symbols):
                 counts[pair] += n
                 where[pair].add(at)
+                if new in pair:
+                    made.add(pair)
             pieces[at] = symbols, n
-        del counts[best]
+        for pair in made:
+            heappush(ranks, _rank(pair, counts))
     return learned
+
+
+def _rank(pair: Pair, counts: Counter[Pair]) -> Rank:
+    """What sorts pairs: the most frequent first, of those the one of the latest symbols."""
+    return -counts[pair], -pair[0], -pair[1]
+
+
+def _most_frequent(ranks: list[Rank], counts: Counter[Pair]) -> Pair:
+    """Takes it from a heap of ranks. What was once as frequent as the heap has it may be less so by
+    now, and goes back in its new place: the counts of pairs fall, once they are made."""
+    while ranks:
+        count, a, b = heappop(ranks)
+        pair = -a, -b
+        if counts[pair] == -count:
+            return pair
+        heappush(ranks, _rank(pair, counts))
+    return 0, 0
 
 
 def _joined(symbols: list[int], pair: Pair, number: int) -> list[int]:

@@ -41,7 +41,9 @@ def drawn(layer: str) -> list[np.ndarray]:
     shapes = {"gru": (4, 4), "lstm": (4, 4), "rnn": (6, 6)}[layer.split()[0]]
     factors = []
     for pack in packs:
-        kept = rng.random((len(pack) * shapes[0], shapes[1]), dtype=np.float32) >= P
+        shape = len(pack) * shapes[0], shapes[1]
+        quarters = rng.integers(0, 2**64, -(-np.prod(shape) // 4), dtype=np.uint64)
+        kept = quarters.view(np.uint16)[: np.prod(shape)].reshape(shape) >= P * 2**16
         factors += [*np.split(kept / (1 - P), len(pack))]
     return factors
 

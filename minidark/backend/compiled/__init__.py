@@ -14,6 +14,7 @@ from minidark.backend.compiled.gru import gru_sequence_backward as gru_sequence_
 from minidark.backend.compiled.lstm import lstm_sequence as lstm_sequence
 from minidark.backend.compiled.lstm import lstm_sequence_backward as lstm_sequence_backward
 from minidark.backend.compiled.optimizers import adam_step as adam_step
+from minidark.backend.compiled.optimizers import roll as roll
 from minidark.backend.compiled.optimizers import sgd_step as sgd_step
 from minidark.backend.compiled.optimizers import sum_of_squares as sum_of_squares
 from minidark.backend.compiled.products import gemm_nn as gemm_nn
@@ -40,7 +41,6 @@ from minidark.backend.numpy_kernels import logistic as logistic
 from minidark.backend.numpy_kernels import lstm_state as lstm_state
 from minidark.backend.numpy_kernels import lstm_state_backward as lstm_state_backward
 from minidark.backend.numpy_kernels import normalize_backward as normalize_backward
-from minidark.backend.numpy_kernels import roll as roll
 from minidark.backend.numpy_kernels import shorten as shorten
 from minidark.backend.numpy_kernels import total as total
 

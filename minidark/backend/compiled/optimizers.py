@@ -1,11 +1,11 @@
-"""The steps of the optimizers, and the length of a gradient: one pass over each array."""
+"""The optimizers' steps, running means and a gradient's length: one pass over each array."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import prange
 
-from minidark.backend import Array, Scalar
+from minidark.backend import Array, Scalar, numpy_kernels
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.scalar import f
 from minidark.backend.compiled.threads import begin, spread
@@ -62,6 +62,27 @@ def _sgd_range(value, grad, velocity, factors, lo, hi):
         value[i] += rate * v
         velocity[i] = momentum * v
         grad[i] = f(0)
+
+
+def roll(rolling: Array, batch: Array, kept: float) -> None:
+    if batch.size != rolling.size:
+        numpy_kernels.roll(rolling, batch, kept)
+        return
+    spread(_roll, _roll_range, rolling.size, rolling.size, rolling, batch.reshape(-1),
+           np.float32(kept), np.float32(1 - kept))  # fmt: skip
+
+
+@kernel(parallel=True)
+def _roll(rolling, given, kept, new, threads):
+    for thread in prange(threads):
+        lo, hi = begin(given.size, thread, threads), begin(given.size, thread + 1, threads)
+        _roll_range(rolling, given, kept, new, lo, hi)
+
+
+@kernel()
+def _roll_range(rolling, given, kept, new, lo, hi):
+    for i in range(lo, hi):
+        rolling[i] = kept * rolling[i] + new * given[i]
 
 
 def sum_of_squares(x: Array) -> Scalar:

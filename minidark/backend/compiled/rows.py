@@ -19,7 +19,8 @@ def gather(weights: Array, ids: Array) -> Array:
     if ids.size < weights.shape[1]:
         return numpy_kernels.gather(weights, ids)
     rows = empty((ids.size, len(weights)))
-    table = np.ascontiguousarray(weights.T)
+    table = empty(weights.shape[::-1])
+    spread(_turn, _turn_lines, len(table), 4 * table.size, weights, table, grain=LINE)
     spread(_gather, _gather_rows, len(rows), rows.size, table, ids.reshape(-1), rows)
     return rows.reshape(*ids.shape, len(weights))
 
@@ -28,6 +29,24 @@ def _check(ids: Array, width: int) -> None:
     """Compiled code would read beyond the array, where numpy raises."""
     if ids.size and (ids.min() < 0 or ids.max() >= width):
         raise IndexError(f"an id is not from 0 to {width - 1}")
+
+
+@kernel(parallel=True)
+def _turn(weights, table, threads):
+    for thread in prange(threads):
+        size = len(table)
+        lo, hi = begin(size, thread, threads, LINE), begin(size, thread + 1, threads, LINE)
+        _turn_lines(weights, table, lo, hi)
+
+
+@kernel()
+def _turn_lines(weights, table, lo, hi):
+    """The transposed array, in squares of lines, so that each line is fetched once."""
+    for o0 in range(0, len(weights), LINE):
+        for i0 in range(lo, hi, LINE):
+            for o in range(o0, min(o0 + LINE, len(weights))):
+                for i in range(i0, min(i0 + LINE, hi)):
+                    table[i, o] = weights[o, i]
 
 
 @kernel(parallel=True)
@@ -65,9 +84,12 @@ def _scatter_columns(gradient, sums, ids, dy, lo, hi):
         row, given = sums[ids[n], lo:hi], dy[n, lo:hi]
         for j in range(hi - lo):
             row[j] += given[j]
-    for o in range(lo, hi):
-        for i in range(gradient.shape[1]):
-            gradient[o, i] += sums[i, o]
+    inputs = gradient.shape[1]
+    for o0 in range(lo, hi, LINE):
+        for i0 in range(0, inputs, LINE):
+            for o in range(o0, min(o0 + LINE, hi)):
+                for i in range(i0, min(i0 + LINE, inputs)):
+                    gradient[o, i] += sums[i, o]
 
 
 def column_sums(rows: Array) -> Array:
