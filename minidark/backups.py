@@ -123,7 +123,7 @@ class Backups:
         """Write what a run that ends early is to be gone on with."""
         self.save(".backup")
         records = self.records
-        if records and records.training.whole:
+        if records and records.training.can_be_saved:
             self._save_run(records)
 
     def save(self, ending: str) -> Path:

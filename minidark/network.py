@@ -71,7 +71,7 @@ class Network:
         self.clip_norm = options.clip_norm
         self.last_rate = 0.0  # the learning rate of the last update
         self.last_norms: dict[str, Scalar] = {}  # of its gradient, where that was measured
-        self._rows = 0  # accumulated since the last update
+        self.accumulated = 0  # rows, since the last update
         self._passes = 0  # likewise, counted by train_batch
         self._diverged = False  # whether the cost of one of them was NaN or infinite
 
@@ -207,7 +207,7 @@ class Network:
         y, self._y = self._y, None
         cost, gradient = self._cost_layer().cost(truth.counted(y), truth.array)
         gradient = truth.spread(gradient, y, self.backend)
-        self._rows += truth.rows
+        self.accumulated += truth.rows
         top, bottom = self.layers.index(self._cost_layer()), self.frozen_layers
         for layer in self.layers[top:]:
             layer.saved = None
@@ -268,7 +268,7 @@ class Network:
         measure: keep the length of each layer's mean gradient, as it was before clipping, in
         `last_norms` by the layer's name; those that train nothing are not in it.
         """
-        if not self._rows:
+        if not self.accumulated:
             raise MinidarkError("update needs an accumulate before it: there is no gradient")
         rate = self.last_rate = self.learning_rate()
         squares = self._squares() if measure or self.clip_norm else {}
@@ -278,7 +278,7 @@ class Network:
         self.optimizer.begin_update()
         for parameters, options in zip(self._parameters, self.layer_options, strict=True):
             for p in parameters:
-                self.optimizer.step(p, rate * options.learning_rate, self._rows)
+                self.optimizer.step(p, rate * options.learning_rate, self.accumulated)
         self._begin_accumulating()
 
     def drop_gradients(self) -> None:
@@ -288,7 +288,7 @@ class Network:
         self._begin_accumulating()
 
     def _begin_accumulating(self) -> None:
-        self._rows = self._passes = 0
+        self.accumulated = self._passes = 0
         self._diverged = False
 
     def train_batch(
@@ -308,9 +308,9 @@ class Network:
         After a cost of NaN or infinity the weights stay, so that one can see where it came from,
         until `drop_gradients`; but on a GPU, where to look at the cost would be to wait for it.
         """
-        before = self._rows
+        before = self.accumulated
         cost = self.accumulate(x, truth)
-        self.seen += self._rows - before if rows is None else rows
+        self.seen += self.accumulated - before if rows is None else rows
         self._passes += 1
         self._diverged |= isinstance(cost, float) and not math.isfinite(cost)
         if self._passes >= self.options.subdivisions and not self._diverged:
@@ -342,7 +342,7 @@ class Network:
     def _length(self, squares: Iterable[Scalar]) -> Scalar:
         """Of a mean gradient, from the squares of its parts."""
         total: Scalar = sum(squares)
-        return total**0.5 / max(1, self._rows)
+        return total**0.5 / max(1, self.accumulated)
 
     def check_finite(self) -> None:
         """Raise DivergedError with the first stored array that holds NaN or infinity."""
@@ -392,10 +392,20 @@ class Network:
         """
         if streams < 1:
             raise DataError(f"{streams} streams are too few for a network")
+        return self._over([layer.twin(streams) for layer in self.layers], streams)
+
+    def shard(self, streams: slice) -> Self:
+        """A network for some of the streams of this one, with their states, its parameters and its
+        gradients; what it accumulates is counted in its own `accumulated`."""
+        layers = [layer.shard(streams) for layer in self.layers]
+        other = self._over(layers, streams.stop - streams.start)
+        other.accumulated = 0
+        return other
+
+    def _over(self, layers: list[Layer], streams: int) -> Self:
         other = copy.copy(self)
-        other.layers = [layer.twin(streams) for layer in self.layers]
-        other._costs = _costs(other.layers)
-        other.streams = streams
+        other.layers, other.streams = layers, streams
+        other._costs = _costs(layers)
         other._y = None
         return other
 

@@ -16,19 +16,20 @@ from minidark.network import Network
 FEW = 4096  # symbols of a validation
 
 
-def rehearse(net: Network, feed: Feed) -> None:
-    """Call all that a run of `net` will: batches, validations and samples, in their own sizes, by
-    which kernels are chosen, too. Nothing where kernels are not compiled, or no cfg tells how to
-    make a network like it."""
+def rehearse(net: Network, feed: Feed, streams: int) -> None:
+    """Call all that a run of `net` will: batches of so many streams, validations and samples, in
+    their own sizes, by which kernels are chosen, too. Nothing where kernels are not compiled, or no
+    cfg tells how to make a network like it."""
     if not (net.backend.fast and net.sections):
         return
     plan = plan_network(net.sections, None, lambda message, line: None)
     other = build_network(plan, None, 0, net.backend, draw=False)
-    ids = np.zeros((plan.net.time_steps, other.streams), np.intp)
+    part = other.shard(slice(0, streams))
+    ids = np.zeros((plan.net.time_steps, streams), np.intp)
     with np.errstate(all="ignore"):  # of weights that are zero
         if feed.validated:
             feed.validate(other, FEW)
         if other.outputs <= 256:  # those of which samples are shown
             feed.sample(other, 0)
-        for _ in range(plan.net.subdivisions):  # last: a rate that is too high leaves no numbers
-            other.train_batch(ids, ids, measure=True)
+        part.accumulate(ids, ids)
+        part.update(measure=True)  # last: a rate that is too high leaves no numbers

@@ -59,6 +59,9 @@ log = logging.getLogger(__name__)
               help="Stop after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
               help="Shorten longer mean gradients to this.")  # fmt: skip
+@click.option("--shards", type=count(), metavar="G",
+              help="Deal the streams in G groups, a power of two, each with a gradient of its own; "
+              "1 unless given.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True,
               help="Let TensorBoard see the run: events in tensorboard/ in DIR.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
@@ -86,6 +89,7 @@ def train(
     valid_fraction: float,
     patience: int | None,
     clip_norm: float | None,
+    shards: int | None,
     tensorboard: bool,
     as_json: bool,
     compute: Compute,
@@ -158,6 +162,7 @@ def train(
             patience=patience,
             resume=since,
             baseline=bool(weights),
+            shards=shards,
         )
         if training.over:
             log.info(_over(net, batches))

@@ -1,0 +1,180 @@
+"""One network, trained by groups of its streams.
+
+The S streams are dealt into G groups, a power of two, and each group's passes go forward and
+backward by themselves: from their own states to a gradient of their own. The G gradients are then
+added by a binary tree, whichever rank each was computed on,
+
+    ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))
+
+so that any number of ranks that divides G comes to the same bytes. A rank has G / R groups in a row
+for the whole run; it adds theirs, which is one subtree, and `Ranks.sum` the rest of the tree.
+
+What a pass changes besides goes the same way: the cost, the rows, and the rolling statistics of
+batch norm, of which each group moves a copy and the mean is kept. Dropout draws from a generator of
+its group and batch. The states of all streams lie in the network's own arrays; a group's are views.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from minidark.backend import Array
+from minidark.errors import BackendError, CfgError, MinidarkError
+from minidark.feeds import Pass
+from minidark.layers.dropout import DropoutLayer
+from minidark.network import Network
+from minidark.parallel.ranks import Ranks
+from minidark.text import Ids
+
+DROPOUT = 3  # in the seed of a group's generator, so that no other draws are these
+
+
+class Shards:
+    """`net` in so many `groups`, those of this rank; `own` is which of the streams they have.
+
+    Raises CfgError for groups that the streams cannot be dealt into, MinidarkError for ranks that
+    the groups cannot, and BackendError for ranks that would compute on a GPU.
+    """
+
+    def __init__(self, net: Network, groups: int, ranks: Ranks, seed: int):
+        self.net, self.ranks, self.seed = net, ranks, seed
+        self.own = own_streams(net, groups, ranks)
+        each = net.streams // groups
+        self.groups = {
+            number: net.shard(slice(number * each, (number + 1) * each))
+            for number in ranks.share(groups)
+        }
+        self.count, self.streams = groups, each
+        self.parameters = [p.grad for p in net.parameters()]
+        self.rolling = [
+            array.value
+            for layer in net.layers
+            for array in layer.arrays()
+            if array.kind.startswith("rolling")
+        ]
+        self.gathered = True  # whether all states are what their ranks have
+
+    def learn(self, passes: Sequence[Pass], measure: bool) -> float:
+        """A batch of all groups, of whose passes these are the part of `own`, and its update; the
+        summed cost. After a cost of NaN or infinity the weights stay."""
+        net, self.gathered = self.net, self.ranks.size == 1
+        gradients, figures = Tree(), Tree()
+        before = [array.copy() for array in self.rolling]
+        for number, group in self.groups.items():
+            cost = self._accumulate(number, group, passes)
+            gradients.add(self._taken(before))
+            figures.add(np.array([cost, group.accumulated], np.float64))
+        total = self._sum(gradients.top)
+        self._put(total)
+        cost, rows = self._sum(figures.top).tolist()
+        net.accumulated = int(rows)
+        net.seen += net.options.rows * len(passes)
+        if math.isfinite(cost):
+            net.update(measure)
+        return cost
+
+    def gather(self) -> None:
+        """Let this rank have the states of all streams, as a checkpoint does."""
+        for layer in self.net.layers:
+            for state in layer.states.values() if self.ranks.size > 1 else ():
+                width = state.shape[1]
+                own = slice(self.own.start * width, self.own.stop * width)
+                self.ranks.gather(state.reshape(-1), own)
+        self.gathered = True
+
+    def _accumulate(self, number: int, group: Network, passes: Sequence[Pass]) -> float:
+        """The group's gradient, in the place of the network's; its cost."""
+        group.accumulated, cost = 0, 0.0
+        self._seed_dropout(number, group)
+        at = number * self.streams - self.own.start
+        columns = slice(at, at + self.streams)
+        for given in passes:
+            if given.fresh:
+                group.reset_state()
+            x, truth = (np.ascontiguousarray(ids[:, columns]) for ids in (given.x, given.truth))
+            if _counts(truth):
+                cost += float(group.accumulate(x, truth))
+        return cost
+
+    def _seed_dropout(self, number: int, group: Network) -> None:
+        rng = np.random.default_rng([self.seed % 2**64, DROPOUT, number, self.net.batches_seen])
+        for layer in group.layers:
+            if isinstance(layer, DropoutLayer):
+                layer.rng = rng
+
+    def _taken(self, before: Sequence[Array]) -> Array:
+        """The gradients and rolling statistics of a group, flat, and in their places again what
+        the next group begins with: zero, and the statistics `before`."""
+        flat = self.net.backend.xp.concatenate([a.reshape(-1) for a in self._arrays()])
+        for gradient in self.parameters:
+            gradient[...] = 0
+        for array, old in zip(self.rolling, before, strict=True):
+            array[...] = old
+        return flat
+
+    def _put(self, total: Array) -> None:
+        at = 0
+        for array in self._arrays():
+            array[...] = total[at : at + array.size].reshape(array.shape)
+            at += array.size
+        for array in self.rolling:
+            array /= self.count
+
+    def _arrays(self) -> Iterator[Array]:
+        yield from self.parameters
+        yield from self.rolling
+
+    def _sum(self, buffer: Array) -> Array:
+        self.ranks.sum(buffer)
+        return buffer
+
+
+class Tree:
+    """Adds arrays up, two and two, and those sums two and two. Takes 2**k of them, writes into
+    them, and holds one of each height at a time."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[int, Array]] = []  # height and sum, lowest last
+
+    def add(self, array: Array) -> None:
+        height = 0
+        while self.waiting and self.waiting[-1][0] == height:
+            _, lower = self.waiting.pop()
+            lower += array
+            array, height = lower, height + 1
+        self.waiting.append((height, array))
+
+    @property
+    def top(self) -> Array:
+        ((_, total),) = self.waiting
+        return total
+
+
+def own_streams(net: Network, groups: int, ranks: Ranks) -> slice:
+    """Which streams are this rank's; raises as `Shards` does."""
+    if not _power_of_two(groups) or net.streams % groups:
+        raise CfgError(
+            f"{net.streams} streams (batch / subdivisions) cannot be dealt into {groups} shards: "
+            "that is to be a power of two that divides them"
+        )
+    if not _power_of_two(ranks.size) or groups % ranks.size:
+        raise MinidarkError(
+            f"{groups} shards cannot be dealt to {ranks.size} ranks: start 1 rank, or another "
+            "power of two that divides them"
+        )
+    if ranks.size > 1 and net.backend.name != "cpu":
+        raise BackendError("ranks compute on CPUs so far; give them --device cpu")
+    mine = ranks.share(net.streams)
+    return slice(mine.start, mine.stop)
+
+
+def _power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def _counts(truth: Ids) -> bool:
+    """Whether any row has a truth; of the last pairs of an epoch, a group may have none."""
+    return bool((truth >= 0).any())
