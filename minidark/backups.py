@@ -111,8 +111,12 @@ class Backups:
             self.save(f"_{report.batch}.weights")
         if report.last:
             self.save("_final.weights")
-        if records and (report.last or report.batch % self.save_every == 0):
+        if records and self.saves_run(report):
             self._save_run(records)
+
+    def saves_run(self, report: StepReport) -> bool:
+        """Whether the checkpoint is due after this batch."""
+        return report.last or report.batch % self.save_every == 0
 
     def diverged(self, error: DivergedError) -> None:
         """Let the log tell how the run ended."""

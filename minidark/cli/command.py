@@ -26,7 +26,7 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
     "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
     "Output": ("backup", "save-every", "json", "output", "color", "worst", "tensorboard",
                "explain"),
-    "Device": ("device", "kernels", "threads"),
+    "Device": ("device", "kernels", "threads", "rank-timeout"),
 }  # fmt: skip
 REST = "Options"
 

@@ -20,12 +20,14 @@ from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import JsonLines, display
 from minidark.cli.numbers import Number, count
+from minidark.cli.ranks import Finished, agreed, ranks_option
 from minidark.cli.stderr import tell
-from minidark.cli.stopping import stoppable
+from minidark.cli.stopping import Stop, stoppable
 from minidark.errors import CfgError
 from minidark.events import Events
 from minidark.network import Network
 from minidark.pairs import TAB, Pairs
+from minidark.parallel.ranks import Ranks
 from minidark.records import Records, sampled
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
@@ -61,12 +63,13 @@ log = logging.getLogger(__name__)
               help="Shorten longer mean gradients to this.")  # fmt: skip
 @click.option("--shards", type=count(), metavar="G",
               help="Deal the streams in G groups, a power of two, each with a gradient of its own; "
-              "1 unless given.")  # fmt: skip
+              "one for each rank unless given.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True,
               help="Let TensorBoard see the run: events in tensorboard/ in DIR.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
               help="The lines of log.jsonl on standard output, as they come; with --explain, one "
               "object.")  # fmt: skip
+@ranks_option
 @compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @click.option("--explain", is_flag=True,
@@ -92,6 +95,7 @@ def train(
     shards: int | None,
     tensorboard: bool,
     as_json: bool,
+    ranks: Ranks,
     compute: Compute,
     tokenized: bool,
     explain: bool,
@@ -108,6 +112,7 @@ def train(
     minidark train rnn data.txt --resume auto
     minidark train rnn data.txt --explain
     minidark train pairs pairs.tsv --pairs
+    mpiexec -n 4 minidark train rnn data.txt --threads 1
 
     The text is the bytes of DATA, one file after another. Leaves BASE.backup, BASE_best.weights,
     BASE_final.weights and the checkpoint BASE.ckpt in the backup folder, BASE being the cfg's
@@ -115,6 +120,8 @@ def train(
 
     --weights begins a run with weights that there are; --resume goes on with a run, in the same
     cfg and text, to the same bytes as if it had never been stopped.
+
+    By mpiexec, the ranks train one network together: each has its shards of the streams.
     """
     if not backup:
         raise click.UsageError("--backup needs the name of a folder")
@@ -128,7 +135,8 @@ def train(
         batches = since.batches if batches is None else batches
         patience = since.patience if patience is None else patience
         compute = resuming.computed_as(compute, since)
-    seed = secrets.randbelow(2**31) if seed is None else seed
+    drawn = ranks.leading(secrets.randbelow(2**31))
+    seed = drawn if seed is None else seed
     if batches is not None:
         choice = choice.overruled(f"net.max_batches={batches}")
     net = choice.load(cfg, weights, seed=seed, **compute.loading)
@@ -139,6 +147,8 @@ def train(
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
     if explain and pairs:
         raise click.UsageError("--explain tells of texts; it does not know pairs")
+    if explain and not ranks.leads:
+        return
     if explain:
         seen = since.batch if since else net.batches_seen
         with open_text(data, net, tokenized) as text:
@@ -149,7 +159,7 @@ def train(
         return
     with (
         _opened(data, net, tokenized, separator if pairs else None) as text,
-        stoppable() as stop,
+        stoppable(ranks.leads) as stop,
         display(batches, net.predicts_symbols) as shown,
         contextlib.ExitStack() as held,
     ):
@@ -163,9 +173,13 @@ def train(
             resume=since,
             baseline=bool(weights),
             shards=shards,
+            ranks=ranks,
         )
         if training.over:
             log.info(_over(net, batches))
+            return
+        if not ranks.leads:
+            _follow(training, stop)
             return
         backups = held.enter_context(Backups(net, backup, path, save_every))
         if tensorboard:  # before the records, which take the place of another run's
@@ -184,18 +198,29 @@ def train(
         lines = JsonLines(as_json)
         for bare in training:
             report = sampled(bare, training)
+            if agreed(ranks, stop, backups.saves_run(report)):
+                training.gather()
             backups.after(report)
             shown.step(report)
             lines.step(report)
             if report.sample is not None and not report.last:
                 shown.note(f"--- a sample after {report.batch} batches:\n{report.sample}\n---")
-            if stop.signal and not report.last:
+            if stop.due and not report.last:
                 backups.stop()
                 break
-    if stop.signal and not report.last:
+    if stop.due and not report.last:
         tell(f"minidark: stopped; {backups.path('.backup')} is saved, --resume auto goes on")
-        sys.exit(128 + stop.signal)
+        raise Finished(128 + stop.due)
     log.info("%s is written", backups.path("_final.weights"))
+
+
+def _follow(training: Training, stop: Stop) -> None:
+    """What a rank does that does not lead."""
+    for report in training:
+        if agreed(training.ranks, stop):
+            training.gather()
+        if stop.due and not report.last:
+            raise Finished(128 + stop.due)
 
 
 def _over(net: Network, batches: int) -> str:
