@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Self, overload
 
@@ -200,9 +200,12 @@ class Network:
             raise MinidarkError("backward needs a forward with train=True before it")
         return self._descend(self._truth(truth, self._y.shape))[0]
 
-    def _descend(self, truth: Truth, need_dx: bool = False) -> tuple[Scalar, Array]:
+    def _descend(
+        self, truth: Truth, need_dx: bool = False, done: Callable[[int], None] = unheard
+    ) -> tuple[Scalar, Array]:
         """From the cost layer down to the lowest layer that trains: the cost, and the gradient that
-        comes out below; with `need_dx`, that of the lowest's input."""
+        comes out below; with `need_dx`, that of the lowest's input. After each layer `done` is
+        called with its number."""
         assert self._y is not None
         y, self._y = self._y, None
         cost, gradient = self._cost_layer().cost(truth.counted(y), truth.array)
@@ -215,6 +218,7 @@ class Network:
         for i in range(top - 1, bottom - 1, -1):
             below = self.layers[i].backward(gradient, need_dx=need_dx or i > bottom)
             gradient = gradient if below is None else below
+            done(i)
         for layer in self.layers[:bottom]:
             layer.saved = None
         return cost, gradient
@@ -235,17 +239,20 @@ class Network:
         checked = self._truth(truth, y.shape)
         return self._cost_layer().cost(checked.counted(self.backend.asarray(y)), checked.array)[0]
 
-    def accumulate(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:
+    def accumulate(
+        self, x: npt.ArrayLike, truth: npt.ArrayLike, *, done: Callable[[int], None] = unheard
+    ) -> Scalar:
         """Forward and backward in training mode; adds to the gradients.
 
         x (T, S, inputs) or ids (T, S), truth as for `backward`. Returns the summed cost (nats, for
-        a softmax), as darknet's net.cost.
+        a softmax), as darknet's net.cost. done: called with a layer's number as soon as its
+        gradients are there, from the output on, while those below are still to come.
         """
         self._cost_layer()  # all is checked before any state moves
         rows = self._input(x)
         checked = self._truth(truth, (*rows.shape[:2], self.outputs))
         self._forward(rows, train=True)
-        return self._descend(checked)[0]
+        return self._descend(checked, done=done)[0]
 
     def objective(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
         """What training descends, of one training pass over x: accumulate without its gradients.
@@ -437,6 +444,10 @@ class Network:
         if self._costs is None:
             raise CfgError("this network has no cost; end it in [softmax], [logistic] or [cost]")
         return self._costs
+
+
+def unheard(layer: int) -> None:
+    """Of `accumulate`, where nobody asks when a layer is done."""
 
 
 def _optimizer(options: NetOptions, backend: Backend) -> Optimizer:

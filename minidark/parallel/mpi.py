@@ -25,7 +25,7 @@ from minidark.parallel.ranks import Ranks
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what mpiexec sets: MPICH's, Open MPI's
 NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 TIMEOUT = 600.0  # seconds
-SPIN, NAP = 0.05, 0.001  # seconds of looking, and of sleeping between two looks after them
+SPIN, NAP = 5e-4, 2e-4  # seconds of looking, and of sleeping between two looks after them
 
 
 def started(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:

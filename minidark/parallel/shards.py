@@ -9,6 +9,9 @@ added by a binary tree, whichever rank each was computed on,
 so that any number of ranks that divides G comes to the same bytes. A rank has G / R groups in a row
 for the whole run; it adds theirs, which is one subtree, and `Ranks.sum` the rest of the tree.
 
+A layer's sum is begun as soon as the last group has come down through it, on a thread of its own,
+while the layers below are computed.
+
 What a pass changes besides goes the same way: the cost, the rows, and the rolling statistics of
 batch norm, of which each group moves a copy and the mean is kept. Dropout draws from a generator of
 its group and batch. The states of all streams lie in the network's own arrays; a group's are views.
@@ -17,15 +20,17 @@ its group and batch. The states of all streams lie in the network's own arrays; 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from minidark.backend import Array
 from minidark.errors import BackendError, CfgError, MinidarkError
 from minidark.feeds import Pass
+from minidark.layers.base import Layer
 from minidark.layers.dropout import DropoutLayer
-from minidark.network import Network
+from minidark.network import Network, unheard
 from minidark.parallel.ranks import Ranks
 from minidark.text import Ids
 
@@ -48,28 +53,38 @@ class Shards:
             for number in ranks.share(groups)
         }
         self.count, self.streams = groups, each
-        self.parameters = [p.grad for p in net.parameters()]
-        self.rolling = [
-            array.value
-            for layer in net.layers
-            for array in layer.arrays()
-            if array.kind.startswith("rolling")
-        ]
+        self.behind = ThreadPoolExecutor(1, "sums")  # while the layers below are computed
         self.gathered = True  # whether all states are what their ranks have
 
     def learn(self, passes: Sequence[Pass], measure: bool) -> float:
         """A batch of all groups, of whose passes these are the part of `own`, and its update; the
         summed cost. After a cost of NaN or infinity the weights stay."""
         net, self.gathered = self.net, self.ranks.size == 1
-        gradients, figures = Tree(), Tree()
-        before = [array.copy() for array in self.rolling]
-        for number, group in self.groups.items():
-            cost = self._accumulate(number, group, passes)
-            gradients.add(self._taken(before))
-            figures.add(np.array([cost, group.accumulated], np.float64))
-        total = self._sum(gradients.top)
-        self._put(total)
-        cost, rows = self._sum(figures.top).tolist()
+        *others, last = self.groups
+        figures, sums = Tree(), [LayerSum(layer) for layer in net.layers]
+        for number in others:
+            figures.add(self._accumulate(number, passes))
+            for one in sums:
+                one.add()
+        coming = list(sums)
+        sent: list[Future[None]] = []
+
+        def done(layer: int) -> None:
+            """Those above it are, too."""
+            while len(coming) > layer:
+                one = coming.pop()
+                one.add()
+                if one.tree.waiting:
+                    sent.append(self._summed(one.tree.top))
+
+        figures.add(self._accumulate(last, passes, done))
+        done(0)
+        sent.append(self._summed(figures.top))
+        for future in sent:
+            future.result()
+        for one in sums:
+            one.put(self.count)
+        cost, rows = figures.top.tolist()
         net.accumulated = int(rows)
         net.seen += net.options.rows * len(passes)
         if math.isfinite(cost):
@@ -85,8 +100,17 @@ class Shards:
                 self.ranks.gather(state.reshape(-1), own)
         self.gathered = True
 
-    def _accumulate(self, number: int, group: Network, passes: Sequence[Pass]) -> float:
-        """The group's gradient, in the place of the network's; its cost."""
+    def _summed(self, buffer: Array) -> Future[None]:
+        """Over all ranks, behind what is computed meanwhile, and behind those before it: the order
+        of sums is the same on all ranks."""
+        return self.behind.submit(self.ranks.sum, buffer)
+
+    def _accumulate(
+        self, number: int, passes: Sequence[Pass], done: Callable[[int], None] = unheard
+    ) -> Array:
+        """Let the network's gradients be the group's; its cost and rows (2,). done: called with the
+        number of each layer whose gradients are whole."""
+        group = self.groups[number]
         group.accumulated, cost = 0, 0.0
         self._seed_dropout(number, group)
         at = number * self.streams - self.own.start
@@ -96,8 +120,9 @@ class Shards:
                 group.reset_state()
             x, truth = (np.ascontiguousarray(ids[:, columns]) for ids in (given.x, given.truth))
             if _counts(truth):
-                cost += float(group.accumulate(x, truth))
-        return cost
+                whole = done if given is passes[-1] else unheard
+                cost += float(group.accumulate(x, truth, done=whole))
+        return np.array([cost, group.accumulated], np.float64)
 
     def _seed_dropout(self, number: int, group: Network) -> None:
         rng = np.random.default_rng([self.seed % 2**64, DROPOUT, number, self.net.batches_seen])
@@ -105,31 +130,37 @@ class Shards:
             if isinstance(layer, DropoutLayer):
                 layer.rng = rng
 
-    def _taken(self, before: Sequence[Array]) -> Array:
-        """The gradients and rolling statistics of a group, flat, and in their places again what
-        the next group begins with: zero, and the statistics `before`."""
-        flat = self.net.backend.xp.concatenate([a.reshape(-1) for a in self._arrays()])
-        for gradient in self.parameters:
-            gradient[...] = 0
-        for array, old in zip(self.rolling, before, strict=True):
-            array[...] = old
-        return flat
 
-    def _put(self, total: Array) -> None:
+class LayerSum:
+    """What the groups of a batch change in a layer, in a flat buffer: its gradients, and its
+    rolling statistics."""
+
+    def __init__(self, layer: Layer):
+        self.xp = layer.backend.xp
+        self.gradients = [p.grad for p in layer.parameters()]
+        self.rolling = [a.value for a in layer.arrays() if a.kind.startswith("rolling")]
+        self.before = [array.copy() for array in self.rolling]
+        self.tree = Tree()
+
+    def add(self) -> None:
+        """Take them out of the layer, and leave what the next group begins with: gradients of zero,
+        and the statistics of before."""
+        arrays = [array.reshape(-1) for array in (*self.gradients, *self.rolling)]
+        if arrays:
+            self.tree.add(self.xp.concatenate(arrays))
+        for gradient in self.gradients:
+            gradient[...] = 0
+        for array, before in zip(self.rolling, self.before, strict=True):
+            array[...] = before
+
+    def put(self, groups: int) -> None:
+        """Let the layer have the sum, and of statistics the mean, of so many groups."""
         at = 0
-        for array in self._arrays():
-            array[...] = total[at : at + array.size].reshape(array.shape)
+        for array in (*self.gradients, *self.rolling):
+            array[...] = self.tree.top[at : at + array.size].reshape(array.shape)
             at += array.size
         for array in self.rolling:
-            array /= self.count
-
-    def _arrays(self) -> Iterator[Array]:
-        yield from self.parameters
-        yield from self.rolling
-
-    def _sum(self, buffer: Array) -> Array:
-        self.ranks.sum(buffer)
-        return buffer
+            array /= groups
 
 
 class Tree:

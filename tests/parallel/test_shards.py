@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from minidark import CfgError, MinidarkError, Network, Pairs, Text, load_network, train
 from minidark.checkpoint import copied_arrays
+from minidark.feeds import Pass
 from minidark.parallel.ranks import Ranks
 from minidark.parallel.shards import Shards, Tree
 from minidark.text import Streams
@@ -174,6 +176,28 @@ def test_groups_of_a_gpu_descend_what_one_does(text: Text) -> None:
         run = train(getattr(net, "thing", net), text, 4, seed=7, shards=groups)
         losses.append([report.loss for report in run])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_layers_sum_is_under_way_while_those_below_are_computed(text: Text) -> None:
+    begun = threading.Event()
+
+    class Told(Ranks):
+        def sum(self, buffer: Any) -> None:
+            begun.set()
+
+    net = make()
+    shards = Shards(net, 2, Told(), 7)
+    below, heard = shards.groups[1].layers[0], []
+    backward = below.backward
+
+    def late(dy: Any, **how: Any) -> Any:
+        heard.append(begun.wait(30))
+        return backward(dy, **how)
+
+    below.backward = late  # type: ignore[method-assign]
+    x, truth = Streams(text.split(0)[0], 8, np.random.default_rng(0)).next(STEPS)
+    shards.learn([Pass(x, truth, x.size, fresh=False)], measure=False)
+    assert heard == [True]
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 8, 16])
