@@ -35,6 +35,10 @@ from minidark.layers.softmax import SoftmaxLayer
 from minidark.optim import Adam, Optimizer, Sgd
 
 
+def unheard(layer: int) -> None:
+    """Of `accumulate`, where nobody asks when a layer is done."""
+
+
 class Network:
     """Layers, one after another, over S streams of rows.
 
@@ -444,10 +448,6 @@ class Network:
         if self._costs is None:
             raise CfgError("this network has no cost; end it in [softmax], [logistic] or [cost]")
         return self._costs
-
-
-def unheard(layer: int) -> None:
-    """Of `accumulate`, where nobody asks when a layer is done."""
 
 
 def _optimizer(options: NetOptions, backend: Backend) -> Optimizer:
