@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidark import CfgError, MinidarkError, Network, Pairs, Text, load_network, train
+from minidark import CfgError, DataError, MinidarkError, Network, Pairs, Text, train
 from minidark.checkpoint import copied_arrays
 from minidark.feeds import Pass
 from minidark.parallel.ranks import Ranks
 from minidark.parallel.shards import Shards, Tree
 from minidark.text import Streams
 from tests.conftest import WriteText
-from tests.helpers import cfg, network
+from tests.helpers import network
 
 SYMBOLS, STEPS = 8, 9
 OUT = (f"connected output={SYMBOLS} activation=linear", "softmax")
@@ -125,7 +125,7 @@ def test_groups_descend_what_one_does(text: Text, case: str) -> None:
     """But for rounding: a gradient is a sum over rows, however they are dealt."""
     one, four = make(case, dtype="float64"), make(case, dtype="float64")
     losses = [
-        [report.loss for report in train(net, text, 15, seed=7, shards=groups)]
+        [report.loss for report in train(net, text, 6, seed=7, shards=groups)]
         for net, groups in ((one, 1), (four, 4))
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-11)
@@ -232,12 +232,55 @@ def test_one_stream_has_no_statistics(text: Text) -> None:
         next(train(make("gru, batch norm"), text, 2, shards=8))
 
 
-def test_a_run_in_groups_learns(tmp_path: Path, write_text: WriteText) -> None:
-    sections = (f"net inputs=256 batch=4 time_steps={STEPS} adam=1 learning_rate=.01", TANH)
-    (tmp_path / "a.cfg").write_text(
-        cfg(*sections, "connected output=256 activation=linear", "softmax")
-    )
-    net = load_network(tmp_path / "a.cfg", seed=1)
-    with Text([write_text(b"abcd" * 500)], 256) as text:
-        reports = list(train(net, text, 100, seed=1, shards=2, valid_fraction=0))
-    assert reports[-1].loss < reports[0].loss / 4
+class Threads(Ranks):
+    """Two ranks that are threads of this process."""
+
+    size = 2
+
+    def __init__(self, rank: int, buffers: list[Any], barrier: threading.Barrier):
+        self.rank, self.buffers, self.meet = rank, buffers, barrier
+
+    def sum(self, buffer: Any) -> None:
+        self.buffers[self.rank] = buffer.copy()
+        self.meet.wait(30)
+        buffer[...] = self.buffers[0] + self.buffers[1]
+        self.meet.wait(30)
+
+
+OTHER = {
+    "weights": "weights",
+    "text": "data",
+    "seed": "options",
+    "shards": "options",
+    "cfg": "a cfg",
+}
+
+
+@pytest.mark.parametrize("what", OTHER)
+def test_ranks_that_are_about_to_train_something_else_say_so_all_alike(
+    text: Text, write_text: WriteText, what: str
+) -> None:
+    """Rank 1's is another, of one thing only."""
+    said: list[str] = ["", ""]
+    buffers, barrier = [None, None], threading.Barrier(2)
+
+    def rank(number: int) -> None:
+        odd = what if number else ""
+        net = make("lstm, sgd, subdivisions" if odd == "cfg" else "gru, adam")
+        net.parameters()[0].value[0] += odd == "weights"
+        data = other if odd == "text" else text
+        seed, shards = 7 + (odd == "seed"), 4 if odd == "shards" else 2
+        ranks = Threads(number, buffers, barrier)
+        try:
+            train(net, data, 2, seed=seed, shards=shards, ranks=ranks)
+        except DataError as error:
+            said[number] = str(error)
+
+    with Text([write_text(bytes(4000))], SYMBOLS) as other:
+        threads = [threading.Thread(target=rank, args=(number,)) for number in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert said[0] == said[1]
+    assert said[0].startswith(f"rank 1 has {OTHER[what]} other than rank 0's")
