@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import click
 import numpy as np
 
+from minidark.cli import told
 from minidark.cli.numbers import Number
 from minidark.cli.stopping import SIGNALS, Stop
 from minidark.errors import DivergedError
@@ -89,8 +90,6 @@ def _together(ranks: Ranks) -> Iterator[None]:
 @contextlib.contextmanager
 def _told(ranks: MpiRanks) -> Iterator[None]:
     """An error as its line, and which rank's it is, where it is another's than rank 0's."""
-    from minidark.cli import told  # which imports every command's module
-
     with told(click.get_current_context(), "" if ranks.leads else f"rank {ranks.rank}: "):
         try:
             yield

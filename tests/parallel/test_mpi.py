@@ -219,13 +219,13 @@ def test_a_rank_that_is_killed_ends_all_and_the_checkpoint_is_whole(there: Path)
 
 @needs_mpi
 def test_a_rank_that_is_stuck_is_noticed(there: Path) -> None:
-    with Run(there, 2, *ENDLESS, "--quiet", "--rank-timeout", "1") as running:
+    with Run(there, 2, *ENDLESS, "--quiet", "--rank-timeout", "3") as running:
         running.until("backup/endless.ckpt")
         os.kill(running.pid(1), signal.SIGSTOP)
         code, said = running.end()
     assert code == 1
     assert said == [
-        "minidark: error: nothing was heard of rank 1 for 1 seconds (--rank-timeout): it is stuck "
+        "minidark: error: nothing was heard of rank 1 for 3 seconds (--rank-timeout): it is stuck "
         "or cut off, or waits for one that is"
     ]
     assert Checkpoint.read(there / "backup" / "endless.ckpt").batch >= 2
