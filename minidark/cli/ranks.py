@@ -27,7 +27,7 @@ from minidark.parallel.ranks import Ranks
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-HEAD_START = 1.0  # seconds that rank 0 has, to tell first what all have to tell
+HEAD_START = 2.0  # seconds that rank 0 has, to tell first what all have to tell
 
 
 class Finished(SystemExit):

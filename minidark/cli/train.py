@@ -112,7 +112,6 @@ def train(
     minidark train rnn data.txt --resume auto
     minidark train rnn data.txt --explain
     minidark train pairs pairs.tsv --pairs
-    mpiexec -n 4 minidark train rnn data.txt --threads 1
 
     The text is the bytes of DATA, one file after another. Leaves BASE.backup, BASE_best.weights,
     BASE_final.weights and the checkpoint BASE.ckpt in the backup folder, BASE being the cfg's
@@ -121,7 +120,8 @@ def train(
     --weights begins a run with weights that there are; --resume goes on with a run, in the same
     cfg and text, to the same bytes as if it had never been stopped.
 
-    By mpiexec, the ranks train one network together: each has its shards of the streams.
+    `mpiexec -n 4 minidark train ...` trains one network on four ranks, each with its shards of
+    the streams.
     """
     if not backup:
         raise click.UsageError("--backup needs the name of a folder")
