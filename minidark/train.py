@@ -354,7 +354,7 @@ class Training(Iterator[StepReport]):
                     *(self.batches, self.seed, self.valid_fraction, self.patience),
                     *(net.clip_norm, self.groups),
                 ],
-                "a seen": [net.seen, net.optimizer.updates],
+                "a count of batches": [net.seen, net.optimizer.updates],
                 "weights": {n: sha256(a.tobytes()).hexdigest() for n, a in network_arrays(net)},
             }
         )
