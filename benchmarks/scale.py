@@ -42,6 +42,7 @@ SPEEDS = (1, 16)  # times one thread of this machine
 ADDITION = 5e9  # bytes a second, of one thread, that are added to others
 SMALL, SUMS = 8, 50  # bytes of a sum that is all latency, and how many
 DONE = ("together", "alone", "share", "sum", "small", "update")  # "share": a rank's streams, alone
+CLOCK, PROCESSOR = 0, 1  # of the seconds of each
 Turn = tuple[Callable[[], object], int]  # what is done, and how often
 LINKS = (  # what a data sheet says, less a tenth
     Link("10 Gbit Ethernet", 30e-6, 1.1e9),
@@ -141,14 +142,16 @@ class Measured:
         size = sum(sizes())
         return Link("memory", latency, size / max(1e-9, self.clock("sum") / exchanges - latency))
 
-    def work(self, name: str) -> Work:
-        return Work.of(self.clock(name), self.clock("update"), works(), sizes(), np.inf)
+    def work(self, name: str, which: int = CLOCK) -> Work:
+        seconds, update = self.seconds[name][which], self.seconds["update"][which]
+        return Work.of(seconds, update, works(), sizes(), np.inf)
 
-    @property
-    def simulated(self) -> float:
-        """A batch of all ranks, which share the cores that there are."""
-        crowded = max(1.0, self.ranks / len(os.sched_getaffinity(0)))
-        return batch(self.work("share").times(crowded), self.ranks, self.link).seconds
+    def simulated(self, which: int) -> float:
+        """A batch of all ranks: by the clock they share the cores that there are."""
+        cores = len(os.sched_getaffinity(0))
+        crowded = max(1.0, self.ranks / cores) if which == CLOCK else 1.0
+        work = self.work("share", which).times(crowded)
+        return batch(work, self.ranks, self.link).seconds
 
 
 def measure(ranks: int) -> Measured:
@@ -172,20 +175,16 @@ def _layers() -> list[Layer]:
 
 
 def rows(measured: Measured) -> Iterator[Row]:
-    seconds = measured.seconds
+    seconds, ranks = measured.seconds, measured.ranks
     remark = ", ".join(f"{name} {1e3 * clock:.1f} ms" for name, (clock, _) in seconds.items())
-    ranks, together = measured.ranks, measured.clock("together")
-    goal = GOAL if ranks == 2 else None
-    yield Row(f"{ranks} ranks, to one", measured.clock("alone") / together, goal, remark=remark)
-    yield Row(
-        f"{ranks} ranks, to one, by processor seconds of rank 0",
-        seconds["alone"][1] / seconds["together"][1],
-    )
-    yield Row(
-        f"{ranks} ranks, the simulator's batch to the measured",
-        measured.simulated / together,
-        remark=f"simulated {1e3 * measured.simulated:.1f} ms",
-    )
+    for which, by in ((CLOCK, "the clock"), (PROCESSOR, "processor seconds of rank 0")):
+        alone, together = seconds["alone"][which], seconds["together"][which]
+        goal = GOAL if ranks == 2 and which == CLOCK else None
+        yield Row(f"{ranks} ranks, to one, by {by}", alone / together, goal, remark=remark)
+        simulated = measured.simulated(which)
+        remark = f"simulated {1e3 * simulated:.1f} ms"
+        yield Row(f"{ranks} ranks, simulated, to measured", simulated / together, remark=remark)
+        remark = f"together {1e3 * seconds['together'][PROCESSOR]:.1f} ms"
 
 
 def larger(work: Work) -> Iterator[tuple[str, list[float]]]:
