@@ -11,7 +11,7 @@ comma := ,
 # Prints a command as one would type it, then runs it with what is in .venv.
 run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
 
-.PHONY: demo test test-long lint docs fuzz bench bench-learning clean
+.PHONY: demo test test-long lint docs fuzz bench bench-learning bench-scale clean
 
 demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
@@ -48,6 +48,11 @@ fuzz: .venv/dev
 bench: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[peers]"
 	$(BIN)/python -m benchmarks --profile
+
+# Two ranks beside one, and what a simulator says of thousands.
+bench-scale: .venv/dev
+	$(BIN)/pip install --quiet --editable ".[mpi]"
+	$(BIN)/python -m benchmarks.scale
 
 # What is learned, against its goals and against scikit-learn; with TEXT=FILE how well that text is,
 # and with NANOGPT=DIR, a checkout of it whose data/shakespeare_char is prepared, beside its recipe.

@@ -136,8 +136,12 @@ class Backups:
             self.save(f"_{report.batch}.weights")
         if report.last:
             self.save("_final.weights")
-        if records and (report.last or report.batch % self.save_every == 0):
+        if records and self.saves_run(report):
             self._save_run(records)
+
+    def saves_run(self, report: StepReport) -> bool:
+        """Whether the checkpoint is due after this batch."""
+        return report.last or report.batch % self.save_every == 0
 
     def diverged(self, error: DivergedError) -> None:
         """Let the log tell how the run ended."""
@@ -148,7 +152,7 @@ class Backups:
         """Write what a run that ends early is to be gone on with."""
         self.save(".backup")
         records = self.records
-        if records and records.training.whole:
+        if records and records.training.can_be_saved:
             self._save_run(records)
 
     def save(self, ending: str) -> Path:

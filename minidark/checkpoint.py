@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 KEY = "minidark"  # of the metadata
 LARGEST_HEADER = 1 << 24  # bytes; a thousand layers take less than half of it
 RENAMED = {"since": "unvalidated"}  # what stands by its old name in checkpoints of before
+ADDED = {"shards": 1}  # what does not stand in them, and was so
 FALLING = ("poly", "cosine")  # policies by which the rate hangs on max_batches
 
 
@@ -65,6 +66,7 @@ class Checkpoint:
     seed: int
     valid_fraction: float
     clip_norm: float
+    shards: int  # groups of streams
     # How far it is to go: this alone may change, and `batches` not where the rate FALLS towards it.
     batches: int
     patience: int | None
@@ -137,6 +139,7 @@ class Checkpoint:
         for old, name in RENAMED.items():
             if old in run:
                 run.setdefault(name, run[old])
+        run = {**ADDED, **run}
         for name, kind in _fields().items():
             if not isinstance(run.get(name), kind):
                 raise WeightsError(f"{path}: a checkpoint of another version, without {name!r}")

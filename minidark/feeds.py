@@ -34,7 +34,7 @@ SAMPLE_PAIRS = 5
 class Pass:
     x: Ids  # (T, S)
     truth: Ids  # (T, S), -1 where there is none
-    symbols: int  # that have a truth; of a text the characters that these are
+    symbols: int  # of these streams, that have a truth; of a text the characters that these are
     fresh: bool  # begins from zero states
 
 
@@ -68,7 +68,7 @@ class Feed(ABC):
 
     @abstractmethod
     def next(self) -> Pass:
-        """The next pass of all streams."""
+        """The next pass of the streams that are its own; all move on."""
 
     @abstractmethod
     def validate(self, net: Network, most: int = MOST) -> Validated:
@@ -96,7 +96,14 @@ class TextFeed(Feed):
     """Streams through all but the last `valid_fraction` of a text. Now and then one begins anew
     at a random place."""
 
-    def __init__(self, text: Symbols, net: Network, seed: int, valid_fraction: float):
+    def __init__(
+        self,
+        text: Symbols,
+        net: Network,
+        seed: int,
+        valid_fraction: float,
+        own: slice = slice(None),
+    ):
         _check_symbols(net)
         text = symbols_for(net, text, valid_fraction)
         part, self.held_out = text.split(valid_fraction)
@@ -108,7 +115,7 @@ class TextFeed(Feed):
             )
         self.size, self.identity = part.characters, text.identity()
         self.tokenized = text.tokenized
-        self.streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]))
+        self.streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]), own)
         enough = self.held_out.size >= LEAST_VALIDATION
         self.validated = Pieces.of(self.held_out).characters(text) if enough else 0
         self.kept_out = f"{self.held_out.characters} characters"
@@ -154,11 +161,13 @@ class PairsFeed(Feed):
     """All pairs but those kept out, in epochs of passes of S pairs each; the order of an epoch is
     drawn from the seed and its number."""
 
-    def __init__(self, pairs: Pairs, net: Network, seed: int, valid_fraction: float):
+    def __init__(
+        self, pairs: Pairs, net: Network, seed: int, valid_fraction: float, own: slice = slice(None)
+    ):
         check_predicts(net, pairs.separator)
         net.check_has_cost()
         pairs.check(net.inputs, net.options.time_steps)
-        self.pairs, self.streams, self.seed = pairs, net.streams, seed
+        self.pairs, self.streams, self.seed, self.own = pairs, net.streams, seed, own
         self.separator, self.identity = pairs.separator, pairs.identity
         self.numbers, held_out = pairs.split(valid_fraction)
         counted, self.lengths = pairs.counted(), pairs.lengths()
@@ -182,7 +191,8 @@ class PairsFeed(Feed):
             self._begin(self.epoch + 1)
         batch = self.pairs.batch(self.order[self.position], self.streams)
         self.position += 1
-        return Pass(batch.x, batch.truth, batch.symbols, fresh=True)
+        truth = batch.truth[:, self.own]
+        return Pass(batch.x[:, self.own], truth, int((truth >= 0).sum()), fresh=True)
 
     def validate(self, net: Network, most: int = MOST) -> Validated:
         few = max(1, int(np.searchsorted(self.upto, most, side="right")))
@@ -219,14 +229,21 @@ class PairsFeed(Feed):
         )
 
 
-def feed(data: Symbols | Pairs, net: Network, seed: int, valid_fraction: float) -> Feed:
-    """Of a text or of pairs. Raises DataError for what is neither, is too short or does not fit the
-    network, CfgError for a network that does not predict symbols."""
+def feed(
+    data: Symbols | Pairs,
+    net: Network,
+    seed: int,
+    valid_fraction: float,
+    own: slice = slice(None),
+) -> Feed:
+    """Of a text or of pairs, for those of the network's streams that are its `own`. Raises
+    DataError for what is neither, is too short or does not fit the network, CfgError for a network
+    that does not predict symbols."""
     if isinstance(data, Pairs):
-        return PairsFeed(data, net, seed, valid_fraction)
+        return PairsFeed(data, net, seed, valid_fraction, own)
     if not isinstance(data, Symbols):
         raise _no_text(data)
-    return TextFeed(data, net, seed, valid_fraction)
+    return TextFeed(data, net, seed, valid_fraction, own)
 
 
 def symbols_for(net: Network, text: Symbols, valid_fraction: float) -> Symbols:

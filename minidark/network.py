@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Self, overload
 
@@ -34,6 +34,10 @@ from minidark.html_table import html_table
 from minidark.layers.base import CostLayer, Layer, Parameter, Stored, is_ids, one_hot
 from minidark.layers.softmax import SoftmaxLayer
 from minidark.optim import Adam, Optimizer, Sgd
+
+
+def unheard(layer: int) -> None:
+    """Of `accumulate`, where nobody asks when a layer is done."""
 
 
 class Network:
@@ -72,7 +76,7 @@ class Network:
         self.clip_norm = options.clip_norm
         self.last_rate = 0.0  # the learning rate of the last update
         self.last_norms: dict[str, Scalar] = {}  # of its gradient, where that was measured
-        self._rows = 0  # accumulated since the last update
+        self.accumulated = 0  # rows, since the last update
         self._passes = 0  # likewise, counted by train_batch
         self._diverged = False  # whether the cost of one of them was NaN or infinite
 
@@ -201,14 +205,17 @@ class Network:
             raise MinidarkError("backward needs a forward with train=True before it")
         return self._descend(self._truth(truth, self._y.shape))[0]
 
-    def _descend(self, truth: Truth, need_dx: bool = False) -> tuple[Scalar, Array]:
+    def _descend(
+        self, truth: Truth, need_dx: bool = False, done: Callable[[int], None] = unheard
+    ) -> tuple[Scalar, Array]:
         """From the cost layer down to the lowest layer that trains: the cost, and the gradient that
-        comes out below; with `need_dx`, that of the lowest's input."""
+        comes out below; with `need_dx`, that of the lowest's input. After each layer `done` is
+        called with its number."""
         assert self._y is not None
         y, self._y = self._y, None
         cost, gradient = self._cost_layer().cost(truth.counted(y), truth.array)
         gradient = truth.spread(gradient, y, self.backend)
-        self._rows += truth.rows
+        self.accumulated += truth.rows
         top, bottom = self.layers.index(self._cost_layer()), self.frozen_layers
         for layer in self.layers[top:]:
             layer.saved = None
@@ -216,6 +223,7 @@ class Network:
         for i in range(top - 1, bottom - 1, -1):
             below = self.layers[i].backward(gradient, need_dx=need_dx or i > bottom)
             gradient = gradient if below is None else below
+            done(i)
         for layer in self.layers[:bottom]:
             layer.saved = None
         return cost, gradient
@@ -236,17 +244,20 @@ class Network:
         checked = self._truth(truth, y.shape)
         return self._cost_layer().cost(checked.counted(self.backend.asarray(y)), checked.array)[0]
 
-    def accumulate(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Scalar:
+    def accumulate(
+        self, x: npt.ArrayLike, truth: npt.ArrayLike, *, done: Callable[[int], None] = unheard
+    ) -> Scalar:
         """Forward and backward in training mode; adds to the gradients.
 
         x (T, S, inputs) or ids (T, S), truth as for `backward`. Returns the summed cost (nats, for
-        a softmax), as darknet's net.cost.
+        a softmax), as darknet's net.cost. done: called with a layer's number as soon as its
+        gradients are there, from the output on, while those below are still to come.
         """
         self._cost_layer()  # all is checked before any state moves
         rows = self._input(x)
         checked = self._truth(truth, (*rows.shape[:2], self.outputs))
         self._forward(rows, train=True)
-        return self._descend(checked)[0]
+        return self._descend(checked, done=done)[0]
 
     def objective(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
         """What training descends, of one training pass over x: accumulate without its gradients.
@@ -269,7 +280,7 @@ class Network:
         measure: keep the length of each layer's mean gradient, as it was before clipping, in
         `last_norms` by the layer's name; those that train nothing are not in it.
         """
-        if not self._rows:
+        if not self.accumulated:
             raise MinidarkError("update needs an accumulate before it: there is no gradient")
         rate = self.last_rate = self.learning_rate()
         squares = self._squares() if measure or self.clip_norm else {}
@@ -279,7 +290,7 @@ class Network:
         self.optimizer.begin_update()
         for parameters, options in zip(self._parameters, self.layer_options, strict=True):
             for p in parameters:
-                self.optimizer.step(p, rate * options.learning_rate, self._rows)
+                self.optimizer.step(p, rate * options.learning_rate, self.accumulated)
         self._begin_accumulating()
 
     @contextlib.contextmanager
@@ -311,7 +322,7 @@ class Network:
         self._begin_accumulating()
 
     def _begin_accumulating(self) -> None:
-        self._rows = self._passes = 0
+        self.accumulated = self._passes = 0
         self._diverged = False
 
     def train_batch(
@@ -331,9 +342,9 @@ class Network:
         After a cost of NaN or infinity the weights stay, so that one can see where it came from,
         until `drop_gradients`; but on a GPU, where to look at the cost would be to wait for it.
         """
-        before = self._rows
+        before = self.accumulated
         cost = self.accumulate(x, truth)
-        self.seen += self._rows - before if rows is None else rows
+        self.seen += self.accumulated - before if rows is None else rows
         self._passes += 1
         self._diverged |= isinstance(cost, float) and not math.isfinite(cost)
         if self._passes >= self.options.subdivisions and not self._diverged:
@@ -365,7 +376,7 @@ class Network:
     def _length(self, squares: Iterable[Scalar]) -> Scalar:
         """Of a mean gradient, from the squares of its parts."""
         total: Scalar = sum(squares)
-        return total**0.5 / max(1, self._rows)
+        return total**0.5 / max(1, self.accumulated)
 
     def check_finite(self) -> None:
         """Raise DivergedError with the first stored array that holds NaN or infinity."""
@@ -415,10 +426,20 @@ class Network:
         """
         if streams < 1:
             raise DataError(f"{streams} streams are too few for a network")
+        return self._over([layer.twin(streams) for layer in self.layers], streams)
+
+    def shard(self, streams: slice) -> Self:
+        """A network for some of the streams of this one, with their states, its parameters and its
+        gradients; what it accumulates is counted in its own `accumulated`."""
+        layers = [layer.shard(streams) for layer in self.layers]
+        other = self._over(layers, streams.stop - streams.start)
+        other.accumulated = 0
+        return other
+
+    def _over(self, layers: list[Layer], streams: int) -> Self:
         other = copy.copy(self)
-        other.layers = [layer.twin(streams) for layer in self.layers]
-        other._costs = _costs(other.layers)
-        other.streams = streams
+        other.layers, other.streams = layers, streams
+        other._costs = _costs(layers)
         other._y = None
         return other
 

@@ -99,6 +99,7 @@ class Records:
             "seed": training.seed,
             "valid_fraction": training.valid_fraction,
             "clip_norm": net.clip_norm,
+            "shards": training.groups,
             "parameters": sum(p.value.size for p in net.parameters()),
             "in_nats": net.predicts_symbols,
             "resumed": [],

@@ -17,10 +17,10 @@ from minidark.network import Network
 FEW = 4096  # symbols of a validation
 
 
-def rehearse(net: Network, feed: Feed) -> None:
-    """Call all that a run of `net` will: batches, validations and samples, in their own sizes, by
-    which kernels are chosen, too. Nothing where kernels are not compiled, or no cfg tells how to
-    make a network like it."""
+def rehearse(net: Network, feed: Feed, streams: int) -> None:
+    """Call all that a run of `net` will: batches of so many streams, validations and samples, in
+    their own sizes, by which kernels are chosen, too. Nothing where kernels are not compiled, or no
+    cfg tells how to make a network like it."""
     if not (net.backend.fast and net.sections):
         return
     plan = plan_network(net.sections, None, lambda message, line: None)
@@ -28,6 +28,7 @@ def rehearse(net: Network, feed: Feed) -> None:
     if other.layers[0].gives_ids:  # what the symbols are, for a sample
         for array, learned in zip(other.layers[0].arrays(), net.layers[0].arrays(), strict=True):
             array.value[...] = learned.value
+    part = other.shard(slice(0, streams))
     place = feed.place()
     passes = [feed.next() for _ in range(plan.net.subdivisions)]
     feed.move(place)
@@ -37,4 +38,5 @@ def rehearse(net: Network, feed: Feed) -> None:
         if other.outputs <= len(byte_pairs(net).names):  # those of which samples are shown
             feed.sample(other, 0, length=2)
         for given in passes:  # last: a rate that is too high leaves no numbers
-            other.train_batch(given.x, given.truth, measure=True, rows=plan.net.rows)
+            x, truth = (np.ascontiguousarray(ids[:, :streams]) for ids in (given.x, given.truth))
+            part.train_batch(x, truth, measure=True, rows=plan.net.rows)

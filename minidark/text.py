@@ -80,6 +80,10 @@ class Identity:
         """Without the times: what a copy of the same bytes has in common with them."""
         return Identity(tuple(replace(f, modified=0) for f in self.files))
 
+    def content(self) -> list[list[Any]]:
+        """What does not hang on where and when it was written: sizes and samples."""
+        return [[f.size, f.sampled] for f in self.files]
+
     def to_json(self) -> list[dict[str, Any]]:
         return [asdict(f) for f in self.files]
 
@@ -291,10 +295,12 @@ class Part:
 
 
 class Streams:
-    """S places in a part of a text that move on as they are read."""
+    """S places in a part of a text that move on as they are read; read are those of `own`."""
 
-    def __init__(self, part: Part, streams: int, rng: np.random.Generator):
-        self.part, self.rng = part, rng
+    def __init__(
+        self, part: Part, streams: int, rng: np.random.Generator, own: slice = slice(None)
+    ):
+        self.part, self.rng, self.own = part, rng, own
         self.offsets = rng.integers(0, part.size, streams)
 
     def move(self, offsets: Sequence[int]) -> None:
@@ -308,8 +314,10 @@ class Streams:
         self.offsets = places
 
     def next(self, steps: int) -> tuple[Ids, Ids]:
-        """The next `steps` symbols of each stream, and what follows each: ids (T, S), (T, S)."""
-        windows = np.stack([self.part.window(int(at), steps + 1) for at in self.offsets], axis=1)
+        """The next `steps` symbols of each stream that is read, and what follows each: ids (T, S),
+        (T, S)."""
+        places = self.offsets[self.own]
+        windows = np.stack([self.part.window(int(at), steps + 1) for at in places], axis=1)
         self.offsets = (self.offsets + steps) % self.part.size
         return windows[:-1], windows[1:]
 

@@ -8,6 +8,9 @@ feeds every stream a pair, from a zero state, and what counts is its target. `fe
 `train` gives an iterator of reports, one for each batch, and prints nothing. After a report all of
 the run can be had as a `Checkpoint`, from which another `train` goes on to the same bytes.
 
+Where the streams are dealt in groups, to one process or to several, `parallel.shards` has the
+passes of a batch; all else here is as with one.
+
 Source: darknet examples/rnn.c (train_char_rnn). pjreddie's `[rnn]` on a CPU forgets the state
 between passes; here it is carried, as darknet's GPU code does.
 """
@@ -20,9 +23,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 
 import numpy as np
 
+import minidark
 from minidark.backend import Scalar
 from minidark.checkpoint import (
     MALFORMED,
@@ -34,6 +39,7 @@ from minidark.checkpoint import (
     copied_arrays,
     exhausted,
     generators,
+    network_arrays,
     restore_arrays,
     surroundings,
     warn_of_surroundings,
@@ -43,6 +49,8 @@ from minidark.feeds import LEAST_VALIDATION, Feed, Pass, Validated, feed
 from minidark.html_table import html_table
 from minidark.network import Network
 from minidark.pairs import Pairs
+from minidark.parallel.ranks import Ranks
+from minidark.parallel.shards import Shards, own_streams
 from minidark.rehearsal import rehearse
 from minidark.text import Identity, Symbols
 
@@ -94,6 +102,8 @@ def train(
     patience: int | None = None,
     resume: Checkpoint | None = None,
     baseline: bool | None = None,
+    shards: int | None = None,
+    ranks: Ranks | None = None,
 ) -> Training:
     """Train until `batches` batches have been seen in all; a report for each.
 
@@ -105,17 +115,26 @@ def train(
     many validations without a new lowest. resume: go on from there as if nothing had happened; seed
     and valid_fraction are its own then, and what the network held is replaced.
 
+    shards: how many groups the streams are dealt in, each with a gradient and batch norm statistics
+    of its own (None: one for each rank, or as many as `resume` had). ranks: the processes that they
+    are dealt to, all of which are here (None: this one).
+
     Raises DataError for a text that is too short, or not the one to go on with; CfgError for a
     network with another number of outputs than inputs, or not the one to go on with, BackendError
     where that was computed otherwise; and from an iteration DivergedError when the cost is NaN or
     infinite, DataError when the text changed meanwhile.
     """
+    ranks = ranks or Ranks()
     if resume is not None:
-        seed, valid_fraction = resume.seed, resume.valid_fraction
-    training = Training(net, text, batches, seed, valid_fraction, patience)
+        seed, valid_fraction, shards = resume.seed, resume.valid_fraction, resume.shards
+    shards = ranks.size if shards is None else shards
+    training = Training(net, text, batches, seed, valid_fraction, patience, shards, ranks)
     if resume is not None:
         training.go_on(resume)
-    elif net.seen if baseline is None else baseline:
+    training.check_alike()
+    if resume is not None:
+        return training
+    if net.seen if baseline is None else baseline:
         training.rehearse()
         training.validation.begin()
     return training
@@ -132,8 +151,11 @@ class Training(Iterator[StepReport]):
         seed: int,
         valid_fraction: float,
         patience: int | None,
+        shards: int,
+        ranks: Ranks,
     ):
-        self.feed = feed(text, net, seed, valid_fraction)
+        own = own_streams(net, shards, ranks)
+        self.feed = feed(text, net, seed, valid_fraction, own)
         if patience and not self.feed.validated:
             raise DataError(
                 f"patience needs a validation, and {self.feed.kept_out} held out are too few "
@@ -142,7 +164,9 @@ class Training(Iterator[StepReport]):
         self.net, self.batches = net, batches
         self.seed, self.valid_fraction, self.patience = seed, valid_fraction, patience
         self.identity = self.feed.identity
-        self.validation = _Validation(net, self.feed)
+        self.ranks = ranks
+        self.shards = Shards(net, shards, ranks, seed) if shards > 1 else None
+        self.validation = _Validation(net, self.feed, ranks)
         self.average, self.symbols = math.nan, 0
         self.began = datetime.now(UTC).isoformat()
         self.seconds = 0.0  # before `clock`
@@ -186,11 +210,11 @@ class Training(Iterator[StepReport]):
         validation, batch = self.validation, self.net.batches_seen + 1
         passes = [self.feed.next() for _ in range(self.net.options.subdivisions)]
         self.feed.check()  # before anything is learned from what was read meanwhile
-        symbols = sum(p.symbols for p in passes)
+        symbols = self.ranks.total(sum(p.symbols for p in passes))
         last = batch >= self.batches
         validated = validation.is_due(symbols, last)
         measured = validated or last or batch % MEASURE_EVERY == 0
-        loss, norms = _batch(self.net, passes, symbols, measured)
+        loss, norms = self._batch(passes, symbols, measured)
         self.symbols += symbols
         self.average = loss if math.isnan(self.average) else 0.9 * self.average + 0.1 * loss
         valid = validation.after(symbols, validated)
@@ -211,12 +235,30 @@ class Training(Iterator[StepReport]):
             gradient_norms=norms,
         )
 
+    def _batch(
+        self, passes: Sequence[Pass], symbols: int, measured: bool
+    ) -> tuple[float, dict[str, float] | None]:
+        """A batch and its update: the mean cost of a symbol, and where they are measured the
+        lengths of the layers' mean gradients."""
+        net = self.net
+        with np.errstate(all="ignore"):  # what overflows shows in the cost, which is looked at
+            cost = (
+                self.shards.learn(passes, measured)
+                if self.shards
+                else _learn(net, passes, measured)
+            )
+        norms = net.last_norms if measured else {}
+        # where a GPU is waited for, once in a batch
+        summed, *lengths = net.backend.asfloats([cost, *norms.values()])
+        _check_cost(summed, "loss", net)
+        return summed / symbols, dict(zip(norms, lengths, strict=True)) if measured else None
+
     def rehearse(self) -> None:
         """Let kernels that are compiled at their first call be there, once; the first batch does,
         if nobody has. It is no part of the run's seconds."""
         if not self.rehearsed:
             began = time.perf_counter()
-            rehearse(self.net, self.feed)
+            rehearse(self.net, self.feed, self.shards.streams if self.shards else self.net.streams)
             self.clock += time.perf_counter() - began
             self.rehearsed = True
 
@@ -227,6 +269,11 @@ class Training(Iterator[StepReport]):
             self.net.keep_average()
 
     @property
+    def groups(self) -> int:
+        """That the streams are dealt in."""
+        return self.shards.count if self.shards else 1
+
+    @property
     def rows(self) -> int:
         """Of a batch."""
         options = self.net.options
@@ -235,10 +282,21 @@ class Training(Iterator[StepReport]):
     def _seconds(self) -> float:
         return self.seconds + time.perf_counter() - self.clock
 
+    def gather(self) -> None:
+        """Before a checkpoint, on all ranks: let each have the states of all streams."""
+        if self.shards:
+            self.shards.gather()
+
+    @property
+    def can_be_saved(self) -> bool:
+        """Whether all of a run between two batches is here."""
+        gathered = self.shards is None or self.shards.gathered
+        return self.whole and bool(self.symbols) and gathered
+
     def checkpoint(self) -> Checkpoint:
         """All of the run as it is after the last report. Raises MinidarkError before the first,
         and after an error within a batch."""
-        if not (self.whole and self.symbols):
+        if not self.can_be_saved:
             raise MinidarkError("a checkpoint is taken after a whole batch")
         net, validation = self.net, self.validation
         return Checkpoint(
@@ -253,6 +311,7 @@ class Training(Iterator[StepReport]):
             seed=self.seed,
             valid_fraction=float(self.valid_fraction),
             clip_norm=float(net.clip_norm),
+            shards=self.groups,
             batches=self.batches,
             patience=self.patience,
             batch=net.batches_seen,
@@ -289,6 +348,26 @@ class Training(Iterator[StepReport]):
         validation.fruitless, validation.unvalidated = since.fruitless, since.unvalidated
         validation.batches = since.validated
 
+    def check_alike(self) -> None:
+        """Raise DataError where another rank is about to train something else."""
+        net, ranks = self.net, self.ranks
+        if ranks.size == 1:
+            return
+        ranks.check_alike(
+            {
+                "a version": minidark.__version__,
+                "a cfg": cfg_values(net),
+                "a device or kernels": computing(net.backend),
+                "data": [self.feed.tokenized, self.feed.separator, self.identity.content()],
+                "options": [
+                    *(self.batches, self.seed, self.valid_fraction, self.patience),
+                    *(net.clip_norm, self.groups),
+                ],
+                "a count of batches": [net.seen, net.optimizer.updates],
+                "weights": {n: sha256(a.tobytes()).hexdigest() for n, a in network_arrays(net)},
+            }
+        )
+
     def _generators(self) -> dict[str, np.random.Generator]:
         return {**self.feed.generators(), **generators(self.net)}
 
@@ -322,18 +401,9 @@ def _shown(value: bool | str | None) -> str:
     return "none, for a text" if value is None else repr(value)
 
 
-def _batch(
-    net: Network, passes: Sequence[Pass], symbols: int, measured: bool
-) -> tuple[float, dict[str, float] | None]:
-    """A batch's passes and the update behind them: the mean cost of a symbol, and where they are
-    measured the lengths of the layers' mean gradients."""
-    with np.errstate(all="ignore"):  # what overflows shows in the cost, which is looked at
-        costs = [_train_pass(net, given, measured) for given in passes]
-    norms = net.last_norms if measured else {}
-    # where a GPU is waited for, once in a batch
-    cost, *lengths = net.backend.asfloats([sum(costs), *norms.values()])
-    _check_cost(cost, "loss", net)
-    return cost / symbols, dict(zip(norms, lengths, strict=True)) if measured else None
+def _learn(net: Network, passes: Sequence[Pass], measured: bool) -> Scalar:
+    """A batch's passes and the update behind them; the summed cost."""
+    return sum(_train_pass(net, given, measured) for given in passes)
 
 
 def _train_pass(net: Network, given: Pass, measured: bool) -> Scalar:
@@ -356,8 +426,8 @@ def _check_cost(cost: float, what: str, net: Network) -> None:
 class _Validation:
     """When to validate, and whether it still falls."""
 
-    def __init__(self, net: Network, feed: Feed):
-        self.net, self.feed = net, feed
+    def __init__(self, net: Network, feed: Feed, ranks: Ranks):
+        self.net, self.feed, self.ranks = net, feed, ranks
         self.lowest = math.inf
         self.fruitless = 0  # validations since the lowest
         self.unvalidated = 0  # symbols trained on since the last
@@ -389,7 +459,17 @@ class _Validation:
         return found
 
     def _validated(self) -> Validated:
-        with np.errstate(all="ignore"), self.net.averaged():
-            found = self.feed.validate(self.net)
+        found = self._measured()
         _check_cost(found.loss, "validation cost", self.net)
         return found
+
+    def _measured(self) -> Validated:
+        """By the rank that leads; the others wait, and are told."""
+        found = np.full(2, math.nan)
+        if self.ranks.leads:
+            with np.errstate(all="ignore"), self.net.averaged():
+                measured = self.feed.validate(self.net)
+            found[:] = measured.loss, math.nan if measured.exact is None else measured.exact
+        self.ranks.broadcast(found)
+        loss, exact = found.tolist()
+        return Validated(loss, None if math.isnan(exact) else exact)

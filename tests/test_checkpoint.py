@@ -134,6 +134,29 @@ def test_a_run_goes_on_to_the_same_bytes(
     assert_goes_on(lambda seed: make(case, kernels, seed), text, tmp_path / "a.ckpt")
 
 
+@pytest.mark.parametrize("case", ["gru, adam, dropout", "gru, batch_normalize", "[batchnorm]"])
+def test_it_does_in_shards(text: Text, tmp_path: Path, case: str) -> None:
+    """How many is the checkpoint's to say."""
+    assert_goes_on(lambda seed: make(case, seed=seed), text, tmp_path / "a.ckpt", shards=2)
+
+
+def test_a_checkpoint_of_before_there_were_shards_is_of_one(
+    text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = train(make(), text, 60, seed=7)
+    next(training)
+    taken, dumps = training.checkpoint(), json.dumps
+
+    def before(values: dict[str, Any], **how: Any) -> str:
+        return dumps({key: values[key] for key in values if key != "shards"}, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(json, "dumps", before)
+        taken.write(tmp_path / "a.ckpt")
+    assert b"shards" not in (tmp_path / "a.ckpt").read_bytes()
+    assert Checkpoint.read(tmp_path / "a.ckpt").shards == 1
+
+
 @pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("case", ["gru, adam, dropout", "lstm, two dropouts"])
 def test_it_does_on_a_gpu_too(text: Text, tmp_path: Path, case: str) -> None:

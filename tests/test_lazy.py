@@ -12,7 +12,7 @@ import pytest
 import minidark
 from minidark._lazy import HOMES
 
-HEAVY = {"cupy", "numba", "onnx", "onnxruntime", "matplotlib", "torch", "scipy"}
+HEAVY = {"mpi4py", "cupy", "numba", "onnx", "onnxruntime", "matplotlib", "torch", "scipy"}
 
 
 def loaded(statements: str) -> set[str]:

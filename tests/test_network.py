@@ -376,6 +376,23 @@ def test_accumulate_then_update_is_train_batch_but_for_seen(solver: str) -> None
     same_by_name(values(net), values(whole))
 
 
+def test_a_layer_is_told_when_its_gradients_are_whole_and_those_below_are_to_come() -> None:
+    net, whole = make(), make()
+    whole.accumulate(*batch())
+    last = {p.name: p.grad.copy() for p in whole.parameters()}
+    told = []
+
+    def done(number: int) -> None:
+        told.append(number)
+        for i, layer in enumerate(net.layers):
+            for p in layer.parameters():
+                np.testing.assert_array_equal(p.grad, last[p.name] if i >= number else 0)
+
+    net.accumulate(*batch(), done=done)
+    assert told == sorted(told, reverse=True)
+    assert {i for i, layer in enumerate(net.layers) if layer.parameters()} <= {*told}
+
+
 @pytest.mark.parametrize("solver", ["", " adam=1"])
 def test_subdivisions_update_after_the_last_pass_as_accumulating_them_does(solver: str) -> None:
     halves = make(net=f"{NET.replace('batch=2', 'batch=4')} subdivisions=2{solver}")

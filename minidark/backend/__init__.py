@@ -75,10 +75,11 @@ class Backend:
 
     def asfloats(self, scalars: Sequence[Scalar]) -> list[float]:
         """As numbers of the host, which waits for a GPU once and not for each."""
-        if len(scalars) < 2 or all(isinstance(scalar, float) for scalar in scalars):
-            return [*map(float, scalars)]  # what is there already
-        floats: list[float] = self.xp.asnumpy(self.xp.stack(scalars)).tolist()
-        return floats
+        waited_for = [scalar for scalar in scalars if not isinstance(scalar, float)]
+        if len(waited_for) < 2:
+            return [*map(float, scalars)]
+        fetched = iter(self.xp.asnumpy(self.xp.stack(waited_for)).tolist())
+        return [s if isinstance(s, float) else next(fetched) for s in scalars]
 
     def holds(self, array: object) -> bool:
         """Whether this is an array in this backend's memory."""

@@ -120,7 +120,7 @@ class _Group(click.Group):
         import numpy as np  # every command that is invoked needs it; --version and --help are not
 
         # What overflows shows in the result; numpy's warnings would name lines of ours.
-        with _told(ctx), np.errstate(all="ignore"):
+        with told(ctx), np.errstate(all="ignore"):
             return super().invoke(ctx)
 
     def resolve_command(
@@ -179,7 +179,8 @@ def shared_options() -> list[click.Parameter]:
 
 
 @contextlib.contextmanager
-def _told(ctx: click.Context) -> Iterator[None]:
+def told(ctx: click.Context, whose: str = "") -> Iterator[None]:
+    """Errors as one line, with `whose` in front of them, and an exit code."""
     try:
         yield
     except BrokenPipeError:  # `minidark generate | head`: nobody reads on; that is no error
@@ -190,7 +191,7 @@ def _told(ctx: click.Context) -> Iterator[None]:
             traceback.print_exc()
         if not isinstance(error, KeyboardInterrupt):
             said = str(error) or ("out of memory" if isinstance(error, MemoryError) else "")
-            tell(f"minidark: error: {said}")
+            tell(f"minidark: error: {whose}{said}")
         sys.exit(next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
 
 

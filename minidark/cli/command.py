@@ -22,11 +22,11 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
         "cfg", "weights", "clear", "set", "strict", "weights-order", "allow-nonfinite",
         "allow-other-cfg", "cache",
     ),
-    "Training": ("resume", "batches", "train.seed", "patience", "clip-norm"),
+    "Training": ("resume", "batches", "train.seed", "patience", "clip-norm", "shards"),
     "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
     "Output": ("backup", "save-every", "json", "output", "color", "worst", "tensorboard",
                "explain"),
-    "Device": ("device", "kernels", "threads"),
+    "Device": ("device", "kernels", "threads", "rank-timeout"),
 }  # fmt: skip
 REST = "Options"
 

@@ -37,6 +37,7 @@ EXTRAS = {  # the extra: its distributions, and what it gives
     "keras": (("keras", "jax"), "convert to .keras"),
     "report": (("jinja2", "matplotlib"), "pages: look, report, compare"),
     "tensorboard": (("tensorboard",), "train --tensorboard"),
+    "mpi": (("mpi4py", "mpich"), "train by mpiexec"),
 }
 TORCH_GIVES = "convert from .pt, and proof of the .py that it writes"
 

@@ -15,7 +15,8 @@ from minidark.errors import echo
 
 AUTO = "auto"
 BEGIN = ("weights", "clear")  # options that begin a run
-KEPT = ("seed", "valid_fraction", "clip_norm", "tokenized", "pairs", "separator")  # for good
+# For good.
+KEPT = ("seed", "valid_fraction", "clip_norm", "shards", "tokenized", "pairs", "separator")
 
 
 def find(resume: str, newest: Path) -> tuple[Path, Checkpoint]:

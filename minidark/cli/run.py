@@ -21,6 +21,7 @@ from minidark.cli.stopping import stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import train
 from minidark.errors import WeightsError
+from minidark.parallel.mpi import started
 
 USAGE = 2
 INTERRUPTED = 128  # and the signal's number
@@ -51,6 +52,8 @@ def run(file: str, dry_run: bool, as_json: bool) -> None:
     Ends with the highest exit code of its runs. docs/runs.md tells all keys.
     """
     runs = read_experiment(file)
+    if started()[1] > 1 and not dry_run:
+        raise click.UsageError("mpiexec is for `train`; a sweep trains each of its runs by itself")
     if dry_run:
         _list(runs, as_json)
         return

@@ -15,9 +15,17 @@ SIGNALS = [
 
 
 class Stop:
-    """`signal` is the number of the one that came, 0 before."""
+    """`signal` is the number of the one that came, 0 before; `agreed` that of all ranks, where
+    there are several."""
 
     signal: int = 0
+    agreed: int | None = None
+    speaks: bool = True
+
+    @property
+    def due(self) -> int:
+        """The signal that the run is to end by, at this batch; 0 for none."""
+        return self.signal if self.agreed is None else self.agreed
 
     def ask(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
@@ -28,14 +36,18 @@ class Stop:
 
     def _say(self, text: str) -> None:
         """Not through Python's buffers, which a signal may have interrupted."""
+        if not self.speaks:
+            return
         with contextlib.suppress(OSError):
             os.write(2, text.encode())
 
 
 @contextlib.contextmanager
-def stoppable() -> Iterator[Stop]:
-    """One within another, as a run in a sweep, shares its signal with the outer."""
+def stoppable(speaks: bool = True) -> Iterator[Stop]:
+    """One within another, as a run in a sweep, shares its signal with the outer. speaks: whether it
+    says that it heard one."""
     stop = Stop()
+    stop.speaks = speaks
     heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup's SIGHUP
     before = {number: signal.signal(number, stop.ask) for number in heard}
     around = [getattr(handler, "__self__", None) for handler in before.values()]

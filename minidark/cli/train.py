@@ -21,12 +21,14 @@ from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import JsonLines, display
 from minidark.cli.numbers import Number, count
 from minidark.cli.pair_options import separator_option
+from minidark.cli.ranks import Finished, agreed, ranks_option
 from minidark.cli.stderr import tell
-from minidark.cli.stopping import stoppable
+from minidark.cli.stopping import Stop, stoppable
 from minidark.errors import CfgError
 from minidark.events import Events
 from minidark.network import Network
 from minidark.pairs import TAB, Pairs, looks_like_pairs
+from minidark.parallel.ranks import Ranks
 from minidark.records import sampled
 from minidark.text import Symbols, Text
 from minidark.tokens import TokenText
@@ -62,11 +64,15 @@ PAIRS_CFG = "pairs"  # what the shipped cfg for them is called
               help="Stop after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
               help="Shorten longer mean gradients to this.")  # fmt: skip
+@click.option("--shards", type=count(), metavar="G",
+              help="Deal the streams in G groups, a power of two, each with a gradient of its own; "
+              "one for each rank unless given.")  # fmt: skip
 @click.option("--tensorboard", is_flag=True,
               help="Let TensorBoard see the run: events in tensorboard/ in DIR.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
               help="The lines of log.jsonl on standard output, as they come; with --explain, one "
               "object.")  # fmt: skip
+@ranks_option
 @compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @click.option("--explain", is_flag=True,
@@ -88,8 +94,10 @@ def train(
     valid_fraction: float,
     patience: int | None,
     clip_norm: float | None,
+    shards: int | None,
     tensorboard: bool,
     as_json: bool,
+    ranks: Ranks,
     compute: Compute,
     tokenized: bool,
     explain: bool,
@@ -113,6 +121,9 @@ def train(
 
     --weights begins a run with weights that there are; --resume goes on with a run, in the same
     cfg and text, to the same bytes as if it had never been stopped.
+
+    `mpiexec -n 4 minidark train ...` trains one network on four ranks, each with its shards of
+    the streams.
     """
     if not backup:
         raise click.UsageError("--backup needs the name of a folder")
@@ -126,7 +137,8 @@ def train(
         batches = since.batches if batches is None else batches
         patience = since.patience if patience is None else patience
         compute = resuming.computed_as(compute, since)
-    seed = secrets.randbelow(2**31) if seed is None else seed
+    drawn = ranks.leading(secrets.randbelow(2**31))
+    seed = drawn if seed is None else seed
     if batches is not None:
         choice = choice.overruled(f"net.max_batches={batches}")
     if explain and weights is None:
@@ -138,6 +150,8 @@ def train(
     batches = net.options.max_batches
     _check_batches(net, batches, path)
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
+    if explain and not ranks.leads:
+        return
     if explain:
         seen = since.batch if since else net.batches_seen
         with _opened(data, net, tokenized, separator if pairs else None) as text:
@@ -148,7 +162,7 @@ def train(
         return
     with (
         _opened(data, net, tokenized, separator if pairs else None) as text,
-        stoppable() as stop,
+        stoppable(ranks.leads) as stop,
         display(batches, net.predicts_symbols) as shown,
         contextlib.ExitStack() as held,
     ):
@@ -161,12 +175,17 @@ def train(
             patience=patience,
             resume=since,
             baseline=bool(weights),
+            shards=shards,
+            ranks=ranks,
         )
         if training.over:
             log.info(_over(net, batches))
             return
         if since:
             log.info("going on from %s, after batch %d", found_at, since.batch)
+        if not ranks.leads:
+            _follow(training, stop)
+            return
         backups = held.enter_context(Backups(net, backup, path, save_every))
         if tensorboard:  # before the records, which take the place of another run's
             so_far = (since.batch, since.symbols, since.seconds) if since else ()
@@ -183,17 +202,19 @@ def train(
         lines = JsonLines(as_json)
         for bare in training:
             report = sampled(bare, training)
+            if agreed(ranks, stop, backups.saves_run(report)):
+                training.gather()
             backups.after(report)
             shown.step(report)
             lines.step(report)
             if report.sample is not None and not report.last:
                 shown.note(f"--- a sample after {report.batch} batches:\n{report.sample}\n---")
-            if stop.signal and not report.last:
+            if stop.due and not report.last:
                 backups.stop()
                 break
-    if stop.signal and not report.last:
+    if stop.due and not report.last:
         tell(f"minidark: stopped; {backups.path('.backup')} is saved, --resume auto goes on")
-        sys.exit(128 + stop.signal)
+        raise Finished(128 + stop.due)
     log.info("%s is written", backups.path("_final.weights"))
 
 
@@ -205,6 +226,15 @@ def _replacing(newest: Path, renamed: bool) -> str:
         f"{newest.parent} holds a run before this one, {weights if renamed else ''}whose "
         f"{'other ' if renamed else ''}files it replaces; {goes_on}another --backup keeps it"
     )
+
+
+def _follow(training: Training, stop: Stop) -> None:
+    """What a rank does that does not lead."""
+    for report in training:
+        if agreed(training.ranks, stop):
+            training.gather()
+        if stop.due and not report.last:
+            raise Finished(128 + stop.due)
 
 
 def _over(net: Network, batches: int) -> str:

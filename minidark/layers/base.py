@@ -131,12 +131,18 @@ class Layer(ABC):
 
     def twin(self, streams: int) -> Self:
         """The same layer over the same parameter arrays, with `streams` zero states of its own."""
+        zeros = {n: self.backend.zeros(streams, s.shape[1]) for n, s in self.states.items()}
+        return self._beside(streams, zeros)
+
+    def shard(self, streams: slice) -> Self:
+        """The same layer, states included, for these of its streams alone."""
+        states = {name: state[streams] for name, state in self.states.items()}
+        return self._beside(streams.stop - streams.start, states)
+
+    def _beside(self, streams: int, states: dict[str, Array]) -> Self:
         other = copy.copy(self)
-        other.streams = streams
-        other.saved = None
-        other.states = {
-            name: self.backend.zeros(streams, state.shape[1]) for name, state in self.states.items()
-        }
+        other.streams, other.states = streams, states
+        other.saved, other.dstates = None, {}
         return other
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:

@@ -17,7 +17,7 @@ import pytest
 
 from minidark.checkpoint import Checkpoint
 from minidark.cli.stopping import stoppable
-from tests.cli.running import assert_refused, run
+from tests.cli.running import assert_refused, assert_wrong_usage, run
 from tests.helpers import cfg
 
 EXPERIMENT = """\
@@ -226,6 +226,14 @@ def test_experiments_with_other_words_do_not_share_a_folder(folder: Path) -> Non
     assert run("run", "f.yaml").exit_code == 0  # renamed, and longer: the same runs
     Path("out", NAMES[0], "experiment.json").write_bytes(b"{")
     assert run("run", "e.yaml").exit_code == 0
+
+
+def test_a_sweep_is_not_for_mpiexec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PMI_SIZE", "2")
+    assert_wrong_usage(
+        run("run", "e.yaml"), "mpiexec is for `train`; a sweep trains each of its runs by itself"
+    )
+    assert not Path("out").exists()
 
 
 def test_a_dry_run_lists_command_lines_and_makes_nothing() -> None:
