@@ -87,6 +87,10 @@ COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
         "weights_verbs",
         "Fold batch norm into weights and biases: the same predictions from fewer arrays.",
     ),
+    "join": (
+        "weights_verbs",
+        "Make one network of several that were trained by one cfg, with other seeds.",
+    ),
     "ops": (
         "weights_verbs",
         "Count the floating point operations for one character, forward: two for each weight.",

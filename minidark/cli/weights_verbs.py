@@ -1,4 +1,5 @@
-"""darknet's verbs that work on weight files: average, partial, denormalize, statistics, ops.
+"""Verbs that work on weight files: darknet's average, partial, denormalize, statistics and ops, and
+join.
 
 Source: darknet examples/darknet.c (average, partial, denormalize_net, statistics_net, operations).
 """
@@ -16,6 +17,7 @@ from minidark.cli.tables import array_table, print_table
 from minidark.errors import WeightsError
 from minidark.fold import average as average_into
 from minidark.fold import denormalize as folded
+from minidark.join import join as joined
 from minidark.weights import array_statistics, save_weights
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -42,6 +44,32 @@ def average(cfg: str, out: str, weights: tuple[str, ...], choice: CfgChoice) -> 
     net = choice.load(cfg)
     average_into(net, weights, **choice.reading)
     net.save_weights(out)
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("out")
+@click.argument("weights", nargs=-1, required=True)
+@click.option("--out-cfg", metavar="FILE", help="Where the wider cfg goes; OUT's name, as a .cfg.")
+@cfg_options
+def join(
+    cfg: str, out: str, weights: tuple[str, ...], out_cfg: str | None, choice: CfgChoice
+) -> None:
+    """Make one network of several that were trained by one cfg, with other seeds.
+
+    \b
+    minidark join gru both.weights one/gru_final.weights two/gru_final.weights
+    minidark valid both.cfg both.weights text.txt
+
+    It expects the mean of what they expect, which is better than any of them does. OUT fits a cfg
+    as wide as all of them side by side.
+    """
+    out_cfg = out_cfg or os.path.splitext(out)[0] + ".cfg"
+    check_output(out, choice.path(cfg), *weights)
+    check_output(out_cfg, out, choice.path(cfg), *weights)
+    net = joined(choice.load(cfg), weights, **choice.reading)
+    net.save_weights(out)
+    net.save_cfg(out_cfg)
 
 
 @click.command()

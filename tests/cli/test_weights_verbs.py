@@ -78,6 +78,38 @@ def test_average_writes_over_no_file_that_it_was_given() -> None:
     assert Path("1.weights").read_bytes() == before
 
 
+# --- join ---------------------------------------------------------------------------------
+
+
+def test_join_writes_a_network_and_its_cfg() -> None:
+    Path("b.cfg").write_text(cfg("net inputs=20", "gru output=6", "connected output=20 "
+                                 "activation=linear", "softmax"))  # fmt: skip
+    nets = []
+    for name in ("x", "y"):
+        nets.append(load_network("b.cfg", seed=ord(name)))
+        nets[-1].save_weights(f"{name}.weights")
+    words = ("join", "b.cfg", "both.weights", "x.weights", "y.weights")
+    assert output(*words, "--set", "softmax.temperature=2") == b""
+    both = load_network("both.cfg", "both.weights")
+    assert [layer.outputs for layer in both.layers] == [12, 20, 20]
+    logs = [np.log(net.predict(np.arange(20))) for net in nets]
+    mean = np.exp(sum(logs) / 4)
+    mean /= mean.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(both.predict(np.arange(20)), mean, rtol=1e-5)
+    assert output(*words, "--out-cfg", "other.cfg") == b""
+    assert "temperature" in Path("both.cfg").read_text()
+    assert "temperature" not in Path("other.cfg").read_text()
+
+
+def test_join_writes_over_none_of_what_it_reads() -> None:
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    for words in (["1.weights", "2.weights", "1.weights"], ["a.weights", "1.weights", "2.weights"]):
+        spoilt = {"1.weights": "1.weights", "a.weights": "a.cfg"}[words[0]]
+        message = f"{spoilt} is a file that this command needs; write to another"
+        assert_wrong_usage(run("join", "a.cfg", *words), message)
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
 # --- partial ------------------------------------------------------------------------------
 
 
