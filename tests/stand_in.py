@@ -29,6 +29,7 @@ needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: CU
 def put_in_place(monkeypatch: pytest.MonkeyPatch, dtype: str = "float32") -> None:
     """From here on `import cupy` gives the stand-in, for networks of that dtype."""
     monkeypatch.setitem(sys.modules, "cupy", fakecp)
+    monkeypatch.setitem(sys.modules, "cupy.cuda", fakecp.cuda)
     from minidark.backend import cupy_kernels
 
     monkeypatch.setattr(cupy_kernels, "cupy", fakecp)  # a real one may have been there before

@@ -22,8 +22,8 @@ from minidark.cli import told
 from minidark.cli.numbers import Number
 from minidark.cli.stopping import SIGNALS, Stop
 from minidark.errors import DivergedError
-from minidark.parallel.mpi import TIMEOUT, MpiRanks, find_ranks
-from minidark.parallel.ranks import Ranks
+from minidark.parallel.mpi import MpiRanks, find_ranks
+from minidark.parallel.ranks import TIMEOUT, Ranks
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -1,8 +1,7 @@
 """Ranks that `mpiexec` started, through mpi4py, which is imported for nothing else.
 
 Every wait has a deadline, so that a rank that is stuck, or cut off, ends the run of all others and
-does not hang it. MPI's own waits have none, and spin: here one looks, gives way to other processes,
-and soon sleeps in between.
+does not hang it. MPI's own waits have none, and spin.
 
 Source: Thakur, Rabenseifner and Gropp 2005, "Optimization of Collective Communication Operations in
 MPICH" (recursive doubling).
@@ -12,36 +11,38 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from minidark.backend import Array
-from minidark.errors import BackendError, MinidarkError
-from minidark.parallel.ranks import Ranks
+from minidark.errors import BackendError
+from minidark.parallel.gpus import see_own
+from minidark.parallel.ranks import TIMEOUT, Ranks, wait_for
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what mpiexec sets: MPICH's, Open MPI's
 NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
-TIMEOUT = 600.0  # seconds
-SPIN, NAP = 5e-4, 2e-4  # seconds of looking, and of sleeping between two looks after them
+LOCALS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")  # of the ranks of one machine
 
 
 def started(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
     """Which rank of how many mpiexec started this process as: (0, 1) where it did not."""
-    rank, size = (
-        next((int(environment[n]) for n in names if environment.get(n, "").isdigit()), default)
-        for names, default in ((NUMBERS, 0), (SIZES, 1))
-    )
-    return rank, size
+    return _number(environment, NUMBERS, 0), _number(environment, SIZES, 1)
+
+
+def _number(environment: Mapping[str, str], names: Sequence[str], default: int) -> int:
+    return next((int(environment[n]) for n in names if environment.get(n, "").isdigit()), default)
 
 
 def find_ranks(timeout: float = TIMEOUT) -> Ranks:
     """The processes that mpiexec started, or this one by itself. Raises BackendError where mpi4py
     is missing or belongs to another MPI."""
     _, size = started()
-    return MpiRanks(size, timeout) if size > 1 else Ranks()
+    if size == 1:
+        return Ranks()
+    see_own(os.environ, _number(os.environ, LOCALS, 0))
+    return MpiRanks(size, timeout)
 
 
 class MpiRanks(Ranks):
@@ -68,17 +69,11 @@ class MpiRanks(Ranks):
 
     def sum(self, buffer: Array) -> None:
         theirs = np.empty_like(buffer)
-        distance = 1
-        while distance < self.size:
-            partner = self.rank ^ distance
-            requests = [
-                self.world.Irecv(theirs, partner),
-                self.world.Isend(buffer, partner),
-            ]
+        for partner in self.partners():
+            requests = [self.world.Irecv(theirs, partner), self.world.Isend(buffer, partner)]
             self._wait(requests, f"rank {partner}")
             with np.errstate(all="ignore"):  # what overflows shows in the cost
                 buffer += theirs
-            distance *= 2
 
     def broadcast(self, buffer: Array) -> None:
         self._wait([self.world.Ibcast(buffer, 0)], "rank 0")
@@ -94,15 +89,4 @@ class MpiRanks(Ranks):
         self.world.Abort(code)
 
     def _wait(self, requests: Sequence[Any], whom: str) -> None:
-        began = time.monotonic()
-        while not self.all_done(requests):
-            waited = time.monotonic() - began
-            if waited > self.timeout:
-                raise MinidarkError(
-                    f"nothing was heard of {whom} for {self.timeout:g} seconds (--rank-timeout): "
-                    "it is stuck or cut off, or waits for one that is"
-                )
-            if waited > SPIN:
-                time.sleep(NAP)
-            else:
-                os.sched_yield()
+        wait_for(lambda: self.all_done(requests), whom, self.timeout)

@@ -16,12 +16,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from minidark.backend import Array
-from minidark.errors import DataError
+from minidark.errors import DataError, MinidarkError
+
+TIMEOUT = 600.0  # seconds
+SPIN, NAP = 5e-4, 2e-4  # seconds of looking, and of sleeping between two looks after them
 
 
 class Ranks:
@@ -29,6 +34,7 @@ class Ranks:
 
     rank: int = 0
     size: int = 1
+    timeout: float = TIMEOUT  # seconds that one call may take to hear of others
 
     def sum(self, buffer: Array) -> None:
         """In the place of a flat buffer (n,) of the host, the sum of all ranks'."""
@@ -45,6 +51,14 @@ class Ranks:
     def leads(self) -> bool:
         """Whether this is the rank that prints and writes."""
         return self.rank == 0
+
+    def partners(self) -> Iterator[int]:
+        """Whom this rank exchanges its sum with, one after another, so that each sum is of a
+        subtree: recursive doubling."""
+        distance = 1
+        while distance < self.size:
+            yield self.rank ^ distance
+            distance *= 2
 
     def share(self, count: int) -> range:
         """Which of `count` things in a row are this rank's; R divides their number."""
@@ -90,6 +104,23 @@ class Ranks:
                         f"rank {rank} has {name} other than rank 0's; all ranks of a run are given "
                         "the same"
                     )
+
+
+def wait_for(done: Callable[[], bool], whom: str, timeout: float) -> None:
+    """Look until it is done, giving way to other processes and soon sleeping in between. Raises
+    MinidarkError after `timeout` seconds."""
+    began = time.monotonic()
+    while not done():
+        waited = time.monotonic() - began
+        if waited > timeout:
+            raise MinidarkError(
+                f"nothing was heard of {whom} for {timeout:g} seconds (--rank-timeout): "
+                "it is stuck or cut off, or waits for one that is"
+            )
+        if waited > SPIN:
+            time.sleep(NAP)
+        else:
+            os.sched_yield()
 
 
 def _sha256(thing: object) -> bytes:

@@ -27,10 +27,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from minidark.backend import Array
-from minidark.errors import BackendError, CfgError, MinidarkError
+from minidark.errors import CfgError, MinidarkError
 from minidark.feeds import Pass
 from minidark.layers.base import Layer
 from minidark.network import Network, unheard
+from minidark.parallel.gpus import reaching
 from minidark.parallel.ranks import Ranks
 from minidark.text import Ids
 
@@ -41,11 +42,11 @@ class Shards:
     """`net` in so many `groups`, those of this rank; `own` is which of the streams they have.
 
     Raises CfgError for groups that the streams cannot be dealt into, MinidarkError for ranks that
-    the groups cannot, and BackendError for ranks that would compute on a GPU.
+    the groups cannot.
     """
 
     def __init__(self, net: Network, groups: int, ranks: Ranks, seed: int):
-        self.net, self.ranks, self.seed = net, ranks, seed
+        self.net, self.ranks, self.seed = net, reaching(ranks, net.backend), seed
         self.own = own_streams(net, groups, ranks)
         each = net.streams // groups
         self.groups = {
@@ -196,8 +197,6 @@ def own_streams(net: Network, groups: int, ranks: Ranks) -> slice:
             f"{groups} shards cannot be dealt to {ranks.size} ranks: start 1 rank, or another "
             "power of two that divides them"
         )
-    if ranks.size > 1 and net.backend.name != "cpu":
-        raise BackendError("ranks compute on CPUs so far; give them --device cpu")
     mine = ranks.share(net.streams)
     return slice(mine.start, mine.stop)
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
@@ -40,7 +42,14 @@ class Rules:
     waiting: bool = True
 
 
-COUNTS, RULES = Counts(), Rules()
+class Current(threading.local):
+    """Of a thread: the stream it is in, None for the one where all is in order."""
+
+    stream: Any = None
+    pinned: ClassVar[list[np.ndarray[Any, Any]]] = []  # memory that was allocated so, of all
+
+
+COUNTS, RULES, current = Counts(), Rules(), Current()
 
 
 @contextlib.contextmanager
@@ -192,7 +201,29 @@ class ndarray:  # noqa: N801  cupy's name
         check_keywords("cupy.ndarray", "get", keywords)
         wait("get()")
         COUNTS.downloads += 1
-        return self.host.copy()
+        out = keywords.pop("out", None)
+        if out is None:
+            return self.host.copy()
+        _check_pinned(out)
+        out[...] = self.host
+        return cast("np.ndarray[Any, Any]", out)
+
+    def set(self, arr: np.ndarray[Any, Any]) -> None:
+        _check_pinned(arr)
+        COUNTS.uploads += 1
+        assert (arr.shape, arr.dtype) == (self.shape, self.dtype)
+        self.host[...] = arr
+
+    @property
+    def data(self) -> Any:
+        assert self.host.flags.c_contiguous
+        return SimpleNamespace(ptr=self.host.ctypes.data)
+
+    def view(self, dtype: Any) -> ndarray:
+        return ndarray(self.host.view(dtype))
+
+    def tobytes(self) -> bytes:
+        return self.get().tobytes()
 
     def item(self) -> Any:
         wait("item()")
@@ -234,6 +265,11 @@ class ndarray:  # noqa: N801  cupy's name
 
     def __repr__(self) -> str:
         return f"fakecp.ndarray({self.host!r})"
+
+
+def _check_pinned(host: np.ndarray[Any, Any]) -> None:
+    if not any(np.may_share_memory(host, pinned) for pinned in current.pinned):
+        raise ValueError("a copy by a stream of its own takes memory that is pinned")
 
 
 def _operator(name: str) -> Any:

@@ -1,6 +1,6 @@
 """Write cupy_api.json: the names of cupy and of its arrays, and the keywords that each takes.
 
-Run where cupy 14 is installed (no GPU is needed), once for each new cupy:
+Run where cupy 14 and NCCL are installed (no GPU is needed), once for each new cupy:
 
     python tests/gpu_proof/dump_cupy_api.py
 """
@@ -21,11 +21,19 @@ NO_CALL = None  # what a value, a module or an attribute has in place of keyword
 
 def dump() -> dict[str, Any]:
     import cupy
+    from cupy.cuda import nccl
 
+    if not nccl.available:
+        raise SystemExit("libnccl.so.2 is missing: pip install nvidia-nccl-cu12, LD_LIBRARY_PATH")
+    communicator = nccl.NcclCommunicator
     return {
         "version": cupy.__version__,
         "cupy": keywords(cupy, public(cupy)),
         "cupy.cuda": keywords(cupy.cuda, public(cupy.cuda)),
+        "cupy.cuda.Event": keywords(cupy.cuda.Event, public(cupy.cuda.Event)),
+        "cupy.cuda.Stream": keywords(cupy.cuda.Stream, public(cupy.cuda.Stream)),
+        "cupy.cuda.nccl": keywords(nccl, public(nccl)),
+        "cupy.cuda.nccl.NcclCommunicator": keywords(communicator, public(communicator)),
         "cupy.ndarray": keywords(cupy.ndarray, dir(cupy.ndarray)),
         "cupy.RawModule": keywords(cupy.RawModule, public(cupy.RawModule)),
     }

@@ -18,6 +18,7 @@ from minidark.parallel.shards import Shards, Tree
 from minidark.text import Streams
 from tests.conftest import WriteText
 from tests.helpers import network
+from tests.parallel.threads import in_threads
 
 SYMBOLS, STEPS = 8, 9
 OUT = (f"connected output={SYMBOLS} activation=linear", "softmax")
@@ -231,21 +232,6 @@ def test_one_stream_has_no_statistics(text: Text) -> None:
         next(train(make("gru, batch norm"), text, 2, shards=8))
 
 
-class Threads(Ranks):
-    """Two ranks that are threads of this process."""
-
-    size = 2
-
-    def __init__(self, rank: int, buffers: list[Any], barrier: threading.Barrier):
-        self.rank, self.buffers, self.meet = rank, buffers, barrier
-
-    def sum(self, buffer: Any) -> None:
-        self.buffers[self.rank] = buffer.copy()
-        self.meet.wait(30)
-        buffer[...] = self.buffers[0] + self.buffers[1]
-        self.meet.wait(30)
-
-
 OTHER = {
     "weights": "weights",
     "text": "data",
@@ -260,26 +246,18 @@ def test_ranks_that_are_about_to_train_something_else_say_so_all_alike(
     text: Text, write_text: WriteText, what: str
 ) -> None:
     """Rank 1's is another, of one thing only."""
-    said: list[str] = ["", ""]
-    buffers, barrier = [None, None], threading.Barrier(2)
 
-    def rank(number: int) -> None:
-        odd = what if number else ""
+    def said(ranks: Ranks) -> str:
+        odd = what if ranks.rank else ""
         net = make("lstm, sgd, subdivisions" if odd == "cfg" else "gru, adam")
         net.parameters()[0].value[0] += odd == "weights"
         data = other if odd == "text" else text
         seed, shards = 7 + (odd == "seed"), 4 if odd == "shards" else 2
-        ranks = Threads(number, buffers, barrier)
-        try:
+        with pytest.raises(DataError) as caught:
             train(net, data, 2, seed=seed, shards=shards, ranks=ranks)
-        except DataError as error:
-            said[number] = str(error)
+        return str(caught.value)
 
     with Text([write_text(bytes(4000))], SYMBOLS) as other:
-        threads = [threading.Thread(target=rank, args=(number,)) for number in range(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-    assert said[0] == said[1]
-    assert said[0].startswith(f"rank 1 has {OTHER[what]} other than rank 0's")
+        one, two = in_threads(2, said)
+    assert one == two
+    assert one.startswith(f"rank 1 has {OTHER[what]} other than rank 0's")

@@ -1,0 +1,129 @@
+"""Ranks on GPUs, on the stand-in for them: by pinned memory and MPI, and by NCCL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+import minidark
+import tests.fakecp as fakecp
+from minidark import train
+from minidark.backend import Array, get_backend
+from minidark.cfg.parser import build_network
+from minidark.checkpoint import copied_arrays
+from minidark.parallel.gpus import NcclRanks, PinnedRanks, reaching, see_own
+from minidark.parallel.ranks import Ranks
+from minidark.text import Text
+from tests.conftest import WriteText
+from tests.helpers import planned
+from tests.parallel.threads import in_threads
+from tests.stand_in import needs_compiler, put_in_place
+
+SYMBOLS, STEPS = 8, 5
+LAYERS = ("gru output=5 tanh=1", "dropout probability=.2", "lstm output=4 batch_normalize=1",
+          f"connected output={SYMBOLS} activation=linear", "softmax")  # fmt: skip
+WAYS = {False: PinnedRanks, True: NcclRanks}
+
+
+@pytest.fixture(params=WAYS, ids=["pinned", "nccl"])
+def nccl(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    put_in_place(monkeypatch)
+    monkeypatch.setattr(fakecp.cuda.nccl, "available", request.param)
+    return bool(request.param)
+
+
+@pytest.fixture
+def text(write_text: WriteText) -> Path:
+    steps = np.random.default_rng(0).integers(1, 3, 2000)
+    return write_text((np.cumsum(steps) % SYMBOLS).astype(np.uint8).tobytes())
+
+
+def trained(text: Path, ranks: Ranks) -> dict[str, bytes]:
+    """All that a run of four shards leaves on this rank."""
+    net = f"net inputs={SYMBOLS} batch=8 time_steps={STEPS} adam=1 learning_rate=.05 clip_norm=1"
+    made = build_network(planned(net, *LAYERS), None, 3, get_backend("cuda"))
+    with Text([text], SYMBOLS) as opened:
+        run = train(made, opened, 4, seed=7, valid_fraction=0.25, shards=4, ranks=ranks)
+        losses = [report.loss for report in run]
+        run.gather()
+    arrays = {name: array.tobytes() for name, array in copied_arrays(made).items()}
+    return {**arrays, "losses": repr(losses).encode()}
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [2, 4])
+def test_any_number_of_ranks_leaves_the_same_bytes(text: Path, size: int, nccl: bool) -> None:
+    one = trained(text, Ranks())
+    for found in in_threads(size, lambda ranks: trained(text, ranks)):
+        assert found == one
+
+
+def test_sums_and_broadcasts_are_of_whatever_memory(nccl: bool) -> None:
+    def job(ranks: Ranks) -> list[Any]:
+        made = reaching(ranks, get_backend("cuda"))
+        assert type(made) is WAYS[nccl]
+        assert (made.rank, made.size) == (ranks.rank, ranks.size)
+        found = []
+        for kind in (np.float32, np.uint8):
+            here = (np.arange(5) * (ranks.rank + 1)).astype(kind)
+            for call in (made.sum, made.broadcast):
+                for buffer in (here.copy(), fakecp.asarray(here)):
+                    call(cast("Array", buffer))
+                    found.append(fakecp.asnumpy(buffer).tolist())
+        made.barrier()
+        return found
+
+    sums, first = [10 * n for n in range(5)], [*range(5)]
+    for found in in_threads(4, job):
+        assert found == [sums, sums, first, first] * 2
+
+
+def test_one_rank_or_a_cpu_needs_neither(nccl: bool) -> None:
+    assert type(reaching(Ranks(), get_backend("cuda"))) is Ranks
+    two = Ranks()
+    two.size = 2
+    assert reaching(two, get_backend("cpu")) is two
+
+
+def test_a_rank_that_nccl_waits_for_too_long_ends_the_others(
+    nccl: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not nccl:
+        pytest.skip("without NCCL the deadline is MPI's")
+    aborted = []
+    monkeypatch.setattr(fakecp.cuda.Stream, "done", property(lambda self: False))
+    monkeypatch.setattr(
+        fakecp.cuda.NcclCommunicator, "abort", lambda self: aborted.append(self.rank)
+    )
+
+    def job(ranks: Ranks) -> str:
+        ranks.timeout = 0.1
+        made = reaching(ranks, get_backend("cuda"))
+        with pytest.raises(minidark.MinidarkError) as caught:
+            made.sum(fakecp.ones(3, dtype=np.float32))
+        return str(caught.value)
+
+    for rank, said in enumerate(in_threads(2, job)):
+        assert said.startswith(f"nothing was heard of rank {1 - rank} for 0.1 seconds")
+    assert sorted(aborted) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "local", "seen"),
+    [
+        (None, 0, "0"),
+        (None, 3, "3"),
+        ("4,5", 1, "5"),
+        ("GPU-a, GPU-b", 1, "GPU-b"),
+        ("4,5", 2, ""),  # none is left: --device cuda says so
+        ("7", 1, "7"),  # dealt by whoever started the ranks
+        ("", 1, ""),
+    ],
+)
+def test_each_rank_sees_a_gpu_of_its_own(given: str | None, local: int, seen: str) -> None:
+    environment = {} if given is None else {"CUDA_VISIBLE_DEVICES": given}
+    see_own(environment, local)
+    assert environment == {"CUDA_VISIBLE_DEVICES": seen}
