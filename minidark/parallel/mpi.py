@@ -10,6 +10,7 @@ MPICH" (recursive doubling).
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +22,9 @@ from minidark.errors import BackendError
 from minidark.parallel.gpus import see_own
 from minidark.parallel.ranks import TIMEOUT, Ranks, wait_for
 
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE")  # what mpiexec sets: MPICH's, Open MPI's
+LAST_WORDS = 5  # seconds that the end of a rank takes at most
+OPEN_MPI = "OMPI_COMM_WORLD_SIZE"
+SIZES = ("PMI_SIZE", OPEN_MPI)  # what mpiexec sets: MPICH's, Open MPI's
 NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 LOCALS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")  # of the ranks of one machine
 
@@ -50,6 +53,8 @@ class MpiRanks(Ranks):
     behind which it raises MinidarkError."""
 
     def __init__(self, size: int, timeout: float):
+        if OPEN_MPI in os.environ:  # mpi4py's wheel would take the MPI that lies beside it
+            os.environ.setdefault("MPI4PY_MPIABI", "openmpi")
         try:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
@@ -86,6 +91,8 @@ class MpiRanks(Ranks):
         sys.stdout.flush()
         sys.stderr.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would say that it was told to
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # where it cannot reach mpiexec, it waits
+        signal.alarm(LAST_WORDS)
         self.world.Abort(code)
 
     def _wait(self, requests: Sequence[Any], whom: str) -> None:

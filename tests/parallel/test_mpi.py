@@ -30,6 +30,12 @@ needs_mpi = pytest.mark.skipif(
     not (importlib.util.find_spec("mpi4py") and MPIEXEC.exists()),
     reason="needs mpi4py and mpich; pip install 'minidark[mpi]'",
 )
+OPEN_MPI = shutil.which("mpiexec.openmpi")  # Debian's name; as root it asks to be told twice
+OPEN_MPIS = [OPEN_MPI or "", "--allow-run-as-root", "--oversubscribe"]
+needs_open_mpi = pytest.mark.skipif(
+    not (importlib.util.find_spec("mpi4py") and OPEN_MPI),
+    reason="needs mpi4py and Debian's openmpi-bin",
+)
 SECONDS = 60  # in which each of these is over, however busy the machine is
 NETS = {
     "a": (
@@ -59,17 +65,25 @@ def there(tmp_path: Path) -> Path:
 class Run:
     """A run of several ranks, started in `folder`, with the options of each; or those of all."""
 
-    def __init__(self, folder: Path, ranks: int, *options: str, last: Sequence[str] = ()):
+    def __init__(
+        self,
+        folder: Path,
+        ranks: int,
+        *options: str,
+        last: Sequence[str] = (),
+        mpiexec: Sequence[str] = (str(MPIEXEC),),
+    ):
         """last: the words of the last rank, where they are others."""
         self.folder, self.ranks = folder, ranks
         command = [sys.executable, "-m", "minidark", "train"]
-        noted = ["sh", "-c", 'echo $$ > pid.$PMI_RANK; exec "$@"', "sh"]
+        rank = "${PMI_RANK:-$OMPI_COMM_WORLD_RANK}"
+        noted = ["sh", "-c", f'echo $$ > pid.{rank}; exec "$@"', "sh"]
         parts = [["-n", str(ranks - bool(last)), *noted, *command, *options]]
         if last:
             parts.append([":", "-n", "1", *noted, *command, *last])
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
         self.process = Started(
-            [str(MPIEXEC), *(word for part in parts for word in part)],
+            [*mpiexec, *(word for part in parts for word in part)],
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -113,8 +127,8 @@ def where(pid: int) -> str:
         return ""
 
 
-def trained(folder: Path, ranks: int, *options: str) -> list[str]:
-    with Run(folder, ranks, *options) as running:
+def trained(folder: Path, ranks: int, *options: str, **how: Any) -> list[str]:
+    with Run(folder, ranks, *options, **how) as running:
         code, said = running.end()
     assert code == 0, said
     return said
@@ -250,6 +264,28 @@ def test_a_signal_of_one_is_that_of_all_and_the_run_can_be_gone_on_with(
     assert {n: a.tobytes() for n, a in stopped.arrays.items()} == {
         n: a.tobytes() for n, a in whole.arrays.items()
     }
+
+
+# --- Open MPI, for the basics -------------------------------------------------------------
+
+
+@needs_open_mpi
+def test_open_mpi_leaves_the_same_bytes(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(there)
+    alone(*ALIKE, "--backup", "one")
+    said = trained(there, 2, *ALIKE, "--backup", "two", mpiexec=OPEN_MPIS)
+    assert left(there / "two") == left(there / "one")
+    assert len(said) == 4, said
+
+
+@needs_open_mpi
+def test_open_mpi_ends_all_with_the_line_and_the_code_of_one(there: Path) -> None:
+    """It adds lines of its own."""
+    last = ("other.cfg", *ALIKE[1:4])
+    with Run(there, 2, *ALIKE[:4], last=last, mpiexec=OPEN_MPIS) as running:
+        code, said = running.end()
+    assert code == 4
+    assert sum("error: rank 1 has a cfg other than rank 0's" in line for line in said) == 1, said
 
 
 # --- without any --------------------------------------------------------------------------
