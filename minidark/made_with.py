@@ -30,7 +30,7 @@ from minidark.layers.base import Layer
 LARGEST = 1 << 20  # bytes
 # Of the network around a layer, and of the values before the first batch.
 NO_MEANING = {f.name for f in dataclasses.fields(LayerOptions)} | {
-    "init", "update_bias", "forget_bias", "dropconnect",
+    "init", "input_scale", "update_bias", "forget_bias", "dropconnect",
 }  # fmt: skip
 
 

@@ -21,7 +21,9 @@ ROWS = [
     if line.startswith("|") and above.startswith("|") and not line.startswith("|---")
 ]
 TESTS = sorted(set(re.findall(r"`(tests/[^`]*)`", "\n".join(ROWS))))
-OURS = {"init", "update_bias", "forget_bias", "dropconnect", "clip_norm", "average"}  # minidark's
+OURS = {  # minidark's
+    "init", "input_scale", "update_bias", "forget_bias", "dropconnect", "clip_norm", "average",
+}  # fmt: skip
 
 
 def test_there_are_rows() -> None:

@@ -182,6 +182,15 @@ def _init() -> Any:
     )
 
 
+def _input_scale() -> Any:
+    return _key(
+        1.0,
+        AT_LEAST_0,
+        "how many times larger the weights that read the input start; 8 for thousands of symbols",
+        own=True,
+    )
+
+
 def _dropconnect() -> Any:
     return _key(
         0.0,
@@ -199,6 +208,7 @@ class GruOptions(LayerOptions):
     batch_normalize: bool = _batch_normalize()
     tanh: bool = _key(False, None, "1: candidates are tanh; 0: logistic, darknet's default")
     init: str = _init()
+    input_scale: float = _input_scale()
     dropconnect: float = _dropconnect()
     update_bias: float = _key(
         0.0, None, "where uz's biases start; above 0, gates start open to the past", own=True
@@ -212,6 +222,7 @@ class LstmOptions(LayerOptions):
     output: int = _output()
     batch_normalize: bool = _batch_normalize()
     init: str = _init()
+    input_scale: float = _input_scale()
     dropconnect: float = _dropconnect()
     forget_bias: float = _key(
         0.0, None, "where uf's biases start; above 0, gates start open to the past", own=True
@@ -233,6 +244,7 @@ class RnnOptions(LayerOptions):
         0, _in_range(0, 2), "self's activation: 0 is the layer's, 1 logistic, 2 loggy (AlexeyAB's)"
     )
     init: str = _init()
+    input_scale: float = _input_scale()
     dropconnect: float = _dropconnect()
 
 

@@ -270,10 +270,16 @@ UNDRAWN = GlibcRand()  # given as `rand`, it leaves the weights zero, for a file
 
 
 def initialize(
-    layer: PackedLayer, rand: GlibcRand | None, init: str = "darknet", square: tuple[str, ...] = ()
+    layer: PackedLayer,
+    rand: GlibcRand | None,
+    init: str = "darknet",
+    square: tuple[str, ...] = (),
+    reading: tuple[str, ...] = (),
+    input_scale: float = 1.0,
 ) -> None:
     """Draw the weights of every sublayer in the order of creation: sqrt(2 / inputs) *
-    uniform(-1, 1), row by row. With "orthogonal" those named `square` are then made so.
+    uniform(-1, 1), row by row. With "orthogonal" those named `square` are then made so; those named
+    `reading`, which read the layer's input, are `input_scale` times as large.
 
     rand None is the generator after srand(0); with UNDRAWN, nothing is drawn.
 
@@ -291,6 +297,8 @@ def initialize(
         draws *= np.float32((2.0 / weights.shape[1]) ** 0.5)
         if init == "orthogonal" and name in square:
             draws = orthogonal(draws)
+        if name in reading:
+            draws *= np.float32(input_scale)
         weights[...] = layer.backend.asarray(draws)
 
 

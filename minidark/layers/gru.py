@@ -47,7 +47,8 @@ class GruSaved:
 class GruLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, outputs).
 
-    init: "darknet", or "orthogonal" for wz, wr and wh. update_bias: where uz's biases start.
+    init: "darknet", or "orthogonal" for wz, wr and wh. input_scale: the u start so many times as
+    large as darknet's. update_bias: where uz's biases start.
     dropconnect: the chance of each weight of those three to be zero in a training pass, drawn from
     `rng` (None: a generator of seed 0).
     rand: what the initial weights are drawn from (None: C's rand() after srand(0)).
@@ -70,6 +71,7 @@ class GruLayer(RecurrentLayer):
         *,
         tanh: bool = False,
         init: str = "darknet",
+        input_scale: float = 1.0,
         update_bias: float = 0.0,
         dropconnect: float = 0.0,
         rng: np.random.Generator | None = None,
@@ -82,7 +84,7 @@ class GruLayer(RecurrentLayer):
         self.u = self._pack(("uz", "ur", "uh"), inputs, outputs, batch_normalize)
         self.wzr = self._pack(("wz", "wr"), outputs, outputs, batch_normalize)
         self.wh = self._pack(("wh",), outputs, outputs, batch_normalize)
-        initialize(self, rand, init, square=("wz", "wr", "wh"))
+        initialize(self, rand, init, ("wz", "wr", "wh"), ("uz", "ur", "uh"), input_scale)
         self._drop(dropconnect, rng, self.wzr, self.wh)
         self.sublayers["uz"].biases[...] = update_bias
         self.states = {"state": self.backend.zeros(self.streams, outputs)}

@@ -49,7 +49,8 @@ class LstmLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); state and cell are
     (S, outputs).
 
-    init: "darknet", or "orthogonal" for the four w. forget_bias: where uf's biases start.
+    init: "darknet", or "orthogonal" for the four w. input_scale: the u start so many times as
+    large as darknet's. forget_bias: where uf's biases start.
     dropconnect: the chance of each weight of the four w to be zero in a training pass, drawn from
     `rng` (None: a generator of seed 0).
     """
@@ -70,6 +71,7 @@ class LstmLayer(RecurrentLayer):
         batch_normalize: bool = False,
         *,
         init: str = "darknet",
+        input_scale: float = 1.0,
         forget_bias: float = 0.0,
         dropconnect: float = 0.0,
         rng: np.random.Generator | None = None,
@@ -80,7 +82,9 @@ class LstmLayer(RecurrentLayer):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.u = self._pack(("ui", "uf", "uo", "ug"), inputs, outputs, batch_normalize)
         self.w = self._pack(("wi", "wf", "wo", "wg"), outputs, outputs, batch_normalize)
-        initialize(self, rand, init, square=("wi", "wf", "wo", "wg"))
+        initialize(
+            self, rand, init, ("wi", "wf", "wo", "wg"), ("ui", "uf", "uo", "ug"), input_scale
+        )
         self._drop(dropconnect, rng, self.w)
         self.sublayers["uf"].biases[...] = forget_bias
         self.states = {

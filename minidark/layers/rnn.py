@@ -41,8 +41,9 @@ class RnnLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, hidden).
 
     hidden: width of the state (None: outputs). self_activation: None is `activation`.
-    init: "darknet", or "orthogonal" for self. dropconnect: the chance of each of its weights to be
-    zero in a training pass, drawn from `rng` (None: a generator of seed 0).
+    init: "darknet", or "orthogonal" for self. input_scale: input's start so many times as large as
+    darknet's. dropconnect: the chance of each of self's weights to be zero in a training pass,
+    drawn from `rng` (None: a generator of seed 0).
     """
 
     type = "rnn"
@@ -62,6 +63,7 @@ class RnnLayer(RecurrentLayer):
         shortcut: bool = False,
         self_activation: str | None = None,
         init: str = "darknet",
+        input_scale: float = 1.0,
         dropconnect: float = 0.0,
         rng: np.random.Generator | None = None,
         rand: GlibcRand | None = None,
@@ -78,7 +80,7 @@ class RnnLayer(RecurrentLayer):
         self.input_part = self._pack(("input",), inputs, self.hidden, batch_normalize)
         self.self_part = self._pack(("self",), self.hidden, self.hidden, batch_normalize)
         self.output_part = self._pack(("output",), self.hidden, outputs, batch_normalize)
-        initialize(self, rand, init, square=("self",))
+        initialize(self, rand, init, ("self",), ("input",), input_scale)
         self._drop(dropconnect, rng, self.self_part)
         self.states = {"state": self.backend.zeros(self.streams, self.hidden)}
 

@@ -39,12 +39,12 @@ LAYER_DEFAULTS = {
 }  # fmt: skip
 DEFAULTS: list[tuple[type[Any], dict[str, Any]]] = [
     (o.GruOptions, {"output": 1, "batch_normalize": False, "tanh": False, "init": "darknet",
-                    "update_bias": 0.0, "dropconnect": 0.0}),
+                    "update_bias": 0.0, "input_scale": 1.0, "dropconnect": 0.0}),
     (o.LstmOptions, {"output": 1, "batch_normalize": False, "init": "darknet",
-                     "forget_bias": 0.0, "dropconnect": 0.0}),
+                     "forget_bias": 0.0, "input_scale": 1.0, "dropconnect": 0.0}),
     (o.RnnOptions, {"output": 1, "hidden": None, "activation": "logistic", "shortcut": False,
                     "batch_normalize": False, "logistic": 0, "init": "darknet",
-                    "dropconnect": 0.0}),
+                    "input_scale": 1.0, "dropconnect": 0.0}),
     (o.ConnectedOptions, {"output": 1, "activation": "logistic", "batch_normalize": False}),
     (o.SoftmaxOptions, {"groups": 1, "temperature": 1.0, "noloss": False}),
     (o.DropoutOptions, {"probability": 0.5}),

@@ -76,6 +76,21 @@ def test_an_unknown_init_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("section", "larger"),
+    [
+        ("gru output=5 init=orthogonal", {"uz", "ur", "uh"}),
+        ("lstm output=5", {"ui", "uf", "uo", "ug"}),
+        ("rnn output=5 hidden=4", {"input"}),
+    ],
+)
+def test_what_reads_the_input_starts_so_many_times_as_large(section: str, larger: set[str]) -> None:
+    plain = start(section)
+    for name, array in start(f"{section} input_scale=8").items():
+        factor = 8 if name in {f"{part}.weights" for part in larger} else 1
+        np.testing.assert_array_equal(array, factor * plain[name], err_msg=name)
+
+
+@pytest.mark.parametrize(
     ("section", "name", "value"),
     [
         ("gru output=5 update_bias=.5", "uz.biases", 0.5),
