@@ -111,15 +111,15 @@ def learn(data: bytes, count: int) -> list[Pair]:
     learned: list[Pair] = []
     while len(learned) < count:
         best = _most_frequent(ranks, counts)
-        if counts[best] < 2:
+        if best is None:
             raise DataError(
                 f"this text has {len(learned)} pairs of symbols that stand in it twice or more, "
                 f"not {count}; give more text, or [net] inputs={BYTES + len(learned)}"
             )
         new = BYTES + len(learned)
         learned.append(best)
-        made: set[Pair] = set()
-        for at in where.pop(best):
+        made: set[Pair] = set()  # of the new symbol: no other pair becomes more frequent
+        for at in where.pop(best):  # pieces that have it, or had; those come out as they went in
             symbols, n = pieces[at]
             for pair in pairwise(symbols):
                 counts[pair] -= n
@@ -140,16 +140,17 @@ def _rank(pair: Pair, counts: Counter[Pair]) -> Rank:
     return -counts[pair], -pair[0], -pair[1]
 
 
-def _most_frequent(ranks: list[Rank], counts: Counter[Pair]) -> Pair:
-    """Takes it from a heap of ranks. What was once as frequent as the heap has it may be less so by
-    now, and goes back in its new place: the counts of pairs fall, once they are made."""
+def _most_frequent(ranks: list[Rank], counts: Counter[Pair]) -> Pair | None:
+    """Takes it from a heap of ranks; None where none stands there twice. What was once as frequent
+    as the heap has it may be less so by now, and goes back in its new place: the counts of pairs
+    fall, once they are made."""
     while ranks:
         count, a, b = heappop(ranks)
         pair = -a, -b
         if counts[pair] == -count:
-            return pair
+            return pair if counts[pair] > 1 else None
         heappush(ranks, _rank(pair, counts))
-    return 0, 0
+    return None
 
 
 def _joined(symbols: list[int], pair: Pair, number: int) -> list[int]:

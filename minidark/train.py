@@ -49,6 +49,7 @@ from minidark.feeds import LEAST_VALIDATION, Feed, Pass, Validated, feed
 from minidark.html_table import html_table
 from minidark.network import Network
 from minidark.pairs import Pairs
+from minidark.parallel.gpus import way
 from minidark.parallel.ranks import Ranks
 from minidark.parallel.shards import Shards, own_streams
 from minidark.rehearsal import rehearse
@@ -58,6 +59,7 @@ log = logging.getLogger(__name__)
 
 VALIDATE_EVERY = 100  # batches, and
 VALIDATE_SHARE = 10  # training symbols for each validation symbol, so that it costs little
+APART = "their processors or BLAS round otherwise; --kernels fast rounds alike"
 MEASURE_EVERY = 10  # batches, of which the gradient's length is taken
 
 
@@ -258,7 +260,7 @@ class Training(Iterator[StepReport]):
         if nobody has. It is no part of the run's seconds."""
         if not self.rehearsed:
             began = time.perf_counter()
-            rehearse(self.net, self.feed, self.shards.streams if self.shards else self.net.streams)
+            rehearse(self.net, self.feed, self.shards.each if self.shards else self.net.streams)
             self.clock += time.perf_counter() - began
             self.rehearsed = True
 
@@ -283,9 +285,12 @@ class Training(Iterator[StepReport]):
         return self.seconds + time.perf_counter() - self.clock
 
     def gather(self) -> None:
-        """Before a checkpoint, on all ranks: let each have the states of all streams."""
+        """Before a checkpoint, on all ranks: let each have the states of all streams. Raises
+        DataError where their weights are no longer the same."""
         if self.shards:
             self.shards.gather()
+        if self.ranks.size > 1:
+            self.ranks.check_alike({"weights": self._weights()}, APART)
 
     @property
     def can_be_saved(self) -> bool:
@@ -357,16 +362,19 @@ class Training(Iterator[StepReport]):
             {
                 "a version": minidark.__version__,
                 "a cfg": cfg_values(net),
-                "a device or kernels": computing(net.backend),
+                "a device or kernels": [computing(net.backend), way(net.backend)],
                 "data": [self.feed.tokenized, self.feed.separator, self.identity.content()],
                 "options": [
                     *(self.batches, self.seed, self.valid_fraction, self.patience),
                     *(net.clip_norm, self.groups),
                 ],
                 "a count of batches": [net.seen, net.optimizer.updates],
-                "weights": {n: sha256(a.tobytes()).hexdigest() for n, a in network_arrays(net)},
+                "weights": self._weights(),
             }
         )
+
+    def _weights(self) -> dict[str, str]:
+        return {n: sha256(a.tobytes()).hexdigest() for n, a in network_arrays(self.net)}
 
     def _generators(self) -> dict[str, np.random.Generator]:
         return {**self.feed.generators(), **generators(self.net)}

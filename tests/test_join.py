@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from minidark import CfgError, Network, WeightsError, load_weights
+from minidark.backend import Array
 from minidark.join import join
 from minidark.layers.base import Stored
+from minidark.layers.softmax import SoftmaxLayer
 from tests.helpers import network, randomize
 
 SYMBOLS = 9
@@ -24,6 +26,9 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "temperature": ("gru output=5", END[0], "softmax temperature=1.5"),
     "no softmax": ("gru output=5", END[0]),
     "connected alone": END,
+    "cost": ("gru output=5", *END, "cost"),
+    "groups": ("gru output=5", END[0], "softmax groups=3"),
+    "first without a width": ("dropout", "activation activation=elu", "gru output=4", *END),
 }
 
 
@@ -41,11 +46,20 @@ def saved(folder: Path, layers: tuple[str, ...], count: int) -> list[Path]:
     return paths
 
 
-def logits(net: Network, x: np.ndarray) -> np.ndarray:
+def logits(net: Network, ids: Array) -> Array:
     """What goes into the softmax, or comes out where there is none."""
+    x = ids if net.layers[0].reads_ids else np.eye(SYMBOLS)[ids]
     for layer in net.layers:
-        if layer.type != "softmax":
+        if layer.type not in ("softmax", "cost"):
             x = layer.forward(x)
+    return x
+
+
+def softmax(net: Network, x: Array) -> Array:
+    for layer in net.layers:
+        if isinstance(layer, SoftmaxLayer):
+            p = np.exp(x.reshape(*x.shape[:-1], layer.groups, -1) / layer.temperature)
+            return (p / p.sum(axis=-1, keepdims=True)).reshape(x.shape)
     return x
 
 
@@ -57,15 +71,12 @@ def test_it_expects_the_mean(tmp_path: Path, layers: tuple[str, ...], count: int
     alone = [made(*layers) for _ in paths]
     for net, path in zip(alone, paths, strict=True):
         load_weights(net, path)
-    x = np.random.default_rng(1).integers(0, SYMBOLS, (7, 2))
-    for part in (x[:4], x[4:]):  # the state is carried
+    ids = np.random.default_rng(1).integers(0, SYMBOLS, (7, 2))
+    for part in (ids[:4], ids[4:]):  # the state is carried
         mean = np.mean([logits(net, part) for net in alone], axis=0)
-        if layers[-1].startswith("softmax"):
-            mean /= 1.5 if "temperature" in layers[-1] else 1
-            mean = np.exp(mean) / np.exp(mean).sum(axis=-1, keepdims=True)
-        np.testing.assert_allclose(joined.predict(part), mean, rtol=1e-12, atol=1e-14)
+        wanted = softmax(joined, mean)
+        np.testing.assert_allclose(joined.predict(part), wanted, rtol=1e-12, atol=1e-14)
     assert joined.seen == 10 * count
-    assert joined.layers[0].outputs == count * alone[0].layers[0].outputs or len(layers) == 2
 
 
 def test_zeros_keep_them_apart(tmp_path: Path) -> None:
@@ -93,7 +104,12 @@ def value(net: Network, name: str) -> np.ndarray:
             ("connected output=9 activation=linear batch_normalize=1", "softmax"),
             "0.connected: networks are joined by a last .* without batch_normalize",
         ),
-        (("gru output=9", "softmax noloss=1", *END), "1.softmax: a .softmax. in between cannot"),
+        (("gru output=9", "softmax noloss=1", *END), "1.softmax: a .softmax. there cannot keep"),
+        (("batchnorm", "gru output=9", *END), "0.batchnorm: a .batchnorm. there cannot keep"),
+        ((END[0], "activation activation=tanh", "softmax"), "1.activation: a .activation. behind"),
+        ((END[0], "dropout", "softmax"), "1.dropout: a .dropout. behind the mean is not"),
+        (("gru output=9 dontload=1", *END), "0.gru: what is not in the weight files cannot"),
+        (("gru output=9 dontsave=1", *END), "0.gru: what is not in the weight files cannot"),
     ],
 )
 def test_what_cannot_be_joined_is_told(

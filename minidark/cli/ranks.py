@@ -73,18 +73,30 @@ def _together(ranks: Ranks) -> Iterator[None]:
     if not ranks.leads:
         logging.getLogger("minidark").setLevel(logging.ERROR)
     try:
-        with _told(ranks):
+        with _told(ranks), _met(ranks):
             yield
     except Finished:
         raise
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):  # nobody may hear it
+            error.show()
         ranks.end(error.exit_code)
     except SystemExit as ended:
-        ranks.end(int(ended.code or 0))
+        ranks.end(ended.code if isinstance(ended.code, int) else ended.code is not None)
     except BaseException:
         traceback.print_exc()
         ranks.end(1)
+
+
+@contextlib.contextmanager
+def _met(ranks: Ranks) -> Iterator[None]:
+    """All end together, when rank 0 has saved: MPI's own end waits for all, without a deadline."""
+    try:
+        yield
+    except Finished:
+        ranks.barrier()
+        raise
+    ranks.barrier()
 
 
 @contextlib.contextmanager
@@ -96,10 +108,10 @@ def _told(ranks: MpiRanks) -> Iterator[None]:
         except SystemExit:
             raise
         except DivergedError:
-            if not ranks.leads:  # all have come to the same cost, and rank 0 has to write it down
+            if not ranks.leads:  # all have come to the same cost; rank 0 writes it down, then ends
                 time.sleep(ranks.timeout)
             raise
         except BaseException:
-            if not ranks.leads:
+            if not ranks.leads:  # it may be all ranks', and rank 0's line is enough
                 time.sleep(HEAD_START)
             raise

@@ -52,7 +52,7 @@ def run(file: str, dry_run: bool, as_json: bool) -> None:
     Ends with the highest exit code of its runs. docs/runs.md tells all keys.
     """
     runs = read_experiment(file)
-    if started()[1] > 1 and not dry_run:
+    if started() > 1 and not dry_run:
         raise click.UsageError("mpiexec is for `train`; a sweep trains each of its runs by itself")
     if dry_run:
         _list(runs, as_json)

@@ -61,15 +61,36 @@ def join(
     minidark join gru both.weights one/gru_final.weights two/gru_final.weights
     minidark valid both.cfg both.weights text.txt
 
-    It expects the mean of what they expect, which is better than any of them does. OUT fits a cfg
-    as wide as all of them side by side.
+    It expects the mean of what they expect, which is mostly better than the best of them. OUT fits
+    a cfg as wide as all of them side by side.
     """
-    out_cfg = out_cfg or os.path.splitext(out)[0] + ".cfg"
+    if len(weights) < 2:
+        raise click.UsageError(
+            f"{weights[0]} is one network; OUT comes first, and takes two or more"
+        )
+    if _as_large(out, weights[0]):
+        raise click.UsageError(
+            f"{out} is there, and as large as {weights[0]}: OUT comes first, before what is joined"
+        )
+    beside = os.path.splitext(out)[0] + ".cfg"
+    if not out_cfg and os.path.lexists(beside) and not os.path.lexists(out):
+        raise click.UsageError(
+            f"{beside} is there; --out-cfg names another place for the wider cfg"
+        )
+    out_cfg = out_cfg or beside
     check_output(out, choice.path(cfg), *weights)
     check_output(out_cfg, out, choice.path(cfg), *weights)
     net = joined(choice.load(cfg), weights, **choice.reading)
     net.save_weights(out)
     net.save_cfg(out_cfg)
+
+
+def _as_large(one: str, other: str) -> bool:
+    """Whether both are files, and of one size, as the weights of one cfg are."""
+    try:
+        return os.path.getsize(one) == os.path.getsize(other)
+    except OSError:
+        return False
 
 
 @click.command()

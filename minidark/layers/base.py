@@ -179,10 +179,11 @@ def kept(
     rng: np.random.Generator, shape: tuple[int, ...], probability: float, backend: Backend
 ) -> Array:
     """Factors that leave numbers out: 0 with `probability`, to one part in DRAWN, else
-    1 / (1 - probability). Each number of the generator, whose time it is, makes four of them."""
+    1 / (1 - probability). Drawing is what takes the time, so that each draw of 64 bits is four."""
     size = math.prod(shape)
     drawn = rng.integers(0, 2**64, -(-size // 4), dtype=np.uint64).view(np.uint16)
-    stays = backend.xp.asarray(drawn[:size].reshape(shape) >= round(probability * DRAWN))
+    limit = min(round(probability * DRAWN), DRAWN - 1)  # something always stays
+    stays = backend.xp.asarray(drawn[:size].reshape(shape) >= limit)
     factors: Array = stays * backend.dtype.type(1 / (1 - probability))
     return factors
 

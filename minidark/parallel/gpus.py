@@ -8,14 +8,15 @@ of its own, so that the layers below are computed meanwhile.
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 import numpy as np
 
 from minidark.backend import Array, Backend
-from minidark.errors import MinidarkError
-from minidark.parallel.ranks import Ranks, wait_for
+from minidark.errors import BackendError, MinidarkError
+from minidark.parallel.ranks import Ranks, in_time, wait_for
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # CUDA's list of the GPUs that a process sees
 ID_BYTES = 128  # of what the ranks of NCCL find one another by
@@ -31,13 +32,20 @@ def see_own(environment: MutableMapping[str, str], local: int) -> None:
         environment[VISIBLE] = listed[local].strip() if local < len(listed) else ""
 
 
-def reaching(ranks: Ranks, backend: Backend) -> Ranks:
-    """`ranks`, for buffers of this backend, too."""
-    if ranks.size == 1 or backend.xp is np:
-        return ranks
+def way(backend: Backend) -> str:
+    """How ranks reach each other's buffers of this backend: all must have the same."""
+    if backend.xp is np:
+        return "MPI"
     from cupy.cuda import nccl
 
-    kind = NcclRanks if nccl.available else PinnedRanks
+    return "NCCL" if nccl.available else "pinned memory"
+
+
+def reaching(ranks: Ranks, backend: Backend) -> Ranks:
+    """`ranks`, for buffers of this backend, too. With NCCL a call of all ranks."""
+    if ranks.size == 1 or backend.xp is np:
+        return ranks
+    kind = NcclRanks if way(backend) == "NCCL" else PinnedRanks
     return kind(ranks, backend.xp)
 
 
@@ -51,25 +59,36 @@ class PinnedRanks(Ranks):
         self.stream = self.cuda.Stream(non_blocking=True)
         self.pinned: dict[int, Array] = {}  # by bytes
 
-    def sum(self, buffer: Array) -> None:
-        self._by_host(self.ranks.sum, buffer)
+    def ready(self) -> Any:
+        """An event of the calling thread's stream, on which the buffer is computed."""
+        event = self.cuda.Event(disable_timing=True)
+        event.record(self.cuda.get_current_stream())
+        return event
+
+    def sum(self, buffer: Array, after: Any = None) -> None:
+        if isinstance(buffer, np.ndarray):
+            self.ranks.sum(buffer)
+        else:
+            self._by_host(self.ranks.sum, buffer, after)
 
     def broadcast(self, buffer: Array) -> None:
-        self._by_host(self.ranks.broadcast, buffer)
+        if isinstance(buffer, np.ndarray):
+            self.ranks.broadcast(buffer)
+        else:
+            self._by_host(self.ranks.broadcast, buffer)
 
     def barrier(self) -> None:
         self.ranks.barrier()
 
-    def _by_host(self, call: Callable[[Array], None], buffer: Array) -> None:
-        if isinstance(buffer, np.ndarray):
-            call(buffer)
-            return
-        copy = self._pinned(buffer.nbytes)[: buffer.nbytes].view(buffer.dtype)
-        with self._behind("its GPU"):
+    def _by_host(self, call: Callable[[Array], None], buffer: Array, after: Any = None) -> None:
+        copy = self._pinned(buffer.nbytes).view(buffer.dtype)
+        with self._behind(after):
             buffer.get(out=copy)
+        self._until_done("its GPU")
         call(copy)
-        with self._behind("its GPU"):
+        with self._behind(None):
             buffer.set(copy)
+        self._until_done("its GPU")
 
     def _pinned(self, size: int) -> Array:
         if size not in self.pinned:
@@ -78,19 +97,22 @@ class PinnedRanks(Ranks):
         return self.pinned[size]
 
     @contextlib.contextmanager
-    def _behind(self, whom: str) -> Iterator[None]:
-        """What is queued within it comes behind what was queued before; until it is done."""
-        queued = self.cuda.Event(disable_timing=True)
-        queued.record()
-        self.stream.wait_event(queued)
+    def _behind(self, after: Any) -> Iterator[None]:
+        """On the stream of the sums, when `after` is there, or what this thread has begun."""
+        self.stream.wait_event(after or self.ready())
         with self.stream:
             yield
+
+    def _until_done(self, whom: str) -> None:
         wait_for(lambda: self.stream.done, whom, self.timeout)
 
 
 class NcclRanks(PinnedRanks):
     """The same from GPU to GPU. NCCL's own sum has another order for another number of ranks; here
-    it sends and receives, and each rank adds."""
+    it sends and receives, and each rank adds.
+
+    NCCL waits for others by itself, on the GPU and where it first meets them on the host, too.
+    """
 
     def __init__(self, ranks: Ranks, cupy: Any):
         super().__init__(ranks, cupy)
@@ -101,37 +123,51 @@ class NcclRanks(PinnedRanks):
         if ranks.leads:
             name[:] = np.frombuffer(nccl.get_unique_id(), np.uint8)
         ranks.broadcast(name)
-        self.world = nccl.NcclCommunicator(self.size, name.tobytes(), self.rank)
+        in_time(lambda: self._meet(name.tobytes()), "some rank", self.timeout)
 
-    def sum(self, buffer: Array) -> None:
+    def _meet(self, name: bytes) -> None:
+        try:
+            self.world = self.nccl.NcclCommunicator(self.size, name, self.rank)
+        except self.nccl.NcclError as error:
+            raise BackendError(f"{error}; each rank needs a GPU of its own") from error
+
+    def sum(self, buffer: Array, after: Any = None) -> None:
         if isinstance(buffer, np.ndarray):
             self.ranks.sum(buffer)
             return
+        after = after or self.ready()
         for partner in self.partners():
-            with self._heard(f"rank {partner}"):
-                theirs = self.cupy.empty_like(buffer)
-                self.nccl.groupStart()  # both at once: each would wait for the other's end
-                self._call(self.world.send, buffer, partner)
-                self._call(self.world.recv, theirs, partner)
-                self.nccl.groupEnd()
-                buffer += theirs
+            self._in_time(functools.partial(self._add, buffer, partner, after), f"rank {partner}")
+            after = None
+
+    def _add(self, buffer: Any, partner: int, after: Any) -> None:
+        with self._behind(after):
+            theirs = self.cupy.empty_like(buffer)
+            self.nccl.groupStart()  # both at once: each would wait for the other's end
+            self._call(self.world.send, buffer, partner)
+            self._call(self.world.recv, theirs, partner)
+            self.nccl.groupEnd()
+            buffer += theirs
 
     def broadcast(self, buffer: Array) -> None:
         if isinstance(buffer, np.ndarray):
             self.ranks.broadcast(buffer)
             return
-        with self._heard("rank 0"):
+        after = self.ready()
+        self._in_time(functools.partial(self._hear, buffer, after), "rank 0")
+
+    def _hear(self, buffer: Any, after: Any) -> None:
+        with self._behind(after):
             self._call(self.world.bcast, buffer, 0)
 
     def _call(self, call: Callable[..., None], buffer: Any, whom: int) -> None:
         call(buffer.data.ptr, buffer.nbytes, self.nccl.NCCL_UINT8, whom, self.stream.ptr)
 
-    @contextlib.contextmanager
-    def _heard(self, whom: str) -> Iterator[None]:
+    def _in_time(self, call: Callable[[], None], whom: str) -> None:
         """What NCCL waits for on the GPU would keep the process from its end."""
         try:
-            with self._behind(whom):
-                yield
+            in_time(call, whom, self.timeout)
+            self._until_done(whom)
         except MinidarkError:
             self.world.abort()
             raise

@@ -1,7 +1,7 @@
 """Ranks that `mpiexec` started, through mpi4py, which is imported for nothing else.
 
-Every wait has a deadline, so that a rank that is stuck, or cut off, ends the run of all others and
-does not hang it. MPI's own waits have none, and spin.
+Every wait of a run has a deadline, so that a rank that is stuck, or cut off, ends the run of all
+others and does not hang it. MPI's own waits have none, and spin.
 
 Source: Thakur, Rabenseifner and Gropp 2005, "Optimization of Collective Communication Operations in
 MPICH" (recursive doubling).
@@ -25,13 +25,12 @@ from minidark.parallel.ranks import TIMEOUT, Ranks, wait_for
 LAST_WORDS = 5  # seconds that the end of a rank takes at most
 OPEN_MPI = "OMPI_COMM_WORLD_SIZE"
 SIZES = ("PMI_SIZE", OPEN_MPI)  # what mpiexec sets: MPICH's, Open MPI's
-NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK")
 LOCALS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")  # of the ranks of one machine
 
 
-def started(environment: Mapping[str, str] = os.environ) -> tuple[int, int]:
-    """Which rank of how many mpiexec started this process as: (0, 1) where it did not."""
-    return _number(environment, NUMBERS, 0), _number(environment, SIZES, 1)
+def started(environment: Mapping[str, str] = os.environ) -> int:
+    """How many ranks mpiexec started; 1 where it did not start this process."""
+    return _number(environment, SIZES, 1)
 
 
 def _number(environment: Mapping[str, str], names: Sequence[str], default: int) -> int:
@@ -41,7 +40,7 @@ def _number(environment: Mapping[str, str], names: Sequence[str], default: int) 
 def find_ranks(timeout: float = TIMEOUT) -> Ranks:
     """The processes that mpiexec started, or this one by itself. Raises BackendError where mpi4py
     is missing or belongs to another MPI."""
-    _, size = started()
+    size = started()
     if size == 1:
         return Ranks()
     see_own(os.environ, _number(os.environ, LOCALS, 0))
@@ -63,6 +62,8 @@ class MpiRanks(Ranks):
                 f"mpiexec started {size} ranks, which take mpi4py and MPI's library ({reason}); "
                 "pip install 'minidark[mpi]'"
             ) from error
+        if MPI.Query_thread() < MPI.THREAD_MULTIPLE:
+            raise BackendError("this MPI is without threads, beside which layers are computed")
         self.world, self.timeout = MPI.COMM_WORLD, timeout
         self.all_done = MPI.Request.Testall
         self.rank, self.size = self.world.rank, self.world.size
@@ -72,7 +73,7 @@ class MpiRanks(Ranks):
                 "take the mpiexec that is installed beside it"
             )
 
-    def sum(self, buffer: Array) -> None:
+    def sum(self, buffer: Array, after: object = None) -> None:
         theirs = np.empty_like(buffer)
         for partner in self.partners():
             requests = [self.world.Irecv(theirs, partner), self.world.Isend(buffer, partner)]
@@ -88,12 +89,14 @@ class MpiRanks(Ranks):
 
     def end(self, code: int) -> None:
         """End all ranks, with this exit code."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would say that it was told to
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # where it cannot reach mpiexec, it waits
         signal.alarm(LAST_WORDS)
-        self.world.Abort(code)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would say that it was told to
+        finally:
+            self.world.Abort(code)
 
     def _wait(self, requests: Sequence[Any], whom: str) -> None:
         wait_for(lambda: self.all_done(requests), whom, self.timeout)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
@@ -25,6 +26,7 @@ import numpy as np
 from minidark.backend import Array
 from minidark.errors import DataError, MinidarkError
 
+GIVEN = "all ranks of a run are given the same"
 TIMEOUT = 600.0  # seconds
 SPIN, NAP = 5e-4, 2e-4  # seconds of looking, and of sleeping between two looks after them
 
@@ -36,7 +38,12 @@ class Ranks:
     size: int = 1
     timeout: float = TIMEOUT  # seconds that one call may take to hear of others
 
-    def sum(self, buffer: Array) -> None:
+    def ready(self) -> object:
+        """What `sum` waits for, of a buffer that another thread computes: it is whole when all is
+        done that the calling thread has begun. None where that is so already."""
+        return None
+
+    def sum(self, buffer: Array, after: object = None) -> None:
         """In the place of a flat buffer (n,) of the host, the sum of all ranks'."""
 
     def broadcast(self, buffer: Array) -> None:
@@ -89,9 +96,9 @@ class Ranks:
         buffer[own] = mine
         self.sum(buffer.view(np.uint8))
 
-    def check_alike(self, things: Mapping[str, object]) -> None:
+    def check_alike(self, things: Mapping[str, object], advice: str = GIVEN) -> None:
         """Raise DataError, on all ranks the same, for the first of `things`, as JSON has them, that
-        a rank has otherwise than rank 0."""
+        a rank has otherwise than rank 0. advice: what to do then."""
         if self.size == 1:
             return
         digests = np.zeros((self.size, len(things), 32), np.uint8)
@@ -100,10 +107,7 @@ class Ranks:
         for rank, theirs in enumerate(digests):
             for name, here, there in zip(things, theirs, digests[0], strict=True):
                 if (here != there).any():
-                    raise DataError(
-                        f"rank {rank} has {name} other than rank 0's; all ranks of a run are given "
-                        "the same"
-                    )
+                    raise DataError(f"rank {rank} has {name} other than rank 0's; {advice}")
 
 
 def wait_for(done: Callable[[], bool], whom: str, timeout: float) -> None:
@@ -121,6 +125,24 @@ def wait_for(done: Callable[[], bool], whom: str, timeout: float) -> None:
             time.sleep(NAP)
         else:
             os.sched_yield()
+
+
+def in_time(call: Callable[[], object], whom: str, timeout: float) -> None:
+    """A call that waits for others by itself, and may do so for ever: on a thread that is then left
+    behind. Raises as it does, or as `wait_for`."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    wait_for(lambda: not thread.is_alive(), whom, timeout)
+    if raised:
+        raise raised[0]
 
 
 def _sha256(thing: object) -> bytes:

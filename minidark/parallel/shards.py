@@ -20,13 +20,14 @@ network's own arrays; a group's are views.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from minidark.backend import Array
+from minidark.backend import Array, Scalar
 from minidark.errors import CfgError, MinidarkError
 from minidark.feeds import Pass
 from minidark.layers.base import Layer
@@ -46,90 +47,127 @@ class Shards:
     """
 
     def __init__(self, net: Network, groups: int, ranks: Ranks, seed: int):
-        self.net, self.ranks, self.seed = net, reaching(ranks, net.backend), seed
+        self.net, self.seed, self._ranks = net, seed, ranks
         self.own = own_streams(net, groups, ranks)
-        each = net.streams // groups
+        self.count, self.each = groups, net.streams // groups
         self.groups = {
-            number: net.shard(slice(number * each, (number + 1) * each))
+            number: net.shard(slice(number * self.each, (number + 1) * self.each))
             for number in ranks.share(groups)
         }
-        self.count, self.streams = groups, each
-        self.behind = ThreadPoolExecutor(1, "sums")  # while the layers below are computed
+        self.summing = ThreadPoolExecutor(1, "sums")  # while the layers below are computed
         self.gathered = True  # whether all states are what their ranks have
+
+    @functools.cached_property
+    def ranks(self) -> Ranks:
+        """For this backend. Made at its first use, when all are known to be alike: that takes all
+        of them."""
+        return reaching(self._ranks, self.net.backend)
 
     def learn(self, passes: Sequence[Pass], measure: bool) -> float:
         """A batch of all groups, of whose passes these are the part of `own`, and its update; the
         summed cost. After a cost of NaN or infinity the weights stay."""
         net, self.gathered = self.net, self.ranks.size == 1
         *others, last = self.groups
-        figures, sums = Tree(), [LayerSum(layer) for layer in net.layers]
-        for number in others:
-            figures.add(self._accumulate(number, passes))
-            for one in sums:
-                one.add()
-        coming = list(sums)
-        sent: list[Future[None]] = []
-
-        def done(layer: int) -> None:
-            """Those above it are, too."""
-            while len(coming) > layer:
-                one = coming.pop()
-                one.add()
-                if one.tree.waiting:
-                    sent.append(self._summed(one.tree.top))
-
-        figures.add(self._accumulate(last, passes, done))
-        done(0)
-        sent.append(self._summed(figures.top))
-        for future in sent:
-            future.result()
-        for one in sums:
-            one.put(self.count)
-        cost, rows = figures.top.tolist()
+        try:
+            sums = Sums(net.layers, self._begin_sum)
+            figures = []
+            for number in others:
+                figures.append(self._accumulate(number, passes))
+                sums.add_group()
+            figures.append(self._accumulate(last, passes, sums.done))
+            cost, rows = sums.finish(self._together(figures), self.count).tolist()
+        except BaseException:  # a sum that waits for ranks would be waited for at the end
+            self.summing.shutdown(wait=False, cancel_futures=True)
+            raise
         net.accumulated = int(rows)
         net.seen += net.options.rows * len(passes)
         if math.isfinite(cost):
             net.update(measure)
         return cost
 
+    def _together(self, figures: Sequence[tuple[Scalar, int]]) -> Array:
+        """The cost and the rows (2,) of this rank's groups. A GPU is waited for here."""
+        costs, tree = self.net.backend.asfloats([cost for cost, _ in figures]), Tree()
+        for cost, (_, rows) in zip(costs, figures, strict=True):
+            tree.add(np.array([cost, rows], np.float64))
+        return tree.top
+
     def gather(self) -> None:
         """Let this rank have the states of all streams, as a checkpoint does."""
+        self.gathered = True
+        if self.ranks.size == 1:
+            return
         for layer in self.net.layers:
-            for state in layer.states.values() if self.ranks.size > 1 else ():
+            for state in layer.states.values():
                 width = state.shape[1]
                 own = slice(self.own.start * width, self.own.stop * width)
                 self.ranks.gather(state.reshape(-1), own)
-        self.gathered = True
 
-    def _summed(self, buffer: Array) -> Future[None]:
-        """Over all ranks, behind what is computed meanwhile, and behind those before it: the order
-        of sums is the same on all ranks."""
-        return self.behind.submit(self.ranks.sum, buffer)
+    def _begin_sum(self, buffer: Array) -> Future[None]:
+        """Over all ranks, beside what is computed meanwhile and behind the sums before it."""
+        return self.summing.submit(self.ranks.sum, buffer, self.ranks.ready())
 
     def _accumulate(
         self, number: int, passes: Sequence[Pass], done: Callable[[int], None] = unheard
-    ) -> Array:
-        """Let the network's gradients be the group's; its cost and rows (2,). done: called with the
+    ) -> tuple[Scalar, int]:
+        """Let the network's gradients be the group's; its cost and rows. done: called with the
         number of each layer whose gradients are whole."""
-        group = self.groups[number]
-        group.accumulated, cost = 0, 0.0
+        group, costs = self.groups[number], []
+        group.accumulated = 0
         self._seed_layers(number, group)
-        at = number * self.streams - self.own.start
-        columns = slice(at, at + self.streams)
+        at = number * self.each - self.own.start
+        columns = slice(at, at + self.each)
         for given in passes:
             if given.fresh:
                 group.reset_state()
             x, truth = (np.ascontiguousarray(ids[:, columns]) for ids in (given.x, given.truth))
             if _counts(truth):
                 whole = done if given is passes[-1] else unheard
-                cost += float(group.accumulate(x, truth, done=whole))
-        return np.array([cost, group.accumulated], np.float64)
+                costs.append(group.accumulate(x, truth, done=whole))
+        return sum(costs, 0.0), group.accumulated
 
     def _seed_layers(self, number: int, group: Network) -> None:
         rng = np.random.default_rng([self.seed % 2**64, DRAWS, number, self.net.batches_seen])
         for layer in group.layers:
             if layer.rng:
                 layer.rng = rng
+
+
+class Sums:
+    """What the groups of a batch come to, layer by layer. All ranks add in one order: the highest
+    layer first, as soon as the last group has come down through it, and at the end the figures.
+
+    begin: starts the sum of a buffer over all ranks.
+    """
+
+    def __init__(self, layers: Sequence[Layer], begin: Callable[[Array], Future[None]]):
+        self.layers, self.begin = [LayerSum(layer) for layer in layers], begin
+        self.above = len(self.layers)  # the lowest of those that are done, and below it the others
+        self.begun: list[Future[None]] = []
+
+    def add_group(self) -> None:
+        """All layers have the gradients of a group that is not the rank's last."""
+        for layer in self.layers:
+            layer.add()
+
+    def done(self, number: int) -> None:
+        """The layer of that number has those of the last group, and so have all above it."""
+        while self.above > number:
+            self.above -= 1
+            layer = self.layers[self.above]
+            layer.add()
+            if layer.tree.waiting:
+                self.begun.append(self.begin(layer.tree.top))
+
+    def finish(self, figures: Array, groups: int) -> Array:
+        """Let all layers have their sums of so many groups; and the figures' sum."""
+        self.done(0)
+        self.begun.append(self.begin(figures))
+        for sum_ in self.begun:
+            sum_.result()
+        for layer in self.layers:
+            layer.put(groups)
+        return figures
 
 
 class LayerSum:

@@ -96,17 +96,29 @@ def test_join_writes_a_network_and_its_cfg() -> None:
     mean = np.exp(sum(logs) / 4)
     mean /= mean.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(both.predict(np.arange(20)), mean, rtol=1e-5)
-    assert output(*words, "--out-cfg", "other.cfg") == b""
+    assert output(*words, "--out-cfg", "other.cfg") == b""  # over its own
     assert "temperature" in Path("both.cfg").read_text()
     assert "temperature" not in Path("other.cfg").read_text()
 
 
-def test_join_writes_over_none_of_what_it_reads() -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("1.weights 2.weights 1.weights", "1.weights is there, and as large as 2.weights: OUT "
+         "comes first, before what is joined"),
+        ("1.weights 2.weights 3.weights", "1.weights is there, and as large as 2.weights: OUT "
+         "comes first, before what is joined"),
+        ("1.weights 2.weights", "2.weights is one network; OUT comes first, then two or more"),
+        ("b.weights 1.weights 2.weights", "b.cfg is there; --out-cfg says where the wider cfg "
+         "goes"),
+        ("c.weights 1.weights 2.weights --out-cfg a.cfg", "a.cfg is a file that this command "
+         "needs; write to another"),
+    ],
+)  # fmt: skip
+def test_join_writes_over_none_of_what_there_is(words: str, message: str) -> None:
+    Path("b.cfg").write_text("of another network")
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
-    for words in (["1.weights", "2.weights", "1.weights"], ["a.weights", "1.weights", "2.weights"]):
-        spoilt = {"1.weights": "1.weights", "a.weights": "a.cfg"}[words[0]]
-        message = f"{spoilt} is a file that this command needs; write to another"
-        assert_wrong_usage(run("join", "a.cfg", *words), message)
+    assert_wrong_usage(run("join", "a.cfg", *words.split()), message)
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 
 

@@ -27,28 +27,35 @@ def is_available() -> bool:
     return True
 
 
-class Event:
-    def __init__(self, disable_timing: bool = False):
-        self.recorded = False
+def get_current_stream() -> Any:
+    return current.stream or NULL
 
-    def record(self) -> None:
-        self.recorded = True
+
+class Event:
+    """On the stream of the thread that records it: another thread's has nothing in it."""
+
+    def __init__(self, disable_timing: bool = False):
+        self.thread: str | None = None
+
+    def record(self, stream: Any) -> None:
+        assert stream is get_current_stream()
+        self.thread = threading.current_thread().name
 
 
 class Stream:
-    """One that waits for an event that was recorded may be entered, once."""
+    """One that waits for an event may be entered until it is done, and after that waits anew."""
 
     def __init__(self, non_blocking: bool = False):
         self.ptr, self.ready = id(self), False
 
     def wait_event(self, event: Event) -> None:
-        assert event.recorded
+        assert event.thread
         self.ready = True
 
     def __enter__(self) -> Stream:
         if not self.ready:
             raise RuntimeError("this stream does not wait for what computes its arrays")
-        self.ready, current.stream = False, self
+        current.stream = self
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -57,7 +64,11 @@ class Stream:
     @property
     def done(self) -> bool:
         wait("done")
+        self.ready = False
         return True
+
+
+NULL = SimpleNamespace(ptr=0)
 
 
 def alloc_pinned_memory(size: int) -> Any:
@@ -85,6 +96,10 @@ def _group_end() -> None:
     for receive in _group.waiting:
         receive()
     _group.waiting = None
+
+
+class NcclError(RuntimeError):
+    pass
 
 
 class NcclCommunicator:
@@ -130,6 +145,7 @@ nccl = SimpleNamespace(
     available=False,  # until a test has it
     NCCL_UINT8=1,
     NcclCommunicator=NcclCommunicator,
+    NcclError=NcclError,
     get_unique_id=lambda: os.urandom(128),
     groupStart=_group_start,
     groupEnd=_group_end,
@@ -138,7 +154,13 @@ for _place, _things in {
     "cupy.cuda.nccl": nccl.__dict__,
     "cupy.cuda.Event": ["record"],
     "cupy.cuda.Stream": ["wait_event", "done"],
-    "cupy.cuda": ["Event", "Stream", "alloc_pinned_memory", "is_available"],
+    "cupy.cuda": [
+        "Event",
+        "Stream",
+        "alloc_pinned_memory",
+        "get_current_stream",
+        "is_available",
+    ],
     "cupy.cuda.nccl.NcclCommunicator": ["send", "recv", "bcast", "abort"],
 }.items():
     assert not {*_things} - {*API[_place]}, _place

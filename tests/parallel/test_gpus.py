@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-import minidark
 import tests.fakecp as fakecp
-from minidark import train
+from minidark import DataError, MinidarkError, train
 from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
 from minidark.checkpoint import copied_arrays
@@ -22,7 +23,8 @@ from tests.helpers import planned
 from tests.parallel.threads import in_threads
 from tests.stand_in import needs_compiler, put_in_place
 
-SYMBOLS, STEPS = 8, 5
+SYMBOLS, BATCHES = 8, 4
+NET = f"net inputs={SYMBOLS} batch=8 time_steps=5 adam=1 learning_rate=.05 clip_norm=1"
 LAYERS = ("gru output=5 tanh=1", "dropout probability=.2", "lstm output=4 batch_normalize=1",
           f"connected output={SYMBOLS} activation=linear", "softmax")  # fmt: skip
 WAYS = {False: PinnedRanks, True: NcclRanks}
@@ -43,10 +45,9 @@ def text(write_text: WriteText) -> Path:
 
 def trained(text: Path, ranks: Ranks) -> dict[str, bytes]:
     """All that a run of four shards leaves on this rank."""
-    net = f"net inputs={SYMBOLS} batch=8 time_steps={STEPS} adam=1 learning_rate=.05 clip_norm=1"
-    made = build_network(planned(net, *LAYERS), None, 3, get_backend("cuda"))
+    made = build_network(planned(NET, *LAYERS), None, 3, get_backend("cuda"))
     with Text([text], SYMBOLS) as opened:
-        run = train(made, opened, 4, seed=7, valid_fraction=0.25, shards=4, ranks=ranks)
+        run = train(made, opened, BATCHES, seed=7, valid_fraction=0.25, shards=4, ranks=ranks)
         losses = [report.loss for report in run]
         run.gather()
     arrays = {name: array.tobytes() for name, array in copied_arrays(made).items()}
@@ -88,27 +89,87 @@ def test_one_rank_or_a_cpu_needs_neither(nccl: bool) -> None:
     assert reaching(two, get_backend("cpu")) is two
 
 
-def test_a_rank_that_nccl_waits_for_too_long_ends_the_others(
+def refused(ranks: Ranks) -> str:
+    """What is said where others are not heard of."""
+    ranks.timeout = 0.1
+    with pytest.raises(MinidarkError) as caught:
+        reaching(ranks, get_backend("cuda")).sum(fakecp.ones(3, dtype=np.float32))
+    return str(caught.value)
+
+
+def test_what_a_gpu_is_never_done_with_is_noticed(
     nccl: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not nccl:
-        pytest.skip("without NCCL the deadline is MPI's")
     aborted = []
     monkeypatch.setattr(fakecp.cuda.Stream, "done", property(lambda self: False))
     monkeypatch.setattr(
         fakecp.cuda.NcclCommunicator, "abort", lambda self: aborted.append(self.rank)
     )
+    for rank, said in enumerate(in_threads(2, refused)):
+        whom = f"rank {1 - rank}" if nccl else "its GPU"
+        assert said.startswith(f"nothing was heard of {whom} for 0.1 seconds")
+    assert sorted(aborted) == ([0, 1] if nccl else [])
 
-    def job(ranks: Ranks) -> str:
-        ranks.timeout = 0.1
-        made = reaching(ranks, get_backend("cuda"))
-        with pytest.raises(minidark.MinidarkError) as caught:
-            made.sum(fakecp.ones(3, dtype=np.float32))
+
+@pytest.mark.parametrize("where", ["__init__", "_take"])
+def test_so_is_a_rank_that_nccl_waits_for_on_the_host(
+    monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    put_in_place(monkeypatch)
+    monkeypatch.setattr(fakecp.cuda.nccl, "available", True)
+    monkeypatch.setattr(fakecp.cuda.NcclCommunicator, where, lambda *_: time.sleep(1))
+    for rank, said in enumerate(in_threads(2, refused)):
+        whom = "some rank" if where == "__init__" else f"rank {1 - rank}"
+        assert said.startswith(f"nothing was heard of {whom} for 0.1 seconds")
+
+
+def test_two_ranks_on_one_gpu_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise fakecp.cuda.NcclError("invalid usage")
+
+    put_in_place(monkeypatch)
+    monkeypatch.setattr(fakecp.cuda.nccl, "available", True)
+    monkeypatch.setattr(fakecp.cuda.NcclCommunicator, "__init__", refuse)
+    said = "invalid usage; each rank needs a GPU of its own"
+    assert in_threads(2, refused) == [said, said]
+
+
+@needs_compiler
+def test_a_sum_waits_for_the_thread_that_computes_it(
+    text: Path, nccl: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it is begun, and not where it is carried out."""
+    waited: list[str] = []
+    plain = fakecp.cuda.Stream.wait_event
+
+    def note(self: Any, event: Any) -> None:
+        waited.append(event.thread)
+        plain(self, event)
+
+    monkeypatch.setattr(fakecp.cuda.Stream, "wait_event", note)
+    in_threads(2, lambda ranks: trained(text, ranks))
+    layers = sum(layer.startswith(("gru", "lstm", "connected")) for layer in LAYERS)
+    computing = [name for name in waited if name.startswith("ThreadPoolExecutor")]
+    assert len(computing) >= 2 * BATCHES * layers
+
+
+@needs_compiler
+@pytest.mark.parametrize("odd", ["device", "nccl"])
+def test_ranks_with_other_gpus_are_told_before_they_wait_for_one_another(
+    text: Path, nccl: bool, monkeypatch: pytest.MonkeyPatch, odd: str
+) -> None:
+    if odd == "nccl":
+        monkeypatch.setattr("minidark.train.way", lambda backend: threading.current_thread().name)
+
+    def said(ranks: Ranks) -> str:
+        device = "cpu" if odd == "device" and ranks.rank else "cuda"
+        made = build_network(planned(NET, *LAYERS), None, 3, get_backend(device, kernels="numpy"))
+        with Text([text], SYMBOLS) as opened, pytest.raises(DataError) as caught:
+            train(made, opened, BATCHES, seed=7, valid_fraction=0.25, ranks=ranks)
         return str(caught.value)
 
-    for rank, said in enumerate(in_threads(2, job)):
-        assert said.startswith(f"nothing was heard of rank {1 - rank} for 0.1 seconds")
-    assert sorted(aborted) == [0, 1]
+    wanted = "rank 1 has a device or kernels other than rank 0's; all ranks of a run are given the "
+    assert in_threads(2, said) == [f"{wanted}same"] * 2
 
 
 @pytest.mark.parametrize(

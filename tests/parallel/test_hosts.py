@@ -70,7 +70,8 @@ class Hosts:
         self.on(2, "link", "set", self.links[2], "down")
 
     def remove(self) -> None:
-        there = [name for name in ip("netns", "list").split() if name.startswith(self.name)]
+        listed = ip("netns", "list").split()
+        there = [name for name in listed if name.startswith(f"{self.name}-")]
         for name in there:
             for pid in ip("netns", "pids", name).split():
                 os.kill(int(pid), signal.SIGKILL)

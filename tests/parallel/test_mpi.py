@@ -294,15 +294,13 @@ def test_open_mpi_ends_all_with_the_line_and_the_code_of_one(there: Path) -> Non
 @pytest.mark.parametrize(
     ("environment", "found"),
     [
-        ({}, (0, 1)),
-        ({"PMI_RANK": "2", "PMI_SIZE": "4"}, (2, 4)),
-        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, (1, 2)),
-        ({"PMI_RANK": "", "PMI_SIZE": "many"}, (0, 1)),
+        ({}, 1),
+        ({"PMI_RANK": "2", "PMI_SIZE": "4"}, 4),
+        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, 2),
+        ({"PMI_RANK": "", "PMI_SIZE": "many"}, 1),
     ],
 )
-def test_mpiexec_is_known_by_what_it_sets(
-    environment: dict[str, str], found: tuple[int, int]
-) -> None:
+def test_mpiexec_is_known_by_what_it_sets(environment: dict[str, str], found: int) -> None:
     assert started(environment) == found
 
 

@@ -136,17 +136,25 @@ def test_groups_descend_what_one_does(text: Text, case: str) -> None:
 
 
 @pytest.mark.parametrize("layer", ["dropout", TANH + DROPS, "rnn output=5 hidden=5" + DROPS])
-def test_draws_are_anew_for_each_group_and_batch_and_leave_others_draws_alone(layer: str) -> None:
+def test_draws_are_anew_for_each_group_and_batch_and_leave_others_draws_alone(
+    layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     net = network(f"net inputs={SYMBOLS} batch=4 time_steps=2 learning_rate=0", layer, *OUT, seed=3)
     before = net.rng.bit_generator.state
     shards = Shards(net, 2, Ranks(), 7)
-    drawn = []
-    for batch in range(2):
-        net.seen = batch * net.options.rows
-        for number, group in shards.groups.items():
-            shards._seed_layers(number, group)
-            group.reset_state()
-            drawn.append(group.layers[0].forward(np.ones((2, 2, SYMBOLS)), train=True).tobytes())
+    drawn: list[bytes] = []
+    plain = type(net.layers[0]).forward
+
+    def note(self: Any, x: Any, *, train: bool = False) -> Any:
+        y = plain(self, np.ones((2, 2, SYMBOLS)), train=train)
+        drawn.append(y.tobytes())
+        return y
+
+    monkeypatch.setattr(type(net.layers[0]), "forward", note)
+    ids = np.zeros((2, 4), np.intp)
+    for _ in range(2):
+        net.reset_state()
+        shards.learn([Pass(ids, ids, ids.size, fresh=False)], measure=False)
     assert len({*drawn}) == 4
     assert net.rng.bit_generator.state == before
 
@@ -182,7 +190,7 @@ def test_a_layers_sum_is_under_way_while_those_below_are_computed(text: Text) ->
     begun = threading.Event()
 
     class Told(Ranks):
-        def sum(self, buffer: Any) -> None:
+        def sum(self, buffer: Any, after: object = None) -> None:
             begun.set()
 
     net = make()
@@ -261,3 +269,33 @@ def test_ranks_that_are_about_to_train_something_else_say_so_all_alike(
         one, two = in_threads(2, said)
     assert one == two
     assert one.startswith(f"rank 1 has {OTHER[what]} other than rank 0's")
+
+
+def test_weights_that_come_apart_are_noticed_before_a_checkpoint(text: Text) -> None:
+    def said(ranks: Ranks) -> str:
+        net = make()
+        run = train(net, text, 4, seed=7, shards=2, ranks=ranks)
+        next(run)
+        run.gather()
+        net.parameters()[0].value[0] += ranks.rank
+        next(run)
+        with pytest.raises(DataError) as caught:
+            run.gather()
+        return str(caught.value)
+
+    one, two = in_threads(2, said)
+    assert one == two
+    assert one.startswith("rank 1 has weights other than rank 0's; their processors or BLAS round")
+
+
+def test_an_error_leaves_no_sum_to_wait_for(text: Text) -> None:
+    class Failing(Ranks):
+        def sum(self, buffer: Any, after: object = None) -> None:
+            raise MinidarkError("lost")
+
+    shards = Shards(make(), 2, Failing(), 7)
+    x, truth = Streams(text.split(0)[0], 8, np.random.default_rng(0)).next(STEPS)
+    with pytest.raises(MinidarkError, match="lost"):
+        shards.learn([Pass(x, truth, x.size, fresh=False)], measure=False)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        shards.summing.submit(print)

@@ -21,22 +21,24 @@ class Threads(Ranks):
     def __init__(self, rank: int, buffers: list[Any], barrier: threading.Barrier):
         self.rank, self.size, self.buffers, self.meet = rank, len(buffers), buffers, barrier
 
-    def _all(self, buffer: Any) -> list[Any]:
+    def _all(self, call: str, buffer: Any) -> list[Any]:
+        """The buffers of all; each has to be in the same call, as they would be with MPI."""
         assert isinstance(buffer, np.ndarray)
-        self.buffers[self.rank] = buffer.copy()
+        self.buffers[self.rank] = call, buffer.copy()
         self.meet.wait(SECONDS)
-        all_ = [*self.buffers]
+        calls, buffers = zip(*self.buffers, strict=True)
         self.meet.wait(SECONDS)
-        return all_
+        assert len({(c, b.shape, b.dtype) for c, b in zip(calls, buffers, strict=True)}) == 1, calls
+        return [*buffers]
 
-    def sum(self, buffer: Any) -> None:
-        parts = self._all(buffer)
+    def sum(self, buffer: Any, after: object = None) -> None:
+        parts = self._all("sum", buffer)
         while len(parts) > 1:
             parts = [a + b for a, b in zip(parts[::2], parts[1::2], strict=True)]
         buffer[...] = parts[0]
 
     def broadcast(self, buffer: Any) -> None:
-        buffer[...] = self._all(buffer)[0]
+        buffer[...] = self._all("broadcast", buffer)[0]
 
     def barrier(self) -> None:
         self.meet.wait(SECONDS)
