@@ -65,18 +65,14 @@ def join(
     a cfg as wide as all of them side by side.
     """
     if len(weights) < 2:
-        raise click.UsageError(
-            f"{weights[0]} is one network; OUT comes first, and takes two or more"
-        )
+        raise click.UsageError(f"{weights[0]} is one network; OUT comes first, then two or more")
     if _as_large(out, weights[0]):
         raise click.UsageError(
             f"{out} is there, and as large as {weights[0]}: OUT comes first, before what is joined"
         )
     beside = os.path.splitext(out)[0] + ".cfg"
     if not out_cfg and os.path.lexists(beside) and not os.path.lexists(out):
-        raise click.UsageError(
-            f"{beside} is there; --out-cfg names another place for the wider cfg"
-        )
+        raise click.UsageError(f"{beside} is there; --out-cfg says where the wider cfg goes")
     out_cfg = out_cfg or beside
     check_output(out, choice.path(cfg), *weights)
     check_output(out_cfg, out, choice.path(cfg), *weights)

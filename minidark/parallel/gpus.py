@@ -80,7 +80,7 @@ class PinnedRanks(Ranks):
     def barrier(self) -> None:
         self.ranks.barrier()
 
-    def _by_host(self, call: Callable[[Array], None], buffer: Array, after: Any = None) -> None:
+    def _by_host(self, call: Callable[[Array], None], buffer: Any, after: Any = None) -> None:
         copy = self._pinned(buffer.nbytes).view(buffer.dtype)
         with self._behind(after):
             buffer.get(out=copy)

@@ -20,7 +20,6 @@ network's own arrays; a group's are views.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -48,6 +47,7 @@ class Shards:
 
     def __init__(self, net: Network, groups: int, ranks: Ranks, seed: int):
         self.net, self.seed, self._ranks = net, seed, ranks
+        self._reaching: Ranks | None = None
         self.own = own_streams(net, groups, ranks)
         self.count, self.each = groups, net.streams // groups
         self.groups = {
@@ -57,11 +57,13 @@ class Shards:
         self.summing = ThreadPoolExecutor(1, "sums")  # while the layers below are computed
         self.gathered = True  # whether all states are what their ranks have
 
-    @functools.cached_property
+    @property
     def ranks(self) -> Ranks:
         """For this backend. Made at its first use, when all are known to be alike: that takes all
         of them."""
-        return reaching(self._ranks, self.net.backend)
+        if self._reaching is None:
+            self._reaching = reaching(self._ranks, self.net.backend)
+        return self._reaching
 
     def learn(self, passes: Sequence[Pass], measure: bool) -> float:
         """A batch of all groups, of whose passes these are the part of `own`, and its update; the

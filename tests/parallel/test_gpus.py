@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -159,7 +160,8 @@ def test_ranks_with_other_gpus_are_told_before_they_wait_for_one_another(
     text: Path, nccl: bool, monkeypatch: pytest.MonkeyPatch, odd: str
 ) -> None:
     if odd == "nccl":
-        monkeypatch.setattr("minidark.train.way", lambda backend: threading.current_thread().name)
+        module = sys.modules["minidark.train"]  # the name is its function's, too
+        monkeypatch.setattr(module, "way", lambda backend: threading.current_thread().name)
 
     def said(ranks: Ranks) -> str:
         device = "cpu" if odd == "device" and ranks.rank else "cuda"
