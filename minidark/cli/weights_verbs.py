@@ -59,7 +59,6 @@ def join(
 
     \b
     minidark join gru both.weights one/gru_final.weights two/gru_final.weights
-    minidark valid both.cfg both.weights text.txt
 
     It expects the mean of what they expect, which is mostly better than the best of them. OUT fits
     a cfg as wide as all of them side by side.

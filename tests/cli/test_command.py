@@ -123,7 +123,7 @@ def test_each_example_in_the_help_runs(name: str, monkeypatch: pytest.MonkeyPatc
                 if before not in ("-o", "--out-cfg")]  # fmt: skip
         for word in [*read, *filter(None, [source, given])]:
             provide(word)
-        provide_weights(words)
+        provide_weights(words[:1] + words[2:] if name == "join" else words)  # not OUT
         if "auto" in words:
             run(*shlex.split(GOES_ON)[1:], "--seed", "1")
         data = Path(given).read_bytes() if given else None
