@@ -78,6 +78,8 @@ def _together(ranks: Ranks) -> Iterator[None]:
     except Finished:
         raise
     except click.ClickException as error:
+        if isinstance(error, click.UsageError):
+            error.ctx = error.ctx or click.get_current_context()
         with contextlib.suppress(OSError):  # nobody may hear it
             error.show()
         ranks.end(error.exit_code)

@@ -65,27 +65,15 @@ def join(
     """
     if len(weights) < 2:
         raise click.UsageError(f"{weights[0]} is one network; OUT comes first, then two or more")
-    if _as_large(out, weights[0]):
-        raise click.UsageError(
-            f"{out} is there, and as large as {weights[0]}: OUT comes first, before what is joined"
-        )
-    beside = os.path.splitext(out)[0] + ".cfg"
-    if not out_cfg and os.path.lexists(beside) and not os.path.lexists(out):
-        raise click.UsageError(f"{beside} is there; --out-cfg says where the wider cfg goes")
-    out_cfg = out_cfg or beside
+    out_cfg = out_cfg or os.path.splitext(out)[0] + ".cfg"
+    for path in (out, out_cfg):  # OUT may have been forgotten, and this be a network of the user's
+        if os.path.lexists(path):
+            raise click.UsageError(f"{path} is there; OUT and its cfg are to be new files")
     check_output(out, choice.path(cfg), *weights)
     check_output(out_cfg, out, choice.path(cfg), *weights)
     net = joined(choice.load(cfg), weights, **choice.reading)
     net.save_weights(out)
     net.save_cfg(out_cfg)
-
-
-def _as_large(one: str, other: str) -> bool:
-    """Whether both are files, and of one size, as the weights of one cfg are."""
-    try:
-        return os.path.getsize(one) == os.path.getsize(other)
-    except OSError:
-        return False
 
 
 @click.command()

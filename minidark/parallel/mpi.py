@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from minidark.errors import BackendError
 from minidark.parallel.gpus import see_own
 from minidark.parallel.ranks import TIMEOUT, Ranks, wait_for
 
+HEARD = 0.5  # seconds in which mpiexec passes on what was said, which Abort may overtake
 LAST_WORDS = 5  # seconds that the end of a rank takes at most
 OPEN_MPI = "OMPI_COMM_WORLD_SIZE"
 SIZES = ("PMI_SIZE", OPEN_MPI)  # what mpiexec sets: MPICH's, Open MPI's
@@ -94,6 +96,7 @@ class MpiRanks(Ranks):
         try:
             sys.stdout.flush()
             sys.stderr.flush()
+            time.sleep(HEARD)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # MPI would say that it was told to
         finally:
             self.world.Abort(code)

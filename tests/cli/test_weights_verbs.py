@@ -96,7 +96,8 @@ def test_join_writes_a_network_and_its_cfg() -> None:
     mean = np.exp(sum(logs) / 4)
     mean /= mean.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(both.predict(np.arange(20)), mean, rtol=1e-5)
-    assert output(*words, "--out-cfg", "other.cfg") == b""  # over its own
+    Path("both.weights").unlink()
+    assert output(*words, "--out-cfg", "other.cfg") == b""
     assert "temperature" in Path("both.cfg").read_text()
     assert "temperature" not in Path("other.cfg").read_text()
 
@@ -104,15 +105,14 @@ def test_join_writes_a_network_and_its_cfg() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("1.weights 2.weights 1.weights", "1.weights is there, and as large as 2.weights: OUT "
-         "comes first, before what is joined"),
-        ("1.weights 2.weights 3.weights", "1.weights is there, and as large as 2.weights: OUT "
-         "comes first, before what is joined"),
+        ("1.weights 2.weights 3.weights", "1.weights is there; OUT and its cfg are to be new "
+         "files"),
         ("1.weights 2.weights", "2.weights is one network; OUT comes first, then two or more"),
-        ("b.weights 1.weights 2.weights", "b.cfg is there; --out-cfg says where the wider cfg "
-         "goes"),
-        ("c.weights 1.weights 2.weights --out-cfg a.cfg", "a.cfg is a file that this command "
-         "needs; write to another"),
+        ("b.weights 1.weights 2.weights", "b.cfg is there; OUT and its cfg are to be new files"),
+        ("c.weights 1.weights 2.weights --out-cfg a.cfg", "a.cfg is there; OUT and its cfg are to "
+         "be new files"),
+        ("/dev/stdout 1.weights 2.weights", "/dev/stdout is there; OUT and its cfg are to be new "
+         "files"),
     ],
 )  # fmt: skip
 def test_join_writes_over_none_of_what_there_is(words: str, message: str) -> None:
