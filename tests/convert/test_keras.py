@@ -86,6 +86,7 @@ def assert_keras_computes_the_same(sections: tuple[str, ...], folder: Path) -> N
 
 
 @needs_keras
+@pytest.mark.long
 def test_keras_computes_the_same_and_it_comes_back() -> None:
     """From zero state, as Keras does where the file is written: loaded again, in two calls."""
     net = folded(KERAS["mixed"])

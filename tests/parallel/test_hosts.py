@@ -106,6 +106,7 @@ def test_two_hosts_leave_the_same_bytes_as_one_process(
 
 
 @needs_mpi
+@pytest.mark.long
 def test_a_link_that_is_cut_ends_all_in_one_line_and_the_checkpoint_is_whole(
     there: Path, hosts: Hosts
 ) -> None:
