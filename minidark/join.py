@@ -53,8 +53,9 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) 
     plan = plan_network(sections, None, lambda message, line: None)
     check_memory(plan, None, net.backend.dtype.itemsize)
     joined = build_network(plan, None, 0, net.backend, draw=False)
-    for array in (array for layer in joined.layers for array in layer.arrays()):
-        array.value[...] = 0
+    for layer in joined.layers:
+        for array in layer.arrays():
+            array.value[...] = 0
     pairs = []
     for number, path in enumerate(paths):
         load_weights(net, path, **reading)

@@ -49,7 +49,7 @@ from minidark.feeds import LEAST_VALIDATION, Feed, Pass, Validated, feed
 from minidark.html_table import html_table
 from minidark.network import Network
 from minidark.pairs import Pairs
-from minidark.parallel.gpus import way
+from minidark.parallel.gpus import transport
 from minidark.parallel.ranks import Ranks
 from minidark.parallel.shards import Shards, own_streams
 from minidark.rehearsal import rehearse
@@ -362,7 +362,7 @@ class Training(Iterator[StepReport]):
             {
                 "a version": minidark.__version__,
                 "a cfg": cfg_values(net),
-                "a device or kernels": [computing(net.backend), way(net.backend)],
+                "a device or kernels": [computing(net.backend), transport(net.backend)],
                 "data": [self.feed.tokenized, self.feed.separator, self.identity.content()],
                 "options": [
                     *(self.batches, self.seed, self.valid_fraction, self.patience),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from minidark import Text
+from minidark.backend import threads
 from tests import stand_in
 from tests.helpers import PLACE
 from tests.report.browser import browser
@@ -18,6 +22,25 @@ WriteText = Callable[[bytes], Path]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as behind `nohup` or `&`: those that are
     signal.signal(signal.SIGINT, signal.default_int_handler)  # started and interrupted inherit it
+
+
+@pytest.fixture(autouse=True)
+def logger_as_before() -> Iterator[None]:
+    """The command line sets up the logger of the whole process."""
+    logger = logging.getLogger("minidark")
+    handlers, level = logger.handlers, logger.level
+    yield
+    logger.handlers = handlers
+    logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before() -> Iterator[None]:
+    """So are --threads, or MINIDARK_THREADS, for the whole process."""
+    yield
+    if threads._count is not None:
+        threads.set_threads(threads._processors())
+        threads._count = None
 
 
 @pytest.fixture
@@ -64,3 +87,16 @@ def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(PLACE, "begin", lambda dtype: stand_in.put_in_place(monkeypatch, dtype))
         monkeypatch.setattr(PLACE, "held", stand_in.host)
     return str(request.param)
+
+
+def dependent(count: int) -> bytes:
+    """So many of eight symbols, each of which depends on the one before it."""
+    steps = np.random.default_rng(0).integers(1, 3, count)
+    return (np.cumsum(steps) % 8).astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def text(write_text: WriteText) -> Iterator[Text]:
+    """4,000 of eight symbols."""
+    with Text([write_text(dependent(4000))], 8) as opened:
+        yield opened

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +11,9 @@ from minidark import Network, Text, load_weights, train
 from minidark.backend import Array
 from minidark.backups import Backups
 from minidark.valid import evaluate
-from tests.conftest import WriteText
 from tests.helpers import network
 
 SYMBOLS = 8
-
-
-@pytest.fixture
-def text(write_text: WriteText) -> Iterator[Text]:
-    """4,000 symbols that depend on those before them."""
-    steps = np.random.default_rng(0).integers(1, 3, 4000)
-    data = (np.cumsum(steps) % SYMBOLS).astype(np.uint8).tobytes()
-    with Text([write_text(data)], SYMBOLS) as opened:
-        yield opened
 
 
 def make(*keys: str) -> Network:

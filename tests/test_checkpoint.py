@@ -11,7 +11,7 @@ import os
 import random
 import shutil
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,15 +68,6 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "VALIDATE_EVERY", 3)
     monkeypatch.setattr(module, "VALIDATE_SHARE", 1)
     monkeypatch.setattr("minidark.text.RESTART", 0.2)
-
-
-@pytest.fixture
-def text(write_text: WriteText) -> Iterator[Text]:
-    """4,000 symbols that depend on those before them."""
-    steps = np.random.default_rng(0).integers(1, 3, 4000)
-    data = (np.cumsum(steps) % SYMBOLS).astype(np.uint8).tobytes()
-    with Text([write_text(data)], SYMBOLS) as opened:
-        yield opened
 
 
 def make(case: str = "gru, adam, dropout", kernels: str = "numpy", seed: int = 3) -> Network:

@@ -32,8 +32,8 @@ def see_own(environment: MutableMapping[str, str], local: int) -> None:
         environment[VISIBLE] = listed[local].strip() if local < len(listed) else ""
 
 
-def way(backend: Backend) -> str:
-    """How ranks reach each other's buffers of this backend: all must have the same."""
+def transport(backend: Backend) -> str:
+    """By what ranks reach each other's buffers of this backend: all must have the same."""
     if backend.xp is np:
         return "MPI"
     from cupy.cuda import nccl
@@ -45,7 +45,7 @@ def reaching(ranks: Ranks, backend: Backend) -> Ranks:
     """`ranks`, for buffers of this backend, too. With NCCL a call of all ranks."""
     if ranks.size == 1 or backend.xp is np:
         return ranks
-    kind = NcclRanks if way(backend) == "NCCL" else PinnedRanks
+    kind = NcclRanks if transport(backend) == "NCCL" else PinnedRanks
     return kind(ranks, backend.xp)
 
 

@@ -22,6 +22,11 @@ def test_training_zeroes_a_share_and_scales_the_rest(probability: float) -> None
     np.testing.assert_allclose(dx, kept / (1 - probability), rtol=1e-6)
 
 
+def test_something_stays_however_likely_it_is_to_go() -> None:
+    layer = make_dropout_layer(10, 5000, 0.9999999, rng=np.random.default_rng(1))
+    assert layer.forward(np.ones((20, 10, 5000), np.float32), train=True).any()
+
+
 def test_each_pass_draws_anew() -> None:
     layer = make_dropout_layer(1, 1000)
     x = np.ones((1, 1, 1000), np.float32)

@@ -19,7 +19,7 @@ from minidark.checkpoint import copied_arrays
 from minidark.parallel.gpus import NcclRanks, PinnedRanks, reaching, see_own
 from minidark.parallel.ranks import Ranks
 from minidark.text import Text
-from tests.conftest import WriteText
+from tests.conftest import WriteText, dependent
 from tests.helpers import planned
 from tests.parallel.threads import in_threads
 from tests.stand_in import needs_compiler, put_in_place
@@ -40,8 +40,7 @@ def nccl(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> boo
 
 @pytest.fixture
 def text(write_text: WriteText) -> Path:
-    steps = np.random.default_rng(0).integers(1, 3, 2000)
-    return write_text((np.cumsum(steps) % SYMBOLS).astype(np.uint8).tobytes())
+    return write_text(dependent(2000))
 
 
 def trained(text: Path, ranks: Ranks) -> dict[str, bytes]:
@@ -161,7 +160,7 @@ def test_ranks_with_other_gpus_are_told_before_they_wait_for_one_another(
 ) -> None:
     if odd == "nccl":
         module = sys.modules["minidark.train"]  # the name is its function's, too
-        monkeypatch.setattr(module, "way", lambda backend: threading.current_thread().name)
+        monkeypatch.setattr(module, "transport", lambda backend: threading.current_thread().name)
 
     def said(ranks: Ranks) -> str:
         device = "cpu" if odd == "device" and ranks.rank else "cuda"

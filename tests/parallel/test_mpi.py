@@ -321,6 +321,7 @@ def test_a_process_by_itself_imports_no_mpi4py(monkeypatch: pytest.MonkeyPatch) 
 
 def test_ranks_without_mpi4py_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PMI_SIZE", "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # or it would be set for the tests behind
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     with pytest.raises(BackendError, match=r"2 ranks, .* pip install 'minidark\[mpi\]'"):
         find_ranks()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +37,6 @@ CASES = {
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams begin anew often."""
     monkeypatch.setattr("minidark.text.RESTART", 0.2)
-
-
-@pytest.fixture
-def text(write_text: WriteText) -> Iterator[Text]:
-    """4,000 symbols that depend on those before them."""
-    steps = np.random.default_rng(0).integers(1, 3, 4000)
-    data = (np.cumsum(steps) % SYMBOLS).astype(np.uint8).tobytes()
-    with Text([write_text(data)], SYMBOLS) as opened:
-        yield opened
 
 
 def make(case: str = "gru, adam", streams: int = 8, dtype: str = "float32") -> Network:
