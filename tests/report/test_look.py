@@ -242,6 +242,18 @@ def test_an_address_beyond_what_there_is_picks_the_last(mixture: Shown, chromium
         assert picked(page) == (0, 3, 0, 0)
 
 
+def test_an_address_counts_that_was_written_over_before_its_event(
+    mixture: Shown, chromium: Any
+) -> None:
+    with opened(chromium, mixture.file) as page:
+        ready(page)
+        page.evaluate("""() => {
+            location.hash = '#1.0.2.3';
+            history.replaceState(null, "", '#0.0.0.0');
+        }""")
+        page.wait_for_selector("#reading[data-shown='1.0.2.3']", timeout=10_000)
+
+
 def test_keys_work_at_once(mixture: Shown, chromium: Any) -> None:
     with opened(chromium, mixture.file) as page:
         ready(page)

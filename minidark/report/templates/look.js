@@ -299,9 +299,9 @@
     return found.reduce((best, one) => (best && size(best) >= size(one) ? best : one), null);
   }
 
-  /** What the address says, or else the strongest find. */
-  function first() {
-    const found = location.hash.match(/^#(\d+)\.(\d+)\.(\d+)\.(\d+)$/);
+  /** What an address says, or else the strongest find. */
+  function addressed(hash) {
+    const found = hash.match(/^#(\d+)\.(\d+)\.(\d+)\.(\d+)$/);
     if (!found) {
       const best = strongest();
       return best ? unitOf(best[1][0]) : {};
@@ -370,7 +370,8 @@
   $("next").addEventListener("click", () => pick({ unit: shown.unit + 1 }));
   $("property").addEventListener("change", drawTrackers);
   $("only").addEventListener("change", drawTrackers);
-  addEventListener("hashchange", () => pick(first()));
+  // By the event, not location: keep() may have written over that since.
+  addEventListener("hashchange", (event) => pick(addressed(new URL(event.newURL).hash)));
   for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
   document.addEventListener("themechange", () => {
     colours = ramp();
@@ -386,7 +387,7 @@
   for (const one of data.layers) await unpack(one);
   options($("layer"), data.layers.map((one) => one.name));
   if (strongest()) $("property").value = strongest()[0];
-  pick(first(), true);
+  pick(addressed(location.hash), true);
   $("text").focus({ preventScroll: true }); // so that keys work at once
   document.body.dataset.ready = "true";
 })();
