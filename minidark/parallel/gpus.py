@@ -1,15 +1,17 @@
 """Ranks that compute on GPUs, one each: the same calls, for what lies in their memory.
 
 A sum has the tree of all ranks' sums, and so the same bytes, whichever way its numbers go: through
-pinned memory of the host and MPI, or where cupy has NCCL from GPU to GPU. Either goes on a stream
-of its own, so that the layers below are computed meanwhile.
+pinned memory of the host and MPI, or where cupy has NCCL and each rank a GPU of its own, from GPU
+to GPU. Either goes on a stream of its own, so that the layers below are computed meanwhile.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import socket
 from collections.abc import Callable, Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from minidark.errors import BackendError, MinidarkError
 from minidark.parallel.ranks import Ranks, in_time, wait_for
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"  # CUDA's list of the GPUs that a process sees
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 ID_BYTES = 128  # of what the ranks of NCCL find one another by
 
 
@@ -33,7 +36,8 @@ def see_own(environment: MutableMapping[str, str], local: int) -> None:
 
 
 def transport(backend: Backend) -> str:
-    """By what ranks reach each other's buffers of this backend: all must have the same."""
+    """By what ranks reach each other's buffers of this backend, where none share a GPU: all must
+    have the same."""
     if backend.xp is np:
         return "MPI"
     from cupy.cuda import nccl
@@ -42,11 +46,27 @@ def transport(backend: Backend) -> str:
 
 
 def reaching(ranks: Ranks, backend: Backend) -> Ranks:
-    """`ranks`, for buffers of this backend, too. With NCCL a call of all ranks."""
+    """`ranks`, for buffers of this backend, too. On GPUs a call of all ranks."""
     if ranks.size == 1 or backend.xp is np:
         return ranks
-    kind = NcclRanks if transport(backend) == "NCCL" else PinnedRanks
+    alone = not _some_share(ranks, backend.xp)
+    kind = NcclRanks if alone and transport(backend) == "NCCL" else PinnedRanks
     return kind(ranks, backend.xp)
+
+
+def _some_share(ranks: Ranks, cupy: Any) -> bool:
+    """Whether two ranks have one GPU, between which NCCL refuses to go."""
+    places = ranks.digests([[machine(), cupy.cuda.Device().pci_bus_id]])
+    return len(np.unique(places, axis=0)) < ranks.size
+
+
+def machine() -> str:
+    """What names this machine: since when its kernel runs, which its containers have in common and
+    copies of it have not; else its name."""
+    try:
+        return BOOT.read_text()
+    except OSError:
+        return socket.gethostname()
 
 
 class PinnedRanks(Ranks):

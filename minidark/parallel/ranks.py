@@ -19,7 +19,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -96,14 +96,20 @@ class Ranks:
         buffer[own] = mine
         self.sum(buffer.view(np.uint8))
 
+    def digests(self, things: Sequence[object]) -> Array:
+        """All ranks' things, which they have as many of, as (R, things, bytes) that are equal where
+        these are equal as JSON."""
+        digests = np.zeros((self.size, len(things), 32), np.uint8)
+        digests[self.rank] = [[*_sha256(thing)] for thing in things]
+        self.sum(digests.reshape(-1))
+        return digests
+
     def check_alike(self, things: Mapping[str, object], advice: str = GIVEN) -> None:
         """Raise DataError, on all ranks the same, for the first of `things`, as JSON has them, that
         a rank has otherwise than rank 0. advice: what to do then."""
         if self.size == 1:
             return
-        digests = np.zeros((self.size, len(things), 32), np.uint8)
-        digests[self.rank] = [[*_sha256(thing)] for thing in things.values()]
-        self.sum(digests.reshape(-1))
+        digests = self.digests([*things.values()])
         for rank, theirs in enumerate(digests):
             for name, here, there in zip(things, theirs, digests[0], strict=True):
                 if (here != there).any():

@@ -13,7 +13,7 @@ import queue
 import threading
 from collections import defaultdict
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,16 @@ def is_available() -> bool:
 
 def get_current_stream() -> Any:
     return current.stream or NULL
+
+
+class Device:
+    """Each rank's own, with few processors, so that streams of a small network share a block."""
+
+    attributes: ClassVar = {"MultiProcessorCount": 2}
+
+    @property
+    def pci_bus_id(self) -> str:
+        return threading.current_thread().name
 
 
 class Event:
@@ -152,9 +162,11 @@ nccl = SimpleNamespace(
 )
 for _place, _things in {
     "cupy.cuda.nccl": nccl.__dict__,
+    "cupy.cuda.Device": ["attributes", "pci_bus_id"],
     "cupy.cuda.Event": ["record"],
     "cupy.cuda.Stream": ["wait_event", "done"],
     "cupy.cuda": [
+        "Device",
         "Event",
         "Stream",
         "alloc_pinned_memory",

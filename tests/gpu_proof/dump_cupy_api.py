@@ -30,6 +30,7 @@ def dump() -> dict[str, Any]:
         "version": cupy.__version__,
         "cupy": keywords(cupy, public(cupy)),
         "cupy.cuda": keywords(cupy.cuda, public(cupy.cuda)),
+        "cupy.cuda.Device": keywords(cupy.cuda.Device, public(cupy.cuda.Device)),
         "cupy.cuda.Event": keywords(cupy.cuda.Event, public(cupy.cuda.Event)),
         "cupy.cuda.Stream": keywords(cupy.cuda.Stream, public(cupy.cuda.Stream)),
         "cupy.cuda.nccl": keywords(nccl, public(nccl)),

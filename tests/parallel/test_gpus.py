@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from minidark import DataError, MinidarkError, train
 from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
 from minidark.checkpoint import copied_arrays
+from minidark.parallel import gpus
 from minidark.parallel.gpus import NcclRanks, PinnedRanks, reaching, see_own
 from minidark.parallel.ranks import Ranks
 from minidark.text import Text
@@ -123,7 +125,7 @@ def test_so_is_a_rank_that_nccl_waits_for_on_the_host(
         assert said.startswith(f"nothing was heard of {whom} for 0.1 seconds")
 
 
-def test_two_ranks_on_one_gpu_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nccl_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise fakecp.cuda.NcclError("invalid usage")
 
@@ -132,6 +134,26 @@ def test_two_ranks_on_one_gpu_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fakecp.cuda.NcclCommunicator, "__init__", refuse)
     said = "invalid usage; each rank needs a GPU of its own"
     assert in_threads(2, refused) == [said, said]
+
+
+@pytest.mark.parametrize(("machines", "kind"), [("one", PinnedRanks), ("several", NcclRanks)])
+def test_ranks_that_share_a_gpu_go_by_the_host(
+    machines: str, kind: type[Ranks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_place(monkeypatch)
+    monkeypatch.setattr(fakecp.cuda.nccl, "available", True)
+    monkeypatch.setattr(fakecp.cuda.Device, "pci_bus_id", "0000:00:01.0")
+    if machines == "several":
+        monkeypatch.setattr(gpus, "machine", lambda: threading.current_thread().name)
+    found = in_threads(4, lambda ranks: type(reaching(ranks, get_backend("cuda"))))
+    assert found == [kind] * 4
+
+
+def test_a_machine_has_a_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if gpus.BOOT.exists():
+        assert gpus.machine() == gpus.BOOT.read_text()
+    monkeypatch.setattr(gpus, "BOOT", tmp_path / "none")
+    assert gpus.machine() == socket.gethostname()
 
 
 @needs_compiler
