@@ -33,7 +33,9 @@ def put_in_place(monkeypatch: pytest.MonkeyPatch, dtype: str = "float32") -> Non
     from minidark.backend import cupy_kernels
 
     monkeypatch.setattr(cupy_kernels, "cupy", fakecp)  # a real one may have been there before
-    monkeypatch.setattr(cupy_kernels, "_module", functools.cache(cupy_kernels._module.__wrapped__))
+    for kept in ("_module", "_kernel", "_processors"):
+        anew = functools.cache(getattr(cupy_kernels, kept).__wrapped__)
+        monkeypatch.setattr(cupy_kernels, kept, anew)
     monkeypatch.setattr(fakecp.RULES, "float64", dtype == "float64")
     fakecp.COUNTS.reset()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,21 +31,24 @@ Scalar = float | Array  # a number; on a GPU a 0-d array, which float() waits fo
 KERNELS = ("auto", "numpy", "fast")
 DTYPES = ("float32", "float64")  # to run, and to check
 DEVICES = ("auto", "cpu", "cuda")
+# Of an [rnn] that kernels take over a whole sequence, by the numbers that they have there.
+RNN_ACTIVATIONS = {"linear": 0, "logistic": 1, "loggy": 2, "tanh": 3, "relu": 4, "leaky": 5}
 INSTALL = "pip install 'minidark[cuda12]'"
 
 
 @dataclass(slots=True)
 class Backend:
     """`xp` makes arrays of `dtype`; `kernels` holds the functions of `numpy_kernels`, and where
-    `fast` is true, beside them those of `compiled` alone: cells over whole sequences
-    (`gru_sequence`), cells step by step for sampling (`GruStep`), which activations an [rnn] may
-    have (`RNN_ACTIVATIONS`), and whether they have been compiled (`are_kept`)."""
+    `fast` is true, beside them those of `compiled` alone: cells step by step for sampling
+    (`GruStep`), and whether they have been compiled (`are_kept`). `widest`: units of the widest
+    cell that `kernels` take through a whole sequence at once (`gru_sequence`); 0 for none."""
 
     name: str
     xp: ModuleType
     kernels: ModuleType
     dtype: np.dtype[Any]
     fast: bool = False
+    widest: int = 0
 
     def use_kernels(self, kernels: str) -> None:
         """Compute with these from now on: "numpy", "fast", or "auto", which is fast where the
@@ -60,6 +64,7 @@ class Backend:
             raise BackendError(f"the fast kernels are float32; for {self.dtype} take numpy's")
         self.kernels = _compiled() if kernels == "fast" else numpy_kernels
         self.fast = kernels == "fast"
+        self.widest = sys.maxsize if self.fast else 0
 
     def asarray(self, array: npt.ArrayLike) -> Array:
         """As an array of this backend's dtype."""
@@ -166,4 +171,4 @@ def _cuda(dtype: np.dtype[Any]) -> Backend:
         ) from error
     from minidark.backend import cupy_kernels
 
-    return Backend("cuda", cupy, cupy_kernels, dtype)
+    return Backend("cuda", cupy, cupy_kernels, dtype, widest=cupy_kernels.WIDEST)

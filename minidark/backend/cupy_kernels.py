@@ -1,7 +1,8 @@
 """The kernels on a GPU: CUDA C for what is fused (kernels.cu), cupy for the products.
 
-Names, arguments and results are those of `numpy_kernels`, but for numbers: a sum is a 0-d array
-that nobody has waited for yet. Arrays that kernels.cu gets are contiguous; it is told no strides.
+Names, arguments and results are those of `numpy_kernels`, and of `compiled` for cells over whole
+sequences, but for numbers: a sum is a 0-d array that nobody has waited for yet. Arrays that
+kernels.cu gets are contiguous; it is told no strides.
 """
 
 from __future__ import annotations
@@ -13,14 +14,17 @@ from typing import Any
 import cupy
 import numpy as np
 
-from minidark.backend import Array, Scalar
+from minidark.backend import RNN_ACTIVATIONS, Array, Scalar
 from minidark.backend.numpy_kernels import LEAST
 
 SOURCE = resources.files(__package__).joinpath("kernels.cu")
 OPTIONS = ("--fmad=false",)
 C_TYPES = {"float32": "float", "float64": "double"}
 THREADS = 256  # of a block
-LANES, COLUMNS, ROWS = 32, 32, 8  # as in kernels.cu
+LANES, COLUMNS, ROWS, STREAMS = 32, 32, 8, 4  # as in kernels.cu
+UNITS = {"float32": 1024, "float64": 512}  # of a cell, and threads of its block, in a sequence
+WIDEST = 512  # cell that an H200 is faster with so than by cuBLAS, step by step
+DEPTH = 16  # of a thread's part of a product, at least, where the product has it
 
 
 def options(dtype: str) -> tuple[str, ...]:
@@ -33,11 +37,21 @@ def _module(dtype: str) -> Any:
     return cupy.RawModule(code=SOURCE.read_text(), options=options(dtype))
 
 
+@functools.cache
+def _kernel(name: str, dtype: Any) -> Any:
+    return _module(dtype.name).get_function(name)
+
+
+@functools.cache
+def _processors() -> int:
+    """How many blocks the GPU works on at the same time, at least."""
+    return int(cupy.cuda.Device().attributes["MultiProcessorCount"])
+
+
 def _launch(
     name: str, dtype: Any, grid: tuple[int, ...], block: tuple[int, ...], *arguments: Any
 ) -> None:
-    kernel = _module(dtype.name).get_function(name)
-    kernel(grid, block, tuple(_argument(argument, dtype) for argument in arguments))
+    _kernel(name, dtype)(grid, block, tuple(_argument(argument, dtype) for argument in arguments))
 
 
 def _argument(value: Any, dtype: Any) -> Any:
@@ -156,6 +170,78 @@ def lstm_state_backward(
     gates: Array, cell: Array, squashed: Array, dy: Array, dh: Array, dcell: Array
 ) -> None:
     _for_each_unit("lstm_state_backward", cell, gates, cell, squashed, _contiguous(dy), dh, dcell)
+
+
+# --- whole sequences ----------------------------------------------------------------------
+
+
+def gru_sequence(
+    gates: Array,
+    biases: Array,
+    states: Array,
+    reset_states: Array,
+    wzr: Array,
+    wh: Array,
+    squash_by_tanh: bool,
+) -> None:
+    """As `compiled`'s; so are those below."""
+    arrays = (gates, biases, states, reset_states, _contiguous(wzr.T), _contiguous(wh.T))
+    _for_each_stream("gru_sequence", reset_states, *arrays, tanh=squash_by_tanh)
+
+
+def gru_sequence_backward(
+    gates: Array, states: Array, dy: Array, wzr: Array, wh: Array, squash_by_tanh: bool
+) -> None:
+    arrays = (gates, states, _contiguous(dy), wzr, wh)
+    _for_each_stream("gru_sequence_backward", dy, *arrays, tanh=squash_by_tanh)
+
+
+def lstm_sequence(
+    gates: Array, biases: Array, states: Array, cells: Array, squashed: Array, w: Array
+) -> None:
+    arrays = (gates, biases, states, cells, squashed, _contiguous(w.T))
+    _for_each_stream("lstm_sequence", squashed, *arrays)
+
+
+def lstm_sequence_backward(
+    gates: Array, cells: Array, squashed: Array, dy: Array, w: Array
+) -> None:
+    arrays = (gates, cells, squashed, _contiguous(dy), w)
+    _for_each_stream("lstm_sequence_backward", dy, *arrays)
+
+
+def rnn_sequence(
+    from_input: Array,
+    biases: Array,
+    from_self: Array,
+    states: Array,
+    w: Array,
+    activation: str,
+    shortcut: bool,
+) -> None:
+    arrays = (from_input, biases, from_self, states, _contiguous(w.T))
+    flags = {"activation": RNN_ACTIVATIONS[activation], "shortcut": shortcut}
+    _for_each_stream("rnn_sequence", from_self, *arrays, **flags)
+
+
+def rnn_sequence_backward(
+    from_self: Array, dstates: Array, w: Array, activation: str, shortcut: bool
+) -> None:
+    flags = {"activation": RNN_ACTIVATIONS[activation], "shortcut": shortcut}
+    _for_each_stream("rnn_sequence_backward", from_self, from_self, dstates, w, **flags)
+
+
+def _for_each_stream(name: str, y: Array, *arrays: Array, **flags: int) -> None:
+    """Over a sequence whose outputs are like y, (T, S, H): as few streams to a block as there are
+    processors for, and threads by which no part of a product is shallower than DEPTH."""
+    dtype, (steps, streams, hidden) = y.dtype, y.shape
+    if hidden > UNITS[dtype.name]:
+        raise ValueError(f"{name}: {hidden} are more units than threads of a block")
+    each = min(STREAMS, -(-streams // _processors()))
+    columns = -(-hidden // LANES) * LANES
+    threads = min(UNITS[dtype.name], columns * max(1, hidden // DEPTH))
+    figures = (steps, streams, hidden, each, *map(int, flags.values()))
+    _launch(name, dtype, (-(-streams // each),), (threads,), *arrays, *figures)
 
 
 # --- batch norm ---------------------------------------------------------------------------

@@ -1,7 +1,9 @@
-// The kernels of numpy_kernels.py for a GPU: the same names, the same order of operations.
+// The kernels of numpy_kernels.py for a GPU: the same names, the same order of operations. And
+// cells over whole sequences, as in compiled/.
 //
 // Compiled with real=float to run and real=double to check, and without fused multiply-add, so
-// that a sum of products rounds as numpy's does. Every array is contiguous. S streams, N rows,
+// that a sum of products rounds as numpy's does; but for the products of whole sequences, which
+// are cuBLAS's elsewhere. Every array is contiguous. S streams, N rows,
 // I inputs, O outputs, H hidden, F features. Nothing here is atomic: the same input gives the same
 // bits again.
 
@@ -19,6 +21,30 @@ __device__ real squash_slope(real y, long long is_tanh) { return is_tanh ? 1 - y
 
 // NaN stays NaN, where fmax would drop it and with it the news that training has diverged.
 __device__ real at_least(real x, real least) { return x < least ? least : x; }
+
+// An activation by its number in RNN_ACTIVATIONS.
+__device__ real activate(real x, long long activation) {
+  switch (activation) {
+    case 1: return squash_logistic(x);
+    case 2: return tanh(x * real(0.5));
+    case 3: return tanh(x);
+    case 4: return x > 0 ? x : x * 0;
+    case 5: return x > 0 ? x : x * real(0.1);
+  }
+  return x;
+}
+
+// Its derivative, from its output.
+__device__ real activation_slope(real y, long long activation) {
+  switch (activation) {
+    case 1: return y * (1 - y);
+    case 2: return real(0.5) * (1 - y * y);
+    case 3: return 1 - y * y;
+    case 4: return y > 0;
+    case 5: return y > 0 ? real(1) : real(0.1);
+  }
+  return 1;
+}
 
 __device__ real warp_sum(real x) {
   for (int apart = LANES / 2; apart; apart /= 2) x += __shfl_xor_sync(0xffffffffu, x, apart);
@@ -153,6 +179,285 @@ __global__ void lstm_state_backward(real* gates, const real* cell, const real* s
   gate[2 * H] = out * (d * squashed[i] * (1 - out));
   gate[3 * H] = (1 - candidate * candidate) * (dc * in);
   dcell[i] = dc * forget;
+}
+
+}  // extern "C"
+
+// --- whole sequences: a block takes up to STREAMS streams through all steps -------------------
+//
+// No block waits for another, and what a step costs is barriers, not launches. Of a product, each
+// thread has one column of the weights, inputs first, for all streams of its block, and a part of
+// the depth; the parts are added in their order. What is multiplied lies in shared memory, streams
+// innermost. Threads of a block are at least as many as units, and at most UNITS.
+
+#define STREAMS 4
+#define UNITS (4096 / sizeof(real))
+#define SEQUENCE __launch_bounds__(UNITS)
+
+struct alignas(STREAMS * sizeof(real)) Streams {
+  real of[STREAMS];
+};
+
+// The streams of a block: so many from `first` on.
+struct Own {
+  long long first, count;
+};
+
+__device__ Own own(long long S, long long each) {
+  long long first = blockIdx.x * each;
+  return {first, S - first < each ? S - first : each};
+}
+
+// A thread's share of columns x STREAMS numbers, of which each is that of a stream s and a column
+// j. Its n-th one is the same whenever this is asked, so that x[n] may be kept between two steps.
+#define FOR_SHARE(columns)                             \
+  _Pragma("unroll") for (int n = 0; n < STREAMS; n++)  \
+    if (int i = threadIdx.x + n * blockDim.x, s = i % STREAMS, j = i / STREAMS; j < (columns))
+
+// How a block's threads divide a product: its columns from `from` on, and its depth.
+struct Division {
+  int columns, parts, part, column;
+};
+
+__device__ Division divide(int from, int outputs) {
+  int threads = blockDim.x, thread = threadIdx.x;
+  int columns = (outputs - from + LANES - 1) / LANES * LANES;
+  if (columns > threads) columns = threads;
+  return {columns, threads / columns, thread / columns, from + thread % columns};
+}
+
+// Adds to sum what this thread has of given (depth, STREAMS) times w (depth, outputs).
+__device__ void multiply(Streams& sum, const Division& by, const Streams* given, const real* w,
+                         int depth, long long outputs) {
+  if (by.part >= by.parts || by.column >= outputs) return;
+  int k = depth * by.part / by.parts, end = depth * (by.part + 1) / by.parts;
+  w += k * outputs + by.column;
+#pragma unroll 8
+  for (; k < end; k++, w += outputs)
+    for (int s = 0; s < STREAMS; s++) sum.of[s] = fma(*w, given[k].of[s], sum.of[s]);
+}
+
+// The parts of such a product, which `whole` adds up. All threads meet here.
+__device__ void product(Streams* parts, const Division& by, const Streams* given, const real* w,
+                        int depth, long long outputs) {
+  Streams sum = {};
+  multiply(sum, by, given, w, depth, outputs);
+  parts[threadIdx.x] = sum;
+  __syncthreads();
+}
+
+__device__ real whole(const Streams* parts, const Division& by, int column, int s) {
+  real sum = 0;
+  for (int part = 0; part < by.parts; part++) sum += parts[part * by.columns + column].of[s];
+  return sum;
+}
+
+// A block's states before step 0; zero for streams that there are not. All threads meet here.
+__device__ void load(Streams* h, const real* states, const Own& mine, long long H) {
+  FOR_SHARE(H) h[j].of[s] = s < mine.count ? states[(mine.first + s) * H + j] : 0;
+  __syncthreads();
+}
+
+__device__ void clear(Streams* given, int depth) {
+  for (int k = threadIdx.x; k < depth; k += blockDim.x) given[k] = Streams();
+  __syncthreads();
+}
+
+extern "C" {
+
+SEQUENCE __global__ void gru_sequence(real* gates, const real* biases, real* states,
+                                      real* reset_states, const real* wzr, const real* wh,
+                                      long long T, long long S, long long H, long long each,
+                                      long long is_tanh) {
+  __shared__ Streams h[UNITS], reset[UNITS], parts[UNITS];
+  Own mine = own(S, each);
+  clear(reset, H);
+  load(h, states, mine, H);
+  for (long long t = 0; t < T; t++) {
+    real* gate = gates + (t * S + mine.first) * 3 * H;
+    real* reset_state = reset_states + (t * S + mine.first) * H;
+    real* new_state = states + ((t + 1) * S + mine.first) * H;
+    for (int from = 0; from < 2 * H; from += blockDim.x) {
+      Division by = divide(from, 2 * H);
+      product(parts, by, h, wzr, H, 2 * H);
+      FOR_SHARE(by.columns) {
+        long long o = from + j;
+        if (s >= mine.count || o >= 2 * H) continue;
+        real& opened = gate[s * 3 * H + o];
+        opened = squash_logistic(opened + biases[o] + whole(parts, by, j, s));
+        if (o < H) continue;
+        reset[o - H].of[s] = opened * h[o - H].of[s];
+        reset_state[s * H + o - H] = reset[o - H].of[s];
+      }
+      __syncthreads();
+    }
+    Division by = divide(0, H);
+    product(parts, by, reset, wh, H, H);
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      real *z = gate + s * 3 * H + j, *c = z + 2 * H;
+      *c = squash(*c + biases[2 * H + j] + whole(parts, by, j, s), is_tanh);
+      h[j].of[s] = (h[j].of[s] - *c) * *z + *c;
+      new_state[s * H + j] = h[j].of[s];
+    }
+    __syncthreads();
+  }
+}
+
+SEQUENCE __global__ void gru_sequence_backward(real* gates, const real* states, const real* dy,
+                                               const real* wzr, const real* wh, long long T,
+                                               long long S, long long H, long long each,
+                                               long long is_tanh) {
+  __shared__ Streams dgates[2 * UNITS], parts[UNITS];
+  Streams *dz = dgates, *dcr = dgates + H;  // of c, and of r when that of c has been multiplied
+  Own mine = own(S, each);
+  Division by = divide(0, H);
+  real dh[STREAMS] = {};
+  clear(dgates, 2 * H);
+  for (long long t = T - 1; t >= 0; t--) {
+    real* gate = gates + (t * S + mine.first) * 3 * H;
+    const real* h = states + (t * S + mine.first) * H;
+    const real* d_of_y = dy + (t * S + mine.first) * H;
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      real *z = gate + s * 3 * H + j, *c = z + 2 * H;
+      real d = dh[n] + d_of_y[s * H + j], keep = 1 - *z;
+      dz[j].of[s] = (h[s * H + j] - *c) * d * keep * *z;
+      dcr[j].of[s] = keep * d * squash_slope(*c, is_tanh);
+      dh[n] = d * *z;
+      *z = dz[j].of[s];
+      *c = dcr[j].of[s];
+    }
+    __syncthreads();
+    product(parts, by, dcr, wh, H, H);
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      real* r = gate + s * 3 * H + H + j;
+      real through = whole(parts, by, j, s) * *r;
+      dh[n] += through;
+      *r = dcr[j].of[s] = (1 - *r) * (through * h[s * H + j]);
+    }
+    __syncthreads();
+    product(parts, by, dgates, wzr, 2 * H, H);
+    FOR_SHARE(H) dh[n] += whole(parts, by, j, s);
+  }
+}
+
+SEQUENCE __global__ void lstm_sequence(real* gates, const real* biases, real* states, real* cells,
+                                       real* squashed, const real* w, long long T, long long S,
+                                       long long H, long long each) {
+  __shared__ Streams h[UNITS], parts[UNITS];
+  Own mine = own(S, each);
+  load(h, states, mine, H);
+  for (long long t = 0; t < T; t++) {
+    real* gate = gates + (t * S + mine.first) * 4 * H;
+    for (int from = 0; from < 4 * H; from += blockDim.x) {
+      Division by = divide(from, 4 * H);
+      product(parts, by, h, w, H, 4 * H);
+      FOR_SHARE(by.columns) {
+        long long o = from + j;
+        if (s >= mine.count || o >= 4 * H) continue;
+        real& opened = gate[s * 4 * H + o];
+        opened = squash(opened + biases[o] + whole(parts, by, j, s), o >= 3 * H);
+      }
+      __syncthreads();
+    }
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      const real* opened = gate + s * 4 * H + j;
+      long long at = (t * S + mine.first + s) * H + j, next = at + S * H;
+      cells[next] = opened[H] * cells[at] + opened[0] * opened[3 * H];
+      squashed[at] = tanh(cells[next]);
+      states[next] = h[j].of[s] = opened[2 * H] * squashed[at];
+    }
+    __syncthreads();
+  }
+}
+
+SEQUENCE __global__ void lstm_sequence_backward(real* gates, const real* cells,
+                                                const real* squashed, const real* dy,
+                                                const real* w, long long T, long long S,
+                                                long long H, long long each) {
+  __shared__ Streams dgates[2 * UNITS], parts[UNITS];  // of in and forget, then of the others
+  Own mine = own(S, each);
+  Division by = divide(0, H);
+  real dh[STREAMS] = {}, dcell[STREAMS] = {};
+  clear(dgates, 2 * H);
+  for (long long t = T - 1; t >= 0; t--) {
+    real* gate = gates + (t * S + mine.first) * 4 * H;
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      real* opened = gate + s * 4 * H + j;
+      long long at = (t * S + mine.first + s) * H + j;
+      real in = opened[0], forget = opened[H], out = opened[2 * H], candidate = opened[3 * H];
+      real d = dh[n] + dy[at];
+      real dc = dcell[n] + d * out * (1 - squashed[at] * squashed[at]);
+      opened[0] = dgates[j].of[s] = dc * candidate * in * (1 - in);
+      opened[H] = dgates[H + j].of[s] = forget * (dc * cells[at] * (1 - forget));
+      opened[2 * H] = out * (d * squashed[at] * (1 - out));
+      opened[3 * H] = (1 - candidate * candidate) * (dc * in);
+      dcell[n] = dc * forget;
+    }
+    __syncthreads();
+    Streams sum = {};
+    multiply(sum, by, dgates, w, 2 * H, H);
+    __syncthreads();
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      const real* opened = gate + s * 4 * H + j;
+      dgates[j].of[s] = opened[2 * H];
+      dgates[H + j].of[s] = opened[3 * H];
+    }
+    __syncthreads();
+    multiply(sum, by, dgates, w + 2 * H * H, 2 * H, H);
+    parts[threadIdx.x] = sum;
+    __syncthreads();
+    FOR_SHARE(H) dh[n] = whole(parts, by, j, s);
+  }
+}
+
+SEQUENCE __global__ void rnn_sequence(const real* from_input, const real* biases, real* from_self,
+                                      real* states, const real* w, long long T, long long S,
+                                      long long H, long long each, long long activation,
+                                      long long shortcut) {
+  __shared__ Streams h[UNITS], parts[UNITS];
+  Own mine = own(S, each);
+  Division by = divide(0, H);
+  load(h, states, mine, H);
+  for (long long t = 0; t < T; t++) {
+    product(parts, by, h, w, H, H);
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      long long at = (t * S + mine.first + s) * H + j;
+      from_self[at] = activate(whole(parts, by, j, s) + biases[j], activation);
+      real old = shortcut ? h[j].of[s] : real(0);
+      states[at + S * H] = h[j].of[s] = from_input[at] + from_self[at] + old;
+    }
+    __syncthreads();
+  }
+}
+
+SEQUENCE __global__ void rnn_sequence_backward(real* from_self, real* dstates, const real* w,
+                                               long long T, long long S, long long H,
+                                               long long each, long long activation,
+                                               long long shortcut) {
+  __shared__ Streams dself[UNITS], parts[UNITS];
+  Own mine = own(S, each);
+  Division by = divide(0, H);
+  clear(dself, H);
+  real later[STREAMS] = {};  // what comes from the state after this one
+  for (long long t = T - 1; t >= 0; t--) {
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      long long at = (t * S + mine.first + s) * H + j;
+      dstates[at] += later[n];
+      from_self[at] = dself[j].of[s] = dstates[at] * activation_slope(from_self[at], activation);
+      later[n] = shortcut ? dstates[at] : real(0);
+    }
+    __syncthreads();
+    product(parts, by, dself, w, H, H);
+    FOR_SHARE(H) later[n] += whole(parts, by, j, s);
+  }
 }
 
 // --- batch norm: a block for COLUMNS features of one step -----------------------------------

@@ -200,13 +200,8 @@ class PackedLayer(Layer):
         self.sublayers = getattr(self, "sublayers", {}) | affine.sublayers
         return affine
 
-    def _takes_whole(self, steps: int) -> bool:
-        """Whether the kernels take a sequence of so many steps whole. Not with a norm, whose
-        statistics are each step's own; and few steps do not earn back the packing of weights."""
-        return self._has_cell_kernels() and steps >= FEW_STEPS
-
     def _has_cell_kernels(self) -> bool:
-        """Whether the backend has kernels for this layer as a whole."""
+        """Whether the backend has kernels for this layer's steps as a whole."""
         return self.backend.fast and not self.normalized
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
@@ -242,6 +237,12 @@ class RecurrentLayer(PackedLayer):
         if train and self.rng and affine in self.dropping:
             factors = kept(self.rng, affine.weights.shape, self.dropconnect, self.backend)
         return affine.begin(steps, rows, train, factors)
+
+    def _takes_whole(self, steps: int) -> bool:
+        """Whether the kernels take a sequence of so many steps whole. Not with a norm, whose
+        statistics are each step's own; and few steps do not earn back the packing of weights."""
+        fits = self.states["state"].shape[-1] <= self.backend.widest
+        return fits and steps >= FEW_STEPS and not self.normalized
 
     @abstractmethod
     def _run(self, x: Array, train: bool) -> Run:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidark.activations import checked_activation
-from minidark.backend import Array, Backend
+from minidark.backend import RNN_ACTIVATIONS, Array, Backend
 from minidark.glibc_rand import GlibcRand
 from minidark.layers.affine import AffinePass, RecurrentLayer, initialize, one_order
 
@@ -160,9 +160,7 @@ class RnnLayer(RecurrentLayer):
         return earlier
 
     def _takes_whole(self, steps: int) -> bool:
-        return super()._takes_whole(steps) and self.self_activation.name in (
-            self.backend.kernels.RNN_ACTIVATIONS
-        )
+        return super()._takes_whole(steps) and self.self_activation.name in RNN_ACTIVATIONS
 
 
 make_rnn_layer = RnnLayer

@@ -92,17 +92,31 @@ def test_what_is_no_device_or_dtype_is_refused() -> None:
 
 
 def test_both_tables_of_kernels_have_the_same_functions(monkeypatch: pytest.MonkeyPatch) -> None:
-    def functions(module: ModuleType) -> dict[str, inspect.Signature]:
-        return {
-            name: inspect.signature(f)
-            for name, f in vars(module).items()
-            if inspect.isfunction(f) and f.__module__ == module.__name__ and name[0] != "_"
-        }
+    with_cupy(monkeypatch, fakecp)
+    from minidark.backend import cupy_kernels
+
+    found = signatures(cupy_kernels)
+    del found["options"]
+    assert {n: s for n, s in found.items() if "_sequence" not in n} == signatures(numpy_kernels)
+
+
+def test_both_take_whole_sequences_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba", reason="the extra fast is not installed")
+    from minidark.backend.compiled import gru, lstm, rnn
 
     with_cupy(monkeypatch, fakecp)
     from minidark.backend import cupy_kernels
 
-    own = {"options"}
-    assert {n: s for n, s in functions(cupy_kernels).items() if n not in own} == functions(
-        numpy_kernels
+    found = {n: s for n, s in signatures(cupy_kernels).items() if "_sequence" in n}
+    assert found == signatures(gru) | signatures(lstm) | (
+        {n: s for n, s in signatures(rnn).items() if "_sequence" in n}
     )
+
+
+def signatures(module: ModuleType) -> dict[str, inspect.Signature]:
+    """Of the public functions that it defines."""
+    return {
+        name: inspect.signature(f)
+        for name, f in vars(module).items()
+        if inspect.isfunction(f) and f.__module__ == module.__name__ and name[0] != "_"
+    }

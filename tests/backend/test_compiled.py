@@ -18,7 +18,7 @@ import pytest
 
 import minidark
 from minidark import BackendError, Network
-from minidark.backend import Array, get_backend, numpy_kernels, threads
+from minidark.backend import RNN_ACTIVATIONS, Array, get_backend, numpy_kernels, threads
 from tests.helpers import network, one_hot, randomize
 
 pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")
@@ -222,7 +222,7 @@ CELLS = [
     "gru output=70 tanh=1",
     "lstm output=5",
     "lstm output=70",
-    *(f"rnn output=5 activation={name}" for name in compiled.RNN_ACTIVATIONS),
+    *(f"rnn output=5 activation={name}" for name in RNN_ACTIVATIONS),
     "rnn output=5 hidden=70 activation=tanh shortcut=1",
     "rnn output=5 activation=elu logistic=1",
 ]

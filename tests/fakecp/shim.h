@@ -13,6 +13,7 @@
 #include <vector>
 
 #define __global__
+#define __launch_bounds__(threads)
 #define __device__ static inline
 #define __shared__ static  // one block runs at a time
 

@@ -40,11 +40,13 @@ def ids(seed: int, steps: int = T) -> tuple[Array, Array]:
     return both[0], both[1]
 
 
-def launches_a_step(layer: str) -> float:
-    """What a training pass takes for each further step."""
+def launches_a_step(layer: str, widest: int = 0) -> float:
+    """What a training pass takes for each further step, where kernels take cells of so many units
+    whole."""
     found = []
     for steps in (10, 20):
         net = make(NET, layer, *READ_OUT)
+        net.backend.widest = widest
         net.accumulate(*ids(0, steps))
         COUNTS.reset()
         net.accumulate(*ids(1, steps))
@@ -59,6 +61,13 @@ def test_a_gru_step_takes_few_launches(layer: str) -> None:
 
 def test_an_lstm_step_takes_fewer() -> None:
     assert launches_a_step("lstm output=8") <= 6
+
+
+@pytest.mark.parametrize("layer", ["gru", "lstm", "rnn"])
+def test_a_step_of_a_sequence_that_is_taken_whole_takes_none(layer: str) -> None:
+    assert launches_a_step(f"{layer} output=8", widest=8) == 0
+    assert launches_a_step(f"{layer} output=8", widest=7) > 0
+    assert launches_a_step(f"{layer} output=8 batch_normalize=1", widest=8) > 0
 
 
 EVERY_LAYER = [
@@ -76,16 +85,19 @@ EVERY_LAYER = [
 ]
 
 
+@pytest.mark.parametrize("steps", [6, 10])  # fewer than are taken whole, and more
 @pytest.mark.parametrize("sections", EVERY_LAYER, ids=" | ".join)
-def test_nothing_waits_within_a_batch_and_the_cpu_agrees(sections: tuple[str, ...]) -> None:
+def test_nothing_waits_within_a_batch_and_the_cpu_agrees(
+    sections: tuple[str, ...], steps: int
+) -> None:
     net, cpu = make(*sections), make(*sections, device="cpu")
     for seed in range(3):
         COUNTS.reset()
         with fakecp.without_waiting():
-            cost = net.train_batch(*ids(seed))
+            cost = net.train_batch(*ids(seed, steps))
         assert COUNTS.uploads == 2 + sum(layer.type == "dropout" for layer in net.layers)
         assert COUNTS.downloads == COUNTS.waits == 0
-        assert host(cost) == pytest.approx(cpu.train_batch(*ids(seed)), rel=1e-5)
+        assert host(cost) == pytest.approx(cpu.train_batch(*ids(seed, steps)), rel=1e-5)
     for ours, theirs in zip(net.parameters(), cpu.parameters(), strict=True):
         np.testing.assert_allclose(host(ours.value), theirs.value, rtol=1e-4, atol=1e-5)
 

@@ -20,7 +20,6 @@ from minidark.backend.compiled.optimizers import sum_of_squares as sum_of_square
 from minidark.backend.compiled.products import gemm_nn as gemm_nn
 from minidark.backend.compiled.products import gemm_nt as gemm_nt
 from minidark.backend.compiled.products import gemm_tn as gemm_tn
-from minidark.backend.compiled.rnn import RNN_ACTIVATIONS as RNN_ACTIVATIONS
 from minidark.backend.compiled.rnn import rnn_sequence as rnn_sequence
 from minidark.backend.compiled.rnn import rnn_sequence_backward as rnn_sequence_backward
 from minidark.backend.compiled.rows import column_sums as column_sums

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from numba import prange
 
-from minidark.backend import Array
+from minidark.backend import RNN_ACTIVATIONS, Array
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import panels_of, panels_of_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
 from minidark.backend.compiled.threads import begin, spread
 from minidark.backend.compiled.tile import add_product
-
-RNN_ACTIVATIONS = {"linear": 0, "logistic": 1, "loggy": 2, "tanh": 3, "relu": 4, "leaky": 5}
 
 
 def rnn_sequence(
