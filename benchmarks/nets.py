@@ -38,7 +38,7 @@ class Shape:
 CELLS = {"gru": "[gru]\ntanh=1", "lstm": "[lstm]", "rnn": "[rnn]\nactivation=tanh"}
 
 
-def network(shape: Shape, kernels: str, cell: str = "gru") -> minidark.Network:
+def network(shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu") -> minidark.Network:
     layers = f"{CELLS[cell]}\noutput={shape.width}\n" * shape.layers
     cfg = (
         f"[net]\ninputs={SYMBOLS}\nbatch={shape.streams}\ntime_steps={shape.steps}\nadam=1\n"
@@ -48,7 +48,7 @@ def network(shape: Shape, kernels: str, cell: str = "gru") -> minidark.Network:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "bench.cfg")
         path.write_text(cfg)
-        return minidark.load_network(path, kernels=kernels)
+        return minidark.load_network(path, kernels=kernels, device=device)
 
 
 def text(shape: Shape) -> tuple[Array, Array]:
@@ -56,11 +56,11 @@ def text(shape: Shape) -> tuple[Array, Array]:
     return ids[:-1].copy(), ids[1:].copy()
 
 
-Step = Callable[[], object]
+Step = Callable[[], object]  # the cost, which on a GPU float() waits for
 
 
-def minidark_step(shape: Shape, kernels: str, cell: str = "gru") -> Step:
-    net, (x, truth) = network(shape, kernels, cell), text(shape)
+def minidark_step(shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu") -> Step:
+    net, (x, truth) = network(shape, kernels, cell, device), text(shape)
     return lambda: net.train_batch(x, truth)
 
 
@@ -125,18 +125,18 @@ def torch_cell(name: str, shape: Shape) -> nn.Module:
     return getattr(nn, name)(SYMBOLS, shape.width, shape.layers)
 
 
-def torch_step(shape: Shape, name: str, compiled: bool = False) -> Step:
+def torch_step(shape: Shape, name: str, compiled: bool = False, device: str = "cpu") -> Step:
     """One training step; name: GRU, LSTM, RNN of torch.nn, or one of the formulas."""
-    cell, out = torch_cell(name, shape), nn.Linear(shape.width, SYMBOLS)
+    cell, out = torch_cell(name, shape).to(device), nn.Linear(shape.width, SYMBOLS).to(device)
     adam = torch.optim.Adam([*cell.parameters(), *out.parameters()], lr=0.001)
     cost = nn.CrossEntropyLoss()
-    x, truth = (torch.from_numpy(a) for a in text(shape))
+    x, truth = (torch.from_numpy(a).to(device) for a in text(shape))
     rows = nn.functional.one_hot(x, SYMBOLS).float()
-    zeros = torch.zeros(shape.layers, shape.streams, shape.width)
+    zeros = torch.zeros(shape.layers, shape.streams, shape.width, device=device)
     state = (zeros, zeros) if name == "LSTM" else zeros
     run = torch.compile(cell) if compiled else cell
 
-    def step() -> float:
+    def step() -> Any:
         nonlocal state
         adam.zero_grad()
         y, state = run(rows, state)
@@ -144,7 +144,7 @@ def torch_step(shape: Shape, name: str, compiled: bool = False) -> Step:
         loss = cost(out(y).reshape(-1, SYMBOLS), truth.reshape(-1))
         loss.backward()
         adam.step()
-        return float(loss.detach())
+        return loss.detach()
 
     return step
 
