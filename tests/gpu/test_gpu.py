@@ -87,8 +87,8 @@ def check_cases(
         for ours, numpys in zip(found, wanted, strict=True):
             if not isinstance(numpys, str):
                 most = np.abs(numpys).max() if growing else 1
-                close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype] * most}
-                np.testing.assert_allclose(ours, numpys, **close)
+                relative, absolute = TOLERANCE[dtype], TOLERANCE[dtype] * most
+                np.testing.assert_allclose(ours, numpys, rtol=relative, atol=absolute)
 
 
 # cupy says that it is to go, as it cannot see every wait. What it sees is worth having meanwhile.
