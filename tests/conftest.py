@@ -39,7 +39,8 @@ def threads_as_before() -> Iterator[None]:
     """So are --threads, or MINIDARK_THREADS, for the whole process."""
     yield
     if threads._count is not None:
-        threads.set_threads(threads._processors())
+        threads._count = None
+        threads.set_threads(threads.blas_threads())
         threads._count = None
 
 

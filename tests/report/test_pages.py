@@ -77,6 +77,7 @@ def test_the_button_goes_round_and_dark_is_the_systems(
                 seen.append(page.evaluate(paper))
             assert seen == [own, light, dark, own]
             page.keyboard.press("Enter")  # the button has the focus
+            page.wait_for_selector("#theme:text('Colours: light')")
             page.reload()
             assert page.inner_text("#theme") == "Colours: light"
             page.emulate_media(media="print", color_scheme="dark")
