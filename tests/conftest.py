@@ -18,6 +18,7 @@ from tests import stand_in
 from tests.helpers import PLACE
 from tests.report.browser import browser
 
+BLAS_THREADS = threads.blas_threads()
 WriteText = Callable[[bytes], Path]
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as behind `nohup` or `&`: those that are
@@ -39,8 +40,7 @@ def threads_as_before() -> Iterator[None]:
     """So are --threads, or MINIDARK_THREADS, for the whole process."""
     yield
     if threads._count is not None:
-        threads._count = None
-        threads.set_threads(threads.blas_threads())
+        threads.set_threads(BLAS_THREADS)
         threads._count = None
 
 
