@@ -21,8 +21,11 @@ from tests.report.browser import browser
 BLAS_THREADS = threads.blas_threads()
 WriteText = Callable[[bytes], Path]
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as behind `nohup` or `&`: those that are
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # started and interrupted inherit it
+# As behind `&`, or `nohup`: those that tests start and send signals to would inherit it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
