@@ -16,6 +16,8 @@ from benchmarks import nets
 from benchmarks.nets import Shape
 from benchmarks.table import Row, machine, show
 from benchmarks.turns import medians
+from minidark import BackendError
+from minidark.backend import get_backend
 
 ROUNDS = 5
 BATCHES = 10  # between two waits for the GPU; training waits for each report alone
@@ -82,6 +84,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without-cpu", action="store_true")
     arguments = parser.parse_args()
+    try:
+        get_backend("cuda")
+    except BackendError as error:
+        parser.error(str(error))
     import torch
 
     torch.backends.cudnn.allow_tf32 = False
