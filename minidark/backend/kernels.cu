@@ -258,6 +258,7 @@ __device__ void load(Streams* h, const real* states, const Own& mine, long long 
   __syncthreads();
 }
 
+// Zero for streams that there are not, which are multiplied too. All threads meet here.
 __device__ void clear(Streams* given, int depth) {
   for (int k = threadIdx.x; k < depth; k += blockDim.x) given[k] = Streams();
   __syncthreads();

@@ -201,7 +201,7 @@ class PackedLayer(Layer):
         return affine
 
     def _has_cell_kernels(self) -> bool:
-        """Whether the backend has kernels for this layer's steps as a whole."""
+        """Whether the backend has a kernel for a whole step of this layer, as sampling takes it."""
         return self.backend.fast and not self.normalized
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:

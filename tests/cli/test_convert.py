@@ -86,16 +86,7 @@ def test_the_order_of_the_file_that_is_read_can_be_overruled() -> None:
 # --- weights by name ------------------------------------------------------------------------
 
 
-WIDE = {"gru", "bytepairs", "lstm", "rnn"}  # of which each takes some ten seconds
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.long] if name in WIDE else [])
-        for name in ["a.cfg", *names("cfg", ".cfg")]
-    ],
-)
+@pytest.mark.parametrize("name", ["a.cfg", *names("cfg", ".cfg")])
 def test_weights_through_every_named_form_are_the_same_bytes(name: str) -> None:
     make(find_cfg(name)).save_weights("first.weights")
     output("convert", "first.weights", "b.safetensors", "--cfg", name)

@@ -25,10 +25,7 @@ def losses(preset: str, folder: Path, batches: int, *overrides: str) -> list[flo
         return [step.loss for step in minidark.train(net, text, batches, seed=1, valid_fraction=0)]
 
 
-@pytest.mark.parametrize(
-    "preset",
-    [pytest.param(p, marks=pytest.mark.long) if p == "large" else p for p in PRESETS],
-)
+@pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_trains_as_it_stands(preset: str, folder: Path) -> None:
     few = 2 if preset == "large" else 3
     found = losses(preset, folder, few, "net.burn_in=0", "net.batch=8")

@@ -287,11 +287,7 @@ def fill(disk: Path) -> None:
             ballast.write(bytes(1024))
 
 
-@pytest.mark.parametrize(
-    "freed",
-    [pytest.param(True, marks=pytest.mark.long, id="freed again"),
-     pytest.param(False, id="full to the end")],
-)  # fmt: skip
+@pytest.mark.parametrize("freed", [True, False], ids=["freed again", "full to the end"])
 def test_a_disk_that_gets_full_while_training(disk: Path, freed: bool) -> None:
     """Without validations, since a best that failed is tried again only at the next best."""
     args = ("--batches", "10000000", "--save-every", "50", "--valid-fraction", "0")
