@@ -17,9 +17,7 @@ demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
 	$(call run,minidark generate cfg/rnn.cfg backup/rnn_final.weights)
 
-# The first compiles the kernels, so that many processes need not all do so at once. BLAS has one
-# thread in each: where there are as many processes as processors, its threads wait for one another.
-test: export OPENBLAS_NUM_THREADS = 1
+# The first compiles the kernels, so that many processes need not all do so at once.
 test: lint
 	$(BIN)/pytest --numprocesses auto --dist loadfile tests/backend
 	$(BIN)/pytest --numprocesses auto --dist loadfile --ignore tests/backend
