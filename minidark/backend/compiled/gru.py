@@ -7,13 +7,11 @@ gates are squashed.
 
 from __future__ import annotations
 
-from numba import prange
-
 from minidark.backend import Array
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import panels_of, panels_of_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
-from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import add_product
 from minidark.backend.memory import empty, zeros
 
@@ -30,17 +28,14 @@ def gru_sequence(
     """gates (T, S, 3H) holds what comes from the input without biases (3H,); states (T + 1, S, H)
     the state before step 0. Writes gates (z | r | c), the other states, reset_states (T, S, H).
     """
-    spread(_forward, _forward_streams, gates.shape[1], gates.size, gates, biases, states,
+    spread(_forward, gates.shape[1], gates.size, gates, biases, states,
            reset_states, panels_of_transposed(wzr), panels_of_transposed(wh),
            squash_by_tanh)  # fmt: skip
 
 
-@kernel(parallel=True)
-def _forward(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, threads):
-    for thread in prange(threads):
-        streams = gates.shape[1]
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
-        _forward_streams(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, lo, hi)
+@kernel()
+def _forward(gates, biases, states, reset_states, wzr, wh, squash_by_tanh, shares):
+    share(_forward_streams, (gates, biases, states, reset_states, wzr, wh, squash_by_tanh), shares)
 
 
 @kernel()
@@ -87,16 +82,13 @@ def gru_sequence_backward(
     """gates and states as `gru_sequence` left them, dy (T, S, H). Writes gates: in place of them
     their gradients before squashing."""
     dh, dreset = zeros(dy.shape[1:]), empty(dy.shape[1:])
-    spread(_backward, _backward_streams, gates.shape[1], gates.size, gates, states, dy, dh,
+    spread(_backward, gates.shape[1], gates.size, gates, states, dy, dh,
            dreset, panels_of(wzr), panels_of(wh), squash_by_tanh)  # fmt: skip
 
 
-@kernel(parallel=True)
-def _backward(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, threads):
-    for thread in prange(threads):
-        streams = gates.shape[1]
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
-        _backward_streams(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, lo, hi)
+@kernel()
+def _backward(gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh, shares):
+    share(_backward_streams, (gates, states, dy, dh, dreset, wzr, wh, squash_by_tanh), shares)
 
 
 @kernel()

@@ -9,15 +9,19 @@ global of a kernel is frozen into its code: none may come from another package b
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import llvmlite.binding as llvm
 import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.ccallback import CFunc
 
-log = logging.getLogger(__name__)
+from minidark.backend.compiled.store import KernelCache, warn_once
 
 
 def _vectors() -> tuple[int, int]:
@@ -50,7 +54,7 @@ STAMP = _stamp()
 def kernel(
     *, parallel: bool = False, inline: str = "never", fastmath: frozenset[str] | bool = EXACT
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function at its first call, and keep it where this machine lets us."""
+    """Compile a function at its first call, and keep it on disk where that is possible."""
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
@@ -60,33 +64,80 @@ def kernel(
     }
 
     def compile_(function: Callable[..., Any]) -> Any:
-        try:
-            dispatcher = numba.njit(cache=True, **options)(function)
-            kept = dispatcher._cache._cache_file
-            kept._source_stamp = (kept._source_stamp, STAMP)
-        except (RuntimeError, AttributeError):  # no folder can be written into; another numba
-            _tell_once()
-            return numba.njit(**options)(function)
+        dispatcher = numba.njit(**options)(function)
+        if cache := _cache(function, provide_externals):
+            dispatcher._cache = cache
+        template = dispatcher.get_call_template
+
+        def without_literals(args: Any, kws: Any) -> Any:
+            return template(tuple(map(types.unliteral, args)), kws)
+
+        # numba would compile a kernel once more for each constant that another kernel passes.
+        dispatcher.get_call_template = without_literals
         return dispatcher
 
     return compile_
 
 
-_told: list[bool] = []
-
-
-def _tell_once() -> None:
-    if not _told:
-        _told.append(True)
-        log.warning(
+def _cache(
+    function: Callable[..., Any], before_loading: Callable[[], None] = lambda: None
+) -> KernelCache | None:
+    """None where no folder can be written to."""
+    try:
+        return KernelCache(function, STAMP, before_loading)
+    except (RuntimeError, OSError):
+        warn_once(
             "the compiled kernels cannot be kept and are compiled anew by every process; "
             "set NUMBA_CACHE_DIR to a folder that can be written into"
         )
+        return None
+
+
+class External:
+    """A function of 64-bit integers that kernels call by a symbol of this process. It is compiled
+    once; a kernel that others call as usual is compiled again into each of them."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+        self.signature = types.void(*[types.int64] * len(signature(function).parameters))
+        self.symbol = f"minidark_{function.__name__.strip('_')}"
+        self.callback: Any = None  # holds the machine code
+        _externals.append(self)
+
+    def provide(self) -> None:
+        """Compile it, or read it from disk, and let the linker find it."""
+        if self.callback:
+            return
+        options = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": set(EXACT)}
+        parameters, result = self.signature.args, self.signature.return_type
+        callback = CFunc(self.function, (parameters, result), {}, options)
+        if cache := _cache(self.function):
+            callback._cache = cache
+        callback.compile()
+        llvm.add_symbol(self.symbol, callback.address)
+        self.callback = callback
+
+    @property
+    def call(self) -> tuple[Any, Callable[..., Any]]:
+        """What an intrinsic returns that stands for it: the signature, and what emits the call."""
+        self.provide()
+        return self.signature, self._emit
+
+    def _emit(self, context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        type_ = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * len(values))
+        builder.call(cgutils.get_or_insert_function(builder.module, type_, self.symbol), values)
+        return context.get_dummy_value()
+
+
+_externals: list[External] = []
+
+
+def provide_externals() -> None:
+    for one in _externals:
+        one.provide()
 
 
 def is_kept(dispatcher: Any) -> bool:
     """Whether this machine holds the kernel compiled, as it is now."""
-    try:
-        return bool(dispatcher._cache._cache_file._load_index())
-    except (OSError, AttributeError):
-        return False
+    cache = dispatcher._cache
+    return isinstance(cache, KernelCache) and cache.holds_any()

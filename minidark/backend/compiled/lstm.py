@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from numba import prange
-
 from minidark.backend import Array
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import panels_of, panels_of_transposed
 from minidark.backend.compiled.scalar import f, logistic, tanh
-from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import add_product
 from minidark.backend.memory import zeros
 
@@ -20,16 +18,13 @@ def lstm_sequence(
     (T + 1, S, H) those before step 0. Writes gates (i | f | o | g), the other states and cells,
     and squashed (T, S, H): tanh of the cells.
     """
-    spread(_forward, _forward_streams, gates.shape[1], gates.size, gates, biases, states, cells,
+    spread(_forward, gates.shape[1], gates.size, gates, biases, states, cells,
            squashed, panels_of_transposed(w))  # fmt: skip
 
 
-@kernel(parallel=True)
-def _forward(gates, biases, states, cells, squashed, w, threads):
-    for thread in prange(threads):
-        streams = gates.shape[1]
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
-        _forward_streams(gates, biases, states, cells, squashed, w, lo, hi)
+@kernel()
+def _forward(gates, biases, states, cells, squashed, w, shares):
+    share(_forward_streams, (gates, biases, states, cells, squashed, w), shares)
 
 
 @kernel()
@@ -69,16 +64,13 @@ def lstm_sequence_backward(
     """gates, cells and squashed as `lstm_sequence` left them, dy (T, S, H). Writes gates: in place
     of them their gradients before squashing."""
     dh, dcell = zeros(dy.shape[1:]), zeros(dy.shape[1:])
-    spread(_backward, _backward_streams, gates.shape[1], gates.size, gates, cells, squashed, dy,
+    spread(_backward, gates.shape[1], gates.size, gates, cells, squashed, dy,
            dh, dcell, panels_of(w))  # fmt: skip
 
 
-@kernel(parallel=True)
-def _backward(gates, cells, squashed, dy, dh, dcell, w, threads):
-    for thread in prange(threads):
-        streams = gates.shape[1]
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
-        _backward_streams(gates, cells, squashed, dy, dh, dcell, w, lo, hi)
+@kernel()
+def _backward(gates, cells, squashed, dy, dh, dcell, w, shares):
+    share(_backward_streams, (gates, cells, squashed, dy, dh, dcell, w), shares)
 
 
 @kernel()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from minidark.backend import Array, Scalar, numpy_kernels
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.scalar import f
-from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.threads import share, spread
 
 PART = 1 << 15  # of a sum, which one thread adds up: so that it does not hang on their number
 
@@ -19,14 +18,12 @@ def adam_step(
 ) -> None:  # fmt: skip
     rate1, unbias2 = rate / (1 - B1**t), 1 / (1 - B2**t)
     factors = np.array([rate1, B1, 1 - B1, B2, 1 - B2, unbias2, eps, decay], np.float32)
-    spread(_adam, _adam_range, value.size, value.size, value, grad, m, v, factors)
+    spread(_adam, value.size, value.size, value, grad, m, v, factors)
 
 
-@kernel(parallel=True)
-def _adam(value, grad, m, v, factors, threads):
-    for thread in prange(threads):
-        lo, hi = begin(value.size, thread, threads), begin(value.size, thread + 1, threads)
-        _adam_range(value, grad, m, v, factors, lo, hi)
+@kernel()
+def _adam(value, grad, m, v, factors, shares):
+    share(_adam_range, (value, grad, m, v, factors), shares)
 
 
 @kernel()
@@ -44,14 +41,12 @@ def sgd_step(
     value: Array, grad: Array, velocity: Array, rate: float, momentum: float, decay: float
 ) -> None:
     factors = np.array([rate, momentum, decay], np.float32)
-    spread(_sgd, _sgd_range, value.size, value.size, value, grad, velocity, factors)
+    spread(_sgd, value.size, value.size, value, grad, velocity, factors)
 
 
-@kernel(parallel=True)
-def _sgd(value, grad, velocity, factors, threads):
-    for thread in prange(threads):
-        lo, hi = begin(value.size, thread, threads), begin(value.size, thread + 1, threads)
-        _sgd_range(value, grad, velocity, factors, lo, hi)
+@kernel()
+def _sgd(value, grad, velocity, factors, shares):
+    share(_sgd_range, (value, grad, velocity, factors), shares)
 
 
 @kernel()
@@ -68,15 +63,13 @@ def roll(rolling: Array, batch: Array, kept: float) -> None:
     if batch.size != rolling.size:
         numpy_kernels.roll(rolling, batch, kept)
         return
-    spread(_roll, _roll_range, rolling.size, rolling.size, rolling, batch.reshape(-1),
+    spread(_roll, rolling.size, rolling.size, rolling, batch.reshape(-1),
            np.float32(kept), np.float32(1 - kept))  # fmt: skip
 
 
-@kernel(parallel=True)
-def _roll(rolling, given, kept, new, threads):
-    for thread in prange(threads):
-        lo, hi = begin(given.size, thread, threads), begin(given.size, thread + 1, threads)
-        _roll_range(rolling, given, kept, new, lo, hi)
+@kernel()
+def _roll(rolling, given, kept, new, shares):
+    share(_roll_range, (rolling, given, kept, new), shares)
 
 
 @kernel()
@@ -89,15 +82,13 @@ def sum_of_squares(x: Array) -> Scalar:
     """As numpy's, but without a product of its BLAS: its threads would keep a core busy for a while
     that the next kernel waits for."""
     sums = np.zeros(-(-x.size // PART))
-    spread(_squares, _squares_range, sums.size, x.size, x, sums)
+    spread(_squares, sums.size, x.size, x, sums)
     return float(sums.sum())
 
 
-@kernel(parallel=True)
-def _squares(x, sums, threads):
-    for thread in prange(threads):
-        lo, hi = begin(sums.size, thread, threads), begin(sums.size, thread + 1, threads)
-        _squares_range(x, sums, lo, hi)
+@kernel()
+def _squares(x, sums, shares):
+    share(_squares_range, (x, sums), shares)
 
 
 @kernel(fastmath=frozenset({"nsz", "reassoc"}))  # in parts that are always the same

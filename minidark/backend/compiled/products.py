@@ -6,12 +6,11 @@ Source: darknet src/gemm.c.
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from minidark.backend import Array
 from minidark.backend.compiled import tile
 from minidark.backend.compiled.kernel import PANEL, kernel
-from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import ROWS, add_product, add_tile
 from minidark.backend.memory import empty
 
@@ -34,15 +33,13 @@ def panels_of_transposed(matrix: Array) -> Array:
 def _panels_of(matrix: Array, transposed: bool) -> Array:
     columns, depth = matrix.shape if transposed else matrix.shape[::-1]
     result = empty((tile.panels(columns), depth, PANEL))
-    spread(_pack, _pack_panels, len(result), matrix.size, matrix, result, transposed)
+    spread(_pack, len(result), matrix.size, matrix, result, transposed)
     return result
 
 
-@kernel(parallel=True)
-def _pack(matrix, result, transposed, threads):
-    for thread in prange(threads):
-        lo, hi = begin(len(result), thread, threads), begin(len(result), thread + 1, threads)
-        _pack_panels(matrix, result, transposed, lo, hi)
+@kernel()
+def _pack(matrix, result, transposed, shares):
+    share(_pack_panels, (matrix, result, transposed), shares)
 
 
 @kernel()
@@ -64,17 +61,13 @@ def gemm_nn(a: Array, b: Array) -> Array:
 def _product(a: Array, b: Array, columns: int) -> Array:
     c = empty((len(a), columns))
     a, work = _whole_rows(a), a.size * columns // MULTIPLIES
-    spread(
-        _multiply, _multiply_rows, len(c), work, _address(a), a.strides[0] // 4, b, c, grain=ROWS
-    )
+    spread(_multiply, len(c), work, _address(a), a.strides[0] // 4, b, c, grain=ROWS)
     return c
 
 
-@kernel(parallel=True)
-def _multiply(a, a_row, b, c, threads):
-    for thread in prange(threads):
-        lo, hi = begin(len(c), thread, threads, ROWS), begin(len(c), thread + 1, threads, ROWS)
-        _multiply_rows(a, a_row, b, c, lo, hi)
+@kernel()
+def _multiply(a, a_row, b, c, shares):
+    share(_multiply_rows, (a, a_row, b, c), shares)
 
 
 @kernel()
@@ -94,15 +87,13 @@ def gemm_tn(a: Array, b: Array, c: Array) -> None:
         b, b_k = panels_of(np.ascontiguousarray(b)), PANEL
     else:  # its rows are whole lines of panels as they stand
         b, b_k = np.ascontiguousarray(b)[None], b.shape[1]
-    spread(_gradient, _gradient_rows, len(c), work, _address(a), a.strides[0] // 4, b, c, b_k,
+    spread(_gradient, len(c), work, _address(a), a.strides[0] // 4, b, c, b_k,
            grain=ROWS)  # fmt: skip
 
 
-@kernel(parallel=True)
-def _gradient(a, a_row, b, c, b_k, threads):
-    for thread in prange(threads):
-        lo, hi = begin(len(c), thread, threads, ROWS), begin(len(c), thread + 1, threads, ROWS)
-        _gradient_rows(a, a_row, b, c, b_k, lo, hi)
+@kernel()
+def _gradient(a, a_row, b, c, b_k, shares):
+    share(_gradient_rows, (a, a_row, b, c, b_k), shares)
 
 
 @kernel()

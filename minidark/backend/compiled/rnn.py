@@ -5,13 +5,11 @@ For the activations in RNN_ACTIVATIONS; what the input and output sublayers do n
 
 from __future__ import annotations
 
-from numba import prange
-
 from minidark.backend import RNN_ACTIVATIONS, Array
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import panels_of, panels_of_transposed
-from minidark.backend.compiled.scalar import f, logistic, tanh
-from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.scalar import copy, f, logistic, tanh
+from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import add_product
 
 
@@ -26,17 +24,16 @@ def rnn_sequence(
 ) -> None:
     """from_input (T, S, H), biases (H,); states (T + 1, S, H) holds the state before step 0.
     Writes the other states, and from_self (T, S, H): act(w state + biases)."""
-    spread(_forward, _forward_streams, from_self.shape[1], from_self.size, from_input, biases,
+    spread(_forward, from_self.shape[1], from_self.size, from_input, biases,
            from_self, states, panels_of_transposed(w), RNN_ACTIVATIONS[activation],
            shortcut)  # fmt: skip
 
 
-@kernel(parallel=True)
-def _forward(from_input, biases, from_self, states, w, activation, shortcut, threads):
-    for thread in prange(threads):
-        streams = from_self.shape[1]
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
-        _forward_streams(from_input, biases, from_self, states, w, activation, shortcut, lo, hi)
+@kernel()
+def _forward(from_input, biases, from_self, states, w, activation, shortcut, shares):
+    share(
+        _forward_streams, (from_input, biases, from_self, states, w, activation, shortcut), shares
+    )
 
 
 @kernel()
@@ -44,7 +41,7 @@ def _forward_streams(from_input, biases, from_self, states, w, activation, short
     steps, _, hidden = from_self.shape
     for t in range(steps):
         for s in range(lo, hi):
-            from_self[t, s] = biases
+            copy(from_self[t, s], biases)
         add_product(from_self[t], 0, hidden, states[t].ctypes.data, hidden, w, 0, hidden, lo, hi)
         for s in range(lo, hi):
             y, given, old, new = from_self[t, s], from_input[t, s], states[t, s], states[t + 1, s]
@@ -58,16 +55,13 @@ def rnn_sequence_backward(
 ) -> None:
     """dstates (T, S, H) holds what comes from the outputs. Writes dstates: adds what comes from
     later states; and from_self: in its place the gradient before squashing."""
-    spread(_backward, _backward_streams, from_self.shape[1], from_self.size, from_self, dstates,
+    spread(_backward, from_self.shape[1], from_self.size, from_self, dstates,
            panels_of(w), RNN_ACTIVATIONS[activation], shortcut)  # fmt: skip
 
 
-@kernel(parallel=True)
-def _backward(from_self, dstates, w, activation, shortcut, threads):
-    for thread in prange(threads):
-        streams = from_self.shape[1]
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
-        _backward_streams(from_self, dstates, w, activation, shortcut, lo, hi)
+@kernel()
+def _backward(from_self, dstates, w, activation, shortcut, shares):
+    share(_backward_streams, (from_self, dstates, w, activation, shortcut), shares)
 
 
 @kernel()
@@ -110,7 +104,7 @@ def _squash(x, activation):
 def _times_slope(y, dy, activation):
     """dy times the slope at each output y. Writes y."""
     if activation == 0:
-        y[:] = dy
+        copy(y, dy)
     elif activation == 1:
         for j in range(y.size):
             y[j] = dy[j] * y[j] * (f(1) - y[j])

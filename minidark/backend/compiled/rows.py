@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from minidark.backend import Array, Scalar, numpy_kernels
 from minidark.backend.compiled.kernel import kernel
-from minidark.backend.compiled.scalar import exp, f
-from minidark.backend.compiled.threads import begin, spread
+from minidark.backend.compiled.scalar import copy, exp, f
+from minidark.backend.compiled.threads import share, spread
 from minidark.backend.memory import empty, zeros
 
 LINE = 16  # floats of a cache line, which two threads had better not share
@@ -20,8 +19,8 @@ def gather(weights: Array, ids: Array) -> Array:
         return numpy_kernels.gather(weights, ids)
     rows = empty((ids.size, len(weights)))
     table = empty(weights.shape[::-1])
-    spread(_turn, _turn_lines, len(table), 4 * table.size, weights, table, grain=LINE)
-    spread(_gather, _gather_rows, len(rows), rows.size, table, ids.reshape(-1), rows)
+    spread(_turn, len(table), 4 * table.size, weights, table, grain=LINE)
+    spread(_gather, len(rows), rows.size, table, ids.reshape(-1), rows)
     return rows.reshape(*ids.shape, len(weights))
 
 
@@ -31,12 +30,9 @@ def _check(ids: Array, width: int) -> None:
         raise IndexError(f"an id is not from 0 to {width - 1}")
 
 
-@kernel(parallel=True)
-def _turn(weights, table, threads):
-    for thread in prange(threads):
-        size = len(table)
-        lo, hi = begin(size, thread, threads, LINE), begin(size, thread + 1, threads, LINE)
-        _turn_lines(weights, table, lo, hi)
+@kernel()
+def _turn(weights, table, shares):
+    share(_turn_lines, (weights, table), shares)
 
 
 @kernel()
@@ -49,33 +45,28 @@ def _turn_lines(weights, table, lo, hi):
                     table[i, o] = weights[o, i]
 
 
-@kernel(parallel=True)
-def _gather(table, ids, rows, threads):
-    for thread in prange(threads):
-        lo, hi = begin(ids.size, thread, threads), begin(ids.size, thread + 1, threads)
-        _gather_rows(table, ids, rows, lo, hi)
+@kernel()
+def _gather(table, ids, rows, shares):
+    share(_gather_rows, (table, ids, rows), shares)
 
 
 @kernel()
 def _gather_rows(table, ids, rows, lo, hi):
     for n in range(lo, hi):
-        rows[n] = table[ids[n]]
+        copy(rows[n], table[ids[n]])
 
 
 def scatter_add(gradient: Array, ids: Array, dy: Array) -> None:
     _check(ids, gradient.shape[1])
     dy = dy.reshape(ids.size, -1)
     sums = zeros(gradient.shape[::-1])
-    spread(_scatter_add, _scatter_columns, len(gradient), dy.size, gradient, sums, ids.reshape(-1),
+    spread(_scatter_add, len(gradient), dy.size, gradient, sums, ids.reshape(-1),
            dy, grain=LINE)  # fmt: skip
 
 
-@kernel(parallel=True)
-def _scatter_add(gradient, sums, ids, dy, threads):
-    for thread in prange(threads):
-        size = len(gradient)
-        lo, hi = begin(size, thread, threads, LINE), begin(size, thread + 1, threads, LINE)
-        _scatter_columns(gradient, sums, ids, dy, lo, hi)
+@kernel()
+def _scatter_add(gradient, sums, ids, dy, shares):
+    share(_scatter_columns, (gradient, sums, ids, dy), shares)
 
 
 @kernel()
@@ -94,18 +85,13 @@ def _scatter_columns(gradient, sums, ids, dy, lo, hi):
 
 def column_sums(rows: Array) -> Array:
     sums = np.zeros(rows.shape[1], np.float32)
-    spread(_column_sums, _add_columns, sums.size, rows.size, rows, sums, grain=LINE)
+    spread(_column_sums, sums.size, rows.size, rows, sums, grain=LINE)
     return sums
 
 
-@kernel(parallel=True)
-def _column_sums(rows, sums, threads):
-    for thread in prange(threads):
-        lo, hi = (
-            begin(sums.size, thread, threads, LINE),
-            begin(sums.size, thread + 1, threads, LINE),
-        )
-        _add_columns(rows, sums, lo, hi)
+@kernel()
+def _column_sums(rows, sums, shares):
+    share(_add_columns, (rows, sums), shares)
 
 
 @kernel()
@@ -122,15 +108,13 @@ def softmax(x: Array, temperature: float) -> Array:
         return numpy_kernels.softmax(x, temperature)
     rows = x.reshape(-1, x.shape[-1])
     p = empty(rows.shape)
-    spread(_softmax, _softmax_rows, len(rows), 4 * rows.size, rows, p, np.float32(1 / temperature))
+    spread(_softmax, len(rows), 4 * rows.size, rows, p, np.float32(1 / temperature))
     return p.reshape(x.shape)
 
 
-@kernel(parallel=True)
-def _softmax(x, p, factor, threads):
-    for thread in prange(threads):
-        lo, hi = begin(len(x), thread, threads), begin(len(x), thread + 1, threads)
-        _softmax_rows(x, p, factor, lo, hi)
+@kernel()
+def _softmax(x, p, factor, shares):
+    share(_softmax_rows, (x, p, factor), shares)
 
 
 @kernel()
@@ -179,21 +163,19 @@ def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
     rows, ids = p.reshape(truth.size, -1), truth.reshape(-1)
     difference = empty(rows.shape)
     hits = np.empty(ids.size, np.float32)
-    spread(_difference, _difference_rows, len(rows), rows.size, rows, ids, difference, hits)
+    spread(_difference, len(rows), rows.size, rows, ids, difference, hits)
     logs = np.log(np.maximum(hits, np.finfo(np.float32).tiny))
     return -float(logs.sum(dtype=np.float64)), difference.reshape(p.shape)
 
 
-@kernel(parallel=True)
-def _difference(p, ids, difference, hits, threads):
-    for thread in prange(threads):
-        lo, hi = begin(len(p), thread, threads), begin(len(p), thread + 1, threads)
-        _difference_rows(p, ids, difference, hits, lo, hi)
+@kernel()
+def _difference(p, ids, difference, hits, shares):
+    share(_difference_rows, (p, ids, difference, hits), shares)
 
 
 @kernel()
 def _difference_rows(p, ids, difference, hits, lo, hi):
     for n in range(lo, hi):
-        difference[n] = p[n]
+        copy(difference[n], p[n])
         difference[n, ids[n]] -= f(1)
         hits[n] = p[n, ids[n]]

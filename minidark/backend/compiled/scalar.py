@@ -1,4 +1,5 @@
-"""tanh, logistic and exp of one float32 each, in a form that a loop over a row vectorises.
+"""tanh, logistic and exp of one float32 each, in a form that a loop over a row vectorises; and the
+copy of a row.
 
 tanh is a quotient of polynomials in x * x, fitted to tanh(x) / x on [0, 7.9] with the largest
 relative error made smallest (2e-8 in exact arithmetic, 3e-7 in float32); beyond 7.9 it is constant.
@@ -52,3 +53,10 @@ def exp(x):
     e = f(1) + r * (f(1) + r * (f(1 / 2) + r * (f(1 / 6) + r * e)))
     power = (np.int32(n) + np.int32(127)) << np.int32(23)
     return e * np.int32(power).view(np.float32)
+
+
+@kernel()
+def copy(to, row):
+    """Both of one size: numba compiles `to[:] = row` for two seconds, most of it for an error."""
+    for j in range(to.size):
+        to[j] = row[j]

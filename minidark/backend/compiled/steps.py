@@ -11,14 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
 
 from minidark.backend import Array
 from minidark.backend.compiled.kernel import PANEL, kernel
 from minidark.backend.compiled.products import panels_of_transposed
-from minidark.backend.compiled.scalar import f, logistic, tanh
-from minidark.backend.compiled.threads import begin, give_threads, spread, take_threads
-from minidark.backend.compiled.tile import ROWS, add_product
+from minidark.backend.compiled.scalar import copy, f, logistic, tanh
+from minidark.backend.compiled.threads import share, spread
+from minidark.backend.compiled.tile import ROWS, add_product, panels
 
 READ = 4  # multiply-adds in the time of an elementary operation, when weights come from far caches
 MANY = 4 * ROWS  # streams, from which on they are what is shared
@@ -52,20 +51,17 @@ def panels_by_gate(weights: Array, gates: int) -> Array:
     return np.stack([panels_of_transposed(gate) for gate in np.split(weights, gates)])
 
 
-def _share(
-    alone: Any, by_units: Any, by_streams: Any, panels: int, macs: int, v: Array, *args: Any
-) -> None:
-    """Runs one of the three on v (S, K H), by what there is most of: `panels` of units, `macs`
+def _share(by_units: Any, by_streams: Any, units: int, macs: int, v: Array, *args: Any) -> None:
+    """Runs one of the two on v (S, K H), by what there is most of: panels of `units`, `macs`
     multiply-adds for each stream."""
     many = len(v) >= MANY
-    threads = take_threads(len(v) if many else panels, len(v) * macs // READ)
-    if threads < 2:
-        alone(v, *args, threads)
-        return
-    try:
-        (by_streams if many else by_units)(v, *args, threads)
-    finally:
-        give_threads()
+    spread(
+        by_streams if many else by_units,
+        len(v) if many else units,
+        len(v) * macs // READ,
+        v,
+        *args,
+    )
 
 
 @kernel()
@@ -75,7 +71,7 @@ def _begin(v, ids, table, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
     for s in range(s_lo, s_hi):
         for gate in range(gates):
             at = gate * hidden + start
-            v[s, at : at + width] = table[ids[s], at : at + width]
+            copy(v[s, at : at + width], table[ids[s], at : at + width])
     if packs.shape[1] > 0:
         _add(v, x, packs, gates, hidden, s_lo, s_hi, lo, hi)
 
@@ -114,36 +110,29 @@ class GruStep:
 
     def __call__(self, x: Array) -> Array:
         parts = self.input.parts(x)
-        _share(_gru_alone, _gru_by_units, _gru_by_streams, self.w.shape[1],
+        _share(_gru_by_units, _gru_by_streams, self.w.shape[1],
                self.w.size + parts[3].size, self.gates, *parts, self.w, self.state, self.reset,
                self.squash_by_tanh)  # fmt: skip
         return self.state
 
 
 @kernel()
-def _gru_alone(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
-    _gru_gates(gates, ids, table, x, u, w, state, reset, 0, len(state), 0, w.shape[1])
-    _gru_state(gates, w, state, reset, by_tanh, 0, len(state), 0, w.shape[1])
+def _gru_by_units(gates, ids, table, x, u, w, state, reset, by_tanh, shares):
+    streams = len(state)
+    share(_gru_gates, (gates, ids, table, x, u, w, state, reset, 0, streams), shares)
+    share(_gru_state, (gates, w, state, reset, by_tanh, 0, streams), shares)
 
 
-@kernel(parallel=True)
-def _gru_by_units(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
-    streams, panels = len(state), w.shape[1]
-    for thread in prange(threads):
-        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
-        _gru_gates(gates, ids, table, x, u, w, state, reset, 0, streams, lo, hi)
-    for thread in prange(threads):
-        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
-        _gru_state(gates, w, state, reset, by_tanh, 0, streams, lo, hi)
+@kernel()
+def _gru_by_streams(gates, ids, table, x, u, w, state, reset, by_tanh, shares):
+    share(_gru_streams, (gates, ids, table, x, u, w, state, reset, by_tanh), shares)
 
 
-@kernel(parallel=True)
-def _gru_by_streams(gates, ids, table, x, u, w, state, reset, by_tanh, threads):
-    streams, panels = len(state), w.shape[1]
-    for thread in prange(threads):
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
-        _gru_gates(gates, ids, table, x, u, w, state, reset, lo, hi, 0, panels)
-        _gru_state(gates, w, state, reset, by_tanh, lo, hi, 0, panels)
+@kernel()
+def _gru_streams(gates, ids, table, x, u, w, state, reset, by_tanh, lo, hi):
+    panels = w.shape[1]
+    _gru_gates(gates, ids, table, x, u, w, state, reset, lo, hi, 0, panels)
+    _gru_state(gates, w, state, reset, by_tanh, lo, hi, 0, panels)
 
 
 @kernel()
@@ -189,36 +178,29 @@ class LstmStep:
 
     def __call__(self, x: Array) -> Array:
         parts = self.input.parts(x)
-        _share(_lstm_alone, _lstm_by_units, _lstm_by_streams, self.w.shape[1],
+        _share(_lstm_by_units, _lstm_by_streams, self.w.shape[1],
                self.w.size + parts[3].size, self.gates, *parts, self.w, self.state,
                self.cell)  # fmt: skip
         return self.state
 
 
 @kernel()
-def _lstm_alone(gates, ids, table, x, u, w, state, cell, threads):
-    _lstm_gates(gates, ids, table, x, u, w, state, 0, len(state), 0, w.shape[1])
-    _lstm_state(gates, state, cell, 0, len(state), 0, w.shape[1])
+def _lstm_by_units(gates, ids, table, x, u, w, state, cell, shares):
+    streams = len(state)
+    share(_lstm_gates, (gates, ids, table, x, u, w, state, 0, streams), shares)
+    share(_lstm_state, (gates, state, cell, 0, streams), shares)
 
 
-@kernel(parallel=True)
-def _lstm_by_units(gates, ids, table, x, u, w, state, cell, threads):
-    streams, panels = len(state), w.shape[1]
-    for thread in prange(threads):
-        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
-        _lstm_gates(gates, ids, table, x, u, w, state, 0, streams, lo, hi)
-    for thread in prange(threads):
-        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
-        _lstm_state(gates, state, cell, 0, streams, lo, hi)
+@kernel()
+def _lstm_by_streams(gates, ids, table, x, u, w, state, cell, shares):
+    share(_lstm_streams, (gates, ids, table, x, u, w, state, cell), shares)
 
 
-@kernel(parallel=True)
-def _lstm_by_streams(gates, ids, table, x, u, w, state, cell, threads):
-    streams, panels = len(state), w.shape[1]
-    for thread in prange(threads):
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
-        _lstm_gates(gates, ids, table, x, u, w, state, lo, hi, 0, panels)
-        _lstm_state(gates, state, cell, lo, hi, 0, panels)
+@kernel()
+def _lstm_streams(gates, ids, table, x, u, w, state, cell, lo, hi):
+    panels = w.shape[1]
+    _lstm_gates(gates, ids, table, x, u, w, state, lo, hi, 0, panels)
+    _lstm_state(gates, state, cell, lo, hi, 0, panels)
 
 
 @kernel()
@@ -250,31 +232,25 @@ class AffineStep:
 
     def __call__(self, x: Array) -> Array:
         parts = self.input.parts(x)
-        packs = parts[3]
-        _share(_affine_alone, _affine_by_units, _affine_by_streams, packs.shape[1], packs.size,
+        _share(_affine_by_units, _affine_by_streams, panels(self.v.shape[1]), parts[3].size,
                self.v, *parts)  # fmt: skip
         return self.v
 
 
 @kernel()
-def _affine_alone(v, ids, table, x, packs, threads):
-    _begin(v, ids, table, x, packs, 1, v.shape[1], 0, len(v), 0, (v.shape[1] + PANEL - 1) // PANEL)
+def _affine_by_units(v, ids, table, x, packs, shares):
+    share(_begin, (v, ids, table, x, packs, 1, v.shape[1], 0, len(v)), shares)
 
 
-@kernel(parallel=True)
-def _affine_by_units(v, ids, table, x, packs, threads):
-    panels = packs.shape[1]
-    for thread in prange(threads):
-        lo, hi = begin(panels, thread, threads), begin(panels, thread + 1, threads)
-        _begin(v, ids, table, x, packs, 1, v.shape[1], 0, len(v), lo, hi)
+@kernel()
+def _affine_by_streams(v, ids, table, x, packs, shares):
+    share(_affine_streams, (v, ids, table, x, packs), shares)
 
 
-@kernel(parallel=True)
-def _affine_by_streams(v, ids, table, x, packs, threads):
-    streams, panels = len(v), packs.shape[1]
-    for thread in prange(threads):
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
-        _begin(v, ids, table, x, packs, 1, v.shape[1], lo, hi, 0, panels)
+@kernel()
+def _affine_streams(v, ids, table, x, packs, lo, hi):
+    panels = (v.shape[1] + PANEL - 1) // PANEL
+    _begin(v, ids, table, x, packs, 1, v.shape[1], lo, hi, 0, panels)
 
 
 # --- drawing ------------------------------------------------------------------------------
@@ -284,14 +260,12 @@ COMPARED = 4  # elementary operations for each probability, one after another
 
 
 def draw(p: Array, starts: Array, ids: Array) -> None:
-    spread(_draw_parallel, _draw, len(p), COMPARED * p.size, p, starts, ids)
+    spread(_draw_shared, len(p), COMPARED * p.size, p, starts, ids)
 
 
-@kernel(parallel=True)
-def _draw_parallel(p, starts, ids, threads):
-    for thread in prange(threads):
-        lo, hi = begin(len(p), thread, threads), begin(len(p), thread + 1, threads)
-        _draw(p, starts, ids, lo, hi)
+@kernel()
+def _draw_shared(p, starts, ids, shares):
+    share(_draw, (p, starts, ids), shares)
 
 
 @kernel()

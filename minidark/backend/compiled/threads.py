@@ -13,6 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+from llvmlite import ir
+from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.threads import thread_count
@@ -23,24 +27,15 @@ _forked = False
 LEAST = 1 << 14  # elements, or as much work, below which a second thread costs more than it saves
 
 
-def spread(
-    parallel: Callable[..., None],
-    serial: Callable[..., None],
-    size: int,
-    work: int,
-    *args: Any,
-    grain: int = 1,
-) -> None:
-    """serial(*args, 0, size), or where `work` elementary operations are worth it parallel(*args,
-    threads), which calls `serial` in each thread with a range of its own."""
+def spread(shared: Callable[..., None], size: int, work: int, *args: Any, grain: int = 1) -> None:
+    """shared(*args, (size, grain, threads)): a kernel that hands its rows to `share`, on as many
+    threads as `work` elementary operations are worth."""
     threads = take_threads(size // grain, work)
-    if threads < 2:
-        serial(*args, 0, size)
-        return
     try:
-        parallel(*args, threads)
+        shared(*args, (size, grain, threads))
     finally:
-        give_threads()
+        if threads > 1:
+            give_threads()
 
 
 def take_threads(size: int, work: int) -> int:
@@ -72,7 +67,86 @@ if hasattr(os, "register_at_fork"):
 
 
 @kernel()
-def begin(size, thread, threads, grain=1):
+def begin(size, thread, threads, grain):
     """Where a thread's range begins, and the one before it ends; a multiple of grain, or size."""
     grains = (size + grain - 1) // grain
     return min(size, grains * thread // threads * grain)
+
+
+ADDRESS = ir.IntType(64)
+ENTRY = ir.FunctionType(ir.VoidType(), [ADDRESS] * 3)  # of the arguments, lo, hi
+
+
+@kernel(parallel=True)
+def _fork(entry, arguments, size, grain, threads):
+    """The only kernel that numba makes parallel, which takes it seconds to compile."""
+    for thread in prange(threads):
+        lo, hi = begin(size, thread, threads, grain), begin(size, thread + 1, threads, grain)
+        _call_entry(entry, arguments, lo, hi)
+
+
+@intrinsic
+def _call_entry(typingctx: Any, entry: Any, arguments: Any, lo: Any, hi: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        address, *rest = values
+        builder.call(builder.inttoptr(address, ENTRY.as_pointer()), rest)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def share(typingctx: Any, rows: Any, arguments: Any, shares: Any) -> Any:
+    """rows(*arguments, lo, hi) on each thread, with a range lo to hi of its own. `rows` is a
+    kernel, `arguments` a tuple; `shares` are the size of all ranges together, what each begins at
+    a multiple of, and the number of threads."""
+    parameters = (*map(types.unliteral, arguments), types.int64, types.int64)
+    rows_result = _compiled(rows.dispatcher, parameters)
+    fork_result = _compiled(_fork, (types.int64,) * 5)
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        _, packed, shares = values
+        size, grain, threads = cgutils.unpack_tuple(builder, shares, 3)
+        place = cgutils.alloca_once_value(builder, packed)
+        entry = _entry(context, builder, rows_result, signature.args[1], packed.type)
+        at = builder.ptrtoint(place, ADDRESS)
+        several = builder.icmp_signed(">", threads, ir.Constant(ADDRESS, 1))
+        with builder.if_else(several) as (then, otherwise):
+            with then:
+                everything = [builder.ptrtoint(entry, ADDRESS), at, size, grain, threads]
+                _call(context, builder, fork_result, everything)
+            with otherwise:
+                builder.call(entry, [at, ir.Constant(ADDRESS, 0), size])
+        return context.get_dummy_value()
+
+    return types.void(rows, arguments, types.UniTuple(types.int64, 3)), codegen
+
+
+def _compiled(dispatcher: Any, parameters: Any) -> Any:
+    """numba's result of compiling a kernel for these types."""
+    dispatcher.compile(parameters)
+    return dispatcher.overloads[parameters]
+
+
+def _entry(context: Any, builder: Any, result: Any, arguments: Any, packed: Any) -> Any:
+    """A function of this module by which any thread calls a kernel on a range: it finds the other
+    arguments, packed as a tuple of that type, at an address."""
+    name = builder.module.get_unique_name("entry")
+    entry = ir.Function(builder.module, ENTRY, name)
+    entry.linkage = "internal"
+    at, lo, hi = entry.args
+    inside = ir.IRBuilder(entry.append_basic_block())
+    values = inside.load(inside.inttoptr(at, packed.as_pointer()))
+    unpacked = cgutils.unpack_tuple(inside, values, len(arguments))
+    _call(context, inside, result, [*unpacked, lo, hi])
+    inside.ret_void()
+    return entry
+
+
+def _call(context: Any, builder: Any, result: Any, values: Any) -> None:
+    """Kernels raise nothing, so the status that numba gives with each result is left alone."""
+    context.add_linking_libs([result.library])
+    function = context.declare_function(builder.module, result.fndesc)
+    context.call_conv.call_function(
+        builder, function, result.signature.return_type, result.signature.args, values
+    )

@@ -23,7 +23,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minidark.backend.compiled.kernel import PANEL, VECTORS, WIDTH, kernel
+from minidark.backend.compiled.kernel import PANEL, VECTORS, WIDTH, External, kernel
 
 ROWS = 6
 
@@ -123,8 +123,8 @@ def _emit_tile(
 _tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (_make_tile(rows) for rows in range(1, ROWS + 1))
 
 
-@kernel()
-def add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
+@External
+def _add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
     if rows == 6:
         _tile6(c, c_row, a, a_row, a_k, b, b_k, depth)
     elif rows == 5:
@@ -137,6 +137,23 @@ def add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
         _tile2(c, c_row, a, a_row, a_k, b, b_k, depth)
     elif rows == 1:
         _tile1(c, c_row, a, a_row, a_k, b, b_k, depth)
+
+
+@intrinsic
+def add_tile(
+    typingctx: Any,
+    rows: Any,
+    c: Any,
+    c_row: Any,
+    a: Any,
+    a_row: Any,
+    a_k: Any,
+    b: Any,
+    b_k: Any,
+    depth: Any,
+) -> Any:
+    """The tile of so many rows: see `_make_tile`. Its code is in one place in memory."""
+    return _add_tile.call
 
 
 @kernel()
@@ -178,11 +195,9 @@ def pack(matrix, packed, lo, hi):
         width = min(PANEL, columns - begin)
         for k in range(depth):
             line = packed[p, k]
-            if width == PANEL:
-                line[:] = matrix[k, begin : begin + PANEL]
-            else:
-                line[:width] = matrix[k, begin:]
-                line[width:] = 0
+            for n in range(width):
+                line[n] = matrix[k, begin + n]
+            line[width:] = 0
 
 
 @kernel()

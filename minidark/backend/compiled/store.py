@@ -1,0 +1,123 @@
+"""Compiled kernels on disk.
+
+numba's own cache stops a run when one of its files is damaged or cannot be written. This one never
+does: a kernel that cannot be read is compiled again, and one that cannot be written stays in
+memory. Each kernel has one file, and a digest in front of its content finds damage that unpickling
+would not, such as one flipped bit of machine code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pickle
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numba.core.caching import FunctionCache
+from numba.core.serialize import dumps
+
+log = logging.getLogger(__name__)
+
+DIGEST = hashlib.sha256().digest_size
+_warned: set[str] = set()
+
+
+def warn_once(message: str, *values: object) -> None:
+    """Log a warning the first time that this process comes to it."""
+    if message not in _warned:
+        _warned.add(message)
+        log.warning(message, *values)
+
+
+class KernelFile:
+    """The compiled forms of one kernel, by the key that numba gives each. `stamp` is whatever they
+    depend on; a file with another stamp counts as empty."""
+
+    def __init__(self, path: Path, stamp: object):
+        self.path = path
+        self.stamp = stamp
+
+    def load(self, key: object) -> Any:
+        """What `save` was given with this key, or None."""
+        return self.read().get(key)
+
+    def save(self, key: object, compiled: Any) -> None:
+        """Add or replace one form; the file is replaced in one step. Raises OSError."""
+        try:
+            forms = self.read()
+        except Exception:  # damaged: reading it has said so
+            forms = {}
+        content = dumps((self.stamp, {**forms, key: compiled}))
+        part = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:16]}")
+        try:
+            part.write_bytes(hashlib.sha256(content).digest() + content)
+            os.replace(part, self.path)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+
+    def read(self) -> dict[object, Any]:
+        """All forms; none where there is no file. Raises ValueError, or what unpickling raises,
+        for a damaged one, and OSError for one that cannot be read."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        digest, content = data[:DIGEST], data[DIGEST:]
+        if hashlib.sha256(content).digest() != digest:
+            raise ValueError("its digest is wrong")
+        stamp, forms = pickle.loads(content)
+        return forms if stamp == self.stamp else {}
+
+    def flush(self) -> None:
+        """Forget all forms."""
+        self.path.unlink(missing_ok=True)
+
+
+class KernelCache(FunctionCache):
+    """numba's cache of one function, with `KernelFile` behind it. `before_loading` is called before
+    machine code is read, which may refer to symbols that have to exist by then."""
+
+    def __init__(
+        self, function: Callable[..., Any], stamp: str, before_loading: Callable[[], None]
+    ):
+        super().__init__(function)
+        self.before_loading = before_loading
+        path = Path(self.cache_path, f"{self._impl.filename_base}.kernel")
+        self._cache_file = KernelFile(path, (self._impl.locator.get_source_stamp(), stamp))
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        self.before_loading()
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # whatever unpickling or linking damaged bytes raises
+            warn_once(
+                "%s: a file of the compiled kernels cannot be read (%s); compiling again",
+                self.cache_path, _reason(error),
+            )  # fmt: skip
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            warn_once(
+                "%s: the compiled kernels cannot be written (%s), and every process will compile "
+                "them again; free space there, or set NUMBA_CACHE_DIR to another folder",
+                self.cache_path, _reason(error),
+            )  # fmt: skip
+
+    def holds_any(self) -> bool:
+        """Whether the disk has this kernel compiled, as it is now."""
+        try:
+            return bool(self._cache_file.read())
+        except Exception:  # damaged, or not ours to read
+            return False
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
