@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks import nets
-from benchmarks.nets import Shape
+from benchmarks import nets, shapes
+from benchmarks.shapes import Shape
 from benchmarks.table import Row, machine, show
 from benchmarks.turns import medians
 from minidark import BackendError
@@ -32,7 +32,7 @@ SHAPES = (
 
 def rows(cpu: bool) -> Iterator[Row]:
     for shape in SHAPES:
-        ours = nets.minidark_step(shape, "auto", device="cuda")
+        ours = shapes.minidark_step(shape, "auto", device="cuda")
         seconds = medians(
             {
                 "GPU": several(ours),
@@ -42,7 +42,7 @@ def rows(cpu: bool) -> Iterator[Row]:
             ROUNDS,
         )
         if cpu:
-            step = nets.minidark_step(shape, "fast")
+            step = shapes.minidark_step(shape, "fast")
             seconds["CPU"] = BATCHES * medians({"CPU": step}, ROUNDS)["CPU"]
         gpu, sent = seconds.pop("GPU"), sending(ours)
         for name, theirs in seconds.items():
@@ -51,7 +51,7 @@ def rows(cpu: bool) -> Iterator[Row]:
             yield Row(f"train {shape}, {name}", theirs / gpu, remark=remark)
 
 
-def several(step: nets.Step) -> Callable[[], object]:
+def several(step: shapes.Step) -> Callable[[], object]:
     """Some steps behind one another, of which the last is waited for."""
 
     def run() -> float:
@@ -62,7 +62,7 @@ def several(step: nets.Step) -> Callable[[], object]:
     return run
 
 
-def sending(step: nets.Step) -> float:
+def sending(step: shapes.Step) -> float:
     """The median seconds until a step's work has been sent, for an idle GPU."""
     seconds = []
     for _ in range(9):

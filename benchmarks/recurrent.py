@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from benchmarks.nets import Shape
+from benchmarks.shapes import Shape
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import panels_of, panels_of_transposed
 from minidark.backend.compiled.threads import begin

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks import nets
-from benchmarks.nets import Shape
+from benchmarks import nets, shapes
+from benchmarks.shapes import Shape
 from benchmarks.table import Row, machine, show
 from benchmarks.turns import medians
 from minidark.generate import sample_many
@@ -34,15 +34,15 @@ def rows() -> list[Row]:
 def shape_rows(shape: Shape) -> Iterator[Row]:
     length, beside_onnx, beside_torch, many = GOALS[shape]
     one = {
-        "fast": nets.minidark_sample(shape, "fast"),
-        "numpy": nets.minidark_sample(shape, "numpy"),
+        "fast": shapes.minidark_sample(shape, "fast"),
+        "numpy": shapes.minidark_sample(shape, "numpy"),
         "onnxruntime": nets.onnx_sample(shape),
         "torch": nets.torch_sample(shape),
     }
     runs: dict[str, Callable[[], object]] = {
         name: functools.partial(sample, length) for name, sample in one.items()
     }
-    net = nets.network(shape, "fast")
+    net = shapes.network(shape, "fast")
     runs["64 at once"] = lambda: sample_many(net, b"a", length // 4, 0.7, range(MANY))
     if many is None:
         runs["vector"] = plain_vector_product

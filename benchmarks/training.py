@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import nets
-from benchmarks.nets import SYMBOLS, Shape
+from benchmarks import nets, shapes
 from benchmarks.recurrent import forward_and_backward
+from benchmarks.shapes import SYMBOLS, Shape
 from benchmarks.table import Row, machine, show
 from benchmarks.turns import medians
 from minidark.backend import compiled, memory
@@ -41,8 +41,8 @@ def gru_rows() -> Iterator[Row]:
     for shape, (rounds, beside_gru, beside_formula, share, numpys) in GOALS.items():
         seconds = medians(
             {
-                "fast": nets.minidark_step(shape, "fast"),
-                "numpy": nets.minidark_step(shape, "numpy"),
+                "fast": shapes.minidark_step(shape, "fast"),
+                "numpy": shapes.minidark_step(shape, "numpy"),
                 "nn.GRU": nets.torch_step(shape, "GRU"),
                 "formula": nets.torch_step(shape, "Formula"),
                 "packed": nets.torch_step(shape, "PackedFormula"),
@@ -66,8 +66,8 @@ def other_rows() -> Iterator[Row]:
         for shape, rounds in ((Shape(2, 128, 50, 50), 7), (Shape(3, 256, 50, 50), 7)):
             seconds = medians(
                 {
-                    "fast": nets.minidark_step(shape, "fast", cell),
-                    "numpy": nets.minidark_step(shape, "numpy", cell),
+                    "fast": shapes.minidark_step(shape, "fast", cell),
+                    "numpy": shapes.minidark_step(shape, "numpy", cell),
                     f"nn.{name}": nets.torch_step(shape, name),
                 },
                 rounds,
@@ -84,7 +84,7 @@ def compiled_rows() -> Iterator[Row]:
         return
     shape = Shape(2, 128, 50, 50)
     runs = {
-        "fast": nets.minidark_step(shape, "fast"),
+        "fast": shapes.minidark_step(shape, "fast"),
         "torch.compile": nets.torch_step(shape, "PackedFormula", compiled=True),
     }
     began = time.perf_counter()
@@ -140,10 +140,10 @@ def bare_products(shape: Shape) -> Callable[[], None]:
 def memory_rows() -> Iterator[Row]:
     """The peak of a training step, over what it cannot do without."""
     for shape in GOALS:
-        nets.minidark_step(shape, "fast")()  # loads the kernels, which are not the training's
+        shapes.minidark_step(shape, "fast")()  # loads the kernels, which are not the training's
         memory.release()
         tracemalloc.start()
-        step = nets.minidark_step(shape, "fast")
+        step = shapes.minidark_step(shape, "fast")
         for _ in range(3):
             step()
         peak = tracemalloc.get_traced_memory()[1]
@@ -154,7 +154,7 @@ def memory_rows() -> Iterator[Row]:
 
 
 def _parameters(shape: Shape) -> int:
-    return sum(p.value.size for p in nets.network(shape, "numpy").parameters())
+    return sum(p.value.size for p in shapes.network(shape, "numpy").parameters())
 
 
 def _activations(shape: Shape) -> int:
@@ -181,7 +181,7 @@ def profile_rows(shape: Shape, rounds: int) -> Iterator[Row]:
     their products alone take is the remark."""
     seconds: dict[str, float] = {}
     real = {name: getattr(compiled, name) for names in PARTS.values() for name in names}
-    step = nets.minidark_step(shape, "fast")
+    step = shapes.minidark_step(shape, "fast")
     step()
     try:
         for name, kernel in real.items():

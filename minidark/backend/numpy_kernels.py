@@ -7,14 +7,18 @@ z | r | c, an LSTM's as i | f | o | g. No kernel keeps anything between calls.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from minidark.backend.threads import blas_watch
 
 if TYPE_CHECKING:
     from minidark.backend import Array, Scalar
 
 LEAST = 1e-4  # smaller probabilities are never drawn
+THREADED = 1 << 18  # multiply-adds from which on a BLAS shares a product among threads
 STREAMED = 1 << 15  # elements that the optimizers work on at once, so that scratch stays in cache
 
 
@@ -23,17 +27,29 @@ STREAMED = 1 << 15  # elements that the optimizers work on at once, so that scra
 
 def gemm_nt(a: Array, b: Array) -> Array:
     """(N, I) times (O, I) transposed: what a layer makes of N rows with its weights."""
-    return a @ b.T
+    return _product(a, b.T)
 
 
 def gemm_nn(a: Array, b: Array) -> Array:
     """(N, O) times (O, I): the gradient of those rows from that of the products."""
-    return a @ b
+    return _product(a, b)
 
 
 def gemm_tn(a: Array, b: Array, c: Array) -> None:
     """(N, O) transposed times (N, I): the gradient of the weights. Adds to c (O, I)."""
-    c += a.T @ b
+    c += _product(a.T, b)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """Watched, if it is large enough for several threads of BLAS. Its calling thread never sleeps,
+    so the processor time of that thread tells whether the processors are free."""
+    if a.size * b.shape[-1] < THREADED:
+        return a @ b
+    watch = blas_watch()
+    began = watch.begin(time.thread_time)
+    result: Array = a @ b
+    watch.end(began, time.thread_time, 1)
+    return result
 
 
 # --- rows ---------------------------------------------------------------------------------

@@ -1,7 +1,8 @@
 """The one place that decides how many threads compute.
 
-Without a choice it is one for each processor this process may use. numpy's own products are run
-by its BLAS, which knows no more than a count for the whole process.
+Without a choice it is one for each processor this process may use, and fewer while other programs
+use the processors (`watch`). A number that the user chose stays. numpy's own products are run by
+its BLAS, which knows no more than a count for the whole process.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ import logging
 import os
 from importlib import import_module
 
+from minidark.backend.watch import Watch
 from minidark.errors import BackendError
 
 log = logging.getLogger(__name__)
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")  # the first counts
+
+# Shares of the processor time that free processors would give: to all threads of the compiled
+# kernels, and to the calling thread of a BLAS, which never sleeps while it waits for the others.
+KERNELS_FREE, BLAS_FREE = 0.6, 0.8
 
 _count: int | None = None
 
@@ -28,9 +34,26 @@ def thread_count() -> int:
 def blas_threads() -> int:
     """Of numpy's products: as many as were chosen, or as the environment tells its BLAS, or one for
     each processor."""
-    told = (os.environ.get(name, "") for name in BLAS_VARIABLES)
-    number = next((int(text) for text in told if text.isdecimal() and int(text)), _processors())
-    return _count or min(number, _processors())
+    return _count or min(_blas_variable() or _processors(), _processors())
+
+
+def _blas_variable() -> int:
+    """The number of threads that the environment tells numpy's BLAS, or 0."""
+    values = (os.environ.get(name, "") for name in BLAS_VARIABLES)
+    return next((int(text) for text in values if text.isdecimal() and int(text)), 0)
+
+
+@functools.cache
+def kernels_watch() -> Watch:
+    """Of the compiled kernels, whose results do not depend on the number of threads."""
+    return Watch(thread_count(), KERNELS_FREE, fixed=_count is not None)
+
+
+@functools.cache
+def blas_watch() -> Watch:
+    """Of numpy's products, whose last digits may depend on it."""
+    fixed = bool(_count or _blas_variable())
+    return Watch(blas_threads(), BLAS_FREE, fixed, _limit_blas)
 
 
 @functools.cache
@@ -49,6 +72,12 @@ def set_threads(count: int) -> None:
     if count < 1:
         raise BackendError(f"threads={count} are too few to compute with")
     _count = count
+    kernels_watch.cache_clear()
+    blas_watch.cache_clear()
+    _limit_blas(count)
+
+
+def _limit_blas(count: int) -> None:
     try:
         import_module("threadpoolctl").threadpool_limits(count, user_api="blas")
     except ImportError:

@@ -479,6 +479,19 @@ def test_several_threads_are_what_ran(two_threads: None, monkeypatch: pytest.Mon
     assert used == [2, 2, 2]
 
 
+def test_openmp_is_told_to_sleep_soon_and_the_environment_is_as_before() -> None:
+    code = "\n".join([
+        "import os",
+        "before = dict(os.environ)",
+        "from minidark.backend.compiled import threads",
+        "assert dict(os.environ) == before",
+        "os.environ['GOMP_SPINCOUNT'] = '7'",
+        "threads._load_openmp()",
+        "assert os.environ['GOMP_SPINCOUNT'] == '7'",
+    ])  # fmt: skip
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=100)
+
+
 def test_fewer_threads_than_one_are_an_error() -> None:
     with pytest.raises(BackendError, match=r"^threads=0 are too few to compute with$"):
         threads.set_threads(0)

@@ -101,19 +101,25 @@ class External:
         self.function = function
         self.signature = types.void(*[types.int64] * len(signature(function).parameters))
         self.symbol = f"minidark_{function.__name__.strip('_')}"
+        self.provided = False
         self.callback: Any = None  # holds the machine code
         _externals.append(self)
 
     def provide(self) -> None:
         """Compile it, or read it from disk, and let the linker find it."""
-        if self.callback:
+        if self.provided:
             return
+        self.provided = True  # at once: kernels that it calls ask for it, too
         options = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": set(EXACT)}
         parameters, result = self.signature.args, self.signature.return_type
-        callback = CFunc(self.function, (parameters, result), {}, options)
+        callback: Any = CFunc(self.function, (parameters, result), {}, options)
         if cache := _cache(self.function):
             callback._cache = cache
-        callback.compile()
+        try:
+            callback.compile()
+        except BaseException:
+            self.provided = False
+            raise
         llvm.add_symbol(self.symbol, callback.address)
         self.callback = callback
 

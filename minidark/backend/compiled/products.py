@@ -11,7 +11,7 @@ from minidark.backend import Array
 from minidark.backend.compiled import tile
 from minidark.backend.compiled.kernel import PANEL, kernel
 from minidark.backend.compiled.threads import share, spread
-from minidark.backend.compiled.tile import ROWS, add_product, add_tile
+from minidark.backend.compiled.tile import ROWS, add_part, add_product
 from minidark.backend.memory import empty
 
 BLOCK_ROWS = 96  # of a, whose part of BLOCK_DEPTH stays in the cache while all of b passes
@@ -108,16 +108,9 @@ def _gradient_rows(a, a_row, b, c, b_k, lo, hi):
             a_at = a + 4 * (k * a_row + o)
             for p in range((inputs + PANEL - 1) // PANEL):
                 b_at = b.ctypes.data + 4 * (p * panel + k * b_k)
+                c_at = c.ctypes.data + 4 * (o * inputs + p * PANEL)
                 width = min(PANEL, inputs - p * PANEL)
-                if width == PANEL:
-                    c_at = c.ctypes.data + 4 * (o * inputs + p * PANEL)
-                    add_tile(count, c_at, inputs, a_at, 1, a_row, b_at, b_k, depth)
-                else:
-                    edge[:count] = 0
-                    add_tile(count, edge.ctypes.data, PANEL, a_at, 1, a_row, b_at, b_k, depth)
-                    for r in range(count):
-                        for n in range(width):
-                            c[o + r, p * PANEL + n] += edge[r, n]
+                add_part(count, width, c_at, inputs, a_at, 1, a_row, b_at, b_k, depth, edge)
 
 
 def _whole_rows(a: Array) -> Array:

@@ -7,9 +7,13 @@ many there are.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
+import warnings
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import numba
@@ -19,42 +23,69 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minidark.backend.compiled.kernel import kernel
-from minidark.backend.threads import thread_count
+from minidark.backend.threads import kernels_watch, thread_count
 
 _chosen = threading.local()
 _several = threading.Lock()  # held while several threads work for one of the caller's
 _forked = False
 LEAST = 1 << 14  # elements, or as much work, below which a second thread costs more than it saves
 
+# How long a thread of OpenMP spins before it sleeps, in rounds of GNU's loop (about 0.3 ms) and in
+# milliseconds of LLVM's. Both spin much longer by default, and so take processors from one another
+# where other programs need them. These are as long as the pauses between kernels.
+SPINNING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+
+
+def _load_openmp() -> None:
+    """Load numba's OpenMP layer, if there is one, while the environment says how long to spin: the
+    library reads it once, and children are not to inherit it."""
+    if "OMP_WAIT_POLICY" in os.environ:
+        return
+    added = {name: value for name, value in SPINNING.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        with contextlib.suppress(ImportError):
+            import_module("numba.np.ufunc.omppool")
+    finally:
+        for name in added:
+            del os.environ[name]
+
+
+_load_openmp()
+# numba wants a lock for processes that fork while it starts its threads. Where files cannot be
+# written there is none, and nobody can do anything about it.
+warnings.filterwarnings("ignore", "Could not obtain multiprocessing lock")
+
 
 def spread(shared: Callable[..., None], size: int, work: int, *args: Any, grain: int = 1) -> None:
     """shared(*args, (size, grain, threads)): a kernel that hands its rows to `share`, on as many
-    threads as `work` elementary operations are worth."""
-    threads = take_threads(size // grain, work)
+    threads as `work` elementary operations are worth.
+
+    On one, where another of the caller's threads has several already, which would only wait for
+    processors, and in a forked process, in which OpenMP cannot start any.
+    """
+    parts = size // grain
+    threads = min(parts, work // LEAST, thread_count())
+    if threads < 2 or _forked or not _several.acquire(blocking=False):
+        shared(*args, (size, grain, 1))
+        return
     try:
+        watch = kernels_watch()
+        threads = _awake(min(threads, watch.count))
+        began = watch.begin(time.process_time)
         shared(*args, (size, grain, threads))
+        watch.end(began, time.process_time, parts / -(-parts // threads))
     finally:
-        if threads > 1:
-            give_threads()
+        _several.release()
 
 
-def take_threads(size: int, work: int) -> int:
-    """How many threads `work` elementary operations on `size` things are worth; if more than one,
-    `give_threads` ends it. One, where another of the caller's threads has several already, which
-    would only wait for processors, and in a forked process, in which OpenMP cannot start any."""
-    threads = min(size, work // LEAST)
-    threads = 1 if threads < 2 or _forked else min(threads, thread_count())
-    if threads < 2 or not _several.acquire(blocking=False):
-        return 1
+def _awake(threads: int) -> int:
+    """So many threads, which numba is told; it keeps the number for each of the caller's."""
     awake = min(threads, numba.config.NUMBA_NUM_THREADS)
-    if getattr(_chosen, "threads", 0) != awake:  # numba keeps the choice, by thread
+    if getattr(_chosen, "threads", 0) != awake:
         numba.set_num_threads(awake)
         _chosen.threads = awake
     return threads
-
-
-def give_threads() -> None:
-    _several.release()
 
 
 def _after_fork() -> None:
@@ -137,10 +168,26 @@ def _entry(context: Any, builder: Any, result: Any, arguments: Any, packed: Any)
     at, lo, hi = entry.args
     inside = ir.IRBuilder(entry.append_basic_block())
     values = inside.load(inside.inttoptr(at, packed.as_pointer()))
-    unpacked = cgutils.unpack_tuple(inside, values, len(arguments))
+    unpacked = [
+        _borrowed(context, inside, type_, value)
+        for type_, value in zip(
+            arguments, cgutils.unpack_tuple(inside, values, len(arguments)), strict=True
+        )
+    ]
     _call(context, inside, result, [*unpacked, lo, hi])
     inside.ret_void()
     return entry
+
+
+def _borrowed(context: Any, builder: Any, type_: Any, value: Any) -> Any:
+    """An array whose references are not counted, because its caller holds it; else the value.
+    Threads that count would wait for one another at every row that they look at."""
+    if not isinstance(type_, types.Array):
+        return value
+    array = context.make_array(type_)(context, builder, value)
+    for owner in ("meminfo", "parent"):
+        setattr(array, owner, cgutils.get_null_value(getattr(array, owner).type))
+    return array._getvalue()
 
 
 def _call(context: Any, builder: Any, result: Any, values: Any) -> None:

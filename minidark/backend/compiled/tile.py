@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -73,10 +73,8 @@ def _emit_tile(
         builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{WIDTH}f32"
     )
 
-    def at(array: Any, stride: Any, number: Any) -> Any:
-        if isinstance(number, int):
-            number = ir.Constant(index, number)
-        return builder.gep(array, [builder.mul(stride, number)])
+    def at(array: Any, stride: Any, number: int) -> Any:
+        return builder.gep(array, [builder.mul(stride, ir.Constant(index, number))])
 
     def vector_at(line: Any, v: int) -> Any:
         start = builder.gep(line, [ir.Constant(index, v * WIDTH)])
@@ -90,21 +88,26 @@ def _emit_tile(
     builder.branch(loop)
 
     builder.position_at_end(loop)
-    k = builder.phi(index)
+    k, a_at, b_at = (builder.phi(index) for _ in range(3))  # a_at and b_at: k times their strides
     sums = [[builder.phi(vector) for _ in range(VECTORS)] for _ in range(rows)]
-    line = at(b, b_k, k)
+    line = builder.gep(b, [b_at])
     columns = [builder.load(vector_at(line, v), align=4) for v in range(VECTORS)]
     new_sums = []
     for r in range(rows):
-        factor = builder.load(at(a_rows[r], a_k, k))
+        factor = builder.load(builder.gep(a_rows[r], [a_at]))
         first = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
         factors = builder.shuffle_vector(first, undefined, lanes)
         new_sums.append(
             [builder.call(fma, [factors, columns[v], sums[r][v]]) for v in range(VECTORS)]
         )
     k_next = builder.add(k, ir.Constant(index, 1))
-    k.add_incoming(ir.Constant(index, 0), before)
-    k.add_incoming(k_next, loop)
+    for number, following in (
+        (k, k_next),
+        (a_at, builder.add(a_at, a_k)),
+        (b_at, builder.add(b_at, b_k)),
+    ):
+        number.add_incoming(ir.Constant(index, 0), before)
+        number.add_incoming(following, loop)
     zeros = ir.Constant(vector, [0.0] * WIDTH)
     for r in range(rows):
         for v in range(VECTORS):
@@ -123,8 +126,8 @@ def _emit_tile(
 _tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (_make_tile(rows) for rows in range(1, ROWS + 1))
 
 
-@External
-def _add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
+@kernel()
+def add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
     if rows == 6:
         _tile6(c, c_row, a, a_row, a_k, b, b_k, depth)
     elif rows == 5:
@@ -140,50 +143,73 @@ def _add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
 
 
 @intrinsic
-def add_tile(
-    typingctx: Any,
-    rows: Any,
-    c: Any,
-    c_row: Any,
-    a: Any,
-    a_row: Any,
-    a_k: Any,
-    b: Any,
-    b_k: Any,
-    depth: Any,
-) -> Any:
-    """The tile of so many rows: see `_make_tile`. Its code is in one place in memory."""
-    return _add_tile.call
+def _floats_at(typingctx: Any, address: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], ir.FloatType().as_pointer())
+
+    return types.CPointer(types.float32)(types.int64), codegen
 
 
 @kernel()
-def add_product(c, c_begin, width, a, a_row, packed, k_begin, depth, lo, hi):
-    """c[lo:hi, c_begin:][:width] += a[lo:hi, :depth] times `packed` from row k_begin on.
+def add_part(rows, columns, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
+    """`add_tile` where c has only so many of the columns. edge (ROWS, PANEL) is scratch."""
+    if columns == PANEL:
+        add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth)
+        return
+    edge[:rows] = 0
+    add_tile(rows, edge.ctypes.data, PANEL, a, a_row, a_k, b, b_k, depth)
+    for r in range(rows):
+        row = carray(_floats_at(c + 4 * r * c_row), columns)
+        for n in range(columns):
+            row[n] += edge[r, n]
 
-    c is a C-contiguous matrix; a is an address, and a_row the floats from one row to the next. The
-    rows are cut into tiles of nearly the same height, so that none is left with a single row.
+
+@External
+def _product(c, c_row, columns, a, a_row, b, b_panel, depth, rows):
+    """c (rows, columns) += a (rows, depth) times the panels at b. c, a and b are addresses; c_row
+    and a_row are the floats from one row to the next, b_panel those from one panel to the next.
+
+    The rows are cut into tiles of nearly the same height, so that none is left with a single row.
     """
-    c_row = c.shape[1]
     edge = np.empty((ROWS, PANEL), np.float32)
-    tiles = (hi - lo + ROWS - 1) // ROWS
-    for p in range(packed.shape[0]):
-        b = packed.ctypes.data + 4 * (p * packed.shape[1] + k_begin) * PANEL
-        columns = min(PANEL, width - p * PANEL)
-        begin = c_begin + p * PANEL
-        row = lo
+    tiles = (rows + ROWS - 1) // ROWS
+    for p in range((columns + PANEL - 1) // PANEL):
+        width = min(PANEL, columns - p * PANEL)
+        row = 0
         for tile in range(tiles):
-            rows = (hi - row + tiles - tile - 1) // (tiles - tile)
-            a_at = a + 4 * row * a_row
-            if columns == PANEL:
-                c_at = c.ctypes.data + 4 * (row * c_row + begin)
-                add_tile(rows, c_at, c_row, a_at, a_row, 1, b, PANEL, depth)
-            else:
-                edge[:rows] = 0
-                add_tile(rows, edge.ctypes.data, PANEL, a_at, a_row, 1, b, PANEL, depth)
-                for r in range(rows):
-                    for n in range(columns):
-                        c[row + r, begin + n] += edge[r, n]
-            row += rows
+            count = (rows - row + tiles - tile - 1) // (tiles - tile)
+            c_at, a_at = c + 4 * (row * c_row + p * PANEL), a + 4 * row * a_row
+            b_at = b + 4 * p * b_panel
+            add_part(count, width, c_at, c_row, a_at, a_row, 1, b_at, PANEL, depth, edge)
+            row += count
+
+
+@intrinsic
+def _call_product(
+    typingctx: Any,
+    c: Any,
+    c_row: Any,
+    columns: Any,
+    a: Any,
+    a_row: Any,
+    b: Any,
+    b_panel: Any,
+    depth: Any,
+    rows: Any,
+) -> Any:
+    return _product.call
+
+
+@kernel()
+def add_product(c, c_begin, columns, a, a_row, packed, k_begin, depth, lo, hi):
+    """c[lo:hi, c_begin:][:columns] += a[lo:hi, :depth] times `packed` from line k_begin on.
+
+    c is a C-contiguous matrix; a is an address, and a_row the floats from one row to the next.
+    """
+    c_row, b_panel = c.shape[1], packed.shape[1] * PANEL
+    c_at = c.ctypes.data + 4 * (lo * c_row + c_begin)
+    b_at = packed.ctypes.data + 4 * k_begin * PANEL
+    _call_product(c_at, c_row, columns, a + 4 * lo * a_row, a_row, b_at, b_panel, depth, hi - lo)
 
 
 @kernel()

@@ -1,0 +1,68 @@
+"""Networks of minidark to measure: GRUs with tanh candidates, or other cells, over 256 symbols, a
+linear layer, softmax."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import minidark
+from minidark.backend import Array
+
+SYMBOLS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    layers: int
+    width: int
+    steps: int = 1
+    streams: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.layers}x{self.width} T{self.steps} S{self.streams}"
+
+
+CELLS = {"gru": "[gru]\ntanh=1", "lstm": "[lstm]", "rnn": "[rnn]\nactivation=tanh"}
+
+
+def network(shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu") -> minidark.Network:
+    layers = f"{CELLS[cell]}\noutput={shape.width}\n" * shape.layers
+    cfg = (
+        f"[net]\ninputs={SYMBOLS}\nbatch={shape.streams}\ntime_steps={shape.steps}\nadam=1\n"
+        f"learning_rate=.001\ndecay=0\n{layers}[connected]\noutput={SYMBOLS}\nactivation=linear\n"
+        "[softmax]\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "bench.cfg")
+        path.write_text(cfg)
+        return minidark.load_network(path, kernels=kernels, device=device)
+
+
+def text(shape: Shape) -> tuple[Array, Array]:
+    ids = np.random.default_rng(0).integers(0, SYMBOLS, (shape.steps + 1, shape.streams))
+    return ids[:-1].copy(), ids[1:].copy()
+
+
+Step = Callable[[], object]  # the cost, which on a GPU float() waits for
+
+
+def minidark_step(shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu") -> Step:
+    net, (x, truth) = network(shape, kernels, cell, device), text(shape)
+    return lambda: net.train_batch(x, truth)
+
+
+Sample = Callable[[int], None]  # of so many characters
+
+
+def minidark_sample(shape: Shape, kernels: str) -> Sample:
+    net = network(shape, kernels)
+
+    def sample(length: int) -> None:
+        minidark.generate(net, b"a", length, srand=1)
+
+    return sample

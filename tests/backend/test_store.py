@@ -1,0 +1,95 @@
+"""What is kept of compiled kernels, when the files are damaged or the disk takes no more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")
+store: Any = pytest.importorskip("minidark.backend.compiled.store")
+
+CODE = """
+import logging, sys
+import numpy as np
+logging.basicConfig(format="%(message)s")
+if "full" in sys.argv:
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+from minidark.backend import get_backend
+kernels = get_backend(kernels="fast").kernels
+print(kernels.column_sums(np.ones((3, 2), np.float32)).tolist())
+"""
+
+
+def sums(folder: Path, *args: str) -> str:
+    """Let a process of its own compile or load a kernel; what it wrote to standard error."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", CODE, *args],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(folder)},
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert (result.returncode, result.stdout) == (0, "[3.0, 3.0]\n"), result.stderr
+    return result.stderr
+
+
+def kept(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.kernel"))
+
+
+def flipped(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: b"", lambda data: data[: len(data) // 2], flipped,
+               lambda data: b"no digest, but long enough to have one" * 9],
+    ids=["empty", "cut", "flipped", "other"],
+)  # fmt: skip
+def test_damaged_files_are_compiled_again_with_one_note(
+    damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    assert sums(tmp_path) == ""
+    files = kept(tmp_path)
+    whole = [file.read_bytes() for file in files]
+    for file, data in zip(files, whole, strict=True):
+        file.write_bytes(damage(data))
+    told = sums(tmp_path)
+    assert told.count("\n") == 1
+    assert str(tmp_path) in told
+    assert "cannot be read" in told
+    assert "compiling again" in told
+    assert sums(tmp_path) == ""  # what was damaged has been replaced
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file sizes cannot be limited here")
+def test_a_disk_that_takes_no_more_costs_one_note(tmp_path: Path) -> None:
+    told = sums(tmp_path, "full")
+    assert told.count("\n") == 1
+    assert str(tmp_path) in told
+    assert "cannot be written (File too large)" in told
+    assert "NUMBA_CACHE_DIR" in told
+    assert not kept(tmp_path)
+    assert not [file for file in tmp_path.rglob("*") if file.is_file()]  # no parts of files
+
+
+def test_forms_are_kept_by_their_key_and_forgotten_under_another_stamp(tmp_path: Path) -> None:
+    path = tmp_path / "a.kernel"
+    file = store.KernelFile(path, "stamp")
+    assert file.load("x") is None
+    file.save("x", [1])
+    file.save("y", [2])
+    assert [file.load("x"), file.load("y"), file.load("z")] == [[1], [2], None]
+    other = store.KernelFile(path, "another")
+    assert other.load("x") is None
+    other.save("z", [3])
+    assert other.load("x") is None
+    assert other.load("z") == [3]
+    other.flush()
+    assert not path.exists()

@@ -1,0 +1,163 @@
+"""Fewer threads beside busy processes: the rules with made-up shares, and real threads that have
+to share one processor."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from minidark.backend.watch import FIRST_WAIT, WINDOW, Watch
+
+FREE = 0.6
+
+
+def watched(most: int, fixed: bool = False) -> tuple[Watch, list[int]]:
+    limits: list[int] = []
+    return Watch(most, FREE, fixed, limits.append), limits
+
+
+def test_one_bad_window_changes_nothing_and_two_in_a_row_do() -> None:
+    watch, limits = watched(2)
+    for now, share in enumerate([1.0, 0.2, 1.0, 0.2, 1.0]):
+        watch.judge(share, float(now))
+    assert (watch.count, limits) == (2, [])
+    watch.judge(0.3, 5.0)
+    watch.judge(0.3, 6.0)
+    assert (watch.count, limits) == (1, [1])
+
+
+@pytest.mark.parametrize(("most", "share", "left"), [(8, 0.5, 4), (8, 0.55, 4), (3, 0.59, 1),
+                                                     (16, 0.1, 1), (4, 0.5, 2)])  # fmt: skip
+def test_as_many_threads_are_left_as_the_processor_time_was_for(
+    most: int, share: float, left: int
+) -> None:
+    watch, _ = watched(most)
+    watch.judge(share, 0.0)
+    watch.judge(share, 0.1)
+    assert watch.count == left
+
+
+def test_more_threads_are_tried_later_and_later_while_they_fail() -> None:
+    watch, limits = watched(2)
+    watch.judge(0.3, 0.0)
+    watch.judge(0.3, 0.0)
+    trials = []
+    for tick in range(200):
+        now = 0.5 * tick
+        before = watch.count
+        watch.judge(0.3 if watch.count == 2 else 1.0, now)
+        if watch.count > before:
+            trials.append(now)
+    assert trials[0] == FIRST_WAIT
+    waits = [b - a for a, b in itertools.pairwise(trials)]
+    assert waits == sorted(waits)
+    assert waits[0] == pytest.approx(2 * FIRST_WAIT, abs=1.5)
+    assert waits[1] == pytest.approx(4 * FIRST_WAIT, abs=1.5)
+    assert limits[:3] == [1, 2, 1]
+
+
+def test_all_threads_are_back_once_the_processors_are_free() -> None:
+    watch, limits = watched(8)
+    watch.judge(0.3, 0.0)
+    watch.judge(0.3, 0.0)
+    assert watch.count == 2
+    for tick in range(100):
+        watch.judge(1.0, 0.5 * tick)
+    assert watch.count == 8
+    assert limits == [2, 5, 7, 8]
+
+
+def test_no_more_threads_are_tried_while_one_is_not_served_well() -> None:
+    watch, limits = watched(2)
+    for tick in range(100):
+        watch.judge(0.2, float(tick))
+    assert limits == [1]
+
+
+def test_a_number_that_the_user_chose_stays(caplog: pytest.LogCaptureFixture) -> None:
+    watch, limits = watched(2, fixed=True)
+    for tick in range(10):
+        watch.judge(0.2, float(tick))
+    assert (watch.count, limits) == (2, [])
+    assert [record.getMessage() for record in caplog.records] == [
+        "other programs are using the processors, and threads that wait for one another are slow: "
+        "fewer than 2 --threads may be faster"
+    ]
+
+
+def test_each_note_is_written_once(caplog: pytest.LogCaptureFixture) -> None:
+    watch, _ = watched(2)
+    with caplog.at_level(logging.WARNING):
+        for tick in range(50):
+            watch.judge(0.25, float(tick))
+    assert [record.getMessage() for record in caplog.records] == [
+        "other programs are using the processors: computing on 1 thread instead of 2 until they "
+        "are free",
+        "this process gets only 25 % of a processor, because other programs are running; it will "
+        "be faster when they end",
+    ]
+
+
+def test_the_share_is_of_the_time_that_free_processors_would_give(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three parts on two threads keep 1.5 processors busy: 1.5 of 1.5 is all there is to get."""
+    now = 0.0
+    monkeypatch.setattr("minidark.backend.watch.time.perf_counter", lambda: now)
+    watch, _ = watched(2)
+    shares: list[float] = []
+    monkeypatch.setattr(watch, "judge", lambda share, now: shares.append(share))
+    processor = 0.0
+
+    def clock() -> float:
+        return processor
+
+    for got in (1.5, 0.75):
+        began = watch.begin(clock)
+        assert began is not None
+        now += WINDOW
+        processor += got * WINDOW
+        watch.end(began, clock, 1.5)
+    assert shares == pytest.approx([1.0, 0.5])
+
+
+ONE_PROCESSOR = """
+import logging, os, sys, time
+from minidark.backend import threads
+from tests.helpers import network
+import numpy as np
+
+kernels = sys.argv[1]
+logging.basicConfig(format="%(message)s")
+threads._processors = lambda: 2
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+net = network("net inputs=64 batch=32 time_steps=32 adam=1 learning_rate=.01",
+              "gru output=128 tanh=1", "connected output=64 activation=linear", "softmax",
+              dtype="float32")
+net.backend.use_kernels(kernels)
+watch = threads.kernels_watch() if kernels == "fast" else threads.blas_watch()
+ids = np.random.default_rng(0).integers(0, 64, (33, 32))
+deadline = time.monotonic() + 80
+while watch.count > 1 and time.monotonic() < deadline:
+    net.train_batch(ids[:-1], ids[1:])
+print(watch.count)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be pinned here")
+@pytest.mark.parametrize("kernels", ["fast", "numpy"])
+def test_threads_that_share_one_processor_become_one(kernels: str) -> None:
+    pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")
+    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    result = subprocess.run(
+        [sys.executable, "-c", ONE_PROCESSOR, kernels],
+        env=environment, capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "1\n"
+    assert result.stderr.count("computing on 1 thread instead of 2") == 1
