@@ -228,52 +228,72 @@ CELLS = [
 ]
 
 
-def three(*sections: str) -> tuple[Network, Network, Network]:
-    """The same network compiled, by numpy in float32, and by numpy in float64."""
-    fast, plain, wide = nets = [
-        network(*sections, dtype=dtype) for dtype in ("float32", "float32", "float64")
-    ]
-    plain.backend.use_kernels("numpy")
-    for net in nets:
-        randomize(net.layers)
-    for arrays in zip(*(net.parameters() for net in nets), strict=True):
-        kept = arrays[0].value.copy()
-        kept *= min(1, (2 / kept.shape[-1]) ** 0.5)  # a wide net would make a chaos of rounding
-        for p in arrays:
-            p.value[...] = kept  # the same after rounding
-    return fast, plain, wide
+def pair(*sections: str) -> tuple[Network, Network]:
+    """The same network compiled, and by numpy in float64."""
+    fast, wide = (network(*sections, dtype=dtype) for dtype in ("float32", "float64"))
+    randomize(fast.layers)
+    # With larger weights a wide net, or one whose state only grows, is chaotic: any rounding
+    # becomes a large error within twenty steps, and nothing can be compared.
+    size = 0.1 if any("shortcut=1" in section for section in sections) else 1
+    for ours, theirs in zip(fast.parameters(), wide.parameters(), strict=True):
+        ours.value *= size * min(1, (2 / ours.value.shape[-1]) ** 0.5)
+        theirs.value[...] = ours.value
+    return fast, wide
 
 
-def as_near(ours: Array, plain: Array, wide: Array) -> None:
-    """As near to float64 as numpy's float32 is, of which a chaotic net may be far."""
-    largest = float(np.abs(wide).max())
-    error, usual = (float(np.abs(a - wide).max()) for a in (ours, plain))
-    assert error <= 5 * usual + 1e-6 * largest, (error, usual, largest)
+LAST_PLACE = 2.0**-23  # of float32, relative
+
+
+def outcomes(net: Network, nudge: float = 0) -> dict[str, Array]:
+    """All that the only layer computes in two passes of 20 steps, by name.
+
+    The second pass starts from the state that the first left. Inputs and weights first move by
+    `nudge` times themselves, up or down.
+    """
+    (layer,) = net.layers
+    rng = np.random.default_rng(0)
+
+    def moved(array: Array) -> Array:
+        factor: Array = 1 + nudge * rng.choice([-1, 1], array.shape)
+        return (array * factor).astype(layer.backend.dtype)
+
+    found: dict[str, Array] = {}
+    if nudge:
+        for p in layer.parameters():
+            p.value[...] = moved(p.value)
+    for seed in range(2):
+        x, dy = (moved(random(20, net.streams, n, seed=seed)) for n in (6, layer.outputs))
+        results = {"y": layer.forward(x, train=True), "dx": layer.backward(dy)}
+        results |= {p.name: p.grad.copy() for p in layer.parameters()}
+        results |= {name: state.copy() for name, state in layer.states.items()}
+        results |= {f"traced {k}": v for k, v in layer.twin(net.streams).traced(x)[1].items()}
+        found |= {f"{name} of pass {seed}": value for name, value in results.items()}
+    return found
+
+
+def assert_near(ours: dict[str, Array], wide: dict[str, Array], tolerance: float) -> None:
+    """Relative to each array's largest element."""
+    assert ours.keys() == wide.keys()
+    for name, array in ours.items():
+        allowed = tolerance * float(np.abs(wide[name]).max())
+        np.testing.assert_allclose(array, wide[name], rtol=0, atol=allowed, err_msg=name)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("streams", [1, 13])
 def test_a_sequence_equals_its_steps(cell: str, streams: int) -> None:
-    nets = three(f"net inputs=6 batch={streams}", cell)
-    layers = [net.layers[0] for net in nets]
-    assert [layer.backend.fast for layer in layers] == [True, False, False]
-    for seed in range(2):  # the second with the state that the first left
-        x, dy = (random(20, streams, n, seed=seed) for n in (6, layers[0].outputs))
-        y, dx = [], []
-        for layer in layers:
-            y.append(layer.forward(x.astype(layer.backend.dtype), train=True))
-            gradient = layer.backward(dy.astype(layer.backend.dtype))
-            assert gradient is not None
-            dx.append(gradient)
-        as_near(*y)
-        as_near(*dx)
-        for parameters in zip(*(layer.parameters() for layer in layers), strict=True):
-            as_near(*(p.grad for p in parameters))
-        for name in layers[0].states:
-            as_near(*(layer.states[name] for layer in layers))
-        shown = [layer.twin(streams).traced(x.astype(layer.backend.dtype))[1] for layer in layers]
-        for name in shown[0]:
-            as_near(*(values[name] for values in shown))
+    fast, wide = pair(f"net inputs=6 batch={streams}", cell)
+    assert [net.layers[0].backend.fast for net in (fast, wide)] == [True, False]
+    assert_near(outcomes(fast), outcomes(wide), 25 * LAST_PLACE)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("streams", [1, 13])
+def test_no_cell_is_chaotic_which_would_make_any_tolerance_a_matter_of_luck(
+    cell: str, streams: int
+) -> None:
+    exact, moved = (pair(f"net inputs=6 batch={streams}", cell)[1] for _ in range(2))
+    assert_near(outcomes(moved, nudge=LAST_PLACE), outcomes(exact), 40 * LAST_PLACE)
 
 
 NET = "net inputs=9 batch=6 time_steps=10 adam=1 learning_rate=.01 decay=0"
@@ -284,7 +304,7 @@ NET = "net inputs=9 batch=6 time_steps=10 adam=1 learning_rate=.01 decay=0"
 )
 @pytest.mark.parametrize("untrue", [0, 3])  # steps without a truth at the beginning
 def test_training_follows_numpys_in_float64(cell: str, untrue: int) -> None:
-    fast, _, wide = three(NET, cell, cell, "connected output=9 activation=linear", "softmax")
+    fast, wide = pair(NET, cell, cell, "connected output=9 activation=linear", "softmax")
     ids = (np.arange(11)[:, None] + np.arange(6)) % 9
     truth = ids[1:].copy()
     truth[:untrue] = -1
