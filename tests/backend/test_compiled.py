@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from tests.helpers import network, one_hot, randomize
 
 pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")
 compiled: Any = pytest.importorskip("minidark.backend.compiled")
+kernel: Any = pytest.importorskip("minidark.backend.compiled.kernel")
 gru: Any = pytest.importorskip("minidark.backend.compiled.gru")
 steps: Any = pytest.importorskip("minidark.backend.compiled.steps")
 
@@ -31,8 +34,8 @@ PUBLIC = [
     for name, function in vars(numpy_kernels).items()
     if inspect.isfunction(function) and not name.startswith("_")
 ]
-# Less and more than a panel of columns (16 or 64), whole panels, a row less than a tile, many rows.
-# The last two are deeper than a block of a product.
+# Less and more than a panel of columns (8, 16 or 64), whole panels, a row less than a tile, many
+# rows. The last two are deeper than a block of a product.
 SHAPES = [(1, 1, 1), (3, 5, 7), (13, 64, 128), (25, 65, 63), (200, 130, 70), (97, 256, 64),
           (13, 1100, 70), (13, 70, 1100)]  # fmt: skip
 
@@ -130,6 +133,60 @@ def test_a_product_spreads_nan_and_infinity() -> None:
     assert np.isnan(y[4]).all()
     assert np.isposinf(y[6]).all()
     assert np.isfinite(y[[0, 1, 2, 3, 5, 7, 8]]).all()
+
+
+LINUX_ON_X86, LINUX_ON_ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
+
+
+@pytest.mark.parametrize(
+    ("target", "form"),
+    [
+        ((LINUX_ON_X86, "x86-64-v2", "-avx"), (4, 2, False)),
+        ((LINUX_ON_X86, "sandybridge", ""), (8, 2, False)),
+        ((LINUX_ON_X86, "haswell", ""), (8, 2, True)),
+        ((LINUX_ON_X86, "haswell", "-fma"), (8, 2, False)),
+        ((LINUX_ON_X86, "skylake-avx512", ""), (16, 4, True)),
+        ((LINUX_ON_X86, "skylake-avx512", "-avx512f"), (8, 2, True)),
+        ((LINUX_ON_X86, "x86-64-v2", "+avx512f,+avx512vl"), (16, 4, True)),
+        ((LINUX_ON_ARM, "generic", ""), (4, 4, True)),
+    ],
+)
+def test_the_form_of_the_tile_is_its_targets(
+    target: tuple[str, str, str], form: tuple[int, int, bool]
+) -> None:
+    llvm = importlib.import_module("llvmlite.binding")
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    assert kernel.form(*target) == form
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="not x86-64")
+def test_a_tile_for_another_target_is_right_and_asks_nothing_of_the_c_library(
+    tmp_path: Path,
+) -> None:
+    """The host may have wider vectors, which code for this target must not use."""
+    code = "\n".join([
+        "import numpy as np",
+        "from minidark.backend.compiled.kernel import PANEL",
+        "from minidark.backend.compiled.tile import _add_tile",
+        "_add_tile.provide()",
+        "compiled = _add_tile.callback",
+        "rng = np.random.default_rng(0)",
+        "b = rng.normal(0, 1, (99, PANEL)).astype('f')",
+        "for rows in range(1, 7):",
+        "    a, c = (rng.normal(0, 1, (rows, n)).astype('f') for n in (99, PANEL))",
+        "    wanted = c + a.astype('d') @ b",
+        "    args = c.ctypes.data, PANEL, a.ctypes.data, 99, 1, b.ctypes.data, PANEL, 99",
+        "    compiled.ctypes(rows, *args)",
+        "    np.testing.assert_allclose(c, wanted, rtol=0, atol=2e-6 * np.abs(wanted).max())",
+        "assembly = compiled._library.get_asm_str()",
+        "print(PANEL, *(word in assembly for word in ('xmm', 'ymm', 'zmm', 'fmaf')))",
+    ])  # fmt: skip
+    target = {"NUMBA_CPU_NAME": "x86-64-v2", "NUMBA_CPU_FEATURES": "-avx"}
+    environment = {**os.environ, **target, "NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=100)
+    assert result.stdout == b"8 True False False False\n"
 
 
 # --- rows and optimizers ------------------------------------------------------------------
@@ -263,7 +320,9 @@ def outcomes(net: Network, nudge: float = 0) -> dict[str, Array]:
             p.value[...] = moved(p.value)
     for seed in range(2):
         x, dy = (moved(random(20, net.streams, n, seed=seed)) for n in (6, layer.outputs))
-        results = {"y": layer.forward(x, train=True), "dx": layer.backward(dy)}
+        y, dx = layer.forward(x, train=True), layer.backward(dy)
+        assert dx is not None
+        results = {"y": y, "dx": dx}
         results |= {p.name: p.grad.copy() for p in layer.parameters()}
         results |= {name: state.copy() for name, state in layer.states.items()}
         results |= {f"traced {k}": v for k, v in layer.twin(net.streams).traced(x)[1].items()}
