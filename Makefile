@@ -11,7 +11,7 @@ comma := ,
 # Prints a command as one would type it, then runs it with what is in .venv.
 run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
 
-.PHONY: demo test test-long lint docs fuzz bench bench-learning bench-scale clean
+.PHONY: demo test test-long machines lint docs fuzz bench bench-learning bench-scale clean
 
 demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
@@ -24,6 +24,11 @@ test: lint
 
 test-long: .venv/dev
 	$(BIN)/pytest -m long
+
+# The numeric tests with other BLAS kernels, instruction sets, threads, Pythons and dependencies;
+# with SHORT=1 with three BLAS kernels and two instruction sets.
+machines: .venv/dev
+	$(BIN)/python -m tests.machines $(if $(SHORT),--short)
 
 lint: .venv/dev
 	$(BIN)/ruff check

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -33,7 +33,7 @@ class Row:
 
 
 def machine() -> str:
-    """The processor and the versions of what is compared."""
+    """The processor, the versions of what is compared, and in a second line the BLAS kernel."""
     lines = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(":")[2].strip() for line in lines.splitlines() if "model name" in line]
     cpu = f"{names[0]}, {len(names)} cores" if names else platform.machine()
@@ -43,7 +43,19 @@ def machine() -> str:
             versions.append(f"{package} {metadata.version(package)}")
         except metadata.PackageNotFoundError:
             versions.append(f"{package} not installed")
-    return f"{cpu}; {', '.join(versions)}"
+    return f"{cpu}; {', '.join(versions)}\n{blas()}"
+
+
+def blas() -> str:
+    """The kernel that numpy's products run with."""
+    import_module("numpy")
+    try:
+        libraries = import_module("threadpoolctl").threadpool_info()
+    except ImportError:
+        return "BLAS kernel: unknown, because threadpoolctl is not installed"
+    found: dict[str, str] = next((lib for lib in libraries if lib["user_api"] == "blas"), {})
+    kernel = found.get("architecture", "unknown")
+    return f"BLAS kernel: {kernel}, of {found.get('internal_api')} {found.get('version')}"
 
 
 def show(title: str, rows: Iterable[Row]) -> None:

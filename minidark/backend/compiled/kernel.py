@@ -1,9 +1,10 @@
 """How kernels are compiled, and how long what was compiled is kept.
 
 numba keeps machine code beside the sources and asks only whether the file of a function changed.
-But the code of one kernel holds what it calls from other files, and the width of the tile, which is
-this processor's: so what is kept is stamped with all sources of this package and that width. A
-global of a kernel is frozen into its code: none may come from another package but numpy's.
+But the code of one kernel holds what it calls from other files, and the form of the tile, which
+follows the processor that numba compiles for: so what is kept is stamped with all sources of this
+package and that form. A global of a kernel is frozen into its code: none may come from another
+package but numpy's.
 """
 
 from __future__ import annotations
@@ -20,19 +21,38 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.ccallback import CFunc
+from numba.core.registry import cpu_target
 
 from minidark.backend.compiled.store import KernelCache, warn_once
 
+FUSED_MULTIPLY_ADD = """
+define <16 x float> @probe(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
+    %sum = call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %b, <16 x float> %c)
+    ret <16 x float> %sum
+}
+declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+"""
 
-def _vectors() -> tuple[int, int]:
-    """Floats in a vector and vectors in a line of a panel, such that 6 rows of accumulators, a line
-    and a factor fit the registers: 32 of 512 bits, 32 of 128 (ARM), or 16 of 256."""
-    if llvm.get_host_cpu_features().get("avx512f"):
-        return 16, 4
-    return (4, 4) if llvm.get_default_triple().startswith(("aarch64", "arm64")) else (8, 2)
+# By the registers in its code: floats in a vector, and vectors in a line of a panel, such that 6
+# rows of accumulators, a line and a factor fit, and a product where it is not fused.
+REGISTERS = {"zmm": (16, 4), "ymm": (8, 2), "xmm": (4, 2)}  # 32 of AVX-512, 16 of AVX, 16 of SSE
+OTHERS = (4, 4)  # ARM has 32 of 128 bits
 
 
-WIDTH, VECTORS = _vectors()
+def form(triple: str, cpu: str, features: str) -> tuple[int, int, bool]:
+    """WIDTH, VECTORS and FUSED for what LLVM calls a target.
+
+    A processor's name alone does not tell its features, so LLVM compiles a probe (some 5 ms).
+    """
+    target = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    assembly = target.emit_assembly(llvm.parse_assembly(FUSED_MULTIPLY_ADD))
+    width, vectors = next((REGISTERS[name] for name in REGISTERS if name in assembly), OTHERS)
+    return width, vectors, "fmaf" not in assembly  # the C library's, called for each float
+
+
+# Of numba's target, which NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and NUMBA_ENABLE_AVX may make another
+# processor than this one.
+WIDTH, VECTORS, FUSED = form(*cpu_target.target_context.codegen().magic_tuple())
 PANEL = WIDTH * VECTORS
 
 # Nothing is regrouped or fused but what a kernel asks for, so that the bytes of a result do not
@@ -42,7 +62,7 @@ EXACT = frozenset({"nsz"})
 
 
 def _stamp() -> str:
-    digest = hashlib.sha256(f"{WIDTH} {VECTORS}".encode())
+    digest = hashlib.sha256(f"{WIDTH} {VECTORS} {FUSED}".encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

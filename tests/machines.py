@@ -1,0 +1,324 @@
+"""The numeric tests as other machines would run them: `python -m tests.machines [--short]`.
+
+A row for each machine: another BLAS kernel, another target of numba, other instructions of numpy's
+own loops, other counts of threads, other versions of Python and of what minidark depends on. A row
+is green, red, or says why it cannot run here. The exit code is 1 if one is red.
+
+Logs, environments and compiled kernels stay in build/machines and serve the next run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+BUILD = ROOT / "build" / "machines"
+NUMERIC = ("tests/backend", "tests/layers", "tests/test_golden.py", "tests/test_valid.py",
+           "tests/test_network.py")  # fmt: skip
+CORETYPE, CPU_NAME, CPU_FEATURES = "OPENBLAS_CORETYPE", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"
+NUMPY_WITHOUT = "NPY_DISABLE_CPU_FEATURES"
+THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+# What decides how this machine rounds: no row inherits it.
+KNOBS = (CORETYPE, "OPENBLAS_L2_SIZE", CPU_NAME, CPU_FEATURES, "NUMBA_ENABLE_AVX",
+         "NUMBA_CACHE_DIR", NUMPY_WITHOUT, *THREADS)  # fmt: skip
+
+CORETYPES = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX")
+# OpenBLAS knows its oldest kernel by several names, and gives the first (driver/others/dynamic.c).
+ALIASES = {"Prescott": "Katmai"}
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
+TOOLS = ("pytest", "pytest-timeout", "hypothesis")  # of the extra dev, which these tests need
+
+CANNOT_RUN = 77  # exit code of a row, as in automake
+
+
+@dataclass(frozen=True)
+class Target:
+    """What numba compiles for. A name alone leaves this machine's features in place."""
+
+    name: str
+    features: str
+    needed: tuple[str, ...]  # features of this processor
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {CPU_NAME: self.name, CPU_FEATURES: self.features}
+
+
+OLD = Target("x86-64-v2", "-avx", ("sse4.2",))
+SANDYBRIDGE = Target("sandybridge", "+avx,-avx2,-fma,-avx512f", ("avx",))
+HASWELL = Target("haswell", "+avx2,+fma,-avx512f", ("avx2", "fma"))
+
+
+@dataclass(frozen=True)
+class Row:
+    """`versions` of Python and dependencies need an environment of their own, else it is this."""
+
+    name: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    target: Target | None = None
+    versions: tuple[str, str] | None = None  # of Python, and "newest" or "oldest"
+
+
+class CannotRunError(Exception):
+    """Why a row cannot run here."""
+
+
+# --- the matrix ---------------------------------------------------------------------------
+
+
+def short() -> Iterator[Row]:
+    """Three machines that differ from most in both; make test runs on this one as it is."""
+    for coretype, target in (("Nehalem", OLD), ("Sandybridge", OLD), ("Haswell", HASWELL)):
+        yield Row(f"BLAS {coretype}, numba for {target.name}", {CORETYPE: coretype}, target)
+
+
+def full() -> Iterator[Row]:
+    """One difference at a time."""
+    yield Row("BLAS and numba for the host")
+    for coretype in CORETYPES:
+        yield Row(f"BLAS {coretype}", {CORETYPE: coretype})
+    for target in (OLD, SANDYBRIDGE, HASWELL):
+        yield Row(f"numba for {target.name}", target=target)
+    yield Row("numpy's loops at its baseline", {NUMPY_WITHOUT: " ".join(numpys_features())})
+    for count in "12":
+        yield Row(f"threads {count}", dict.fromkeys(THREADS, count))
+    for python in PYTHONS:
+        yield Row(f"Python {python}, newest dependencies", versions=(python, "newest"))
+    yield Row(f"Python {PYTHONS[0]}, oldest dependencies", versions=(PYTHONS[0], "oldest"))
+
+
+@cache
+def numpys_features() -> list[str]:
+    """The instruction sets beyond numpy's baseline that it has loops for and this processor has."""
+    code = (
+        "import json, numpy._core._multiarray_umath as m\n"
+        "print(json.dumps([f for f in m.__cpu_dispatch__ if m.__cpu_features__[f]]))"
+    )
+    found: list[str] = json.loads(_output(sys.executable, "-c", code))
+    return found
+
+
+# --- one row, in a process of its own ---------------------------------------------------------
+
+
+def child(paths: list[str]) -> int:
+    """Tell what really computes here, then run the tests, or say why they cannot run."""
+    import pytest
+
+    facts = really()
+    print(json.dumps(facts), flush=True)
+    wanted = os.environ.get(CORETYPE)
+    if wanted and facts["blas"] not in (wanted, ALIASES.get(wanted)):
+        print(f"numpy's BLAS takes {facts['blas']} in its place: {wanted} is not for this "
+              "processor, or not in this BLAS")  # fmt: skip
+        return CANNOT_RUN
+    # A target's first row compiles its kernels within the tests.
+    return pytest.main(["-q", "-p", "no:cacheprovider", "--timeout=900", *paths])
+
+
+def really() -> dict[str, Any]:
+    """The BLAS kernel, its threads, and the tile that runs in this process."""
+    import numpy
+    import threadpoolctl
+
+    from minidark.backend.compiled import kernel
+
+    libraries: list[dict[str, Any]] = threadpoolctl.threadpool_info()
+    blas = next((lib for lib in libraries if lib["user_api"] == "blas"), {})
+    tile = f"{kernel.VECTORS} x {kernel.WIDTH}{'' if kernel.FUSED else ' unfused'}"
+    return {
+        "python": platform.python_version(),
+        "numpy": numpy.__version__,
+        "blas": str(blas.get("architecture") or blas.get("internal_api") or "unknown"),
+        "threads": blas.get("num_threads", 0),
+        "tile": tile,
+    }
+
+
+# --- one row, from outside ----------------------------------------------------------------
+
+
+@dataclass
+class Result:
+    """`facts` is what `really` told, or nothing if the row came to no process."""
+
+    status: str
+    remark: str
+    seconds: float = 0
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def run(row: Row, paths: Sequence[str] = NUMERIC) -> Result:
+    """Of the tests in `paths`; their output goes to a log in build/machines."""
+    began = time.monotonic()
+    log = BUILD / f"{_slug(row.name)}.log"
+    try:
+        if row.target:
+            check_processor(row.target)
+        python = environment(*row.versions) if row.versions else sys.executable
+    except CannotRunError as reason:
+        return Result("cannot run", str(reason))
+    command = [python, "-m", "tests.machines", "--child", *paths]
+    with log.open("w+") as output:
+        done = subprocess.run(
+            command, cwd=ROOT, env=surroundings(row), stdout=output, stderr=subprocess.STDOUT
+        )
+        output.seek(0)
+        lines = output.read().splitlines()
+    facts: dict[str, Any] = next(
+        (json.loads(line) for line in lines if line.startswith('{"python"')), {}
+    )
+    last = lines[-1] if lines else ""
+    seconds = time.monotonic() - began
+    if done.returncode == CANNOT_RUN:
+        return Result("cannot run", last, seconds, facts)
+    if done.returncode == 0 and facts:
+        return Result("green", last, seconds, facts)
+    failed = [line.split(" ")[1] for line in lines if line.startswith(("FAILED ", "ERROR "))]
+    why = ", ".join(failed) or f"exit code {done.returncode}: {last}"
+    return Result("RED", f"{why}; see {os.path.relpath(log, ROOT)}", seconds, facts)
+
+
+def surroundings(row: Row) -> dict[str, str]:
+    """The variables of a row; kernels are kept by what they are compiled for, and by what."""
+    result = {name: value for name, value in os.environ.items() if name not in KNOBS}
+    target = row.target.environment if row.target else {}
+    kernels = _slug(" ".join((*(row.versions or ("this",)), *target.values())))
+    return {
+        **result,
+        **row.environment,
+        **target,
+        "NUMBA_CACHE_DIR": str(BUILD / "kernels" / kernels),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+def check_processor(target: Target) -> None:
+    """Code for a better processor would end the process."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        raise CannotRunError(f"{target.name} is x86-64; this is {platform.machine()}")
+    import llvmlite.binding as llvm
+
+    features = llvm.get_host_cpu_features()
+    missing = [name for name in target.needed if not features.get(name)]
+    if missing:
+        raise CannotRunError(f"this processor has no {', '.join(missing)}")
+
+
+# --- environments -------------------------------------------------------------------------
+
+
+def environment(python: str, age: str) -> str:
+    """Its interpreter, with minidark and what these tests need."""
+    folder = BUILD / f"python{python}-{age}"
+    inside = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    wanted = requirements(age)
+    stamp = folder / "requirements.txt"
+    if stamp.exists() and stamp.read_text() == "\n".join(wanted):
+        return str(inside)
+    shutil.rmtree(folder, ignore_errors=True)
+    _succeed(interpreter(python), "-m", "venv", str(folder))
+    _succeed(str(inside), "-m", "pip", "install", "--quiet", "--only-binary", ":all:", *wanted)
+    stamp.write_text("\n".join(wanted))
+    return str(inside)
+
+
+def requirements(age: str) -> list[str]:
+    """The core dependencies and those of the kernels, newest or at their floors; the tools newest.
+
+    Not minidark, which is taken from this folder.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["fast"]]
+    if age == "oldest":
+        needed = [requirement.replace(">=", "==") for requirement in needed]
+    return [*needed, *(r for r in extras["dev"] if re.split("[><=]", r)[0] in TOOLS)]
+
+
+def interpreter(version: str) -> str:
+    """A Python of this version: this one, on PATH, or pyenv's."""
+    for candidate in _candidates(version):
+        try:
+            found = _output(candidate, "-c", "import ensurepip, sys; print(*sys.version_info[:2])")
+        except (OSError, subprocess.CalledProcessError):
+            continue  # pyenv has a stand-in on PATH for each version that it does not run
+        if found.split() == version.split("."):
+            return candidate
+    raise CannotRunError(f"no python{version} on PATH or in pyenv's versions")
+
+
+def _candidates(version: str) -> Iterator[str]:
+    yield sys.executable
+    if on_path := shutil.which(f"python{version}"):
+        yield on_path
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for folder in sorted(pyenv.glob(f"versions/{version}.*[0-9]"), reverse=True):
+        yield str(folder / "bin" / "python")
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+
+
+def _succeed(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+        raise CannotRunError((said or done.stderr.splitlines() or ["no reason was given"])[-1])
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w.+-]+", "-", text)
+
+
+# --- all rows -----------------------------------------------------------------------------
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true", help="three machines, some minutes")
+    parser.add_argument("--only", metavar="WORD", default="", help="rows whose name contains it")
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        return child(arguments.child)
+    matrix: Callable[[], Iterator[Row]] = short if arguments.short else full
+    rows = [row for row in matrix() if arguments.only in row.name]
+    if not rows:
+        parser.error(f"no row contains {arguments.only!r}")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    red = False
+    for row in rows:
+        result = run(row)
+        red |= result.status == "RED"
+        print(_line(row, result), flush=True)
+    return int(red)
+
+
+def _line(row: Row, result: Result) -> str:
+    facts = result.facts
+    told = ""
+    if facts:
+        told = (f"Python {facts['python']}, numpy {facts['numpy']}, BLAS {facts['blas']} with "
+                f"{facts['threads']} threads, tile {facts['tile']}")  # fmt: skip
+    first = f"{result.status:10} {row.name:41} {result.seconds:4.0f} s  {told}".rstrip()
+    return f"{first}\n{'':11}{result.remark}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
