@@ -11,7 +11,7 @@ comma := ,
 # Prints a command as one would type it, then runs it with what is in .venv.
 run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
 
-.PHONY: demo test test-long machines lint docs fuzz bench bench-learning bench-scale clean
+.PHONY: demo test test-long machines lint docs fuzz bench bench-busy bench-learning bench-scale clean
 
 demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
@@ -53,6 +53,10 @@ fuzz: .venv/dev
 bench: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[peers]"
 	$(BIN)/python -m benchmarks --profile
+
+# As it is, and on one thread, beside programs that keep the processors busy.
+bench-busy: .venv/dev
+	$(BIN)/python -m benchmarks.busy
 
 # Two ranks beside one, and what a simulator says of thousands.
 bench-scale: .venv/dev

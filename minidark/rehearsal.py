@@ -23,6 +23,7 @@ def rehearse(net: Network, feed: Feed, streams: int) -> None:
     cfg tells how to make a network like it."""
     if not (net.backend.fast and net.sections):
         return
+    net.backend.announce_compiling(layer.type for layer in net.layers)
     plan = plan_network(net.sections, None, lambda message, line: None)
     other = build_network(plan, None, 0, net.backend, draw=False)
     if other.layers[0].gives_ids:  # what the symbols are, for a sample

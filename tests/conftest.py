@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from tests.helpers import PLACE
 from tests.report.browser import browser
 
 BLAS_THREADS = threads.blas_threads()
+# Results of numpy's products may depend on the number of threads, and that on what else runs here.
+os.environ.setdefault(threads.BLAS_VARIABLES[0], str(BLAS_THREADS))
 WriteText = Callable[[bytes], Path]
 
 # As behind `&`, or `nohup`: those that tests start and send signals to would inherit it.
@@ -39,12 +42,17 @@ def logger_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def threads_as_before() -> Iterator[None]:
-    """So are --threads, or MINIDARK_THREADS, for the whole process."""
+def threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """--threads, or MINIDARK_THREADS, hold for the whole process. Nor do other tests that run at
+    the same time change the number of threads."""
+    monkeypatch.setattr(threads, "KERNELS_FREE", 0.0)
+    monkeypatch.setattr(threads, "BLAS_FREE", 0.0)
+    threads.forget_watches()
     yield
     if threads._count is not None:
         threads.set_threads(BLAS_THREADS)
         threads._count = None
+    threads.forget_watches()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -65,6 +65,11 @@ class Backend:
         self.kernels = _compiled() if kernels == "fast" else numpy_kernels
         self.fast = kernels == "fast"
         self.widest = sys.maxsize if self.fast else 0
+
+    def announce_compiling(self, types: Iterable[str]) -> None:
+        """Log that the first call of the kernels of such layers will take a while, if it will."""
+        if self.fast and not self.kernels.are_kept(types):
+            log.info("compiling the fast kernels, once on this machine: some ten seconds")
 
     def asarray(self, array: npt.ArrayLike) -> Array:
         """As an array of this backend's dtype."""

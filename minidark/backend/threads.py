@@ -72,9 +72,14 @@ def set_threads(count: int) -> None:
     if count < 1:
         raise BackendError(f"threads={count} are too few to compute with")
     _count = count
+    forget_watches()
+    _limit_blas(count)
+
+
+def forget_watches() -> None:
+    """Start to watch anew, as after a choice of threads."""
     kernels_watch.cache_clear()
     blas_watch.cache_clear()
-    _limit_blas(count)
 
 
 def _limit_blas(count: int) -> None:

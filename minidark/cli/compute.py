@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -15,12 +14,10 @@ from minidark.backend.threads import set_threads
 from minidark.cli.numbers import count
 from minidark.network import Network
 
-log = logging.getLogger(__name__)
-
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 NUMPY_RATE = 2e10  # multiply-adds a second, in training on two cores
-WORTH_COMPILING = 60  # seconds of numpy's, of which the fast kernels save half: as much as their
+WORTH_COMPILING = 20  # seconds of numpy's, of which the fast kernels save half: as much as their
 # first compilation on a machine takes
 
 
@@ -43,9 +40,6 @@ class Compute:
         """With "auto", take the fast kernels for a run long enough to pay for compiling them."""
         if self.kernels == "auto" and multiply_adds > NUMPY_RATE * WORTH_COMPILING:
             net.backend.use_kernels("auto")
-        types = [layer.type for layer in net.layers]
-        if net.backend.fast and not net.backend.kernels.are_kept(types):
-            log.info("compiling the fast kernels, once: about half a minute")
 
 
 def compute_options(device: str) -> Callable[[Command], Command]:

@@ -101,6 +101,7 @@ def generate(
     symbols = _symbols(net, seed, tokens)
     work = sum(layer.work() for layer in net.layers)
     compute.settle(net, length * (samples * work + CHARACTER))
+    net.backend.announce_compiling(layer.type for layer in net.layers)
     with contextlib.ExitStack() as held:
         original = held.enter_context(Text(originals, 256)) if originals else None
         copied = []

@@ -115,7 +115,10 @@ def _train(job: Job) -> None:
         o = net.options
         tell(f"Learning Rate: {o.learning_rate:g}, Momentum: {o.momentum:g}, Decay: {o.decay:g}")
         report = None
-        for report in train_network(net, text, o.max_batches, valid_fraction=0):
+        training = train_network(net, text, o.max_batches, valid_fraction=0)
+        with stop.before_batches():
+            training.rehearse()
+        for report in training:
             tell(report_line(report))
             backups.after(report)
             if stop.signal and not report.last:

@@ -55,6 +55,7 @@ def score(
     read = Pairs(pairs, separator)
     net = choice.load(cfg, weights, batch=1, **compute.loading)
     compute.settle(net, beam * int(read.lengths().sum()) * sum(x.work() for x in net.layers))
+    net.backend.announce_compiling(layer.type for layer in net.layers)
     found = score_network(net, read, beam=beam, max_length=max_length)
     if as_json:
         click.echo(json.dumps(_figures(found, worst), ensure_ascii=False))

@@ -1,4 +1,7 @@
-"""Signals that ask a run to stop: the first lets the batch end and saves, the second does not."""
+"""Signals that ask a run to stop: the first lets the batch end and saves, the second does not.
+
+Before the first batch there is nothing to save, and the first signal ends the process at once.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +24,26 @@ class Stop:
     signal: int = 0
     agreed: int | None = None
     speaks: bool = True
+    idle: bool = False  # no batch has begun
 
     @property
     def due(self) -> int:
         """The signal that the run is to end by, at this batch; 0 for none."""
         return self.signal if self.agreed is None else self.agreed
 
+    @contextlib.contextmanager
+    def before_batches(self) -> Iterator[None]:
+        """While this lasts, a signal ends the process at once."""
+        self.idle = True
+        try:
+            yield
+        finally:
+            self.idle = False
+
     def ask(self, number: int, frame: FrameType | None) -> None:
+        if self.idle and not self.signal:
+            self._say("minidark: stopped before the first batch\n")
+            sys.exit(128 + number)
         if self.signal:
             self._say("minidark: stopped at once; what was saved before is whole\n")
             sys.exit(128 + number)

@@ -166,18 +166,21 @@ def train(
         display(batches, net.predicts_symbols) as shown,
         contextlib.ExitStack() as held,
     ):
-        training = train_network(
-            net,
-            text,
-            batches,
-            seed=seed,
-            valid_fraction=valid_fraction,
-            patience=patience,
-            resume=since,
-            baseline=bool(weights),
-            shards=shards,
-            ranks=ranks,
-        )
+        with stop.before_batches():
+            training = train_network(
+                net,
+                text,
+                batches,
+                seed=seed,
+                valid_fraction=valid_fraction,
+                patience=patience,
+                resume=since,
+                baseline=bool(weights),
+                shards=shards,
+                ranks=ranks,
+            )
+            if not training.over:
+                training.rehearse()
         if training.over:
             log.info(_over(net, batches))
             return

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +109,50 @@ def test_fast_kernels_without_numba_are_one_line(monkeypatch: pytest.MonkeyPatch
         "the fast kernels need numba (No module named 'numba'); pip install 'minidark[fast]', "
         "or choose --kernels numpy",
     )
+
+
+@pytest.fixture
+def nothing_kept(tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine that has compiled no kernel."""
+    return {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kernels")}
+
+
+TRAIN = (sys.executable, "-m", "minidark", "train", "a.cfg", "text.txt", "--kernels", "fast")
+
+
+@pytest.mark.parametrize(("text", "said"), [(None, "No such file"), (b"", "empty"), (b"ab", "2")])
+def test_the_text_is_looked_at_before_kernels_are_compiled(
+    text: bytes | None, said: str, nothing_kept: dict[str, str]
+) -> None:
+    Path("text.txt").unlink()
+    if text is not None:
+        Path("text.txt").write_bytes(text)
+    result = subprocess.run(TRAIN, env=nothing_kept, capture_output=True, text=True, timeout=100)
+    assert result.returncode == 4
+    assert said in result.stderr
+    assert "compiling" not in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to send")
+def test_a_signal_while_kernels_are_compiled_ends_the_run(nothing_kept: dict[str, str]) -> None:
+    with subprocess.Popen(TRAIN, env=nothing_kept, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if "compiling the fast kernels" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(100) == 128 + signal.SIGTERM
+    assert rest == "minidark: stopped before the first batch\n"
+    assert not [*Path("backup").glob("*.ckpt")]
+
+
+def test_what_is_compiled_once_is_not_announced_again(nothing_kept: dict[str, str]) -> None:
+    told = [
+        subprocess.run(
+            [*TRAIN, "--seed", "1"], env=nothing_kept, capture_output=True, text=True, timeout=100
+        ).stderr
+        for _ in range(2)
+    ]
+    announced = ["compiling the fast kernels, once on this machine" in text for text in told]
+    assert announced == [True, False]

@@ -53,4 +53,4 @@ PROBES = {  # one of the kernels that layers of this type cannot train without
 
 def are_kept(types: Iterable[str]) -> bool:
     """Whether this machine has compiled the kernels of such layers before, as they are now."""
-    return all(kernel.is_kept(PROBES[type_]) for type_ in PROBES.keys() & types)
+    return all(kernel.is_kept(PROBES[type_]) for type_ in PROBES.keys() & {*types})
