@@ -50,6 +50,7 @@ ADDED = {"shards": 1, "separator": None}  # what does not stand in them, and was
 FALLING = ("poly", "cosine")  # policies by which the rate hangs on max_batches
 
 SHORT = String(longest=1000, utf8=True)
+CFG_VALUES = ListOf(Record({"section": SHORT}, others=Value()), least=2)
 RANDOM = Record(  # numpy's PCG64, of 128 bits
     {
         "bit_generator": OneOf(("PCG64",)),
@@ -60,7 +61,7 @@ RANDOM = Record(  # numpy's PCG64, of 128 bits
 )
 FIELDS: dict[str, Kind] = {  # what the JSON of a checkpoint must hold; see `Checkpoint`
     "began": SHORT,
-    "cfg": ListOf(Record({"section": SHORT}, others=Value()), least=2),
+    "cfg": CFG_VALUES,
     "computing": Record({"device": OneOf(("cpu", "cuda")), "kernels": SHORT, "dtype": SHORT}),
     "surroundings": MapOf(Value()),
     "text": ListOf(
