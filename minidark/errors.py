@@ -82,11 +82,27 @@ def visible(text: str) -> str:
 
 
 LONGEST_ECHO = 40  # characters
+LONGEST_WORD = 100  # characters, of a path between two slashes
+WORD = re.compile(rf"[^\s/]{{{LONGEST_WORD + 1},}}")
+
+
+def one_line(text: str) -> str:
+    """A message as one line that anybody can read: control characters and line breaks as their
+    codes, long names and numbers cut."""
+    return shortened(visible(text).replace("\n", "\\n"))
+
+
+def shortened(text: str) -> str:
+    """With words of more than 100 characters cut, which only names and numbers are."""
+    return WORD.sub(lambda found: _cut(found[0], LONGEST_WORD), text)
 
 
 def echo(value: object, longest: int = LONGEST_ECHO) -> str:
     """A value as an error message shows it: its repr, cut after 40 characters."""
-    return _cut(repr(value), longest)
+    try:
+        return _cut(repr(value), longest)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def bare(name: str, longest: int = LONGEST_ECHO) -> str:

@@ -14,6 +14,8 @@ import re
 import click
 from click.core import ParameterSource
 
+from minidark.cli.stdout import checked
+
 PREFIX = "MINIDARK"
 
 GROUPS = {  # heading: options by their long names; "command.option" where commands differ
@@ -63,7 +65,8 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
         try:
-            return super().parse_args(ctx, args)
+            with checked():  # --help writes
+                return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             hint = _darknets(given)
             if not hint:

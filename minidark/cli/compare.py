@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from minidark.cli.display import validated
 from minidark.cli.numbers import Number, count
 from minidark.cli.outputs import check_output
 from minidark.cli.stderr import tell
-from minidark.cli.stdout import say
+from minidark.cli.stdout import say, say_json
 from minidark.cli.stopping import Stop, stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import multiply_adds
@@ -117,15 +116,14 @@ def compare(
         _settle(compute, comparison, batches or BATCHES, len(seeds))
         numbers = comparison.batches_in(seconds) if seconds else [batches or BATCHES] * len(there)
         outcomes, failed = _finished(comparison, seeds, numbers, stop)
-    if outcomes or as_json:
-        facts = comparison_facts(comparison, outcomes, seconds)
-        if as_json:
-            click.echo(json.dumps(facts))
-        else:
-            show(facts)
+    facts = comparison_facts(comparison, outcomes, seconds)
     if outcomes and output is not None:
         write_comparison_page(output, facts, outcomes, ["minidark", *sys.argv[1:]])
         tell(f"minidark: {output} is written")
+    if as_json:
+        say_json(facts)
+    elif outcomes:
+        show(facts)
     if failed:
         raise failed
     if stop.signal:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.outputs import check_output
-from minidark.cli.stdout import say
+from minidark.cli.stdout import say, say_json
 from minidark.convert.found import fill
 from minidark.convert.proof import SYMBOLS, drawn_symbols, written
 from minidark.files import write_atomically
@@ -108,7 +107,7 @@ def _kind(path: str) -> str:
 def _tell_written(out: str, source: str, held: dict[str, int], as_json: bool) -> None:
     """What is in a file that nothing else is to be said of."""
     if as_json:
-        click.echo(json.dumps({"out": out, "in": source, **held}))
+        say_json({"out": out, "in": source, **held})
         return
     ((what, number),) = held.items()
     log.info("%s is written: %d %s, from %s", out, number, what, source)
@@ -149,7 +148,7 @@ def _write_model(
     write_atomically(out, [data])
     if as_json:
         figures = {"out": out, "characters": len(symbols), "largest_difference": difference}
-        click.echo(json.dumps(figures))
+        say_json(figures)
     elif difference is not None:
         say(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
     else:  # why it is not proven has been told

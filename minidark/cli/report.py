@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import click
 
 from minidark.cli.outputs import check_output
 from minidark.cli.stderr import tell
-from minidark.errors import visible
+from minidark.cli.stdout import say, say_json
 from minidark.report.run import figures, read_run_folder
 from minidark.report.training import write_run_page
 
@@ -40,7 +39,7 @@ def report(rundir: str, output: str | None, as_json: bool) -> None:
         write_run_page(output, run)
         tell(f"minidark: {output} is written")
     if as_json:
-        click.echo(json.dumps(facts))
+        say_json(facts)
     elif output is None:
         show(facts)
 
@@ -48,7 +47,7 @@ def report(rundir: str, output: str | None, as_json: bool) -> None:
 def show(facts: dict[str, Any]) -> None:
     """The run in a few lines."""
     for name, said in summary(facts).items():
-        click.echo(f"{name:22} {visible(said)}")
+        say(f"{name:22} {said}")
 
 
 def summary(facts: dict[str, Any]) -> dict[str, str]:

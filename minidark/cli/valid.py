@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from minidark.bytepairs import BytePairs, byte_pairs
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.numbers import cache_option, count
 from minidark.cli.stderr import tell_if_waiting
-from minidark.cli.stdout import write
+from minidark.cli.stdout import say, say_json, write
 from minidark.cli.tables import print_table
 from minidark.cli.tint import Tint
 from minidark.errors import CfgError, DataError
@@ -91,13 +90,13 @@ def valid(
     found = [_facts(surprise, pairs) for surprise in surprises.found()]
     if as_json:
         finite = {k: _finite(figure) for k, figure in figures.items()}
-        click.echo(json.dumps(finite | ({"worst": found} if worst else {})))
+        say_json(finite | ({"worst": found} if worst else {}))
         return
     for name, figure in figures.items():
         rounded = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"
-        click.echo(f"{name.replace('_', ' '):20} {rounded:>14}")
+        say(f"{name.replace('_', ' '):20} {rounded:>14}")
     if worst:
-        click.echo()
+        say()
         print_table(_table(found, pairs))
 
 

@@ -6,13 +6,13 @@ Source: darknet examples/darknet.c (average, partial, denormalize_net, statistic
 
 from __future__ import annotations
 
-import json
 import os
 
 import click
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options, showing_options, weightless_options
 from minidark.cli.outputs import check_output
+from minidark.cli.stdout import say, say_json
 from minidark.cli.tables import array_table, print_table
 from minidark.errors import WeightsError
 from minidark.fold import average as average_into
@@ -132,7 +132,7 @@ def statistics(cfg: str, weights: str, as_json: bool, choice: CfgChoice) -> None
     net = choice.with_nonfinite().load(cfg, weights)
     rows = array_statistics(net)
     if as_json:
-        click.echo(json.dumps(rows))
+        say_json(rows)
         return
     print_table(array_table(rows))
 
@@ -149,7 +149,7 @@ def ops(cfg: str, as_json: bool, choice: CfgChoice) -> None:
     """
     operations = 2 * sum(layer.work() for layer in choice.empty(cfg).layers)
     if as_json:
-        click.echo(json.dumps({"operations": operations}))
+        say_json({"operations": operations})
         return
-    click.echo(f"Floating Point Operations: {operations}")
-    click.echo(f"Floating Point Operations: {operations / 1e9:.2f} Bn")
+    say(f"Floating Point Operations: {operations}")
+    say(f"Floating Point Operations: {operations / 1e9:.2f} Bn")
