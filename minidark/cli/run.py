@@ -31,7 +31,9 @@ INTERRUPTED = 128  # and the signal's number
 @click.argument("file")
 @click.option("--dry-run", is_flag=True, help="Only list the runs, as command lines.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def run(file: str, dry_run: bool, as_json: bool) -> None:
+@click.option("--anywhere", is_flag=True,
+              help="Let the file's `folder` lie outside of the current one.")  # fmt: skip
+def run(file: str, dry_run: bool, as_json: bool, anywhere: bool) -> None:
     """Train what a YAML file says: a run, or a sweep of runs.
 
     \b
@@ -51,7 +53,7 @@ def run(file: str, dry_run: bool, as_json: bool) -> None:
     with what was interrupted, to the same bytes. Ctrl-C saves the run that is at work, and ends.
     Ends with the highest exit code of its runs. docs/runs.md tells all keys.
     """
-    runs = read_experiment(file)
+    runs = read_experiment(file, anywhere)
     if started() > 1 and not dry_run:
         raise click.UsageError("mpiexec is for `train`; a sweep trains each of its runs by itself")
     if dry_run:
