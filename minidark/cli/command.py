@@ -27,14 +27,14 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
     "Training": ("resume", "batches", "train.seed", "patience", "clip-norm", "shards"),
     "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
     "Output": ("backup", "save-every", "json", "output", "color", "worst", "tensorboard",
-               "explain"),
+               "explain", "force", "anywhere"),
     "Device": ("device", "kernels", "threads", "rank-timeout"),
 }  # fmt: skip
 REST = "Options"
 
-# Not shared: text to go on from, while --seed of `train` is a number; and a file that is written,
-# which the next command would write over.
-OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg"}
+# Not shared: text to go on from, while --seed of `train` is a number; a file that is written, which
+# the next command would write over; and the leave to write over one.
+OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg", "force", "anywhere"}
 NONE = {"rnn"}  # an old command line does what it did
 
 # darknet's flags that other commands than `rnn` have too.

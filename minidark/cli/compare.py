@@ -15,7 +15,7 @@ from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import validated
 from minidark.cli.numbers import Number, count
-from minidark.cli.outputs import check_output
+from minidark.cli.outputs import PAGE, check_output, force_option
 from minidark.cli.stderr import tell
 from minidark.cli.stdout import say, say_json
 from minidark.cli.stopping import Stop, stoppable
@@ -66,6 +66,7 @@ def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
               help="Keep each run, in DIR/CFG-seedN.")  # fmt: skip
 @click.option("-o", "--output", metavar="FILE", help="Write a page of it, HTML in one file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the table.")
+@force_option
 @compute_options("auto")
 @weightless_options
 def compare(
@@ -80,6 +81,7 @@ def compare(
     backup: str | None,
     output: str | None,
     as_json: bool,
+    force: bool,
     compute: Compute,
     choice: CfgChoice,
 ) -> None:
@@ -108,7 +110,7 @@ def compare(
     if output is not None:
         needed("jinja2"), needed("matplotlib")  # before the runs, and not after them
     paths = [choice.path(c) for c in cfgs]
-    check_output(output, *paths, data)
+    check_output(output, *paths, data, form=PAGE, force=force)
     there = candidates(paths, choice.overrides, parameters, choice.strict)
     backend, folder = get_backend(**compute.loading), Path(backup) if backup else None
     with Text([data], there[0].plan.net.row_inputs) as text, stoppable() as stop:

@@ -14,7 +14,7 @@ from minidark.cfg.forms import rewritten
 from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
 from minidark.cli.cfg_options import CfgChoice, cfg_options
-from minidark.cli.outputs import check_output
+from minidark.cli.outputs import CFG, check_cfg_output, check_output, check_place, force_option
 from minidark.cli.stdout import say, say_json
 from minidark.convert.found import fill
 from minidark.convert.proof import SYMBOLS, drawn_symbols, written
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 @click.option("--text", "text", metavar="FILE",
               help="Prove a model on its first 1,000 characters [on drawn ones].")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@force_option
 @cfg_options
 def convert(
     source: str,
@@ -46,6 +47,7 @@ def convert(
     dialect: str,
     text: str | None,
     as_json: bool,
+    force: bool,
     choice: CfgChoice,
 ) -> None:
     """Rewrite a network in another form: IN's and OUT's suffixes say which.
@@ -66,12 +68,15 @@ def convert(
     inputs = [source, choice.path(cfg) if cfg else None, text]
     if kinds[0] == "cfg":
         inputs.append(choice.path(source))
-    check_output(out, *inputs)
-    check_output(out_cfg, out, *inputs)
+    if kinds[1] == "cfg":
+        check_place(out, *inputs)
+    else:
+        check_output(out, *inputs, force=force)
+    check_output(out_cfg, out, *inputs, form=CFG, force=force)
     if "cfg" in kinds:
         if kinds != ["cfg", "cfg"]:
             raise click.UsageError("a cfg becomes a cfg: .cfg and .yaml, there and back")
-        sections = _rewrite_cfg(source, out, choice)
+        sections = _rewrite_cfg(source, out, choice, force)
         _tell_written(out, source, {"sections": sections}, as_json)
         return
     model = forms.MODELS.get(_suffix(out))
@@ -113,12 +118,14 @@ def _tell_written(out: str, source: str, held: dict[str, int], as_json: bool) ->
     log.info("%s is written: %d %s, from %s", out, number, what, source)
 
 
-def _rewrite_cfg(source: str, out: str, choice: CfgChoice) -> int:
+def _rewrite_cfg(source: str, out: str, choice: CfgChoice, force: bool) -> int:
     """Checked as every cfg is that is read, and its comments go along; how many sections."""
     path = choice.path(source)
     data = read_cfg(path)
     plan = plan_cfg(data, path, warn=Doubts(path, choice.strict), overrides=choice.overrides)
-    write_atomically(out, [rewritten(plan.sections, data, path, out).encode()])
+    text = rewritten(plan.sections, data, path, out).encode()
+    check_cfg_output(out, text, force)
+    write_atomically(out, [text])
     return len(plan.sections)
 
 

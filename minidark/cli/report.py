@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from minidark.cli.outputs import check_output
+from minidark.cli.outputs import PAGE, check_output, force_option
 from minidark.cli.stderr import tell
 from minidark.cli.stdout import say, say_json
 from minidark.report.run import figures, read_run_folder
@@ -19,7 +19,8 @@ from minidark.report.training import write_run_page
 @click.argument("rundir")
 @click.option("-o", "--output", metavar="FILE", help="Write a page, HTML in one file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object of all figures.")
-def report(rundir: str, output: str | None, as_json: bool) -> None:
+@force_option
+def report(rundir: str, output: str | None, as_json: bool, force: bool) -> None:
     """Show how a training run went, in a page or a few lines.
 
     \b
@@ -33,7 +34,8 @@ def report(rundir: str, output: str | None, as_json: bool) -> None:
     """
     run = read_run_folder(Path(rundir))
     others = [file for file in run.folder.iterdir() if file.suffix != ".html"]
-    check_output(output, *others, run.facts["cfg"], *(text["path"] for text in run.facts["text"]))
+    others += [Path(run.facts["cfg"]), *(Path(text["path"]) for text in run.facts["text"])]
+    check_output(output, *others, form=PAGE, force=force)
     facts = figures(run)
     if output is not None:
         write_run_page(output, run)
