@@ -186,12 +186,17 @@ def _table(found: list[dict[str, Any]], pairs: BytePairs) -> Table:
     for facts in found:
         likeliest = (
             f"{_printable(_spelled(pairs, [facts['likeliest']]))} "
-            f"({facts['likeliest_probability']:.2f})"
+            f"({_rounded(facts['likeliest_probability'])})"
         )
         words = (facts["before"], _spelled(pairs, [facts["symbol"]]), facts["after"])
-        figures = (f"{facts['bits']:.2f}", f"{facts['offset']:,}")
+        figures = (_rounded(facts["bits"]), f"{facts['offset']:,}")
         table.add_row(*map(Cell, (*figures, *map(_printable, words), likeliest)))
     return table
+
+
+def _rounded(figure: float | None) -> str:
+    """A dash for what damaged weights make of it."""
+    return "-" if figure is None else f"{figure:.2f}"
 
 
 def _printable(text: str) -> str:
