@@ -201,8 +201,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         try:
             line = schema.parse(data)
             said = _mistake(line, lines[0] if lines else line, last=not following)
-        except ValueError:
-            said = "it is not JSON"
+        except ValueError as error:
+            said = str(error)
         if said:
             shown = echo(data.removesuffix(b"\n").decode(errors="replace"))
             raise DataError(

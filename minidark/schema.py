@@ -24,17 +24,18 @@ DEEPEST = 32  # lists and objects in one another
 
 
 def parse(data: bytes | str) -> Any:
-    """The value of a JSON text. Raises ValueError, also for one that nests deeper than DEEPEST."""
+    """The value of a JSON text. Raises ValueError for what is none, or nests deeper than DEEPEST;
+    its text is the end of a message."""
     try:
         value = json.loads(data)
-    except RecursionError as error:
-        raise ValueError("nests too deep") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not JSON") from error
     level = [value]
     for _ in range(DEEPEST):
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return value
-    raise ValueError(f"nests deeper than {DEEPEST} levels")
+    raise ValueError(f"it nests deeper than {DEEPEST} levels")
 
 
 def _inside(value: Any) -> Sequence[Any]:

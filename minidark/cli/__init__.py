@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -110,12 +110,19 @@ class _Group(click.Group):
     Those in `commands` have a name and a line of help; `resolve_command` gives the real one.
     """
 
-    def main(self, *args: Any, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
         """click's, but for how it tells of wrong usage."""
-        if not extra.pop("standalone_mode", True):
-            return super().main(*args, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, **extra)
         try:
-            code: Any = super().main(*args, standalone_mode=False, **extra)
+            code: Any = super().main(args, prog_name, complete_var, False, **extra)
         except click.ClickException as error:
             tell_usage(error)
             code = error.exit_code

@@ -29,6 +29,7 @@ from minidark.text import Text
 from minidark.train import StepReport
 
 BATCHES = 1000
+MOST_SECONDS = 10**7  # four months
 
 
 def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
@@ -52,7 +53,7 @@ def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
               help=f"Batches that each is trained for [{BATCHES}].")  # fmt: skip
 @click.option(
     "--seconds",
-    type=Number(0, min_open=True),
+    type=Number(0, MOST_SECONDS, min_open=True),
     metavar="X",
     help="In place of --batches: as many batches of each as it does in X seconds.",
 )

@@ -200,7 +200,7 @@ def test_the_cfg_has_every_digit() -> None:
     assert cfg_text(sections) == "[net]\nlearning_rate=0.00123456789\ndecay=1e-07"
 
 
-ABSURD = {
+ABSURD: dict[str, dict[str, Any]] = {
     "1e300": {"loss": -1e300, "average": 1e300, "rate": 1e300, "seconds": 1e300, "epochs": 1e300,
               "valid_loss": -1e300, "gradient_norms": {"0.gru": 1e300, "1.connected": 1e-300}},
     "tiny": {"loss": 5e-324, "average": 5e-324, "rate": 5e-324, "valid_loss": 5e-324},
