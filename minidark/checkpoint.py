@@ -38,8 +38,19 @@ from minidark.backend.threads import blas_threads
 from minidark.errors import BackendError, CfgError, WeightsError, bare, echo
 from minidark.files import named, open_regular, write_atomically
 from minidark.network import Network
-from minidark.schema import Flag, Kind, ListOf, MapOf, OneOf, Optional, Real, Record, Value, Whole
-from minidark.schema import Text as String
+from minidark.schema import (
+    Flag,
+    Kind,
+    ListOf,
+    MapOf,
+    OneOf,
+    Optional,
+    Real,
+    Record,
+    String,
+    Value,
+    Whole,
+)
 
 log = logging.getLogger(__name__)
 

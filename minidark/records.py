@@ -36,8 +36,18 @@ from minidark.checkpoint import (
 )
 from minidark.errors import DataError, DivergedError, MinidarkError, SaveError, echo
 from minidark.files import append, named, open_regular, write_atomically
-from minidark.schema import Anything, Flag, Kind, ListOf, MapOf, Optional, Real, Record, Whole
-from minidark.schema import Text as String
+from minidark.schema import (
+    Anything,
+    Flag,
+    Kind,
+    ListOf,
+    MapOf,
+    Optional,
+    Real,
+    Record,
+    String,
+    Whole,
+)
 from minidark.train import StepReport, Training
 
 SAMPLE_EVERY = 500  # batches

@@ -1,6 +1,6 @@
 """JSON that is read from a file, and tables of what it must hold.
 
-A table is built of kinds: `Whole`, `Real`, `Text`, `Flag`, `OneOf`, `Optional`, `ListOf`, `MapOf`
+A table is built of kinds: `Whole`, `Real`, `String`, `Flag`, `OneOf`, `Optional`, `ListOf`, `MapOf`
 and `Record`. `mistake` names the first place of a value that does not fit, as in "text[0].size is
 -1; expected a whole number from 0". Readers check a whole file against its table before they use
 any of it.
@@ -111,7 +111,7 @@ class Real(_Simple):
 
 
 @dataclass(frozen=True, slots=True)
-class Text(_Simple):
+class String(_Simple):
     """A text. `utf8`: one that UTF-8 can hold. `path`: one that can name a file."""
 
     longest: int = LONGEST_TEXT

@@ -60,7 +60,7 @@ CHANGEABLE = frozenset({"batches", "patience", "save-every", "tensorboard", "thr
 CLAIM = "experiment.json"
 LARGEST_CLAIM = 1 << 20  # bytes
 CLAIMED = schema.Record(
-    {"experiment": schema.Text(path=True), "words": schema.MapOf(schema.Text())}
+    {"experiment": schema.String(path=True), "words": schema.MapOf(schema.String())}
 )
 MOST_RUNS = 1000
 LONGEST_NAME = 100
