@@ -33,7 +33,7 @@ from typing import Self
 
 from minidark import files, made_with
 from minidark.checkpoint import Checkpoint
-from minidark.errors import DataError, DivergedError, MinidarkError, SaveError
+from minidark.errors import DataError, DivergedError, MinidarkError, SaveError, bare
 from minidark.events import Events
 from minidark.files import write_atomically
 from minidark.locks import holding
@@ -45,6 +45,7 @@ from minidark.weights import save_weights
 log = logging.getLogger(__name__)
 
 BEFORE = ".before"
+LONGEST_ENDING = f"_{2**31 - 1}.weights{BEFORE}.999.json"  # of the names that a run gives
 SAVE_EVERY = 100
 KEEP_EVERY = 10_000
 
@@ -202,7 +203,7 @@ class Backups:
 
     def _probe(self) -> None:
         """Make the folder and write a file into it, before any work is done."""
-        probe = self.path(".probe")
+        probe = self.path(LONGEST_ENDING)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(probe, [b"minidark"])
@@ -211,8 +212,14 @@ class Backups:
                 for path in (self.path(ending), made_with.beside(self.path(ending))):
                     if path.is_dir():
                         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        except (OSError, SaveError) as error:
-            raise self._unwritable(error.__cause__ or error) from error
+        except (OSError, ValueError, SaveError) as error:
+            reason = error.__cause__ or error
+            if getattr(reason, "errno", None) == errno.ENAMETOOLONG:
+                raise MinidarkError(
+                    f"{self.folder}: no room for names such as {bare(self.base)}{LONGEST_ENDING}; "
+                    "give the cfg, or the folder, a shorter name"
+                ) from error
+            raise self._unwritable(reason) from error
 
     def _unwritable(self, reason: BaseException) -> MinidarkError:
         return MinidarkError(

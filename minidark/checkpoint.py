@@ -21,8 +21,6 @@ import logging
 import os
 import platform
 import struct
-import types
-import typing
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,20 +32,74 @@ import safetensors
 import safetensors.numpy
 
 import minidark
-from minidark import files
+from minidark import files, schema
 from minidark.backend import Array, Backend
 from minidark.backend.threads import blas_threads
-from minidark.errors import BackendError, CfgError, WeightsError, echo
+from minidark.errors import BackendError, CfgError, WeightsError, bare, echo
 from minidark.files import named, open_regular, write_atomically
 from minidark.network import Network
+from minidark.schema import (
+    Flag,
+    Kind,
+    ListOf,
+    MapOf,
+    OneOf,
+    Optional,
+    Real,
+    Record,
+    String,
+    Value,
+    Whole,
+)
 
 log = logging.getLogger(__name__)
 
 KEY = "minidark"  # of the metadata
 LARGEST_HEADER = 1 << 24  # bytes; a thousand layers take less than half of it
 RENAMED = {"since": "unvalidated"}  # what stands by its old name in checkpoints of before
-ADDED = {"shards": 1}  # what does not stand in them, and was so
+ADDED = {"shards": 1, "separator": None}  # what does not stand in them, and was so
 FALLING = ("poly", "cosine")  # policies by which the rate hangs on max_batches
+
+SHORT = String(longest=1000, utf8=True)
+CFG_VALUES = ListOf(Record({"section": SHORT}, others=Value()), least=2)
+RANDOM = Record(  # numpy's PCG64, of 128 bits
+    {
+        "bit_generator": OneOf(("PCG64",)),
+        "state": Record({"state": Whole(0, 2**128 - 1), "inc": Whole(0, 2**128 - 1)}),
+        "has_uint32": Whole(0, 1),
+        "uinteger": Whole(0, 2**32 - 1),
+    }
+)
+FIELDS: dict[str, Kind] = {  # what the JSON of a checkpoint must hold; see `Checkpoint`
+    "began": SHORT,
+    "cfg": CFG_VALUES,
+    "computing": Record({"device": OneOf(("cpu", "cuda")), "kernels": SHORT, "dtype": SHORT}),
+    "surroundings": MapOf(Value()),
+    "text": ListOf(
+        Record({"path": String(), "size": Whole(0), "modified": Whole(), "sampled": SHORT}),
+        least=1,
+    ),
+    "tokenized": Flag(),
+    "separator": Optional(SHORT),
+    "seed": Whole(most=None),
+    "valid_fraction": Real(0, below=1),
+    "clip_norm": Real(0),
+    "shards": Whole(1),
+    "batches": Whole(1),
+    "patience": Optional(Whole(0)),
+    "batch": Whole(1),
+    "seen": Whole(1),
+    "updates": Whole(1),
+    "generators": MapOf(RANDOM),
+    "offsets": ListOf(Whole(0), least=1),
+    "symbols": Whole(1),
+    "seconds": Real(0),
+    "average": Real(),
+    "lowest": Optional(Real()),
+    "fruitless": Whole(0),
+    "unvalidated": Whole(0),
+    "validated": Whole(0),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +143,7 @@ class Checkpoint:
     @property
     def falls(self) -> bool:
         """Whether the rate falls towards the last batch, which cannot be put off then."""
-        return self.cfg[0]["policy"] in FALLING
+        return self.cfg[0].get("policy") in FALLING
 
     @property
     def over(self) -> bool:
@@ -106,7 +158,7 @@ class Checkpoint:
     def write(self, path: Path | str, keep: bool = True) -> None:
         """Put it in the place of `path`. With `keep`, for what is sound, the file that was there
         becomes PATH.prev. At no moment is there no whole file. Raises MinidarkError."""
-        values = {f: getattr(self, f) for f in _fields()}
+        values = {f: getattr(self, f) for f in FIELDS}
         run = json.dumps(values, allow_nan=False, sort_keys=True)
         metadata = f'{{"sha256": "{_sha256(run, self.arrays)}", "run": {run}}}'
         data = safetensors.numpy.save(self.arrays, {KEY: metadata})
@@ -116,18 +168,12 @@ class Checkpoint:
 
     @classmethod
     def read(cls, path: Path | str) -> Checkpoint:
-        """What `write` wrote, to the last bit. Raises WeightsError for anything else."""
-        with open_regular(path, named(path, WeightsError)) as file:
-            size = os.fstat(file.fileno()).st_size
-            head = file.read(8)
-            (length,) = struct.unpack("<Q", head) if len(head) == 8 else (0,)
-            header = file.read(length) if 0 < length <= min(size - 8, LARGEST_HEADER) else b""
-            if f'"{KEY}"'.encode() not in header:  # nothing else is read whole
-                raise WeightsError(f"{path}: not a checkpoint, which `train` leaves as BASE.ckpt")
-            data = head + header + file.read(size - 8 - length)
+        """What `write` wrote, to the last bit. Raises WeightsError for anything else, and for what
+        FIELDS does not allow."""
+        header, data = _header_and_data(path)
         try:
             arrays = safetensors.numpy.load(data)
-            metadata = json.loads(json.loads(header)["__metadata__"][KEY])
+            metadata = schema.parse(json.loads(header)["__metadata__"][KEY])
             run = metadata["run"]
             sound = isinstance(run, dict) and metadata["sha256"] == _sha256(
                 json.dumps(run, sort_keys=True), arrays
@@ -136,14 +182,32 @@ class Checkpoint:
             sound = False
         if not sound:
             raise WeightsError(f"{path}: damaged: these are not the bytes that were written")
-        for old, name in RENAMED.items():
-            if old in run:
-                run.setdefault(name, run[old])
-        run = {**ADDED, **run}
-        for name, kind in _fields().items():
-            if not isinstance(run.get(name), kind):
-                raise WeightsError(f"{path}: a checkpoint of another version, without {name!r}")
-        return cls(arrays=arrays, **{name: run[name] for name in _fields()})
+        run = {**ADDED, **{RENAMED.get(name, name): value for name, value in run.items()}}
+        run = {name: value for name, value in run.items() if name in FIELDS}
+        if said := schema.mistake(run, Record(FIELDS)) or _odd_array(arrays):
+            raise WeightsError(f"{path}: damaged, or a checkpoint of another version: {said}")
+        return cls(arrays=arrays, **run)
+
+
+def _header_and_data(path: Path | str) -> tuple[bytes, bytes]:
+    """A safetensors file's header, and the whole file with it. Raises WeightsError for what is no
+    checkpoint, of which nothing else is read."""
+    with open_regular(path, named(path, WeightsError)) as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(8)
+        (length,) = struct.unpack("<Q", head) if len(head) == 8 else (0,)
+        header = file.read(length) if 0 < length <= min(size - 8, LARGEST_HEADER) else b""
+        if f'"{KEY}"'.encode() not in header:
+            raise WeightsError(f"{path}: not a checkpoint, which `train` leaves as BASE.ckpt")
+        return header, head + header + file.read(size - 8 - length)
+
+
+def _odd_array(arrays: dict[str, Array]) -> str | None:
+    """The first array that a network cannot have."""
+    for name, array in arrays.items():
+        if array.dtype.kind != "f":
+            return f"array {bare(name)} is of {array.dtype}; expected floats"
+    return None
 
 
 def exhausted(fruitless: int, patience: int | None) -> bool:
@@ -155,17 +219,6 @@ def exhausted(fruitless: int, patience: int | None) -> bool:
 MALFORMED = (
     KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError
 )  # fmt: skip
-
-
-def _fields() -> dict[str, Any]:
-    """What stands in the JSON: names, and what isinstance() takes for their values."""
-    hints = typing.get_type_hints(Checkpoint)
-    return {
-        f.name: hint if isinstance(hint, types.UnionType) else typing.get_origin(hint) or hint
-        for f in dataclasses.fields(Checkpoint)
-        if f.name != "arrays"
-        for hint in [hints[f.name]]
-    }
 
 
 def _sha256(run: str, arrays: dict[str, Array]) -> str:

@@ -82,16 +82,33 @@ def visible(text: str) -> str:
 
 
 LONGEST_ECHO = 40  # characters
+LONGEST_MESSAGE = 2000  # characters
+LONGEST_WORD = 100  # characters, of a path between two slashes
+WORD = re.compile(rf"[^\s/:]{{{LONGEST_WORD + 1},}}")
+
+
+def one_line(text: str) -> str:
+    """A message as one line that anybody can read: control characters and line breaks as their
+    codes, long names and numbers cut."""
+    return cut(shortened(visible(text).replace("\n", "\\n")), LONGEST_MESSAGE)
+
+
+def shortened(text: str) -> str:
+    """With words of more than 100 characters cut, which only names and numbers are."""
+    return WORD.sub(lambda found: cut(found[0], LONGEST_WORD), text)
 
 
 def echo(value: object, longest: int = LONGEST_ECHO) -> str:
     """A value as an error message shows it: its repr, cut after 40 characters."""
-    return _cut(repr(value), longest)
+    try:
+        return cut(repr(value), longest)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def bare(name: str, longest: int = LONGEST_ECHO) -> str:
     """A name as an error message shows it: without quotes, what cannot be printed escaped, cut."""
-    return _cut(repr(str(name))[1:-1], longest)
+    return cut(repr(str(name))[1:-1], longest)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -105,5 +122,6 @@ def _nearest(word: str, known: tuple[str, ...]) -> str:
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
-def _cut(text: str, longest: int) -> str:
+def cut(text: str, longest: int) -> str:
+    """At most so many characters, the last three of which are dots where some are left out."""
     return text if len(text) <= longest else f"{text[: longest - 3]}..."

@@ -25,6 +25,7 @@ from minidark.glibc_rand import RAND_MAX, GlibcRand
 from minidark.network import Network
 from minidark.text import Ids
 
+LEAST_TEMPERATURE = 1e-20  # but for 0; float32 cannot hold an output divided by much less
 BLOCK = 256  # draws prepared at once, and on a GPU made before the host sees the symbols
 
 
@@ -295,6 +296,10 @@ def _check(net: Network, temperature: float, top_k: int | None, top_p: float | N
         )
     if not temperature >= 0:
         raise DataError(f"temperature {temperature} is not 0 or more")
+    if 0 < temperature < LEAST_TEMPERATURE:
+        raise DataError(
+            f"temperature {temperature} is below {LEAST_TEMPERATURE:g}; 0 takes the likeliest"
+        )
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k {top_k} is not 1 or more")
     if top_p is not None and not 0 < top_p <= 1:

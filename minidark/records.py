@@ -13,24 +13,81 @@ run, the last that began in the folder.
 from __future__ import annotations
 
 import hashlib
-import io
+import itertools
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from minidark import schema
 from minidark.bytepairs import byte_pairs
-from minidark.checkpoint import Checkpoint, cfg_values, computing, is_sound, surroundings
-from minidark.errors import DivergedError, MinidarkError, SaveError
+from minidark.checkpoint import (
+    CFG_VALUES,
+    SHORT,
+    Checkpoint,
+    cfg_values,
+    computing,
+    is_sound,
+    surroundings,
+)
+from minidark.errors import DataError, DivergedError, MinidarkError, SaveError, echo
 from minidark.files import append, named, open_regular, write_atomically
+from minidark.schema import (
+    Anything,
+    Flag,
+    Kind,
+    ListOf,
+    MapOf,
+    Optional,
+    Real,
+    Record,
+    String,
+    Whole,
+)
 from minidark.train import StepReport, Training
 
 SAMPLE_EVERY = 500  # batches
 LARGEST_RUN = 1 << 24  # bytes
+LONGEST_LINE = 1 << 22  # bytes of the log
+
+FIGURE = Real(-1e300, 1e300)  # no curve goes beyond
+COMMAND = ListOf(String())
+RUN: dict[str, Kind] = {  # what a report takes of run.json
+    "command": COMMAND,
+    "cfg": String(path=True),
+    "cfg_values": CFG_VALUES,
+    "text": ListOf(
+        Record({"path": String(path=True), "size": Whole(0), "sampled": SHORT}, others=Anything())
+    ),
+    "seed": Whole(most=None),
+    "valid_fraction": FIGURE,
+    "clip_norm": FIGURE,
+    "parameters": Whole(0),
+    "in_nats": Flag(),
+    "batches": Whole(0),
+    "resumed": ListOf(
+        Record({"batch": Whole(0), "at": String(), "command": COMMAND}, others=Anything())
+    ),
+    "began": String(),
+}
+LINE: dict[str, Kind] = {  # and of a line of the log
+    "batch": Whole(0),
+    "loss": FIGURE,
+    "average": FIGURE,
+    "rate": FIGURE,
+    "symbols": Whole(0),
+    "epochs": FIGURE,
+    "seconds": FIGURE,
+    "gradient_norms": MapOf(Optional(FIGURE)),
+    "valid_loss": FIGURE,
+    "sample": String(),
+}
+SOMETIMES = frozenset({"valid_loss", "sample"})  # keys that not every line has
+DIVERGED: dict[str, Kind] = {"batch": Whole(0), "diverged": String()}  # the last line of such a run
 
 
 class Records:
@@ -131,10 +188,59 @@ def read_run(folder: Path) -> dict[str, Any]:
     """What stands in `run.json`; nothing where there is none that is sound."""
     try:
         with open_regular(folder / "run.json", MinidarkError) as file:
-            run = json.loads(file.read(LARGEST_RUN))
-    except (MinidarkError, ValueError, RecursionError):
+            run = schema.parse(file.read(LARGEST_RUN))
+    except (MinidarkError, ValueError):
         return {}
     return run if isinstance(run, dict) and isinstance(run.get("resumed"), list) else {}
+
+
+def read_whole_run(folder: Path) -> dict[str, Any]:
+    """The same, with all that RUN asks for. Raises DataError."""
+    run = read_run(folder)
+    if said := schema.mistake(run, Record(RUN, others=Anything())):
+        raise DataError(f"{folder / 'run.json'}: damaged, or of another version: {said}")
+    return run
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a log, each as LINE asks for, and the last perhaps as DIVERGED does. What
+    follows the last line break is not yet whole. Raises DataError with the line's number."""
+    lines: list[dict[str, Any]] = []
+    pairs = itertools.pairwise(itertools.chain(_whole_lines(path), [b""]))
+    for number, (data, following) in enumerate(pairs, start=1):
+        try:
+            line = schema.parse(data)
+            said = _mistake(line, lines[0] if lines else line, last=not following)
+        except ValueError as error:
+            said = str(error)
+        if said:
+            shown = echo(data.removesuffix(b"\n").decode(errors="replace"))
+            raise DataError(
+                f"{path}:{number}: {shown} is no line of a log that `train` of this version "
+                f"writes: {said}"
+            )
+        lines.append(line)
+    return lines
+
+
+def _mistake(line: Any, first: dict[str, Any], last: bool) -> str | None:
+    """What is wrong with a line. All have the layers of the first one: a log in which each had its
+    own would make a table as large as the file's square."""
+    diverged = last and isinstance(line, dict) and "diverged" in line
+    table = Record(DIVERGED if diverged else LINE, others=Anything(), absent=SOMETIMES)
+    said = schema.mistake(line, table)
+    if said or diverged or line["gradient_norms"].keys() == first["gradient_norms"].keys():
+        return said
+    return "gradient_norms has other layers than in the first line"
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Each with its line break. One that is too long comes cut, without it."""
+    with open_regular(path, named(path, DataError)) as file:
+        while line := file.readline(LONGEST_LINE):
+            if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
+                return
+            yield line
 
 
 def sampled(report: StepReport, training: Training) -> StepReport:
@@ -191,8 +297,7 @@ class _Log:
         self.path, self.waiting = path, b""
         self.size = 0  # bytes of the whole lines that are there
         if upto and path.exists():
-            with open_regular(path, named(path, SaveError)) as file:
-                self.size = _length_upto(file.read(), upto)
+            self.size = _length_upto(path, upto)
         self._write()
 
     def add(self, line: dict[str, Any]) -> None:
@@ -209,14 +314,16 @@ class _Log:
         self.waiting = b""
 
 
-def _length_upto(data: bytes, batch: int) -> int:
+def _length_upto(path: Path, batch: int) -> int:
     """Bytes of the whole lines before the first of a later batch, or that is none of ours."""
     length = 0
-    for line in io.BytesIO(data):
-        try:
-            if not line.endswith(b"\n") or not 0 < json.loads(line)["batch"] <= batch:
+    try:
+        for line in _whole_lines(path):
+            if not 0 < schema.parse(line)["batch"] <= batch:
                 break
-        except (ValueError, TypeError, KeyError, RecursionError):
-            break
-        length += len(line)
+            length += len(line)
+    except (ValueError, TypeError, KeyError):
+        pass
+    except DataError as error:
+        raise SaveError(str(error)) from error
     return length

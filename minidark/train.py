@@ -347,6 +347,11 @@ class Training(Iterator[StepReport]):
             self.feed.move(since.offsets)
         except MALFORMED as error:
             raise WeightsError(f"the checkpoint does not fit: {error}") from error
+        if self.net.batches_seen != since.batch:
+            raise WeightsError(
+                f"the checkpoint contradicts itself: it was written after batch {since.batch:,}, "
+                f"and its seen={since.seen:,} are {self.net.batches_seen:,} batches"
+            )
         self.began, self.seconds = since.began, since.seconds
         self.symbols, self.average = since.symbols, since.average
         validation.lowest = math.inf if since.lowest is None else since.lowest

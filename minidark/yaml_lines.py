@@ -22,6 +22,7 @@ LARGEST = 1 << 18  # bytes; a settings file has a few thousand
 DEEPEST = 16  # mappings and lists in one another
 MOST_NODES = 20_000
 LONGEST_PROBLEM = 100  # characters of what the parser says
+UNUSABLE = re.compile("[\0\ud800-\udfff]")  # what no file's name and no UTF-8 can hold
 
 
 class Scalar(str):
@@ -93,8 +94,11 @@ class _Reader:
         self.events = self._events(text)
 
     def _events(self, text: str) -> Iterator[yaml.Event]:
+        loader = None
         try:
-            yield from yaml.parse(text, Loader=yaml.SafeLoader)
+            loader = yaml.SafeLoader(text)
+            while loader.check_event():
+                yield loader.get_event()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else None
@@ -102,6 +106,13 @@ class _Reader:
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             raise self._wrong(f"character {error.character:#x} is not allowed", line) from error
+        except (ValueError, OverflowError) as error:  # of an escape, or a number in a directive
+            line = loader.line + 1 if loader else None
+            said = "no character has this escape, or a number is too long"
+            raise self._wrong(said, line) from error
+        finally:
+            if loader:
+                loader.dispose()
 
     def document(self) -> Node:
         next(self.events)  # the stream's start
@@ -118,6 +129,9 @@ class _Reader:
         self._check(event, depth)
         line = _line(event)
         if isinstance(event, yaml.ScalarEvent):
+            if found := UNUSABLE.search(event.value):
+                said = f"the character U+{ord(found[0]):04X} is not taken"
+                raise self._wrong(said, line + event.value.count("\n", 0, found.start()))
             return Scalar.of(event.value, line, event.style is None)
         if isinstance(event, yaml.SequenceStartEvent):
             items = Items(line)

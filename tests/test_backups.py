@@ -174,3 +174,16 @@ def test_a_text_that_goes_wrong_is_an_error_after_saving_what_was_learned(
     with pytest.raises(DataError), Backups(net, tmp_path, "rnn.cfg"):
         raise DataError("the text has changed")
     assert (tmp_path / "rnn.backup").exists() == bool(updates)
+
+
+@pytest.mark.parametrize(("length", "fits"), [(200, True), (236, False), (251, False)])
+def test_a_cfg_whose_files_would_have_too_long_names_is_refused(
+    net: Network, tmp_path: Path, length: int, fits: bool
+) -> None:
+    cfg = f"{'n' * length}.cfg"
+    if fits:
+        Backups(net, tmp_path, cfg)
+    else:
+        with pytest.raises(MinidarkError, match=r"no room for names such as n{37}\.\.\._\d+\.weig"):
+            Backups(net, tmp_path, cfg)
+    assert not [*tmp_path.iterdir()]

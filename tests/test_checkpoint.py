@@ -233,7 +233,7 @@ def test_patience_lasts_over_a_stop_and_may_grow(text: Text) -> None:
 STATE: dict[
     str, Callable[[Checkpoint], Any]
 ] = {  # each field that says where a run is, and another value of it
-    "seen": lambda c: c.seen + 36,
+    "seen": lambda c: c.seen + 1,
     "updates": lambda c: c.updates + 1,
     "symbols": lambda c: c.symbols + 1,
     "average": lambda c: c.average + 1e-9,
@@ -534,19 +534,96 @@ def test_other_files_are_not_read_whole(tmp_path: Path) -> None:
         Checkpoint.read(tmp_path / "none")
 
 
-FORGED: dict[str, Any] = {  # with a hash that is right
-    "seen": "many", "offsets": [1], "generators": {"streams": {}, "network": 5}, "cfg": [{}],
-    "text": [{"path": 1}], "average": None, "computing": {}, "updates": [],
-}  # fmt: skip
+ODD: tuple[Any, ...] = (  # of a kind, or in a range, that some field cannot have
+    None, True, 5, 0, -1, 2**64, 0.5, -1e300, 1e999, "many", "a\x1b[2J", "\ud800", [], [1], [{}],
+    [{"path": 1}], {}, {"device": "cpu"}, {"streams": {}, "network": 5},
+)  # fmt: skip
+REFUSED_BY_TABLE = r"a\.ckpt: damaged, or a checkpoint of another version: "
 
 
-@pytest.mark.parametrize("name", FORGED)
-def test_a_forged_one_is_one_error(
+def forge(path: Path, since: Checkpoint, run: dict[str, Any]) -> None:
+    """A checkpoint of these arrays and this JSON, with a hash that is right."""
+    digest = checkpoints._sha256(json.dumps(run, sort_keys=True), since.arrays)
+    metadata = json.dumps({"sha256": digest, "run": run})
+    path.write_bytes(safetensors.numpy.save(since.arrays, {checkpoints.KEY: metadata}))
+
+
+def values_of(since: Checkpoint) -> dict[str, Any]:
+    return {name: getattr(since, name) for name in checkpoints.FIELDS}
+
+
+def test_the_table_has_every_field() -> None:
+    fields = {f.name for f in dataclasses.fields(Checkpoint)} - {"arrays"}
+    assert set(checkpoints.FIELDS) == fields
+
+
+@pytest.mark.parametrize("name", checkpoints.FIELDS)
+def test_a_forged_one_is_one_error_or_a_run(
     text: Text, since: Checkpoint, tmp_path: Path, name: str
 ) -> None:
-    dataclasses.replace(since, **{name: FORGED[name]}).write(tmp_path / "a.ckpt")
-    with pytest.raises(MinidarkError):
+    """Whatever a field holds: it is refused when the file is read, or the run goes on with it."""
+    path, errors = tmp_path / "a.ckpt", []
+    for odd in ODD:
+        forge(path, since, {**values_of(since), name: odd})
+        try:
+            next(train(make(), text, 60, resume=Checkpoint.read(path)), None)
+        except MinidarkError as error:
+            errors.append(error)
+    assert not any("\n" in str(error) for error in errors)
+    assert sum(isinstance(error, WeightsError) for error in errors) >= len(ODD) / 2
+
+
+@pytest.mark.parametrize("name", sorted({*checkpoints.FIELDS} - {*checkpoints.ADDED}))
+def test_one_without_a_field_is_of_another_version(
+    since: Checkpoint, tmp_path: Path, name: str
+) -> None:
+    run = values_of(since)
+    del run[name]
+    forge(tmp_path / "a.ckpt", since, run)
+    with pytest.raises(WeightsError, match=f"{REFUSED_BY_TABLE}{name} is missing"):
+        Checkpoint.read(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "said"),
+    [
+        ("updates", 0, "updates is 0; expected a whole number from 1"),
+        ("cfg", 5, "cfg is 5; expected a list of 2 or more"),
+        ("offsets", [0, -1], r"offsets\[1\] is -1; expected a whole number from 0"),
+        ("lowest", "low", "lowest is 'low'; expected a finite number, or null"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_place(
+    since: Checkpoint, tmp_path: Path, name: str, inside: Any, said: str
+) -> None:
+    forge(tmp_path / "a.ckpt", since, {**values_of(since), name: inside})
+    with pytest.raises(WeightsError, match=REFUSED_BY_TABLE + said):
+        Checkpoint.read(tmp_path / "a.ckpt")
+
+
+def test_arrays_that_are_no_floats_are_refused(since: Checkpoint, tmp_path: Path) -> None:
+    name = next(iter(since.arrays))
+    since.arrays[name] = since.arrays[name].astype(np.int32)
+    forge(tmp_path / "a.ckpt", since, values_of(since))
+    with pytest.raises(WeightsError, match=f"{name} is of int32; expected floats"):
+        Checkpoint.read(tmp_path / "a.ckpt")
+
+
+def test_a_batch_that_is_not_where_seen_is_is_refused(
+    text: Text, since: Checkpoint, tmp_path: Path
+) -> None:
+    forge(tmp_path / "a.ckpt", since, {**values_of(since), "batch": since.batch + 1})
+    with pytest.raises(WeightsError, match="the checkpoint contradicts itself"):
         train(make(), text, 60, resume=Checkpoint.read(tmp_path / "a.ckpt"))
+
+
+def test_a_checkpoint_of_before_there_were_pairs_is_of_a_text(
+    since: Checkpoint, tmp_path: Path
+) -> None:
+    run = values_of(since)
+    del run["separator"]
+    forge(tmp_path / "a.ckpt", since, run)
+    assert Checkpoint.read(tmp_path / "a.ckpt").separator is None
 
 
 @pytest.mark.parametrize("name", ["1.gru.state", "2.connected.biases.m"])

@@ -80,6 +80,17 @@ WRONG = {
     "a list as key": (b"\n{[1]: 2}", ":2: a key that is no text"),
     "a tab": (b"a:\n\t- b", ":2: found character '\\\\t' that cannot start any token"),
     "NUL": (b"a: 1\nb: \0", ":2: character 0x0 is not allowed"),
+    "an escape of no character": (
+        b'a: 1\nb: "\\UFFFFFFFF"',
+        ":2: no character has this escape, or a number is too long",
+    ),
+    "a version of thousands of digits": (
+        b"%YAML 1." + b"9" * 4301 + b"\n---\na: 1",
+        ":1: no character has this escape, or a number is too long",
+    ),
+    "NUL by an escape": (b'a: 1\nb: "x\\0"', ":2: the character U+0000 is not taken"),
+    "half a character": (b'a: 1\nb: "\\uD800"', ":2: the character U+D800 is not taken"),
+    "half a character in a key": (b'a: 1\n"\\uD800": 1', ":2: the character U+D800 is not taken"),
     "not UTF-8": (b"a: 1\n# \xe9", ":2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
     "deep": (b"[" * 100_000, ":1: more than 16 levels deep"),
     "many": (b"- 1\n" * 60_000, ":20000: more than 20,000 values"),

@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -20,8 +20,8 @@ import click
 
 import minidark
 from minidark.cli.command import Command, long_name, name_variable, variable, variables
-from minidark.cli.stderr import LogHandler, tell
-from minidark.cli.stdout import discard_output
+from minidark.cli.stderr import LogHandler, tell_error, tell_usage
+from minidark.cli.stdout import checked, discard, discard_output, flush
 from minidark.errors import (
     BackendError,
     CfgError,
@@ -110,12 +110,33 @@ class _Group(click.Group):
     Those in `commands` have a name and a line of help; `resolve_command` gives the real one.
     """
 
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """click's, but for how it tells of wrong usage."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, False, **extra)
+        try:
+            code: Any = super().main(args, prog_name, complete_var, False, **extra)
+        except click.ClickException as error:
+            tell_usage(error)
+            code = error.exit_code
+        except click.Abort:
+            code = EXIT_CODES[KeyboardInterrupt]
+        sys.exit(code if isinstance(code, int) else 0)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         logger = logging.getLogger("minidark")
         logger.handlers = [LogHandler()]
         logger.setLevel(logging.INFO)  # until an option says otherwise
         try:
-            return super().parse_args(ctx, args)
+            with checked():  # --version and --help write
+                return super().parse_args(ctx, args)
         except click.BadParameter as error:
             name_variable(ctx, error)
             raise
@@ -195,7 +216,7 @@ def told(ctx: click.Context, whose: str = "") -> Iterator[None]:
             traceback.print_exc()
         if not isinstance(error, KeyboardInterrupt):
             said = str(error) or ("out of memory" if isinstance(error, MemoryError) else "")
-            tell(f"minidark: error: {whose}{said}")
+            tell_error(f"{whose}{said}")
         sys.exit(next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
 
 
@@ -226,9 +247,45 @@ for option in shared_options():
 
 def main(imported: Callable[[], object] | None = None) -> None:
     """The `minidark` command. `imported` is called once its modules are there, before it runs."""
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by the caller, as with `>&-`
-            setattr(sys, name, open(os.devnull, "r+"))  # noqa: SIM115  lives as long as we do
+    _replace_closed_streams()
     if "_MINIDARK_COMPLETE" in os.environ:
         import_module("minidark.cli.shells")
-    cli(prog_name="minidark", obj=imported)
+    code: Any = EXIT_CODES[MinidarkError]
+    try:
+        with checked():  # as a shell is answered that completes
+            cli(prog_name="minidark", obj=imported)
+    except SystemExit as ended:
+        code = ended.code
+    except MinidarkError as error:  # before there is a command
+        tell_error(str(error))
+    sys.exit(_flushed(code))
+
+
+def _flushed(code: Any) -> Any:
+    """The exit code, once everything is where it goes: 1 in place of 0 where that fails."""
+    try:
+        flush()
+    except MinidarkError as error:
+        tell_error(str(error))
+        code = code or EXIT_CODES[MinidarkError]
+    try:
+        sys.stderr.flush()
+    except OSError:
+        discard(sys.stderr)
+    return code
+
+
+def _replace_closed_streams() -> None:
+    """A stream that the caller closed, as with `>&-`, reads nothing; what is written to standard
+    output is an error there, and to standard error it is lost."""
+    modes = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
+    for number, (name, mode) in enumerate(modes.items()):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, mode)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            python = "r" if name == "stdin" else "w"
+            setattr(sys, name, open(number, python, closefd=False))  # noqa: SIM115  lives as we do
+    if sys.stdout.errors == "strict":  # names may hold what the encoding cannot
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

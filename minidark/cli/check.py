@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from minidark.cfg.sections import read_cfg
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.info import fill, header_facts
 from minidark.cli.stderr import tell
-from minidark.cli.stdout import say
+from minidark.cli.stdout import say, say_json
 from minidark.errors import OVERRIDDEN, WeightsError
 from minidark.shipped import as_typed
 from minidark.text import Text
@@ -111,7 +110,7 @@ def _as_text(found: Found, facts: Facts, cfg: Path) -> None:
     if len(found) > MOST_SHOWN:
         say(f"{as_typed(str(cfg))}: and {len(found) - MOST_SHOWN:,} more")
     if facts:
-        click.echo(
+        say(
             f"weights: version {facts['version']} ({facts['program']}), {facts['order']}'s order "
             f"of arrays, {facts['seen']:,} rows seen"
         )
@@ -134,7 +133,7 @@ def _as_json(found: Found, facts: Facts, cfg: Path) -> None:
         for path, f in found[:MOST_SHOWN]
     ]
     shown = {"cfg": str(cfg), "mistakes": mistakes, "warnings": doubts, "findings": findings}
-    click.echo(json.dumps(shown if facts is None else {**shown, "weights": facts}))
+    say_json(shown if facts is None else {**shown, "weights": facts})
 
 
 def _as_github(found: Found, facts: Facts, cfg: Path) -> None:
@@ -143,9 +142,7 @@ def _as_github(found: Found, facts: Facts, cfg: Path) -> None:
     for path, f in found[:MOST_SHOWN]:
         line = f",line={f.line}" if f.line else ""
         title = f"{f.code} {f.name}"
-        click.echo(
-            f"::{f.severity} file={_property(str(path))}{line},title={title}::{_data(_said(f))}"
-        )
+        say(f"::{f.severity} file={_property(str(path))}{line},title={title}::{_data(_said(f))}")
 
 
 FORMS: dict[str, Callable[[Found, Facts, Path], None]] = {

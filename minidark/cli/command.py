@@ -14,6 +14,8 @@ import re
 import click
 from click.core import ParameterSource
 
+from minidark.cli.stdout import checked
+
 PREFIX = "MINIDARK"
 
 GROUPS = {  # heading: options by their long names; "command.option" where commands differ
@@ -25,14 +27,14 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
     "Training": ("resume", "batches", "train.seed", "patience", "clip-norm", "shards"),
     "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
     "Output": ("backup", "save-every", "json", "output", "color", "worst", "tensorboard",
-               "explain"),
+               "explain", "force", "anywhere"),
     "Device": ("device", "kernels", "threads", "rank-timeout"),
 }  # fmt: skip
 REST = "Options"
 
-# Not shared: text to go on from, while --seed of `train` is a number; and a file that is written,
-# which the next command would write over.
-OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg"}
+# Not shared: text to go on from, while --seed of `train` is a number; a file that is written, which
+# the next command would write over; and the leave to write over one.
+OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg", "force", "anywhere"}
 NONE = {"rnn"}  # an old command line does what it did
 
 # darknet's flags that other commands than `rnn` have too.
@@ -63,7 +65,8 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         given = list(args)
         try:
-            return super().parse_args(ctx, args)
+            with checked():  # --help writes
+                return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             hint = _darknets(given)
             if not hint:

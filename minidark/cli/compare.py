@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import validated
 from minidark.cli.numbers import Number, count
-from minidark.cli.outputs import check_output
+from minidark.cli.outputs import PAGE, check_output, force_option
 from minidark.cli.stderr import tell
-from minidark.cli.stdout import say
+from minidark.cli.stdout import say, say_json
 from minidark.cli.stopping import Stop, stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import multiply_adds
@@ -30,6 +29,7 @@ from minidark.text import Text
 from minidark.train import StepReport
 
 BATCHES = 1000
+MOST_SECONDS = 10**7  # four months
 
 
 def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
@@ -53,7 +53,7 @@ def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
               help=f"Batches that each is trained for [{BATCHES}].")  # fmt: skip
 @click.option(
     "--seconds",
-    type=Number(0, min_open=True),
+    type=Number(0, MOST_SECONDS, min_open=True),
     metavar="X",
     help="In place of --batches: as many batches of each as it does in X seconds.",
 )
@@ -67,6 +67,7 @@ def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
               help="Keep each run, in DIR/CFG-seedN.")  # fmt: skip
 @click.option("-o", "--output", metavar="FILE", help="Write a page of it, HTML in one file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the table.")
+@force_option
 @compute_options("auto")
 @weightless_options
 def compare(
@@ -81,6 +82,7 @@ def compare(
     backup: str | None,
     output: str | None,
     as_json: bool,
+    force: bool,
     compute: Compute,
     choice: CfgChoice,
 ) -> None:
@@ -109,7 +111,7 @@ def compare(
     if output is not None:
         needed("jinja2"), needed("matplotlib")  # before the runs, and not after them
     paths = [choice.path(c) for c in cfgs]
-    check_output(output, *paths, data)
+    check_output(output, *paths, data, form=PAGE, force=force)
     there = candidates(paths, choice.overrides, parameters, choice.strict)
     backend, folder = get_backend(**compute.loading), Path(backup) if backup else None
     with Text([data], there[0].plan.net.row_inputs) as text, stoppable() as stop:
@@ -117,15 +119,14 @@ def compare(
         _settle(compute, comparison, batches or BATCHES, len(seeds))
         numbers = comparison.batches_in(seconds) if seconds else [batches or BATCHES] * len(there)
         outcomes, failed = _finished(comparison, seeds, numbers, stop)
-    if outcomes or as_json:
-        facts = comparison_facts(comparison, outcomes, seconds)
-        if as_json:
-            click.echo(json.dumps(facts))
-        else:
-            show(facts)
+    facts = comparison_facts(comparison, outcomes, seconds)
     if outcomes and output is not None:
         write_comparison_page(output, facts, outcomes, ["minidark", *sys.argv[1:]])
         tell(f"minidark: {output} is written")
+    if as_json:
+        say_json(facts)
+    elif outcomes:
+        show(facts)
     if failed:
         raise failed
     if stop.signal:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from minidark.cli.shells import SHELLS, VARIABLE
+from minidark.cli.stdout import say
 
 
 @click.command()
@@ -22,4 +23,4 @@ def completion(shell: str) -> None:
     `compinit` in ~/.zshrc.
     """
     program = click.get_current_context().find_root().command
-    click.echo(SHELLS[shell](program, {}, "minidark", VARIABLE).source())
+    say(SHELLS[shell](program, {}, "minidark", VARIABLE).source())

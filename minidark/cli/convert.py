@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
@@ -15,8 +14,8 @@ from minidark.cfg.forms import rewritten
 from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
 from minidark.cli.cfg_options import CfgChoice, cfg_options
-from minidark.cli.outputs import check_output
-from minidark.cli.stdout import say
+from minidark.cli.outputs import CFG, check_cfg_output, check_output, check_place, force_option
+from minidark.cli.stdout import say, say_json
 from minidark.convert.found import fill
 from minidark.convert.proof import SYMBOLS, drawn_symbols, written
 from minidark.files import write_atomically
@@ -38,6 +37,7 @@ log = logging.getLogger(__name__)
 @click.option("--text", "text", metavar="FILE",
               help="Prove a model on its first 1,000 characters [on drawn ones].")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@force_option
 @cfg_options
 def convert(
     source: str,
@@ -47,6 +47,7 @@ def convert(
     dialect: str,
     text: str | None,
     as_json: bool,
+    force: bool,
     choice: CfgChoice,
 ) -> None:
     """Rewrite a network in another form: IN's and OUT's suffixes say which.
@@ -67,12 +68,15 @@ def convert(
     inputs = [source, choice.path(cfg) if cfg else None, text]
     if kinds[0] == "cfg":
         inputs.append(choice.path(source))
-    check_output(out, *inputs)
-    check_output(out_cfg, out, *inputs)
+    if kinds[1] == "cfg":
+        check_place(out, *inputs)
+    else:
+        check_output(out, *inputs, force=force)
+    check_output(out_cfg, out, *inputs, form=CFG, force=force)
     if "cfg" in kinds:
         if kinds != ["cfg", "cfg"]:
             raise click.UsageError("a cfg becomes a cfg: .cfg and .yaml, there and back")
-        sections = _rewrite_cfg(source, out, choice)
+        sections = _rewrite_cfg(source, out, choice, force)
         _tell_written(out, source, {"sections": sections}, as_json)
         return
     model = forms.MODELS.get(_suffix(out))
@@ -108,18 +112,20 @@ def _kind(path: str) -> str:
 def _tell_written(out: str, source: str, held: dict[str, int], as_json: bool) -> None:
     """What is in a file that nothing else is to be said of."""
     if as_json:
-        click.echo(json.dumps({"out": out, "in": source, **held}))
+        say_json({"out": out, "in": source, **held})
         return
     ((what, number),) = held.items()
     log.info("%s is written: %d %s, from %s", out, number, what, source)
 
 
-def _rewrite_cfg(source: str, out: str, choice: CfgChoice) -> int:
+def _rewrite_cfg(source: str, out: str, choice: CfgChoice, force: bool) -> int:
     """Checked as every cfg is that is read, and its comments go along; how many sections."""
     path = choice.path(source)
     data = read_cfg(path)
     plan = plan_cfg(data, path, warn=Doubts(path, choice.strict), overrides=choice.overrides)
-    write_atomically(out, [rewritten(plan.sections, data, path, out).encode()])
+    text = rewritten(plan.sections, data, path, out).encode()
+    check_cfg_output(out, text, force)
+    write_atomically(out, [text])
     return len(plan.sections)
 
 
@@ -149,7 +155,7 @@ def _write_model(
     write_atomically(out, [data])
     if as_json:
         figures = {"out": out, "characters": len(symbols), "largest_difference": difference}
-        click.echo(json.dumps(figures))
+        say_json(figures)
     elif difference is not None:
         say(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
     else:  # why it is not proven has been told

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ from minidark.cfg.difference import Change, Difference, LayerChange, difference
 from minidark.cfg.options import keys
 from minidark.cfg.reference import section_types, written
 from minidark.cli.cfg_options import CfgChoice, weightless_options
-from minidark.cli.stdout import say
+from minidark.cli.stdout import say, say_json
 
 DIFFERENT = 1  # with --exit-code, as git has it
 
@@ -41,7 +40,7 @@ def diff(a: str, b: str | None, exit_code: bool, as_json: bool, choice: CfgChoic
     found = difference(before.plan(a), choice.plan(b or a))
     if as_json:
         facts = {"a": a, "b": b or a, "same": not found, **dataclasses.asdict(found)}
-        click.echo(json.dumps(facts))
+        say_json(facts)
     elif found:
         say("\n".join(_lines(found, a, b or f"{a} as overridden")))
     raise SystemExit(DIFFERENT if exit_code and found else 0)

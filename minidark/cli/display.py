@@ -5,19 +5,17 @@ programs a line of JSON now and then.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import sys
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, Self
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from minidark.cli.stderr import tell
-from minidark.cli.stdout import discard_output
+from minidark.cli.stdout import OutputError, discard_output, say_json
 from minidark.errors import visible
 from minidark.records import is_logged, log_line
 from minidark.train import StepReport
@@ -108,19 +106,34 @@ def display(batches: int, in_bits: bool) -> Iterator[Display]:
 
 
 class JsonLines:
-    """What log.jsonl has of a run, on standard output as it comes, where it is `read`. Nobody
-    reading on there must not end the run."""
+    """What log.jsonl has of a run, on standard output as it comes, where it is `read`.
+
+    A reader that goes away does not end the run, nor does a full disk: that is a warning, and the
+    end of the `with` raises the OutputError.
+    """
 
     def __init__(self, read: bool):
         self.read = read
+        self._lost: OutputError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._lost and error is None:
+            raise self._lost
 
     def step(self, report: StepReport) -> None:
-        if self.read and is_logged(report):
-            try:
-                click.echo(json.dumps(log_line(report)))
-            except BrokenPipeError:
-                self.read = False
-                discard_output()
+        if not self.read or not is_logged(report):
+            return
+        try:
+            say_json(log_line(report))
+        except BrokenPipeError:
+            self.read = False
+            discard_output()
+        except OutputError as error:
+            self.read, self._lost = False, error
+            log.warning("%s; the run goes on without its lines", error)
 
 
 def report_line(report: StepReport) -> str:

@@ -5,7 +5,6 @@ It tells no name of a machine or a person: paths begin with ~ where they lie in 
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import sys
@@ -24,7 +23,7 @@ from minidark import shipped
 from minidark.backend import get_backend
 from minidark.backend.threads import BLAS_VARIABLES, thread_count
 from minidark.cfg.options import LAYER_TYPES
-from minidark.cli.stdout import say
+from minidark.cli.stdout import say, say_json
 from minidark.errors import BackendError, MinidarkError, SaveError
 from minidark.files import write_atomically
 
@@ -64,7 +63,7 @@ def doctor(backup: str, as_json: bool) -> None:
     facts: Facts = {name: examine(backup) for name, examine in EXAMINED.items()}
     facts["ok"] = not _failures(facts)
     if as_json:
-        click.echo(json.dumps(facts))
+        say_json(facts)
     else:
         say("\n".join(_lines(facts)))
     raise SystemExit(0 if facts["ok"] else FAILED)

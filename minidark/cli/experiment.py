@@ -2,7 +2,8 @@
 
     cfg: rnn                      # a cfg's file or bare name
     data: [a.txt, b.txt]          # one text, of one file or several
-    folder: runs/width            # where the runs go; runs/NAME-OF-THIS-FILE unless given
+    folder: runs/width            # where the runs go, below the folder that the command runs in;
+                                  # runs/NAME-OF-THIS-FILE unless given
     options: {batches: 500}       # train's options by their names
     set: {gru.output: [128, 256]} # what --set overrules
     seeds: [1, 2, 3]
@@ -27,11 +28,11 @@ from typing import Any
 
 import click
 
-from minidark import yaml_lines
+from minidark import schema, yaml_lines
 from minidark.backups import base_name
 from minidark.cfg.plan import plan_cfg
 from minidark.cfg.sections import read_cfg
-from minidark.checkpoint import MALFORMED, previous
+from minidark.checkpoint import previous
 from minidark.cli.train import train
 from minidark.errors import (
     OVERRIDDEN,
@@ -58,6 +59,9 @@ FLAGS = {"true": True, "True": True, "1": True, "false": False, "False": False, 
 CHANGEABLE = frozenset({"batches", "patience", "save-every", "tensorboard", "threads"})
 CLAIM = "experiment.json"
 LARGEST_CLAIM = 1 << 20  # bytes
+CLAIMED = schema.Record(
+    {"experiment": schema.String(path=True), "words": schema.MapOf(schema.String())}
+)
 MOST_RUNS = 1000
 LONGEST_NAME = 100
 
@@ -121,28 +125,30 @@ class Run:
     def claimed(self) -> tuple[str, dict[str, Any]] | None:
         """By which experiment's file, and with what words; None where nothing sound says so."""
         with (
-            contextlib.suppress(MinidarkError, *MALFORMED),
+            contextlib.suppress(MinidarkError, ValueError),
             open_regular(self.folder / CLAIM, MinidarkError) as file,
         ):
-            claim = json.loads(file.read(LARGEST_CLAIM))
-            return str(claim["experiment"]), dict(claim["words"])
+            claim = schema.parse(file.read(LARGEST_CLAIM))
+            if not schema.mistake(claim, CLAIMED):
+                return claim["experiment"], claim["words"]
         return None
 
 
-def read_experiment(path: Path | str) -> list[Run]:
+def read_experiment(path: Path | str, anywhere: bool = False) -> list[Run]:
     """The runs of a file, checked as far as can be before the first: options, cfgs with what
-    overrules them, and whether the texts are there. Raises CfgError and DataError at their line."""
+    overrules them, and whether the texts are there. anywhere: their folder may lie outside of the
+    one that the command runs in. Raises CfgError and DataError at their line."""
     with open_regular(path, lambda said: CfgError(said, path)) as file:
         tree = yaml_lines.load(file.read(yaml_lines.LARGEST + 1), path)
-    return _Experiment(path, tree).runs()
+    return _Experiment(path, tree, anywhere).runs()
 
 
 Axis = list[tuple[str, Scalar]]  # a key and its values, of which each run has one
 
 
 class _Experiment:
-    def __init__(self, path: Path | str, tree: Node):
-        self.path = path
+    def __init__(self, path: Path | str, tree: Node, anywhere: bool):
+        self.path, self.anywhere = path, anywhere
         self.tree = self._mapping(tree, "an experiment")
         self._known(self.tree, KEYS, "an experiment")
         for key in ("cfg", "data"):
@@ -154,15 +160,21 @@ class _Experiment:
         self._known(self.options, _train_options(), "options")
 
     def runs(self) -> list[Run]:
+        """All of them, in their order; how many these are is known before any is made."""
+        swept = [self.tree["cfg"], *self.options.values(), *self.set.values()]
+        swept += [self.tree["seeds"]] if "seeds" in self.tree else []
+        count = math.prod(len(node) for node in swept if isinstance(node, Items))
+        if count > MOST_RUNS:
+            raise self._wrong(f"{count:,} runs; {MOST_RUNS:,} are the most", self.tree)
+        self._check_folder()
         cfgs = self._axis("cfg", self.tree["cfg"])
         seeds = self._axis("seed", self.tree["seeds"]) if "seeds" in self.tree else []
         options = [self._axis(key, value) for key, value in self.options.items()]
         keys = [self._axis(key, value) for key, value in self.set.items()]
         axes = [axis for axis in (cfgs, *options, *keys, seeds) if axis]
-        if (count := math.prod(map(len, axes))) > MOST_RUNS:
-            raise self._wrong(f"{count:,} runs; {MOST_RUNS:,} are the most", self.tree)
         runs = [self._run(dict(chosen), axes) for chosen in itertools.product(*axes)]
         self._check_names(runs)
+        self._check_data()
         for run in runs:
             self._check(run)
         return runs
@@ -206,10 +218,13 @@ class _Experiment:
         items = [item for item in given if isinstance(item, Scalar) and item]
         if not items or len(items) < len(given):
             raise self._wrong(f"{bare(key)} is a value, or a list of values for a sweep", node)
-        for first, again in itertools.combinations(items, 2):
-            if first == again or (key == "seed" and _number(first) == _number(again)):
-                said = f"{bare(key)} has {echo(str(again))} twice"
-                raise CfgError(said, self.path, again.line)
+        seen: set[int | str] = set()
+        for item in items:
+            value = _number(item) if key == "seed" else item
+            if value in seen:
+                said = f"{bare(key)} has {echo(str(item))} twice"
+                raise CfgError(said, self.path, item.line)
+            seen.add(value)
         return [(key, item) for item in items]
 
     def _text(self, key: str) -> str | None:
@@ -237,10 +252,23 @@ class _Experiment:
             if other is not run.name:
                 raise self._wrong(f"two runs would have the folder {run.folder}", self.tree)
 
-    def _check(self, run: Run) -> None:
-        for name, line in zip(run.data, self._lines("data"), strict=True):
+    def _check_folder(self) -> None:
+        """Raise CfgError for one outside of the folder that the command runs in, where a file from
+        somebody else has no business to write."""
+        folder = self._text("folder")
+        if folder is None or self.anywhere:
+            return
+        inside = os.path.normpath(folder)
+        if os.path.isabs(folder) or inside == os.pardir or inside.startswith(os.pardir + os.sep):
+            said = f"folder {bare(folder)} lies outside of this one; --anywhere allows that"
+            raise CfgError(said, self.path, self._lines("folder")[0])
+
+    def _check_data(self) -> None:
+        for name, line in zip(self._data(), self._lines("data"), strict=True):
             if not Path(name).is_file():
-                raise DataError(f"{self.path}:{line}: {name}: no such text")
+                raise DataError(f"{self.path}:{line}: {bare(name, LONGEST_NAME)}: no such text")
+
+    def _check(self, run: Run) -> None:
         try:
             train.make_context("train", run.arguments())
         except click.BadParameter as error:

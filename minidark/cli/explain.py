@@ -8,7 +8,6 @@ fewer.
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import math
 import statistics
@@ -17,11 +16,10 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import click
-
 from minidark import policy
 from minidark.cfg.plan import plan_network
 from minidark.cli.compute import NUMPY_RATE
+from minidark.cli.stdout import say, say_json
 from minidark.feeds import LEAST_VALIDATION, Feed, PairsFeed, TextFeed, feed
 from minidark.network import Network
 from minidark.pairs import Pairs
@@ -228,7 +226,7 @@ def _scored(net: Network, learned: Feed, few: int) -> int:
 
 def show(e: Explained, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(e.to_json()))
+        say_json(e.to_json())
         return
     rates = ", ".join(f"{rate:.3g} at {batch}" for batch, rate in e.rates.items())
     passes = f", {e.subdivisions} passes" if e.subdivisions > 1 else ""
@@ -249,7 +247,7 @@ def show(e: Explained, as_json: bool) -> None:
         "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
         f"{e.validations:,} validations {duration(e.seconds - e.seconds_training)}",
     }
-    click.echo("\n".join(f"{name:12}{said}" for name, said in rows.items()))
+    say("\n".join(f"{name:12}{said}" for name, said in rows.items()))
 
 
 def _number(batches: int) -> str:

@@ -17,7 +17,7 @@ from minidark.archives import is_archive
 from minidark.bytepairs import byte_pairs
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
-from minidark.cli.numbers import Number, cache_option, count
+from minidark.cli.numbers import Number, Temperature, cache_option, count
 from minidark.cli.stderr import tell
 from minidark.cli.stdout import whole_characters, write
 from minidark.errors import DataError, echo, nearest
@@ -45,8 +45,8 @@ SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 )
 @click.option("--len", "length", type=count(0), metavar="N", default=1000, show_default=True,
               help="Characters to sample.")  # fmt: skip
-@click.option("--temp", "temperature", type=Number(0), metavar="T", default=0.7, show_default=True,
-              help="Lower is likelier; 0 takes the likeliest.")  # fmt: skip
+@click.option("--temp", "temperature", type=Temperature(), metavar="T", default=0.7,
+              show_default=True, help="Lower is likelier; 0 takes the likeliest.")  # fmt: skip
 @click.option("--top-k", type=count(), metavar="N", help="Draw from the k likeliest only.")
 @click.option("--top-p", type=Number(0, 1, min_open=True), metavar="P",
               help="Draw from the fewest that hold this share.")  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import time
@@ -14,6 +13,7 @@ import click
 from rich.table import Table
 
 from minidark.cli.cfg_options import CfgChoice, weightless_options
+from minidark.cli.stdout import say, say_json
 from minidark.cli.tables import print_table
 from minidark.gradcheck import STEPS, STREAMS, TOLERANCE, WIDEST, Row, amount, check_gradients
 
@@ -45,7 +45,7 @@ def gradcheck(cfg: str, seed: int, as_json: bool, choice: CfgChoice) -> None:
     rows = [*_followed(check_gradients(plan, seed), amount(plan))]
     passed = all(row.passed for row in rows)
     if as_json:
-        click.echo(json.dumps(_facts(rows, seed, passed)))
+        say_json(_facts(rows, seed, passed))
     else:
         _show(rows, passed)
     raise SystemExit(0 if passed else FAILED)
@@ -94,5 +94,5 @@ def _show(rows: list[Row], passed: bool) -> None:
             table.add_row(row.name, shape, str(row.directions), f"{row.error:.1e}", verdict)
     print_table(table)
     wrong = sum(not row.passed for row in rows)
-    click.echo(f"\n{'PASS' if passed else 'FAIL'}: {wrong or 'none'} of {len(rows)} beyond "
+    say(f"\n{'PASS' if passed else 'FAIL'}: {wrong or 'none'} of {len(rows)} beyond "
                f"{TOLERANCE:g}")  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ from rich.table import Table
 from minidark.archives import is_archive
 from minidark.cfg.parser import with_a_change_that_fits
 from minidark.cli.cfg_options import CfgChoice, showing_options
+from minidark.cli.stdout import say, say_json
 from minidark.cli.tables import array_table, print_table
 from minidark.errors import WeightsError
 from minidark.layers.base import Layer
@@ -48,7 +48,7 @@ def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> Non
         facts["weights"] = header_facts(header, choice.reading["weights_order"])
         facts["arrays"] = array_statistics(net)
     if as_json:
-        click.echo(json.dumps(facts))
+        say_json(facts)
     else:
         show(facts)
 
@@ -106,7 +106,7 @@ def show(facts: dict[str, Any]) -> None:
     totals = (f"{facts[k]:,}" for k in ("parameters", "multiply_adds"))
     table.add_row("", "total", "", "", *totals)
     print_table(table)
-    click.echo(
+    say(
         f"\nweight file: {facts['weight_file_bytes']:,} bytes.  A batch: {facts['streams']} "
         f"streams of {facts['time_steps']} steps, {facts['subdivisions']} "
         f"pass{'es' if facts['subdivisions'] > 1 else ''}."
@@ -118,5 +118,5 @@ def show(facts: dict[str, Any]) -> None:
             if w["order"] in ORDERS
             else f"{w['program']}, arrays by name"
         )
-        click.echo(f"these weights: {held}, {w['seen']:,} rows seen.\n")
+        say(f"these weights: {held}, {w['seen']:,} rows seen.\n")
         print_table(array_table(facts["arrays"]))

@@ -8,6 +8,7 @@ import click
 
 from minidark.cfg.presets import PRESETS
 from minidark.cfg.reference import commented
+from minidark.cli.stdout import say
 from minidark.files import write_atomically
 
 LISTED = "\n".join(f"{name:13}{preset.says}" for name, preset in PRESETS.items())
@@ -41,7 +42,7 @@ def init(ctx: click.Context, preset: str, output: str | None, force: bool) -> No
     ]
     text = commented(chosen.text, heading)
     if output is None:
-        click.echo(text, nl=False)
+        say(text, end="")
         return
     if Path(output).exists() and not force:
         raise click.UsageError(f"{output} is there already; --force writes over it")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.numbers import count
-from minidark.cli.outputs import check_output
+from minidark.cli.outputs import PAGE, check_output, force_option
+from minidark.cli.stdout import say, say_json
 from minidark.errors import CfgError
 from minidark.generate import default_primer
 from minidark.report.extra import needed
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 @click.option("--len", "length", type=count(2), metavar="N", default=2000, show_default=True,
               help="Characters (bytes) to look at, from the beginning.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The figures as one JSON object.")
+@force_option
 @cfg_options
 def look(
     cfg: str,
@@ -41,6 +42,7 @@ def look(
     output: str | None,
     length: int,
     as_json: bool,
+    force: bool,
     choice: CfgChoice,
 ) -> None:
     """Write a page that shows what gates and states do at every character of TEXT.
@@ -58,7 +60,7 @@ def look(
         output = "look.html"
     if output is not None:
         needed("jinja2")  # before any work
-    check_output(output, choice.path(cfg), weights, text)
+    check_output(output, choice.path(cfg), weights, text, form=PAGE, force=force)
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its outputs are no probabilities of characters")
@@ -75,7 +77,7 @@ def look(
         log.info("%s is written: %s bytes", output, f"{page:,}")
         figures["page_bytes"] = page
     if as_json:
-        click.echo(json.dumps(figures))
+        say_json(figures)
     else:
         _show(figures)
 
@@ -91,11 +93,11 @@ def _read(text: str, length: int, inputs: int) -> tuple[Ids, int]:
 
 def _show(figures: dict[str, Any]) -> None:
     """Bits per character, and for each property the unit that tracks it best."""
-    click.echo(f"{'characters':28} {figures['characters']:>8,}")
-    click.echo(f"{'bits per character':28} {figures['bits_per_character']:>8.4f}")
+    say(f"{'characters':28} {figures['characters']:>8,}")
+    say(f"{'bits per character':28} {figures['bits_per_character']:>8.4f}")
     for name, found in figures["trackers"].items():
         if found:
             best = found[0]
             where = f"{best['value']} of unit {best['unit']} in {best['layer']}"
             chance = f"({figures['by_chance'][name]:.3f} by chance)"
-            click.echo(f"{name:28} {best['correlation']:>+8.3f}  {where} {chance}")
+            say(f"{name:28} {best['correlation']:>+8.3f}  {where} {chance}")

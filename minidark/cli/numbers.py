@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from minidark.generate import LEAST_TEMPERATURE
+
 LARGEST_INT = 2**31 - 1  # darknet's int
 
 
@@ -22,6 +24,24 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return float(number)
+
+
+class Temperature(Number):
+    """0, or from the least that a softmax can divide by."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def _describe_range(self) -> str:
+        return f"0, or {LEAST_TEMPERATURE:g} and more"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = super().convert(value, param, ctx)
+        if 0 < number < LEAST_TEMPERATURE:
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
 
 
 class _Count(click.IntRange):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import count
 from minidark.cli.pair_options import search_options, separator_option
 from minidark.cli.stderr import tell_if_waiting
-from minidark.cli.stdout import write
+from minidark.cli.stdout import json_text, write
 from minidark.predict import Prediction, Predictor
 
 log = logging.getLogger(__name__)
@@ -97,6 +96,6 @@ def _shown(source: bytes, found: Sequence[Prediction], scores: bool, as_json: bo
     if as_json:
         predictions = [{"target": p.text, "nats": p.score, "cut": p.cut} for p in found]
         line = {"source": source.decode(), "predictions": predictions}
-        return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        return json_text(line, ascii_only=False).encode() + b"\n"
     heads = [f"{p.score:.4f}\t".encode() if scores else b"" for p in found]
     return b"".join(head + p.target + b"\n" for head, p in zip(heads, found, strict=True))

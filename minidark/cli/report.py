@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import click
 
-from minidark.cli.outputs import check_output
+from minidark.cli.outputs import PAGE, check_output, force_option
 from minidark.cli.stderr import tell
-from minidark.errors import visible
+from minidark.cli.stdout import say, say_json
 from minidark.report.run import figures, read_run_folder
 from minidark.report.training import write_run_page
 
@@ -20,7 +19,8 @@ from minidark.report.training import write_run_page
 @click.argument("rundir")
 @click.option("-o", "--output", metavar="FILE", help="Write a page, HTML in one file.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object of all figures.")
-def report(rundir: str, output: str | None, as_json: bool) -> None:
+@force_option
+def report(rundir: str, output: str | None, as_json: bool, force: bool) -> None:
     """Show how a training run went, in a page or a few lines.
 
     \b
@@ -34,13 +34,14 @@ def report(rundir: str, output: str | None, as_json: bool) -> None:
     """
     run = read_run_folder(Path(rundir))
     others = [file for file in run.folder.iterdir() if file.suffix != ".html"]
-    check_output(output, *others, run.facts["cfg"], *(text["path"] for text in run.facts["text"]))
+    others += [Path(run.facts["cfg"]), *(Path(text["path"]) for text in run.facts["text"])]
+    check_output(output, *others, form=PAGE, force=force)
     facts = figures(run)
     if output is not None:
         write_run_page(output, run)
         tell(f"minidark: {output} is written")
     if as_json:
-        click.echo(json.dumps(facts))
+        say_json(facts)
     elif output is None:
         show(facts)
 
@@ -48,7 +49,7 @@ def report(rundir: str, output: str | None, as_json: bool) -> None:
 def show(facts: dict[str, Any]) -> None:
     """The run in a few lines."""
     for name, said in summary(facts).items():
-        click.echo(f"{name:22} {visible(said)}")
+        say(f"{name:22} {said}")
 
 
 def summary(facts: dict[str, Any]) -> dict[str, str]:

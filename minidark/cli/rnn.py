@@ -23,7 +23,7 @@ from minidark.backups import Backups
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.display import report_line
 from minidark.cli.stderr import tell
-from minidark.cli.stdout import whole_characters, write
+from minidark.cli.stdout import say, whole_characters, write
 from minidark.cli.stopping import stoppable
 from minidark.cli.train import open_text
 from minidark.errors import DataError, nearest
@@ -172,7 +172,7 @@ def _vec(job: Job) -> None:
 
 def _print(lines: Iterator[str]) -> None:
     for line in lines:
-        click.echo(line)
+        say(line)
 
 
 VERBS: dict[str, Callable[[Job], None]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import shlex
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from rich.table import Table
 from minidark.checkpoint import Checkpoint, newest_sound
 from minidark.cli import EXIT_CODES
 from minidark.cli.experiment import Run, read_experiment
-from minidark.cli.stderr import tell
+from minidark.cli.stderr import tell, tell_error
+from minidark.cli.stdout import say, say_json
 from minidark.cli.stopping import stoppable
 from minidark.cli.tables import print_table
 from minidark.cli.train import train
@@ -31,7 +31,9 @@ INTERRUPTED = 128  # and the signal's number
 @click.argument("file")
 @click.option("--dry-run", is_flag=True, help="Only list the runs, as command lines.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def run(file: str, dry_run: bool, as_json: bool) -> None:
+@click.option("--anywhere", is_flag=True,
+              help="Let the file's `folder` lie outside of the current one.")  # fmt: skip
+def run(file: str, dry_run: bool, as_json: bool, anywhere: bool) -> None:
     """Train what a YAML file says: a run, or a sweep of runs.
 
     \b
@@ -51,7 +53,7 @@ def run(file: str, dry_run: bool, as_json: bool) -> None:
     with what was interrupted, to the same bytes. Ctrl-C saves the run that is at work, and ends.
     Ends with the highest exit code of its runs. docs/runs.md tells all keys.
     """
-    runs = read_experiment(file)
+    runs = read_experiment(file, anywhere)
     if started() > 1 and not dry_run:
         raise click.UsageError("mpiexec is for `train`; a sweep trains each of its runs by itself")
     if dry_run:
@@ -59,7 +61,7 @@ def run(file: str, dry_run: bool, as_json: bool) -> None:
         return
     done, code = _train(runs)
     if as_json:
-        click.echo(json.dumps({"exit_code": code, "runs": [_facts(one) for one in done]}))
+        say_json({"exit_code": code, "runs": [_facts(one) for one in done]})
     else:
         _show(done)
     raise SystemExit(code)
@@ -105,11 +107,11 @@ def _train_one(one: Run) -> Done:
     except SystemExit as ended:
         code = int(ended.code or 0)
     except click.ClickException as error:
-        tell(f"minidark: error: {error.format_message()}")
+        tell_error(error.format_message())
         code = USAGE
     except tuple(EXIT_CODES) as error:
         if not isinstance(error, KeyboardInterrupt):
-            tell(f"minidark: error: {error}")
+            tell_error(str(error))
         code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
     after = _checkpoint(one)
     unmoved = before is not None and after is not None and before.batch == after.batch
@@ -176,9 +178,9 @@ def _list(runs: list[Run], as_json: bool) -> None:
             {**_described(one), "command": command, "goes_on": one.began}
             for one, command in zip(runs, commands, strict=True)
         ]
-        click.echo(json.dumps({"runs": listed}))
+        say_json({"runs": listed})
         return
-    click.echo("\n".join(map(shlex.join, commands)))
+    say("\n".join(map(shlex.join, commands)))
 
 
 def _described(one: Run) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 import click
 from rich.table import Table
@@ -12,7 +11,7 @@ from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.numbers import count
 from minidark.cli.pair_options import search_options, separator_option
-from minidark.cli.stdout import say
+from minidark.cli.stdout import say, say_json
 from minidark.cli.tables import print_table
 from minidark.pairs import Pairs
 from minidark.score import Score
@@ -58,7 +57,7 @@ def score(
     net.backend.announce_compiling(layer.type for layer in net.layers)
     found = score_network(net, read, beam=beam, max_length=max_length)
     if as_json:
-        click.echo(json.dumps(_figures(found, worst), ensure_ascii=False))
+        say_json(_figures(found, worst), ascii_only=False)
     else:
         _show(found, worst)
 
@@ -85,9 +84,9 @@ def _show(found: Score, worst: int) -> None:
         "nats per symbol": f"{found.nats:.4f}",
     }
     for name, figure in rows.items():
-        click.echo(f"{name:20} {figure:>14}")
+        say(f"{name:20} {figure:>14}")
     if found.classes:
-        click.echo()
+        say()
         print_table(_confusion(found))
     for pair in found.worst(worst):
         say(f"line {pair.line}: {pair.source} -> {pair.predicted} (not {pair.target})")

@@ -9,7 +9,7 @@ import sys
 
 import click
 
-from minidark.errors import visible
+from minidark.errors import one_line, shortened, visible
 from minidark.shipped import as_typed
 
 log = logging.getLogger(__name__)
@@ -19,6 +19,18 @@ def tell(text: str) -> None:
     """Write `text` and a line break. Nobody reading on there must not end a training run."""
     with contextlib.suppress(OSError, ValueError):
         click.echo(visible(as_typed(text)), err=True)
+
+
+def tell_error(text: str) -> None:
+    """What ends a command, in one line."""
+    tell(f"minidark: error: {one_line(text)}")
+
+
+def tell_usage(error: click.ClickException) -> None:
+    """click's lines about wrong usage, in which words of the command line may stand."""
+    vars(error)["message"] = shortened(visible(error.message))
+    with contextlib.suppress(OSError, ValueError):
+        error.show()
 
 
 def tell_if_waiting() -> None:
@@ -32,5 +44,7 @@ class LogHandler(logging.Handler):
     """What the library logs, as lines on standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        kind = "warning: " if record.levelno >= logging.WARNING else ""
-        tell(f"minidark: {kind}{record.getMessage()}")
+        said = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            said = f"warning: {one_line(said)}"
+        tell(f"minidark: {said}")

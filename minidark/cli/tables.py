@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from minidark.cli.stdout import checked, say_styled
 from minidark.errors import visible
 
 
@@ -18,12 +18,12 @@ class _Console(Console):
 
 
 def print_table(table: Table) -> None:
-    """Through click and not by rich, which exits with 1 where nobody reads on."""
+    """Through `say_styled` and not by rich, which exits with 1 where nobody reads on."""
     # Names are no markup. The same width in a pipe and on a narrow terminal, which may wrap.
     console = _Console(width=200, markup=False, emoji=False)
-    with console.capture() as shown:
+    with checked(), console.capture() as shown:
         console.print(table)
-    click.echo("\n".join(line.rstrip() for line in shown.get().splitlines()))
+    say_styled("".join(f"{line.rstrip()}\n" for line in shown.get().splitlines()))
 
 
 def array_table(rows: list[dict[str, Any]]) -> Table:

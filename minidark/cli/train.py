@@ -202,7 +202,7 @@ def train(
         if not since and (backups.former or newest.exists()):
             shown.note(f"minidark: warning: {_replacing(newest, bool(backups.former))}")
         shown.note(_beginning(training))
-        lines = JsonLines(as_json)
+        lines = held.enter_context(JsonLines(as_json))
         for bare in training:
             report = sampled(bare, training)
             if agreed(ranks, stop, backups.saves_run(report)):

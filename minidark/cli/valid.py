@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from minidark.bytepairs import BytePairs, byte_pairs
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.numbers import cache_option, count
 from minidark.cli.stderr import tell_if_waiting
-from minidark.cli.stdout import write
+from minidark.cli.stdout import say, say_json, write
 from minidark.cli.tables import print_table
 from minidark.cli.tint import Tint
 from minidark.errors import CfgError, DataError
@@ -91,13 +90,13 @@ def valid(
     found = [_facts(surprise, pairs) for surprise in surprises.found()]
     if as_json:
         finite = {k: _finite(figure) for k, figure in figures.items()}
-        click.echo(json.dumps(finite | ({"worst": found} if worst else {})))
+        say_json(finite | ({"worst": found} if worst else {}))
         return
     for name, figure in figures.items():
         rounded = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"
-        click.echo(f"{name.replace('_', ' '):20} {rounded:>14}")
+        say(f"{name.replace('_', ' '):20} {rounded:>14}")
     if worst:
-        click.echo()
+        say()
         print_table(_table(found, pairs))
 
 
@@ -187,12 +186,17 @@ def _table(found: list[dict[str, Any]], pairs: BytePairs) -> Table:
     for facts in found:
         likeliest = (
             f"{_printable(_spelled(pairs, [facts['likeliest']]))} "
-            f"({facts['likeliest_probability']:.2f})"
+            f"({_rounded(facts['likeliest_probability'])})"
         )
         words = (facts["before"], _spelled(pairs, [facts["symbol"]]), facts["after"])
-        figures = (f"{facts['bits']:.2f}", f"{facts['offset']:,}")
+        figures = (_rounded(facts["bits"]), f"{facts['offset']:,}")
         table.add_row(*map(Cell, (*figures, *map(_printable, words), likeliest)))
     return table
+
+
+def _rounded(figure: float | None) -> str:
+    """A dash for what damaged weights make of it."""
+    return "-" if figure is None else f"{figure:.2f}"
 
 
 def _printable(text: str) -> str:

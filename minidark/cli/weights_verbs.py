@@ -6,13 +6,13 @@ Source: darknet examples/darknet.c (average, partial, denormalize_net, statistic
 
 from __future__ import annotations
 
-import json
 import os
 
 import click
 
 from minidark.cli.cfg_options import CfgChoice, cfg_options, showing_options, weightless_options
-from minidark.cli.outputs import check_output
+from minidark.cli.outputs import CFG, check_output, force_option
+from minidark.cli.stdout import say, say_json
 from minidark.cli.tables import array_table, print_table
 from minidark.errors import WeightsError
 from minidark.fold import average as average_into
@@ -27,8 +27,9 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON 
 @click.argument("cfg")
 @click.argument("out")
 @click.argument("weights", nargs=-1, required=True)
+@force_option
 @cfg_options
-def average(cfg: str, out: str, weights: tuple[str, ...], choice: CfgChoice) -> None:
+def average(cfg: str, out: str, weights: tuple[str, ...], force: bool, choice: CfgChoice) -> None:
     """Write the mean of several weight files of one cfg, as darknet's average does.
 
     \b
@@ -36,8 +37,8 @@ def average(cfg: str, out: str, weights: tuple[str, ...], choice: CfgChoice) -> 
 
     Recurrent layers and rolling statistics are averaged too.
     """
-    check_output(out, choice.path(cfg), *weights)
-    if len(weights) == 1 and os.path.lexists(out):
+    check_output(out, choice.path(cfg), *weights, force=force)
+    if len(weights) == 1 and os.path.lexists(out) and not force:
         raise click.UsageError(
             f"{out} is there, and {weights[0]} alone is no mean: OUT comes first"
         )
@@ -51,9 +52,15 @@ def average(cfg: str, out: str, weights: tuple[str, ...], choice: CfgChoice) -> 
 @click.argument("out")
 @click.argument("weights", nargs=-1, required=True)
 @click.option("--out-cfg", metavar="FILE", help="Where the wider cfg goes; OUT's name, as a .cfg.")
+@force_option
 @cfg_options
 def join(
-    cfg: str, out: str, weights: tuple[str, ...], out_cfg: str | None, choice: CfgChoice
+    cfg: str,
+    out: str,
+    weights: tuple[str, ...],
+    out_cfg: str | None,
+    force: bool,
+    choice: CfgChoice,
 ) -> None:
     """Make one network of several that were trained by one cfg, with other seeds.
 
@@ -67,10 +74,10 @@ def join(
         raise click.UsageError(f"{weights[0]} is one network; OUT comes first, then two or more")
     out_cfg = out_cfg or os.path.splitext(out)[0] + ".cfg"
     for path in (out, out_cfg):  # OUT may have been forgotten, and this be a network of the user's
-        if os.path.lexists(path):
+        if os.path.lexists(path) and not force:
             raise click.UsageError(f"{path} is there; OUT and its cfg are to be new files")
-    check_output(out, choice.path(cfg), *weights)
-    check_output(out_cfg, out, choice.path(cfg), *weights)
+    check_output(out, choice.path(cfg), *weights, force=force)
+    check_output(out_cfg, out, choice.path(cfg), *weights, form=CFG, force=force)
     net = joined(choice.load(cfg), weights, **choice.reading)
     net.save_weights(out)
     net.save_cfg(out_cfg)
@@ -81,14 +88,15 @@ def join(
 @click.argument("weights")
 @click.argument("out")
 @click.argument("layers", type=click.IntRange(1))
+@force_option
 @cfg_options
-def partial(cfg: str, weights: str, out: str, layers: int, choice: CfgChoice) -> None:
+def partial(cfg: str, weights: str, out: str, layers: int, force: bool, choice: CfgChoice) -> None:
     """Write the first LAYERS layers of a weight file, with `seen` zero, to start others from.
 
     \b
     minidark partial gru backup/gru_final.weights first-two.weights 2
     """
-    check_output(out, choice.path(cfg), weights)
+    check_output(out, choice.path(cfg), weights, force=force)
     net = choice.load(cfg, weights)
     if layers > len(net.layers):
         raise WeightsError(f"{layers} layers were asked for; the network has {len(net.layers)}")
@@ -101,8 +109,11 @@ def partial(cfg: str, weights: str, out: str, layers: int, choice: CfgChoice) ->
 @click.argument("weights")
 @click.argument("out")
 @click.option("--out-cfg", metavar="FILE", help="Where the cfg without batch norm goes.")
+@force_option
 @cfg_options
-def denormalize(cfg: str, weights: str, out: str, out_cfg: str | None, choice: CfgChoice) -> None:
+def denormalize(
+    cfg: str, weights: str, out: str, out_cfg: str | None, force: bool, choice: CfgChoice
+) -> None:
     """Fold batch norm into weights and biases: the same predictions from fewer arrays.
 
     \b
@@ -110,8 +121,8 @@ def denormalize(cfg: str, weights: str, out: str, out_cfg: str | None, choice: C
 
     OUT fits the cfg with batch_normalize=0, which is written to --out-cfg where given.
     """
-    check_output(out, choice.path(cfg), weights)
-    check_output(out_cfg, out, choice.path(cfg), weights)
+    check_output(out, choice.path(cfg), weights, force=force)
+    check_output(out_cfg, out, choice.path(cfg), weights, form=CFG, force=force)
     net = folded(choice.load(cfg, weights))
     net.save_weights(out)
     if out_cfg:
@@ -132,7 +143,7 @@ def statistics(cfg: str, weights: str, as_json: bool, choice: CfgChoice) -> None
     net = choice.with_nonfinite().load(cfg, weights)
     rows = array_statistics(net)
     if as_json:
-        click.echo(json.dumps(rows))
+        say_json(rows)
         return
     print_table(array_table(rows))
 
@@ -149,7 +160,7 @@ def ops(cfg: str, as_json: bool, choice: CfgChoice) -> None:
     """
     operations = 2 * sum(layer.work() for layer in choice.empty(cfg).layers)
     if as_json:
-        click.echo(json.dumps({"operations": operations}))
+        say_json({"operations": operations})
         return
-    click.echo(f"Floating Point Operations: {operations}")
-    click.echo(f"Floating Point Operations: {operations / 1e9:.2f} Bn")
+    say(f"Floating Point Operations: {operations}")
+    say(f"Floating Point Operations: {operations / 1e9:.2f} Bn")

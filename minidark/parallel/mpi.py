@@ -10,6 +10,7 @@ MPICH" (recursive doubling).
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import time
@@ -36,7 +37,9 @@ def started(environment: Mapping[str, str] = os.environ) -> int:
 
 
 def _number(environment: Mapping[str, str], names: Sequence[str], default: int) -> int:
-    return next((int(environment[n]) for n in names if environment.get(n, "").isdigit()), default)
+    """The first of these variables that is a number, of a size that ranks can have."""
+    said = (environment.get(name, "") for name in names)
+    return next((int(text) for text in said if re.fullmatch(r"[0-9]{1,9}", text)), default)
 
 
 def find_ranks(timeout: float = TIMEOUT) -> Ranks:

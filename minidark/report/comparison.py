@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minidark.compare import Outcome
-from minidark.errors import visible
 from minidark.report.curves import SIZE, axes_of
 from minidark.report.figures import SERIES, figure_svg, literal
 from minidark.report.pages import write_page
@@ -76,7 +75,6 @@ def write_comparison_page(
         made_on=MADE_ON,
         hashed=hashed,
         quoted=shlex.quote,
-        visible=visible,
     )
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 SIZE = 5.2, 3.0  # inches: two of them beside each other, or one on a phone
 MARKED = 60  # validations, each with a dot
 POINTS = 1000  # of a curve, at the most
+LAYERS = 30  # with a curve each; more take minutes to draw, and cannot be told apart
+MARKS = 100  # of times that a run was resumed
 UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))  # of time, from two of them on
 
 
@@ -60,7 +62,8 @@ def rate_curve(run: Run) -> Markup:
 
 def gradient_curve(run: Run) -> Markup:
     """The length of each layer's mean gradient, on a logarithmic scale."""
-    lines, layers = thinned(run.lines), run.layers
+    lines, layers = thinned(run.lines), run.layers[:LAYERS]
+    left_out = "" if len(run.layers) <= LAYERS else f"the first {LAYERS} of {len(run.layers):,}"
     norms = {name: [line["gradient_norms"].get(name) for line in lines] for name in layers}
 
     def draw(figure: Figure) -> None:
@@ -76,13 +79,14 @@ def gradient_curve(run: Run) -> Markup:
             )
         axes.set_yscale("log")
         _mark_resumed(axes, run.resumed_at)
-        axes.legend(ncols=2)
+        axes.legend(ncols=2, title=left_out or None)
 
     said = [
         f"The gradient norm of {name} goes from {there[0]:.3g} to {there[-1]:.3g}."
         for name in layers
         if (there := [norm for norm in norms[name] if norm is not None])
     ]
+    said += [f"Of the layers these are {left_out}."] if left_out else []
     return figure_svg(draw, " ".join(said), *SIZE)
 
 
@@ -139,6 +143,6 @@ def _course(what: str, lines: Sequence[dict[str, Any]], key: str) -> str:
 
 
 def _mark_resumed(axes: Axes, batches: Sequence[int]) -> None:
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(batches[:: 1 + len(batches) // MARKS]):
         label = None if number else "gone on with"
         axes.axvline(batch, color=INK, linestyle=":", linewidth=1, alpha=0.6, label=label)

@@ -12,12 +12,15 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from minidark.report.extra import needed
+from minidark.errors import cut, visible
+from minidark.report.extra import environment, needed, without_noise
 
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
 
+LONGEST_NAME = 40  # characters
+DATE = ("SOURCE_DATE_EPOCH", "0")  # matplotlib reads it at each layout; metadata is left out
 INK = "#010101"  # stands for the page's own colour of text
 SERIES = tuple(f"#0101{k:02x}" for k in range(2, 8))  # stand for --series-0 and so on
 STYLE = {
@@ -51,18 +54,21 @@ def figure_svg(
     matplotlib = needed("matplotlib")
     markup: type[Markup] = needed("markupsafe").Markup
     style: dict[str, Any] = {**STYLE, "axes.prop_cycle": _cycle(), "svg.hashsalt": label}
-    with matplotlib.rc_context(style):
+    with without_noise(), environment(*DATE), matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's settings may ask for LaTeX, or for other colours
+        matplotlib.rcParams.update(style)
         figure = needed("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         written = io.StringIO()
-        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
-    named = markup('<svg class="figure" role="img" aria-label="{}"').format(label)
+        figure.savefig(written, format="svg", backend="svg")
+    named = markup('<svg class="figure" role="img" aria-label="{}"').format(visible(label))
     return named + markup(_for_a_page(written.getvalue()))
 
 
 def literal(name: str) -> str:
-    """A name as a figure shows it as it is: between two dollars would be mathematics."""
-    return name.replace("$", r"\$")
+    """A name as a figure shows it as it is: between two dollars would be mathematics. Control
+    characters are shown as their codes, and a long name is cut."""
+    return cut(visible(name), LONGEST_NAME).replace("$", r"\$")
 
 
 def _cycle() -> Any:

@@ -3,7 +3,8 @@
 A page `NAME` is `templates/NAME.html`, which extends `base.html`, with `NAME.css` and `NAME.js`
 beside it where it needs them. Style and scripts stand in the page. Its content security policy
 lets those scripts run, by their hashes, and nothing else: what a text or a cfg smuggled into a page
-would not be run even if it were not escaped. Every value is escaped unless it is `Markup`.
+would not be run even if it were not escaped. Every value is escaped unless it is `Markup`, and its
+control characters are shown as their codes.
 
 The same values give the same bytes: no page says when it was made.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import minidark
+from minidark.errors import visible
 from minidark.files import write_atomically
 from minidark.report.extra import needed
 
@@ -59,9 +61,16 @@ def render_page(name: str, **values: Any) -> str:
 
 def _environment() -> Environment:
     jinja2 = needed("jinja2")
+    markup = needed("markupsafe").Markup
+
+    def shown(value: Any) -> Any:
+        """Names and samples with control characters as their codes, wherever they stand."""
+        return visible(value) if isinstance(value, str) and not isinstance(value, markup) else value
+
     environment: Environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
+        finalize=shown,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

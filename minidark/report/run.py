@@ -6,7 +6,6 @@ What is read may be of a run that still goes on: a last line that is not whole i
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import shlex
 from collections.abc import Sequence
@@ -14,23 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minidark.errors import DataError, echo
-from minidark.files import named, open_regular
-from minidark.records import read_run
+from minidark.errors import DataError
+from minidark.records import read_log, read_whole_run
 
 NUMBERS = ("batch", "loss", "average", "rate", "symbols", "epochs", "seconds")
-KINDS: dict[str, Any] = {  # what a page takes of run.json
-    "command": list, "cfg": str, "cfg_values": list, "text": list, "seed": int,
-    "valid_fraction": float | int, "clip_norm": float | int, "parameters": int, "in_nats": bool,
-    "batches": int, "resumed": list, "began": str,
-}  # fmt: skip
-ANY_SIZE = ("seed", "clip_norm")  # shown as they are
-LARGEST = {int: 2**63 - 1, float: 1e300}  # no curve goes beyond
-ENTRIES: dict[str, dict[str, Any]] = {  # and of what its lists hold
-    "cfg_values": {"section": str},
-    "text": {"path": str, "size": int, "sampled": str},
-    "resumed": {"batch": int, "at": str, "command": list},
-}
 MADE_ON = ("device", "kernels", "dtype", "threads", "machine", "minidark", "numpy", "python")
 
 
@@ -107,13 +93,9 @@ def read_run_folder(folder: Path) -> Run:
         raise DataError(f"{folder}: no such folder; a run's is the --backup of `train`")
     if not (folder / "run.json").exists():
         raise DataError(f"{folder}: no run.json in it, which `train` leaves in its --backup")
-    facts = _plain(read_run(folder))
-    if lacking := next((name for name in KINDS if not _is_there(facts, name)), None):
-        raise DataError(f"{folder / 'run.json'}: damaged, or of another version: no {lacking!r}")
-    commands = [facts["command"], *(again["command"] for again in facts["resumed"])]
-    if not all(isinstance(word, str) for command in commands for word in command):
-        raise DataError(f"{folder / 'run.json'}: damaged: a command is not of words")
-    lines = _read_log(folder / "log.jsonl")
+    facts = _plain(read_whole_run(folder))
+    log = folder / "log.jsonl"
+    lines = [*map(_plain, read_log(log))] if log.exists() else []
     diverged = lines.pop()["diverged"] if lines and "diverged" in lines[-1] else None
     return Run(folder, facts, lines, diverged)
 
@@ -158,64 +140,6 @@ def costs(cost: float, in_nats: bool) -> dict[str, float]:
 def speed(line: dict[str, Any]) -> float | None:
     """Characters a second from the beginning to this line."""
     return line["symbols"] / line["seconds"] if line and line["seconds"] > 0 else None
-
-
-def _is_there(facts: dict[str, Any], name: str) -> bool:
-    value: Any = facts.get(name)
-    if name in ANY_SIZE:
-        return isinstance(value, KINDS[name])
-    return _is(value, KINDS[name]) and all(
-        isinstance(entry, dict) and _is(entry.get(key), kind)
-        for key, kind in ENTRIES.get(name, {}).items()
-        for entry in value
-    )
-
-
-def _is(value: Any, kind: Any) -> bool:
-    """Whether it is of that kind; a number is one that can be shown."""
-    return isinstance(value, kind) and (
-        not isinstance(value, int | float)
-        or abs(value) <= LARGEST[float if isinstance(value, float) else int]
-    )
-
-
-def _read_log(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    with open_regular(path, named(path, DataError)) as file:
-        whole = file.read().split(b"\n")[:-1]  # what follows the last line break is not yet whole
-    lines = []
-    for number, line in enumerate(whole, start=1):
-        try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
-            found = None
-        if not _is_line(found, last=number == len(whole)):
-            raise DataError(
-                f"{path}:{number}: {echo(line.decode(errors='replace'))} is no line of a log that "
-                "`train` of this version writes"
-            )
-        lines.append(_plain(found))
-    return lines
-
-
-def _is_line(line: Any, last: bool) -> bool:
-    if not isinstance(line, dict) or not _is_number(line.get("batch")):
-        return False
-    if last and isinstance(line.get("diverged"), str):
-        return True
-    norms = line.get("gradient_norms")
-    return (
-        all(_is_number(line.get(key)) for key in NUMBERS)
-        and _is_number(line.get("valid_loss", 0))
-        and isinstance(line.get("sample", ""), str)
-        and isinstance(norms, dict)
-        and all(norm is None or _is_number(norm) for norm in norms.values())
-    )
-
-
-def _is_number(value: object) -> bool:
-    return not isinstance(value, bool) and _is(value, int | float)
 
 
 def _plain(value: Any) -> Any:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from minidark.cfg.options import LAYER_TYPES, NetOptions
-from minidark.errors import visible
 from minidark.report.curves import gradient_curve, loss_curve, rate_curve, speed_curve
 from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON, Run, speed
@@ -50,7 +49,6 @@ def write_run_page(path: Path | str, run: Run) -> None:
         made_on=MADE_ON,
         hashed=hashed,
         quoted=shlex.quote,
-        visible=visible,
         ln2=math.log(2),
     )
 

@@ -105,3 +105,16 @@ def test_tokens_are_not_compared() -> None:
     Path("names").write_text("\n".join(f"t{n}" for n in range(256)))
     result = run("generate", "a.cfg", "a.weights", "--check-copy", "a.cfg", "--tokens", "names")
     assert_wrong_usage(result, "--check-copy compares bytes, and --tokens samples none")
+
+
+@pytest.mark.parametrize("temperature", ["1e-38", "1e-21"])
+def test_a_temperature_out_of_range_is_refused_with_its_range(temperature: str) -> None:
+    result = run("generate", "a.cfg", "a.weights", "--temp", temperature)
+    said = f"Invalid value for '--temp': {temperature} is not in the range 0, or 1e-20 and more."
+    assert_wrong_usage(result, said)
+    assert run("generate", "a.cfg", "a.weights", "--temp", "1e-20", "--len", "3").exit_code == 0
+
+
+def test_darknets_own_flag_has_the_same_range() -> None:
+    result = run("rnn", "generate", "a.cfg", "a.weights", "-temp", "1e-38")
+    assert_refused(result, 4, "temperature 1e-38 is below 1e-20; 0 takes the likeliest")

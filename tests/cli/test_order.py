@@ -64,7 +64,7 @@ def test_a_cfg_without_the_rest_is_clicks_own_message(line: str) -> None:
 def test_a_name_that_no_file_can_have_is_as_missing_as_others(name: str) -> None:
     result = run("train", "rnn", name)
     assert result.exit_code == 4
-    assert result.stderr.startswith(f"minidark: error: {name}: cannot read: ")
+    assert result.stderr.startswith(f"minidark: error: {'n' * 97}...: cannot read: ")
     assert run("info", name).exit_code == 3
 
 

@@ -82,7 +82,7 @@ def test_what_is_no_run_is_one_line() -> None:
     trained("--batches", "10")
     Path("b/log.jsonl").write_text("1: 3.5, 3.5 avg\n")
     said = f"{Path('b/log.jsonl')}:1: '1: 3.5, 3.5 avg' is no line of a log that `train` of this"
-    assert_refused(run("report", "b"), 4, f"{said} version writes")
+    assert_refused(run("report", "b"), 4, f"{said} version writes: it is not JSON")
 
 
 @pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
@@ -94,7 +94,7 @@ def test_without_the_extra_figures_are_told_and_a_page_is_one_line(
     assert reported()["batch"] == 10
     Path("page.html").write_text("before")
     message = "needs jinja2 and matplotlib: pip install 'minidark[report]'"
-    assert_refused(run("report", "b", "-o", "page.html"), 1, message)
+    assert_refused(run("report", "b", "-o", "page.html", "--force"), 1, message)
     assert Path("page.html").read_text() == "before"
 
 

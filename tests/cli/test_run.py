@@ -334,6 +334,52 @@ def test_too_many_runs_are_refused() -> None:
     assert_refused(result, 3, "e.yaml:1: 1,200 runs; 1,000 are the most")
 
 
+def test_how_many_is_known_before_any_is_made() -> None:
+    """15,625 runs, by lists of which none is long: not one of them is made."""
+    values = ", ".join(map(str, range(1, 26)))
+    write(
+        f"cfg: a.cfg\ndata: text.txt\noptions: {{batches: [{values}]}}\n"
+        f"set: {{gru.output: [{values}], net.batch: [{values}]}}\n"
+    )
+    began = time.process_time()
+    assert_refused(run("run", "e.yaml"), 3, "e.yaml:1: 15,625 runs; 1,000 are the most")
+    assert time.process_time() - began < 5
+
+
+def test_a_long_list_is_compared_soon() -> None:
+    write(EXPERIMENT.replace("text.txt", f"[{', '.join(f't{n}' for n in range(15_000))}]"))
+    began = time.process_time()
+    assert_refused(run("run", "e.yaml"), 4, "e.yaml:2: t0: no such text")
+    assert time.process_time() - began < 15
+
+
+@pytest.mark.parametrize("outside", ["../out", "a/../../out", "..", "/tmp/minidark-out"])
+def test_a_folder_outside_takes_a_flag(outside: str) -> None:
+    write(EXPERIMENT.replace("folder: out", f"folder: {outside}"))
+    said = f"e.yaml:3: folder {outside} lies outside of this one; --anywhere allows that"
+    assert_refused(run("run", "e.yaml"), 3, said)
+    assert summary("--dry-run", "--anywhere")[0]["folder"].startswith(str(Path(outside)))
+
+
+@pytest.mark.parametrize("key", ["cfg", "data", "folder"])
+def test_a_name_with_a_nul_is_one_line(key: str) -> None:
+    write(re.sub(rf"{key}: .*", f'{key}: "x\\\\0y"', EXPERIMENT))
+    result = run("run", "e.yaml")
+    assert result.exit_code == 3
+    assert re.fullmatch(r"minidark: error: e\.yaml:\d: the character U\+0000 is not taken\n",
+                        result.stderr)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "claim", ["[" * 600 + "]" * 600, '{"experiment": "a\\u0000", "words": {}}']
+)
+def test_a_claim_that_is_none_is_nothing(claim: str) -> None:
+    (one,) = {run["folder"] for run in summary("--dry-run")[:1]}
+    Path(one).mkdir(parents=True)
+    Path(one, "experiment.json").write_text(claim)
+    assert summary("--dry-run")
+
+
 def test_names_have_only_signs_that_any_system_takes() -> None:
     write(
         'cfg: a.cfg\ndata: text.txt\nset: {net.steps: ["1,2", "2,3"], net.policy: steps,\n'

@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -255,22 +254,6 @@ def test_a_limit_on_the_size_of_files_is_a_failed_save() -> None:
 
 
 # --- a real disk ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def disk() -> Iterator[Path]:
-    """A file system of 256 KiB in memory, mounted on disk/."""
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if not (sys.platform == "linux" and mount and umount):
-        pytest.skip("needs Linux's mount")
-    path = Path("disk").absolute()
-    path.mkdir()
-    made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=256k", "tmpfs", path],
-                          capture_output=True, text=True)  # fmt: skip
-    if made.returncode:
-        pytest.skip(f"mounting is not permitted here: {made.stderr.strip()}")
-    yield path
-    subprocess.run([umount, "--lazy", path], check=True)
 
 
 def next_line(process: subprocess.Popen[bytes], holding: bytes) -> str:

@@ -78,3 +78,28 @@ def test_no_control_character_of_a_name_reaches_a_terminal(folder: Path) -> None
         assert not re.search(r"[\x1b\x9b]", result.stdout), name
         assert r"b\x1b[2J\x9b2J" in result.stdout, name
     assert len(re.findall(r"b\\x1b\[2J\\x9b2J", shown["compare"].stdout)) == 2  # row and sample
+
+
+def test_nor_by_wrong_usage() -> None:
+    for call in (["b\x1b[2J"], ["generate", "b\x1b[2J.weights"], ["train", "rnn", "--\x9b2J"]):
+        result = run(*call)
+        assert result.exit_code == 2
+        assert not re.search(r"[\x1b\x9b]", result.stderr)
+        assert r"\x1b[2J" in result.stderr or r"\x9b2J" in result.stderr
+
+
+def test_long_names_and_numbers_are_cut_in_errors() -> None:
+    for call in (
+        ["info", "n" * 250], ["train", "rnn", "text.txt", "--batches", "9" * 400],
+        ["rnn", "generate", "rnn", "-len", "9" * 400], ["n" * 250], ["generate", "n" * 250, "x"],
+        ["gradcheck", "rnn", "--set", f"gru.output={'9' * 5000}"],
+    ):  # fmt: skip
+        result = run(*call)
+        assert result.exit_code in (2, 3)
+        assert len(result.stderr) < 600
+        assert "..." in result.stderr
+
+
+def test_an_error_about_a_name_of_two_lines_is_one_line() -> None:
+    (line,) = run("info", "two\nlines.cfg").stderr.splitlines()
+    assert line.startswith(r"minidark: error: two\nlines.cfg: cannot read: ")

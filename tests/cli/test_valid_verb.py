@@ -203,6 +203,18 @@ def test_worst_stand_under_each_other_in_a_table() -> None:
         )
 
 
+def test_worst_of_weights_that_give_nan_are_dashes() -> None:
+    net = load_network("a.cfg", "a.weights")
+    net.parameters()[-1].value[...] = np.nan
+    net.save_weights("nan.weights")
+    call = ("valid", "a.cfg", "nan.weights", "text.txt", "--allow-nonfinite", "--worst", "3")
+    lines = output(*call, "--color").decode().splitlines()
+    assert [line.split()[0] for line in lines[-3:]] == ["-"] * 3
+    assert all(line.endswith("(-)") for line in lines[-3:])
+    facts = json.loads(output(*call, "--json"))["worst"]
+    assert [(w["bits"], w["likeliest_probability"]) for w in facts] == [(None, None)] * 3
+
+
 def test_a_long_text_is_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 

@@ -305,6 +305,8 @@ def test_open_mpi_ends_all_with_the_line_and_the_code_of_one(there: Path) -> Non
         ({"PMI_RANK": "2", "PMI_SIZE": "4"}, 4),
         ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}, 2),
         ({"PMI_RANK": "", "PMI_SIZE": "many"}, 1),
+        ({"PMI_SIZE": "\N{SUPERSCRIPT TWO}"}, 1),
+        ({"PMI_SIZE": "9" * 5000}, 1),
     ],
 )
 def test_mpiexec_is_known_by_what_it_sets(environment: dict[str, str], found: int) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from minidark import BackendError
+from minidark.errors import visible
 from minidark.report.figures import SERIES, figure_svg, literal
 
 pytest.importorskip("matplotlib", reason="needs the extra report")
@@ -63,3 +67,51 @@ def test_a_name_is_no_mathematics(name: str) -> None:
         axes.legend()
 
     assert name in "".join(ET.fromstring(str(figure_svg(plot, "a name"))).itertext())
+
+
+EPOCH = "SOURCE_DATE_EPOCH"
+DRAWN = """
+from minidark.report.figures import figure_svg, literal
+def draw(figure):
+    figure.add_subplot().plot([0, 1], label=literal("한글 नमस्ते \\x1b[2J" * 9))
+    figure.axes[0].legend()
+print(figure_svg(draw, "한글"))
+"""
+
+
+def drawn(folder: Path, **variables: str) -> str:
+    """By a process of its own, which says nothing on standard error."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("MPLBACKEND", EPOCH)}
+    ended = subprocess.run(
+        [sys.executable, "-c", DRAWN], cwd=folder, capture_output=True, encoding="utf-8",
+        env={**environment, **variables, "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
+def test_nothing_around_it_changes_a_figure(tmp_path: Path) -> None:
+    """Neither what a notebook's kernel exports, nor a build, nor a person's settings."""
+    plain = drawn(tmp_path)
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\naxes.labelcolor: red\n")
+    notebook = "module://no_such_package.backend"
+    assert drawn(tmp_path, MPLBACKEND=notebook, SOURCE_DATE_EPOCH="9" * 30) == plain
+    assert drawn(tmp_path, MPLBACKEND="nonsense", SOURCE_DATE_EPOCH="not a date") == plain
+
+
+def test_what_the_environment_chose_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(EPOCH, "not a date")
+    figure_svg(draw, "lines")
+    assert os.environ[EPOCH] == "not a date"
+
+
+def test_a_name_in_any_script_is_shown_without_a_word_and_cut() -> None:
+    name = "한글 नमस्ते \x1b[2J" + "x" * 1000
+
+    def plot(figure: Any) -> None:
+        figure.add_subplot().plot([0, 1], label=literal(name))
+        figure.axes[0].legend()
+
+    svg = str(figure_svg(plot, name))
+    assert "\x1b" not in svg
+    assert f">{visible(name)[:37]}...</text>" in svg

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from minidark import load_network, shipped
 from minidark.checkpoint import cfg_values
 from minidark.errors import visible
-from minidark.report.curves import gradient_curve, speed_curve
+from minidark.report.curves import gradient_curve, loss_curve, speed_curve
 from minidark.report.run import read_run_folder
 from minidark.report.training import cfg_text, write_run_page
 from tests.report.browser import opened
@@ -197,3 +198,51 @@ def test_the_cfg_that_is_shown_makes_the_same_network(name: str, tmp_path: Path)
 def test_the_cfg_has_every_digit() -> None:
     sections = [{"section": "net", "learning_rate": 0.00123456789, "decay": 1e-07}]
     assert cfg_text(sections) == "[net]\nlearning_rate=0.00123456789\ndecay=1e-07"
+
+
+ABSURD: dict[str, dict[str, Any]] = {
+    "1e300": {"loss": -1e300, "average": 1e300, "rate": 1e300, "seconds": 1e300, "epochs": 1e300,
+              "valid_loss": -1e300, "gradient_norms": {"0.gru": 1e300, "1.connected": 1e-300}},
+    "tiny": {"loss": 5e-324, "average": 5e-324, "rate": 5e-324, "valid_loss": 5e-324},
+    "2**62": {"symbols": 2**62, "batch": 2**62},
+    "many layers": {"gradient_norms": {f"{k}.한글 नमस्ते{'x' * 200}": 1.0 for k in range(1000)}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ABSURD)
+def test_absurd_figures_are_drawn_soon_and_without_a_word(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Warnings are errors here; the time is the processor's, of two lines as of many."""
+    lines = [{**line(10 * n, valid_loss=1.0), **ABSURD[name]} for n in range(1, 12)]
+    lines[0] = {**line(10), "gradient_norms": lines[1]["gradient_norms"]}
+    began = time.process_time()
+    page = page_of(written(tmp_path / "run", lines))
+    assert time.process_time() - began < 20
+    assert "<svg" in page.read_text()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_that_was_resumed_thousands_of_times_is_drawn_soon(tmp_path: Path) -> None:
+    again = [{"batch": n, "at": "", "command": ["a"]} for n in range(1, 5000)]
+    began = time.process_time()
+    loss_curve(read_run_folder(written(tmp_path / "run", [line(10), line(20)], resumed=again)))
+    assert time.process_time() - began < 10
+
+
+def test_of_many_layers_the_curve_says_that_it_has_the_first(tmp_path: Path) -> None:
+    norms = {f"{k}.gru": 1.0 for k in range(40)}
+    lines = [line(10 * n, gradient_norms=norms) for n in (1, 2)]
+    svg = str(gradient_curve(read_run_folder(written(tmp_path / "run", lines))))
+    assert "the first 30 of 40" in svg
+    assert ">29.gru<" in svg
+    assert ">30.gru<" not in svg
+
+
+def test_no_control_character_of_a_name_is_in_a_page(tmp_path: Path) -> None:
+    facts = {"cfg": "a\x1b[2J.cfg", "command": ["minidark", "train", "\x9b2J"],
+             "began": "\x1b", "device": "\x1b]0;x\x07"}  # fmt: skip
+    lines = [line(10, sample="\x1b[31m"), {"batch": 11, "diverged": "\x1b[2J"}]
+    page = page_of(written(tmp_path / "run", lines, **facts)).read_text()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", page)
+    assert r"a\x1b[2J" in page
