@@ -264,6 +264,13 @@ class Training(Iterator[StepReport]):
             self.clock += time.perf_counter() - began
             self.rehearsed = True
 
+    def begin_unvalidated(self, batches: int) -> None:
+        """For whoever times them: let this many batches come, however few the run has left, none
+        of which ends in a validation."""
+        self.rehearse()
+        self.batches, self.patience = self.net.batches_seen + batches + 1, None
+        self.validation.off = True
+
     def _end(self) -> None:
         """After its last report: the network is what was validated."""
         if self.over and not self.ended:
@@ -436,6 +443,7 @@ class _Validation:
 
     def __init__(self, net: Network, feed: Feed, ranks: Ranks):
         self.net, self.feed, self.ranks = net, feed, ranks
+        self.off = False
         self.lowest = math.inf
         self.fruitless = 0  # validations since the lowest
         self.unvalidated = 0  # symbols trained on since the last
@@ -450,7 +458,7 @@ class _Validation:
         """Whether the batch that comes, of so many symbols, is one to validate after."""
         in_turn = (self.batches + 1) % VALIDATE_EVERY == 0
         enough = self.unvalidated + symbols >= VALIDATE_SHARE * self.feed.validated
-        return self.feed.validated > 0 and (last or (in_turn and enough))
+        return self.feed.validated > 0 and not self.off and (last or (in_turn and enough))
 
     def after(self, symbols: int, due: bool) -> Validated | None:
         """The validation, if it is due after this batch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import secrets
 import sys
@@ -141,10 +142,7 @@ def train(
     seed = drawn if seed is None else seed
     if batches is not None:
         choice = choice.overruled(f"net.max_batches={batches}")
-    if explain and weights is None:
-        net = choice.empty(cfg, **compute.loading)
-    else:
-        net = choice.load(cfg, weights, seed=seed, **compute.loading)
+    net = choice.load(cfg, weights, seed=seed, **compute.loading)
     net.seen = 0 if clear else net.seen
     net.clip_norm = net.clip_norm if clip_norm is None else clip_norm
     batches = net.options.max_batches
@@ -152,13 +150,22 @@ def train(
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
     if explain and not ranks.leads:
         return
+    begin = functools.partial(
+        train_network,
+        net,
+        batches=batches,
+        seed=seed,
+        valid_fraction=valid_fraction,
+        patience=patience,
+        resume=since,
+    )
     if explain:
-        seen = since.batch if since else net.batches_seen
         with _opened(data, net, tokenized, separator if pairs else None) as text:
-            run = explaining.explain(
-                net, text, batches, seed=seed, valid_fraction=valid_fraction, batches_seen=seen
-            )
-        explaining.show(run, as_json)
+            training = begin(text, baseline=False, shards=shards or ranks.size)
+            if training.over:
+                log.info(_over(net, batches))
+                return
+            explaining.show(explaining.explain(training, batches), as_json)
         return
     with (
         _opened(data, net, tokenized, separator if pairs else None) as text,
@@ -166,18 +173,7 @@ def train(
         display(batches, net.predicts_symbols) as shown,
         contextlib.ExitStack() as held,
     ):
-        training = train_network(
-            net,
-            text,
-            batches,
-            seed=seed,
-            valid_fraction=valid_fraction,
-            patience=patience,
-            resume=since,
-            baseline=bool(weights),
-            shards=shards,
-            ranks=ranks,
-        )
+        training = begin(text, baseline=bool(weights), shards=shards, ranks=ranks)
         if training.over:
             log.info(_over(net, batches))
             return
