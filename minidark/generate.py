@@ -18,11 +18,12 @@ import numpy as np
 from minidark.backend import Array
 from minidark.bytepairs import byte_pairs
 from minidark.cache import Cache, topmost
-from minidark.errors import DataError, DivergedError, MinidarkError
+from minidark.errors import DataError, MinidarkError
 from minidark.exact import ExactNetwork
 from minidark.frozen import Frozen
 from minidark.glibc_rand import RAND_MAX, GlibcRand
 from minidark.network import Network
+from minidark.nonfinite import not_finite
 from minidark.text import Ids
 
 BLOCK = 256  # draws prepared at once, and on a GPU made before the host sees the symbols
@@ -155,7 +156,7 @@ class Sampler:
         cache: int = 0,
     ):
         _check(net, temperature, top_k, top_p)
-        self.inputs, self.backend = net.inputs, net.backend
+        self.net, self.inputs, self.backend = net, net.inputs, net.backend
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.rands = [GlibcRand(srand) for srand in srands]
         for rand in self.rands:
@@ -207,9 +208,7 @@ class Sampler:
             self.unread = [ids] if read else []
         rows: list[list[int]] = self.backend.asnumpy(drawn).tolist()
         if any(-1 in row for row in rows):
-            raise DivergedError(
-                "the network's output is NaN or infinite; these weights are damaged"
-            )
+            raise not_finite(self.net)
         return rows
 
     def _choose(self, p: Array, ids: Array) -> None:

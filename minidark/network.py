@@ -380,12 +380,16 @@ class Network:
 
     def check_finite(self) -> None:
         """Raise DivergedError with the first stored array that holds NaN or infinity."""
-        stored = ((a.name, a.value) for layer in self.layers for a in layer.arrays())
-        if name := self._first_not_finite(stored):
+        if name := self.first_not_stored_finite():
             raise DivergedError(
                 f"{name} holds NaN or infinity after batch {self.batches_seen}; "
                 "try a lower learning_rate, or --clip-norm 1"
             )
+
+    def first_not_stored_finite(self) -> str | None:
+        """The name of the first stored array that holds NaN or infinity."""
+        stored = ((a.name, a.value) for layer in self.layers for a in layer.arrays())
+        return self._first_not_finite(stored)
 
     def first_not_finite(self) -> str | None:
         """What went bad first, from the input on: the name of an array of weights or of a state,
