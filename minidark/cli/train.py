@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from minidark.backups import BEFORE, SAVE_EVERY, Backups, base_name
+from minidark.backups import SAVE_EVERY, Backups, base_name
 from minidark.checkpoint import FALLING
 from minidark.cli import explain as explaining
 from minidark.cli import resuming
@@ -193,7 +193,7 @@ def train(
                 "targets"
             )
         if not since and (backups.former or newest.exists()):
-            shown.note(f"minidark: warning: {_replacing(newest, bool(backups.former))}")
+            shown.note(f"minidark: warning: {_replacing(newest, backups)}")
         shown.note(_beginning(training))
         lines = JsonLines(as_json)
         for bare in training:
@@ -214,10 +214,12 @@ def train(
     log.info("%s is written", backups.path("_final.weights"))
 
 
-def _replacing(newest: Path, renamed: bool) -> str:
+def _replacing(newest: Path, backups: Backups) -> str:
     """What becomes of a run that was in the folder; `newest` is its checkpoint, if there is one."""
     goes_on = "--resume auto goes on with that run, " if newest.exists() else ""
-    weights = f"whose weights are renamed to FILE{BEFORE} when this one first saves, and "
+    renamed = bool(backups.former)
+    when = "replaces them" if backups.one_by_one else "first saves"
+    weights = f"whose weights are renamed to FILE{backups.aside} when this one {when}, and "
     return (
         f"{newest.parent} holds a run before this one, {weights if renamed else ''}whose "
         f"{'other ' if renamed else ''}files it replaces; {goes_on}another --backup keeps it"
