@@ -39,13 +39,15 @@ class FloatSum:
         return 2.0**bits if bits < 1024 else math.inf
 
 
-def valid_lines(net: Network, symbols: Iterable[int], seed: bytes) -> Iterator[str]:
-    """After `seed`, a line for each symbol but the first."""
+def valid_lines(
+    net: Network, symbols: Iterable[int], seed: bytes, *, tokenized: bool = False
+) -> Iterator[str]:
+    """After `seed`, a line for each symbol but the first. tokenized: each symbol is a word."""
     one, total, words = ExactNetwork(net), FloatSum(), 1
     one.read(seed)
     for count, (current, following) in enumerate(_pairs(symbols, net), start=1):
         total.add(one.predict(current)[following])
-        words += following in WORD_ENDS
+        words = count if tokenized else words + (following in WORD_ENDS)
         yield (
             f"{count} BPC: {total.bits_per(count):4.4f}   "
             f"Perplexity: {total.perplexity_per(count):4.4f}    "

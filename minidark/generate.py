@@ -18,7 +18,7 @@ import numpy as np
 from minidark.backend import Array
 from minidark.bytepairs import byte_pairs
 from minidark.cache import Cache, topmost
-from minidark.errors import DataError, MinidarkError
+from minidark.errors import DataError
 from minidark.exact import ExactNetwork
 from minidark.frozen import Frozen
 from minidark.glibc_rand import RAND_MAX, GlibcRand
@@ -50,7 +50,7 @@ def generate(
     """
     pairs = byte_pairs(net)
     if net.outputs > len(pairs.names):
-        raise MinidarkError(f"{net.outputs} symbols are more than a byte has; name them by tokens")
+        raise DataError(f"{net.outputs} symbols are more than a byte has; name them by tokens")
     primer = seed.encode() if isinstance(seed, str) else bytes(seed)
     srand = secrets.randbelow(2**32) if srand is None else srand
     symbols = pairs.encode(primer).tolist()
