@@ -56,9 +56,11 @@ def check_cfg(
     path: Path | str,
     overrides: Iterable[str] = (),
     text_bytes: int | None = None,
+    utf16: bool = False,
 ) -> Checked:
     """What there is to say of a cfg's bytes, in the order of its lines. `path` is for errors,
-    text_bytes the length of the text to train on. Raises nothing for whatever bytes they are."""
+    text_bytes the length of the text to train on, utf16 whether it looks like UTF-16. Raises
+    nothing for whatever bytes they are."""
     findings: list[Finding] = []
 
     def mistakes(code: str) -> Refuse:
@@ -83,7 +85,7 @@ def check_cfg(
     if any(finding.severity == MISTAKE for finding in findings):
         plan = None
     if plan:
-        case = Case(plan, text_bytes)
+        case = Case(plan, text_bytes, utf16)
         findings += [_doubt(rule, *place) for rule in RULES for place in rule.look(case)]
     return Checked(sorted(dict.fromkeys(findings), key=lambda f: (f.line or 0, f.code)), plan)
 

@@ -10,6 +10,7 @@ Source: darknet examples/rnn.c (run_char_rnn).
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import secrets
 import sys
@@ -23,6 +24,7 @@ from minidark.backups import Backups
 from minidark.bytepairs import check_symbols
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.display import report_line
+from minidark.cli.doubts import text_doubts
 from minidark.cli.stderr import tell
 from minidark.cli.stdout import whole_characters, write
 from minidark.cli.stopping import stoppable
@@ -33,6 +35,8 @@ from minidark.network import Network
 from minidark.shipped import find_cfg
 from minidark.tokens import byte_names, read_token_names, token_blocks
 from minidark.train import train as train_network
+
+log = logging.getLogger(__name__)
 
 VALUES = ("-file", "-seed", "-srand", "-len", "-temp", "-tokens", "-i", "-gpus")
 SWITCHES = ("-tokenized", "-clear", "-nogpu")
@@ -115,6 +119,8 @@ def _train(job: Job) -> None:
         stoppable() as stop,
         Backups(net, "backup", find_cfg(cfg)) as backups,
     ):
+        for doubt in text_doubts(net, [] if text.tokenized else [path]):
+            log.warning("%s", doubt)
         o = net.options
         tell(f"Learning Rate: {o.learning_rate:g}, Momentum: {o.momentum:g}, Decay: {o.decay:g}")
         report, seconds = None, 0.0

@@ -7,7 +7,7 @@ import functools
 import logging
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -20,6 +20,7 @@ from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import JsonLines, display
+from minidark.cli.doubts import pairs_doubt, text_doubts
 from minidark.cli.numbers import Number, count
 from minidark.cli.pair_options import separator_option
 from minidark.cli.ranks import Finished, agreed, ranks_option
@@ -28,7 +29,7 @@ from minidark.cli.stopping import Stop, stoppable
 from minidark.errors import CfgError
 from minidark.events import Events
 from minidark.network import Network
-from minidark.pairs import TAB, Pairs, looks_like_pairs
+from minidark.pairs import TAB, Pairs
 from minidark.parallel.ranks import Ranks
 from minidark.records import sampled
 from minidark.text import Symbols, Text
@@ -37,8 +38,6 @@ from minidark.train import Training
 from minidark.train import train as train_network
 
 log = logging.getLogger(__name__)
-
-PAIRS_CFG = "pairs"  # what the shipped cfg for them is called
 
 
 @click.command()
@@ -187,11 +186,9 @@ def train(
             so_far = (since.batch, since.symbols, since.seconds) if since else ()
             backups.events = Events(backups.folder, *so_far)
         backups.keep(training, ["minidark", *sys.argv[1:]], since, overrides)
-        if not since and not (pairs or tokenized) and _wants_pairs(path, data):
-            shown.note(
-                f"minidark: warning: {data[0]} looks like pairs; --pairs learns to predict their "
-                "targets"
-            )
+        if not since:
+            for doubt in _doubts(net, path, data, pairs, tokenized):
+                shown.note(f"minidark: warning: {doubt}")
         if not since and (backups.former or newest.exists()):
             shown.note(f"minidark: warning: {_replacing(newest, backups)}")
         shown.note(_beginning(training))
@@ -286,8 +283,13 @@ def _opened(
     return contextlib.nullcontext(Pairs(paths[0], separator))
 
 
-def _wants_pairs(cfg: Path, data: Sequence[str]) -> bool:
-    return len(data) == 1 and (base_name(cfg) == PAIRS_CFG or looks_like_pairs(data[0]))
+def _doubts(
+    net: Network, cfg: Path, data: Sequence[str], pairs: bool, tokenized: bool
+) -> Iterator[str]:
+    if not pairs:
+        yield from text_doubts(net, [] if tokenized else data)
+    if not (pairs or tokenized) and (doubt := pairs_doubt(cfg, data)):
+        yield doubt
 
 
 def _beginning(training: Training) -> str:

@@ -151,6 +151,33 @@ def test_what_is_no_finite_number_is_wrong_usage(option: str, text: str) -> None
     assert run("train", "a.cfg", "text.txt", option, text).exit_code == 2
 
 
+ONE_SYMBOL = (
+    "minidark: warning: batch=1 and time_steps=1 train on one symbol at a time, and no gradient "
+    "reaches an earlier step; set batch to the number of streams and time_steps to some 50 in [net]"
+)
+WIDE_TEXT = (
+    "minidark: warning: wide.txt looks like UTF-16, of which every other byte is NUL; save it as "
+    "UTF-8"
+)
+
+
+@pytest.mark.parametrize("command", ["train a.cfg", "rnn train a.cfg -file"])
+def test_what_is_hardly_meant_is_warned_of_before_the_first_batch(command: str) -> None:
+    """darknet's cfgs for sampling train on one symbol a batch."""
+    Path("wide.txt").write_bytes(TEXT.decode().encode("utf-16-le"))
+    one = ["--set", "net.batch=1", "--set", "net.time_steps=1"]
+    for text, options, wanted in (
+        ("wide.txt", one, [ONE_SYMBOL, WIDE_TEXT]),
+        ("wide.txt", [], [WIDE_TEXT]),
+        ("text.txt", one, [ONE_SYMBOL]),
+        ("text.txt", one[2:], []),
+    ):
+        result = run(*command.split(), text, *options)
+        assert result.exit_code == 0
+        warnings = [line for line in result.stderr.splitlines() if "warning" in line]
+        assert [line for line in warnings if "run before" not in line] == wanted
+
+
 YOUNG = cfg(
     "net inputs=256 batch=8 time_steps=1 learning_rate=0 max_batches=500",
     *2 * ("rnn batch_normalize=1 output=32 activation=leaky",),
