@@ -82,15 +82,16 @@ def vec_lines(
 ) -> Iterator[bytes]:
     """For each line: the line, and the first layer's output after `seed`, the line and a blank.
 
-    as_darknet: the line's blanks and tabs are dropped, and the state runs on from line to line,
-    because darknet's reset is empty on a CPU. Without it each line starts from zero state.
+    as_darknet: the line's blanks and tabs are dropped and a carriage return stays, and the state
+    runs on from line to line, because darknet's reset is empty on a CPU. Without it each line
+    starts from zero state.
     """
     one = ExactNetwork(net)
     for line in lines:
-        text = line.rstrip(b"\r\n")
         if as_darknet:
-            text = bytes(c for c in text if c not in b" \t\r")
+            text = bytes(c for c in line if c not in b" \t\n")
         else:
+            text = line.rstrip(b"\r\n")
             one.reset_state()
         one.read(seed + text + b" ")
         yield text + "".join(f",{value:g}" for value in one.outputs[0]).encode()

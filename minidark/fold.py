@@ -20,14 +20,13 @@ from minidark.cfg.plan import plan_network
 from minidark.cfg.sections import Pair
 from minidark.errors import WeightsError
 from minidark.layers.affine import PackedLayer, Sublayer
-from minidark.layers.batchnorm import EPSILON
 from minidark.network import Network
 from minidark.weights import Reading, load_weights
 
 
 def denormalize(net: Network) -> Network:
     """The network that infers the same without batch norm in its sublayers: W f and b - mean f,
-    with f = scale / (sqrt(variance) + 1e-6). A `[batchnorm]` layer stays as it is."""
+    with f = scale / divisor(variance). A `[batchnorm]` layer stays as it is."""
     sections = copy.deepcopy(net.sections)
     for section in sections[1:]:
         if "batch_normalize" in section.pairs:
@@ -46,12 +45,21 @@ def denormalize(net: Network) -> Network:
     return folded
 
 
+def check_divided_alike(divided: set[str], path: Path | str, first: Path | str) -> None:
+    """Raise WeightsError for weights whose batch norm divides otherwise than that of the first."""
+    if len(divided) > 1:
+        raise WeightsError(
+            f"{path}: its batch norm divides otherwise than that of {first}; --set "
+            "net.batchnorm=cpu or gpu takes both alike"
+        )
+
+
 def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
-    if not old.norm:
+    if not old.batch_norm:
         new.weights[...], new.biases[...] = old.weights, old.biases
         return
     scales, mean, variance = (backend.asnumpy(array).astype(np.float64) for array in old.norm)
-    factor = scales / (np.sqrt(variance) + EPSILON)
+    factor = scales / old.batch_norm.divisor.of(variance)
     new.weights[...] = backend.asarray(backend.asnumpy(old.weights) * factor[:, None])
     new.biases[...] = backend.asarray(backend.asnumpy(old.biases) - mean * factor)
 
@@ -63,9 +71,11 @@ def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading
         raise WeightsError("no weight files to average")
     arrays = [a for layer in net.layers for a in layer.arrays()]
     sums = [np.zeros(a.value.shape, np.float64) for a in arrays]
-    seen, pairs = 0, []
+    seen, pairs, divided = 0, [], set()
     for path in paths:
         load_weights(net, path, **reading)
+        divided.add(net.batchnorm)
+        check_divided_alike(divided, path, paths[0])
         seen = max(seen, net.seen)
         for total, array in zip(sums, arrays, strict=True):
             total += net.backend.asnumpy(array.value)

@@ -22,6 +22,7 @@ from minidark.cfg.parser import build_network
 from minidark.cfg.plan import check_memory, plan_network
 from minidark.cfg.sections import Pair
 from minidark.errors import CfgError, WeightsError
+from minidark.fold import check_divided_alike
 from minidark.layers import Layer
 from minidark.layers.base import Stored
 from minidark.layers.connected import ConnectedLayer
@@ -56,9 +57,12 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) 
     for layer in joined.layers:
         for array in layer.arrays():
             array.value[...] = 0
-    pairs = []
+    pairs, divided = [], set()
     for number, path in enumerate(paths):
         load_weights(net, path, **reading)
+        joined.settle_batchnorm(net.batchnorm)
+        divided.add(net.batchnorm)
+        check_divided_alike(divided, path, paths[0])
         joined.seen = max(joined.seen, net.seen)
         pairs.append(byte_pairs(net).pairs)
         if pairs[-1] != pairs[0]:

@@ -41,6 +41,7 @@ from minidark.checkpoint import (
     generators,
     network_arrays,
     restore_arrays,
+    settle_cfg,
     surroundings,
     warn_of_surroundings,
 )
@@ -344,6 +345,7 @@ class Training(Iterator[StepReport]):
     def go_on(self, since: Checkpoint) -> None:
         """Be the run that `since` was taken of. Raises MinidarkError where it cannot be."""
         _check_text(self.feed, since)
+        settle_cfg(self.net, since)
         check_cfg(self.net, since)
         check_computing(self.net.backend, since)
         warn_of_surroundings(since)

@@ -14,7 +14,7 @@ from pathlib import Path
 from minidark.backend import get_backend
 from minidark.cfg.forms import parse_cfg
 from minidark.cfg.parser import build_layer
-from minidark.cfg.plan import Plan, check_memory, override, plan_network
+from minidark.cfg.plan import Plan, check_first, check_memory, override, plan_network
 from minidark.cfg.rules import RULES, Case, Rule
 from minidark.cfg.sections import Doubt, Refuse
 from minidark.errors import CfgError
@@ -27,6 +27,7 @@ READING = {  # the doubts of reading, by the name that they come with
     "hidden-state": "W004",
     "extra-cost": "W005",
     "frozen-decay": "W006",
+    "self-activation": "W007",
 }
 STAGES = {"E001": "not-a-cfg", "E002": "wrong-value", "E003": "wrong-layer", "E004": "too-large"}
 
@@ -74,6 +75,7 @@ def check_cfg(
     try:
         sections = parse_cfg(data, path, doubt, mistakes(stage))
         stage = "E002"
+        check_first(sections, path)
         for text in overrides:
             override(sections, text)
         plan = plan_network(sections, path, doubt, mistakes(stage))

@@ -116,6 +116,11 @@ def _norm_of_one(case: Case) -> Iterator[Place]:
             yield line_of(layer.section, "batch_normalize"), said
 
 
+def _nothing_divided(case: Case) -> Iterator[Place]:
+    if case.given("batchnorm") and not case.plan.normalizes:
+        yield case.line("batchnorm"), "batchnorm has no effect without batch norm in a layer"
+
+
 def _adam_decays(case: Case) -> Iterator[Place]:
     if case.net.adam and case.net.decay and case.trains:
         default = "" if case.given("decay") else ", darknet's default"
@@ -293,6 +298,7 @@ RULES = (
     Rule("W110", "softmax-twice", "take one out", _softmax_twice),
     Rule("W111", "grouped-predictions", "take it out: a text has one symbol at a time",
          _grouped_predictions),
+    Rule("W112", "nothing-divided", "take it out, or add batch_normalize=1", _nothing_divided),
     Rule("W201", "adam-decay", "set decay=0 in [net]", _adam_decays),
     Rule("W202", "adam-rate", "try .005 or less", _adam_rate),
     Rule("W203", "other-optimizer", "take it out", _other_optimizer),

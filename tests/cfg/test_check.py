@@ -74,6 +74,10 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nothing-learns": (sections((2, "stopbackward=1")), sections((1, "stopbackward=1"))),
     "softmax-twice": ((*SOUND, "softmax"), (*SOUND[:3], "softmax noloss=1", "cost")),
     "grouped-predictions": (sections((3, "groups=2")), sections((3, "groups=1"))),
+    "nothing-divided": (
+        sections((0, "batchnorm=gpu")),
+        sections((0, "batchnorm=gpu"), (1, "batch_normalize=1")),
+    ),
     "adam-decay": (sections((0, "adam=1")), sections((0, "adam=1 decay=0"))),
     "adam-rate": (
         sections((0, "adam=1 decay=0 learning_rate=.1")),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from minidark import load_network
-from tests.cli.running import Started, run
+from tests.cli.running import Started, assert_refused, run
 from tests.helpers import cfg
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
@@ -235,3 +235,29 @@ def test_a_sample_that_fails_by_batch_norm_names_it(weights: list[str], message:
     assert result.exit_code == 5
     (line,) = (line for line in result.stderr.splitlines() if "error" in line)
     assert line == (f"minidark: error: the network's output is NaN or infinite; {message}")
+
+
+def test_a_checkpoint_in_the_place_of_weights_names_resume() -> None:
+    run("train", "a.cfg", "text.txt", "--seed", "1")
+    said = (
+        "backup/a.ckpt: a checkpoint of a run, which `train --resume backup/a.ckpt` continues; its "
+        "weights are beside it, as BASE_best.weights or BASE_final.weights"
+    )
+    for command in ("generate a.cfg", "train a.cfg text.txt --weights", "info a.cfg"):
+        assert_refused(run(*command.split(), "backup/a.ckpt"), 4, said)
+    load_network("a.cfg").save_weights("a.safetensors")
+    Path("a.safetensors").rename("a.weights")
+    said = "a.weights: by its content a .safetensors; rename it so"
+    assert_refused(run("generate", "a.cfg", "a.weights"), 4, said)
+
+
+@pytest.mark.parametrize(
+    "command", ["train a.cfg", "valid a.cfg a.weights", "rnn train a.cfg -file"]
+)
+def test_a_dash_is_no_text(command: str) -> None:
+    load_network("a.cfg").save_weights("a.weights")
+    said = (
+        "-: cannot read: No such file or directory; - is not standard input here: save that to a "
+        "file first"
+    )
+    assert_refused(run(*command.split(), "-", stdin=TEXT), 4, said)
