@@ -7,6 +7,7 @@ pointers of a GRU that nothing ever set, and its average passes over recurrent l
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
@@ -22,6 +23,8 @@ from minidark.errors import WeightsError
 from minidark.layers.affine import PackedLayer, Sublayer
 from minidark.network import Network
 from minidark.weights import Reading, load_weights
+
+log = logging.getLogger(__name__)
 
 
 def denormalize(net: Network) -> Network:
@@ -45,15 +48,6 @@ def denormalize(net: Network) -> Network:
     return folded
 
 
-def check_divided_alike(divided: set[str], path: Path | str, first: Path | str) -> None:
-    """Raise WeightsError for weights whose batch norm divides otherwise than that of the first."""
-    if len(divided) > 1:
-        raise WeightsError(
-            f"{path}: its batch norm divides otherwise than that of {first}; --set "
-            "net.batchnorm=cpu or gpu takes both alike"
-        )
-
-
 def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
     if not old.batch_norm:
         new.weights[...], new.biases[...] = old.weights, old.biases
@@ -71,11 +65,10 @@ def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading
         raise WeightsError("no weight files to average")
     arrays = [a for layer in net.layers for a in layer.arrays()]
     sums = [np.zeros(a.value.shape, np.float64) for a in arrays]
-    seen, pairs, divided = 0, [], set()
+    seen, pairs, divided = 0, [], []
     for path in paths:
         load_weights(net, path, **reading)
-        divided.add(net.batchnorm)
-        check_divided_alike(divided, path, paths[0])
+        divided.append(net.batchnorm)
         seen = max(seen, net.seen)
         for total, array in zip(sums, arrays, strict=True):
             total += net.backend.asnumpy(array.value)
@@ -85,3 +78,9 @@ def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading
     for total, array in zip(sums, arrays, strict=True):
         array.value[...] = net.backend.asarray(total / len(paths))
     net.seen = seen
+    if len({*divided}) > 1:
+        net.settle_batchnorm(divided[0])
+        log.warning(
+            "the batch norm of these weights divides in both ways; their mean divides as that of "
+            "%s; --set net.batchnorm=cpu or gpu takes all alike", paths[0],
+        )  # fmt: skip

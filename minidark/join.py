@@ -22,7 +22,6 @@ from minidark.cfg.parser import build_network
 from minidark.cfg.plan import check_memory, plan_network
 from minidark.cfg.sections import Pair
 from minidark.errors import CfgError, WeightsError
-from minidark.fold import check_divided_alike
 from minidark.layers import Layer
 from minidark.layers.base import Stored
 from minidark.layers.connected import ConnectedLayer
@@ -62,7 +61,11 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) 
         load_weights(net, path, **reading)
         joined.settle_batchnorm(net.batchnorm)
         divided.add(net.batchnorm)
-        check_divided_alike(divided, path, paths[0])
+        if len(divided) > 1:
+            raise WeightsError(
+                f"{path}: its batch norm divides otherwise than that of {paths[0]}; --set "
+                "net.batchnorm=cpu or gpu takes all alike"
+            )
         joined.seen = max(joined.seen, net.seen)
         pairs.append(byte_pairs(net).pairs)
         if pairs[-1] != pairs[0]:

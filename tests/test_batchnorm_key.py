@@ -15,7 +15,7 @@ from minidark import Network, WeightsError, load_network, load_weights
 from minidark.backend import Array
 from minidark.cfg.difference import difference
 from minidark.exact import ExactNetwork
-from minidark.fold import denormalize
+from minidark.fold import average, denormalize
 from minidark.layers.base import ALEXEY, PJREDDIE
 from minidark.weights import Header, save_weights
 from tests.cli.running import output, run
@@ -148,15 +148,16 @@ def test_weights_that_do_not_load_settle_nothing() -> None:
     assert net.batchnorm == "cpu"
 
 
-@pytest.mark.parametrize("verb", ["average", "join"])
-def test_weights_that_divide_otherwise_are_not_put_together(verb: str) -> None:
-    words = {
-        "average": ["plain.cfg", "out.weights", "pjreddie.weights", "alexey.weights"],
-        "join": ["plain.cfg", "out.weights", "pjreddie.weights", "alexey.weights"],
-    }[verb]
-    result = run(verb, *words, *(["--out-cfg", "out.cfg"] if verb == "join" else []))
-    assert result.exit_code == 4
-    assert "its batch norm divides otherwise than that of pjreddie.weights" in result.stderr
+def test_weights_that_divide_otherwise_are_not_joined_and_their_mean_divides_as_the_first() -> None:
+    words = ["plain.cfg", "out.weights", "pjreddie.weights", "alexey.weights"]
+    refused = run("join", *words, "--out-cfg", "out.cfg")
+    assert refused.exit_code == 4
+    assert "its batch norm divides otherwise than that of pjreddie.weights" in refused.stderr
+    net = loaded("plain.cfg", "pjreddie.weights")
+    for first, second, name in (("pjreddie", "alexey", "cpu"), ("alexey", "pjreddie", "gpu")):
+        average(net, [f"{first}.weights", f"{second}.weights"])
+        assert net.batchnorm == name
+    assert "warning: the batch norm of these weights divides" in run("average", *words).stderr
 
 
 def test_folded_it_is_in_the_weights() -> None:

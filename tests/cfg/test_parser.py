@@ -243,7 +243,7 @@ def test_an_unknown_device_or_dtype_is_refused(
     write: Write, kwargs: dict[str, str], message: str
 ) -> None:
     with pytest.raises(BackendError) as error:
-        parse_network_cfg(write("net inputs=4", "gru"), **kwargs)  # type: ignore[arg-type]
+        parse_network_cfg(write("net inputs=4", "gru"), **kwargs)
     assert str(error.value) == message
 
 
@@ -475,7 +475,7 @@ def test_a_first_section_that_is_not_net_is_named_and_not_what_nobody_typed(
     message = f"{path}:1: the first section is [{first}]; expected [net]{hint}"
     for setting in ({"batch": 1, "time_steps": 1}, {"overrides": ["net.batch=2"]}, {}):
         with pytest.raises(CfgError) as error:
-            parse_network_cfg(path, **setting)  # type: ignore[arg-type]
+            parse_network_cfg(path, **setting)
         assert str(error.value) == message
     (found,) = check_cfg(path.read_bytes(), path, ["net.batch=2"]).findings
     assert message == f"{path}:{found.line}: {found.message}"
