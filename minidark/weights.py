@@ -148,8 +148,6 @@ def load_weights(
     with open_regular(path, named(path, WeightsError)) as file:
         before = os.fstat(file.fileno())
         head = file.read(HEADER_BYTES)
-        if head[8:10] == SAFETENSORS:
-            raise WeightsError(f"{path}: {_what_it_is(path)}")
         wanted = _Wanted.of(net, head, before.st_size, path, start, cutoff, weights_order)
         file.seek(wanted.header.size)
         data = file.read(wanted.payload)
@@ -260,6 +258,8 @@ def read_header(data: bytes, path: Path | str, length: int, payloads: Collection
         raise WeightsError(
             f"{path}: {length} bytes; a weight file's header alone has {VERSION_BYTES + 4} or more"
         )
+    if data[8:10] == SAFETENSORS:
+        raise WeightsError(f"{path}: {_what_it_is(path)}")
     major, minor, revision = struct.unpack_from("<3i", data)
     if not all(0 <= number < LARGEST_VERSION for number in (major, minor, revision)):
         raise WeightsError(f"{path}: not a darknet weight file (it begins with {echo(data[:12])})")
