@@ -6,9 +6,10 @@
     BASE_final.weights   at the end
     BASE.ckpt            with each BASE.backup, and at the end; `records` keeps it, and the log
 
-BASE is the cfg's name up to its first dot. Beside each stands FILE.json (`made_with`). What a run
-before this one left in the folder gets another name, FILE.before, when this one saves for the first
-time: nothing of it is lost, and none of it stands among the files of another run.
+BASE is the cfg's name up to its first dot. Beside each stands FILE.json (`made_with`). Weights that
+an earlier run left in the folder are renamed when this one saves for the first time: to
+FILE.before, those of the next run to FILE.before.2, and so on. So no weights are lost, and those
+without such an ending belong to one run.
 
 A disk that fails does not end a run: what was there before stays, a warning says so, and the file
 is written when it is due again. Only a run whose last attempt at one of its files failed ends in
@@ -74,7 +75,9 @@ class Backups:
         self.save_every = save_every
         self._failed: dict[Path, SaveError] = {}  # the files whose last attempt failed
         self._held = contextlib.ExitStack()
-        self.former: list[Path] = []  # weights of another run, until they have their other names
+        self.former: list[Path] = []  # weights of another run, until they are renamed
+        self.aside = BEFORE  # what is added to their names
+        self.one_by_one = False  # whether each is renamed only when this run replaces it
         self._probe()
 
     def __enter__(self) -> Self:
@@ -109,11 +112,12 @@ class Backups:
         cfg: Path | str | None = None,
     ) -> None:
         """Keep the log, checkpoints and `run.json` of `training`, whose network this is, too; see
-        `Records`. cfg: the file that says what was trained, where it is not this one's. A run that
-        is not gone on with gets the folder for itself, unless it begins with weights: a best that
-        is better than any of its own then stays."""
-        begins_with_weights = math.isfinite(training.validation.lowest)
-        self.former = [] if resumed or begins_with_weights else self._weights_there()
+        `Records`. cfg: the file that says what was trained, where it is not this one's. A new run
+        renames the weights of an earlier one. If it begins with weights, it does so one by one: a
+        best that is better than any of its own stays."""
+        self.one_by_one = math.isfinite(training.validation.lowest)
+        self.former = [] if resumed else self._weights_there()
+        self.aside = self._next_aside()
         self.records = Records(
             training, self.folder, self.base, cfg or self.cfg, command, resumed, overrides
         )
@@ -178,16 +182,25 @@ class Backups:
         else:
             self._failed.pop(path, None)
 
-    def _weights_there(self) -> list[Path]:
-        ours = re.compile(rf"{re.escape(self.base)}(\.backup|_(best|final|\d+)\.weights)")
-        return sorted(path for path in self.folder.iterdir() if ours.fullmatch(path.name))
+    def _weights_there(self, ending: str = "") -> list[Path]:
+        """The weights in the folder, with this regular expression at the end of their names."""
+        names = rf"{re.escape(self.base)}(\.backup|_(best|final|\d+)\.weights){ending}"
+        return sorted(p for p in self.folder.iterdir() if re.fullmatch(names, p.name))
 
-    def _set_aside(self) -> None:
-        """Give the weights of the run before their other names, with what is kept beside them.
-        What cannot have one stays."""
-        while self.former:
-            path = self.former.pop()
-            before = Path(f"{path}{BEFORE}")
+    def _next_aside(self) -> str:
+        """What no weights in the folder have at the end of their names."""
+        before = self._weights_there(rf"{re.escape(BEFORE)}(\.\d+)?(\.json)?")
+        endings = (path.name.removesuffix(".json").rpartition(BEFORE)[2] for path in before)
+        last = max((int(ending[1:] or 1) for ending in endings), default=0)
+        return f"{BEFORE}.{last + 1}" if last else BEFORE
+
+    def _set_aside(self, replaced: Path) -> None:
+        """Rename the weights of the run before, with what is kept beside them; `replaced` alone
+        where they go one by one. What cannot be renamed stays."""
+        chosen = [p for p in self.former if p == replaced or not self.one_by_one]
+        for path in chosen:
+            self.former.remove(path)
+            before = Path(f"{path}{self.aside}")
             try:
                 files.SYSTEM.replace(path, before)
                 with contextlib.suppress(FileNotFoundError):
@@ -196,7 +209,7 @@ class Backups:
                 log.warning("%s: cannot be renamed: %s", path, reason.strerror)
 
     def _write(self, path: Path) -> None:
-        self._set_aside()
+        self._set_aside(path)
         with self.net.averaged():
             saved = save_weights(self.net, path)
         made_with.write(path, self.net, self.cfg, saved)

@@ -22,10 +22,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 
-from minidark.errors import DataError, WeightsError
+from minidark.errors import CfgError, DataError, WeightsError
 from minidark.layers.bytepairs import BYTES, BytePairsLayer
 from minidark.network import Network
 from minidark.text import Identity, Ids, Symbols
@@ -183,6 +184,21 @@ def byte_pairs(net: Network) -> BytePairs:
         if lengths[-1] > LONGEST:
             raise _damaged(layer, number, f"longer than the {LONGEST} bytes that a symbol can have")
     return BytePairs(known)
+
+
+def check_symbols(
+    net: Network, tokenized: bool, flag: str = "--tokenized", path: Path | str | None = None
+) -> None:
+    """Raise CfgError where a text of bytes, or of tokens, does not give this network's symbols.
+    flag: what reads tokens; path: the cfg's, for the message."""
+    if net.layers[0].gives_ids:
+        if tokenized:
+            raise CfgError(f"[bytepairs] learns its symbols from bytes; take out {flag}", path)
+    elif net.inputs > BYTES and not tokenized:
+        raise CfgError(
+            f"inputs={net.inputs}, and a text of bytes has {BYTES} symbols; {flag} reads integers",
+            path,
+        )
 
 
 def _damaged(layer: BytePairsLayer, number: int, what: str) -> WeightsError:

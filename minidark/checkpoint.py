@@ -37,6 +37,7 @@ from minidark.backend import Array, Backend
 from minidark.backend.threads import blas_threads
 from minidark.errors import BackendError, CfgError, WeightsError, bare, echo
 from minidark.files import named, open_regular, write_atomically
+from minidark.layers.batchnorm import DIVISORS
 from minidark.network import Network
 from minidark.schema import (
     Flag,
@@ -331,6 +332,13 @@ def cfg_values(net: Network) -> list[dict[str, Any]]:
         del sections[0]["max_batches"]
     values: list[dict[str, Any]] = json.loads(json.dumps(sections))
     return values
+
+
+def settle_cfg(net: Network, since: Checkpoint) -> None:
+    """Take over what weights settled where the cfg has no say."""
+    name = since.cfg[0].get("batchnorm")
+    if name in DIVISORS:
+        net.settle_batchnorm(name)
 
 
 def check_cfg(net: Network, since: Checkpoint) -> None:

@@ -39,13 +39,15 @@ class FloatSum:
         return 2.0**bits if bits < 1024 else math.inf
 
 
-def valid_lines(net: Network, symbols: Iterable[int], seed: bytes) -> Iterator[str]:
-    """After `seed`, a line for each symbol but the first."""
+def valid_lines(
+    net: Network, symbols: Iterable[int], seed: bytes, *, tokenized: bool = False
+) -> Iterator[str]:
+    """After `seed`, a line for each symbol but the first. tokenized: each symbol is a word."""
     one, total, words = ExactNetwork(net), FloatSum(), 1
     one.read(seed)
     for count, (current, following) in enumerate(_pairs(symbols, net), start=1):
         total.add(one.predict(current)[following])
-        words += following in WORD_ENDS
+        words = count if tokenized else words + (following in WORD_ENDS)
         yield (
             f"{count} BPC: {total.bits_per(count):4.4f}   "
             f"Perplexity: {total.perplexity_per(count):4.4f}    "
@@ -80,15 +82,16 @@ def vec_lines(
 ) -> Iterator[bytes]:
     """For each line: the line, and the first layer's output after `seed`, the line and a blank.
 
-    as_darknet: the line's blanks and tabs are dropped, and the state runs on from line to line,
-    because darknet's reset is empty on a CPU. Without it each line starts from zero state.
+    as_darknet: the line's blanks and tabs are dropped and a carriage return stays, and the state
+    runs on from line to line, because darknet's reset is empty on a CPU. Without it each line
+    starts from zero state.
     """
     one = ExactNetwork(net)
     for line in lines:
-        text = line.rstrip(b"\r\n")
         if as_darknet:
-            text = bytes(c for c in text if c not in b" \t\r")
+            text = bytes(c for c in line if c not in b" \t\n")
         else:
+            text = line.rstrip(b"\r\n")
             one.reset_state()
         one.read(seed + text + b" ")
         yield text + "".join(f",{value:g}" for value in one.outputs[0]).encode()

@@ -4,7 +4,8 @@ A product of matrices may be summed in any order, and every order rounds differe
 digit. That is enough to change the last digits of a printed perplexity, and once in a million
 draws the symbol. This module adds in the order of darknet's C loops, rounds where its floats round,
 and computes in double where its C does, so that its results are darknet's to the last bit, on any
-machine. It is several times slower than `Network.predict`, which is right to the seventh digit.
+machine, wherever C's are finite. It is several times slower than `Network.predict`, which is right
+to the seventh digit.
 
 Source: darknet src/gemm.c (gemm_nt), connected_layer.c, gru_layer.c, lstm_layer.c, rnn_layer.c,
 softmax (blas.c), activations.h, as compiled without -Ofast and fused multiply-add.
@@ -90,10 +91,10 @@ class ExactNetwork:
         # Rows are added one after another, which is the order of gemm_nt's inner loop; a plain
         # sum along contiguous memory would go in pairs.
         v = weights[x] if isinstance(x, int) else np.add.reduce(x[:, None] * weights, axis=0)
-        if s.norm:
+        if s.batch_norm:
             scales, mean, variance = s.norm
-            deviation = np.sqrt(variance.astype(np.float64)) + np.float32(1e-6)
-            v = ((v - mean) / deviation).astype(np.float32) * scales
+            divisor = s.batch_norm.divisor.in_c(variance)
+            v = ((v - mean) / divisor).astype(np.float32) * scales
         return activate(activation, v + s.biases)
 
 
@@ -104,7 +105,8 @@ def activate(name: str, x: Row) -> Row:
 
 def _exp(x: Wide) -> Wide:
     # One by one through C's own exp: numpy's may differ in the last bit of a double, which shows
-    # in a float where 1 is taken from it. C's overflows to infinity, to the same result.
+    # in a float where 1 is taken from it. C's overflows to infinity: to the same result, but for
+    # tanh beyond 354.9 and elu and selu beyond 709.8, of which C makes NaN.
     return np.array([math.exp(value) for value in np.minimum(x, 700).tolist()])
 
 

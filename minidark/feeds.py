@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from minidark.bytepairs import BytePairText
+from minidark.bytepairs import BytePairText, check_symbols
 from minidark.errors import CfgError, DataError, echo
 from minidark.generate import default_primer, generate
 from minidark.network import Network
@@ -105,6 +105,7 @@ class TextFeed(Feed):
         own: slice = slice(None),
     ):
         _check_symbols(net)
+        check_symbols(net, text.tokenized)
         text = symbols_for(net, text, valid_fraction)
         part, self.held_out = text.split(valid_fraction)
         self.text, self.steps = text, net.options.time_steps

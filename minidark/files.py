@@ -30,6 +30,8 @@ def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.
         descriptor = os.open(path, _READ_ONLY)
     except (OSError, ValueError) as reason:
         said = FOLDER if os.path.isdir(path) else f"cannot read: {_reason(reason)}"
+        if str(path) == "-":
+            said += "; - is not standard input here: save that to a file first"
         raise error(said) from reason
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):

@@ -7,6 +7,7 @@ pointers of a GRU that nothing ever set, and its average passes over recurrent l
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
@@ -20,14 +21,15 @@ from minidark.cfg.plan import plan_network
 from minidark.cfg.sections import Pair
 from minidark.errors import WeightsError
 from minidark.layers.affine import PackedLayer, Sublayer
-from minidark.layers.batchnorm import EPSILON
 from minidark.network import Network
 from minidark.weights import Reading, load_weights
+
+log = logging.getLogger(__name__)
 
 
 def denormalize(net: Network) -> Network:
     """The network that infers the same without batch norm in its sublayers: W f and b - mean f,
-    with f = scale / (sqrt(variance) + 1e-6). A `[batchnorm]` layer stays as it is."""
+    with f = scale / divisor(variance). A `[batchnorm]` layer stays as it is."""
     sections = copy.deepcopy(net.sections)
     for section in sections[1:]:
         if "batch_normalize" in section.pairs:
@@ -47,11 +49,11 @@ def denormalize(net: Network) -> Network:
 
 
 def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
-    if not old.norm:
+    if not old.batch_norm:
         new.weights[...], new.biases[...] = old.weights, old.biases
         return
     scales, mean, variance = (backend.asnumpy(array).astype(np.float64) for array in old.norm)
-    factor = scales / (np.sqrt(variance) + EPSILON)
+    factor = scales / old.batch_norm.divisor.of(variance)
     new.weights[...] = backend.asarray(backend.asnumpy(old.weights) * factor[:, None])
     new.biases[...] = backend.asarray(backend.asnumpy(old.biases) - mean * factor)
 
@@ -63,9 +65,10 @@ def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading
         raise WeightsError("no weight files to average")
     arrays = [a for layer in net.layers for a in layer.arrays()]
     sums = [np.zeros(a.value.shape, np.float64) for a in arrays]
-    seen, pairs = 0, []
+    seen, pairs, divided = 0, [], []
     for path in paths:
         load_weights(net, path, **reading)
+        divided.append(net.batchnorm)
         seen = max(seen, net.seen)
         for total, array in zip(sums, arrays, strict=True):
             total += net.backend.asnumpy(array.value)
@@ -75,3 +78,9 @@ def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading
     for total, array in zip(sums, arrays, strict=True):
         array.value[...] = net.backend.asarray(total / len(paths))
     net.seen = seen
+    if len({*divided}) > 1:
+        net.settle_batchnorm(divided[0])
+        log.warning(
+            "the batch norm of these weights divides in both ways; their mean divides as that of "
+            "%s; --set net.batchnorm=cpu or gpu takes all alike", paths[0],
+        )  # fmt: skip

@@ -18,11 +18,12 @@ import numpy as np
 from minidark.backend import Array
 from minidark.bytepairs import byte_pairs
 from minidark.cache import Cache, topmost
-from minidark.errors import DataError, DivergedError, MinidarkError
+from minidark.errors import DataError
 from minidark.exact import ExactNetwork
 from minidark.frozen import Frozen
 from minidark.glibc_rand import RAND_MAX, GlibcRand
 from minidark.network import Network
+from minidark.nonfinite import not_finite
 from minidark.text import Ids
 
 LEAST_TEMPERATURE = 1e-20  # but for 0; float32 cannot hold an output divided by much less
@@ -50,7 +51,7 @@ def generate(
     """
     pairs = byte_pairs(net)
     if net.outputs > len(pairs.names):
-        raise MinidarkError(f"{net.outputs} symbols are more than a byte has; name them by tokens")
+        raise DataError(f"{net.outputs} symbols are more than a byte has; name them by tokens")
     primer = seed.encode() if isinstance(seed, str) else bytes(seed)
     srand = secrets.randbelow(2**32) if srand is None else srand
     symbols = pairs.encode(primer).tolist()
@@ -156,7 +157,7 @@ class Sampler:
         cache: int = 0,
     ):
         _check(net, temperature, top_k, top_p)
-        self.inputs, self.backend = net.inputs, net.backend
+        self.net, self.inputs, self.backend = net, net.inputs, net.backend
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.rands = [GlibcRand(srand) for srand in srands]
         for rand in self.rands:
@@ -208,9 +209,7 @@ class Sampler:
             self.unread = [ids] if read else []
         rows: list[list[int]] = self.backend.asnumpy(drawn).tolist()
         if any(-1 in row for row in rows):
-            raise DivergedError(
-                "the network's output is NaN or infinite; these weights are damaged"
-            )
+            raise not_finite(self.net)
         return rows
 
     def _choose(self, p: Array, ids: Array) -> None:

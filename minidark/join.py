@@ -56,9 +56,16 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) 
     for layer in joined.layers:
         for array in layer.arrays():
             array.value[...] = 0
-    pairs = []
+    pairs, divided = [], set()
     for number, path in enumerate(paths):
         load_weights(net, path, **reading)
+        joined.settle_batchnorm(net.batchnorm)
+        divided.add(net.batchnorm)
+        if len(divided) > 1:
+            raise WeightsError(
+                f"{path}: its batch norm divides otherwise than that of {paths[0]}; --set "
+                "net.batchnorm=cpu or gpu takes all alike"
+            )
         joined.seen = max(joined.seen, net.seen)
         pairs.append(byte_pairs(net).pairs)
         if pairs[-1] != pairs[0]:

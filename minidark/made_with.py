@@ -17,6 +17,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ from minidark.cfg.options import LayerOptions
 from minidark.errors import MinidarkError, WeightsError, echo
 from minidark.files import open_regular, write_atomically
 from minidark.layers.base import Layer
+from minidark.layers.batchnorm import DIVISORS, GPU
+
+log = logging.getLogger(__name__)
 
 LARGEST = 1 << 20  # bytes
 # Of the network around a layer, and of the values before the first batch.
@@ -34,9 +38,16 @@ NO_MEANING = {f.name for f in dataclasses.fields(LayerOptions)} | {
 }  # fmt: skip
 
 
+# What is added to a layer that divides so in its batch norm; the other way says nothing.
+DIVIDED = f" batchnorm={GPU.name}"
+
+
 class HasLayers(Protocol):
     layers: list[Layer]
     layer_options: list[LayerOptions]
+    chooses_batchnorm: bool
+
+    def settle_batchnorm(self, name: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +80,9 @@ def check(
         return
     ours = meanings(net, "dontload", start, cutoff)
     try:
-        check_meanings(record.layers, ours, path, echo(record.cfg, 200), cutoff)
+        check_meanings(
+            record.layers, ours, path, echo(record.cfg, 200), cutoff, net.chooses_batchnorm
+        )
     except WeightsError:
         if _is_of(record, file):
             raise
@@ -88,6 +101,27 @@ def read(path: Path | str) -> Record | None:
 def _is_of(record: Record, file: io.BufferedReader) -> bool:
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest() == record.weights_sha256
+
+
+def is_for_gpu(file: io.BufferedReader, path: Path | str) -> bool:
+    """Whether the open weight file was made with batchnorm=gpu, as far as is kept of it. Leaves the
+    file at its end."""
+    record = _read(beside(path))
+    return record is not None and for_gpu(record.layers) and _is_of(record, file)
+
+
+def for_gpu(layers: Sequence[str]) -> bool:
+    """Whether these lines of `meanings` say so."""
+    return any(line.endswith(DIVIDED) for line in layers)
+
+
+def settle_batchnorm(net: HasLayers, path: Path | str, name: str) -> None:
+    """Let the batch norm of a network whose cfg has no say divide as the weights of `path` want it,
+    and log what changes."""
+    if net.settle_batchnorm(name):
+        log.info(
+            "%s: batch norm divides by %s, as in [net] batchnorm=%s", path, DIVISORS[name], name
+        )
 
 
 def overrides(theirs: Sequence[str], net: HasLayers) -> list[str]:
@@ -122,11 +156,19 @@ def _split(line: str) -> tuple[str, dict[str, str]]:
 
 
 def check_meanings(
-    theirs: list[str], ours: list[str], path: Path | str, cfg: str, cutoff: int | None
+    theirs: list[str],
+    ours: list[str],
+    path: Path | str,
+    cfg: str,
+    cutoff: int | None,
+    chooses_batchnorm: bool,
 ) -> None:
     """Raise WeightsError where the layers that a file was made with, in the cfg named `cfg`, are
-    not the network's; with `cutoff` there may be more of them."""
+    not the network's; with `cutoff` there may be more of them. chooses_batchnorm: of the network,
+    whose batch norm then follows the file."""
     theirs = theirs if cutoff is None else theirs[: len(ours)]
+    if chooses_batchnorm:
+        theirs, ours = ([line.removesuffix(DIVIDED) for line in x] for x in (theirs, ours))
     if theirs == ours:
         return
     there, here = next(
@@ -168,7 +210,9 @@ def _meaning(layer: Layer, options: LayerOptions) -> str:
             value = getattr(options, field.name)
             value = layer.outputs if value is None else value  # hidden, where it is left out
             values[field.name] = int(value) if isinstance(value, bool) else value
-    return " ".join([f"[{layer.type}]", *(f"{key}={value}" for key, value in values.items())])
+    divided = DIVIDED if any(norm.divisor is GPU for norm in layer.norms) else ""
+    pairs = (f"{key}={value}" for key, value in values.items())
+    return " ".join([f"[{layer.type}]", *pairs]) + divided
 
 
 def _read(path: Path) -> Record | None:

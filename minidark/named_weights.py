@@ -26,6 +26,7 @@ from minidark.cfg.sections import Section, format_sections
 from minidark.errors import WeightsError, bare
 from minidark.files import write_atomically
 from minidark.layers.base import NORM_KINDS, Stored
+from minidark.layers.batchnorm import CPU, GPU
 
 MOST_SEEN = 2**63 - 1
 
@@ -79,8 +80,9 @@ def load(
         for array in layer.arrays()
     }
     _check_shapes(archive.shapes, wanted, spare, path)
-    if not allow_other_cfg:
-        _check_layers(archive, net, start, cutoff, path)
+    theirs = _layers(archive)
+    if theirs and not allow_other_cfg:
+        _check_layers(theirs, net, start, cutoff, path)
     seen = _seen(archive.notes.get("seen", "0"), path)
     values = {name: archive.read(name) for name in wanted}
     if not allow_nonfinite:
@@ -88,6 +90,7 @@ def load(
     for name, array in wanted.items():
         array.value[...] = net.backend.asarray(values[name])
     net.seen = seen
+    made_with.settle_batchnorm(net, path, (GPU if made_with.for_gpu(theirs) else CPU).name)
     return seen
 
 
@@ -133,19 +136,24 @@ def _check_shapes(
         )
 
 
-def _check_layers(
-    archive: Archive, net: HasArrays, start: int, cutoff: int | None, path: Path | str
-) -> None:
+def _layers(archive: Archive) -> list[str]:
+    """What the file says of its layers; nothing where it says nothing that is sound."""
     try:
-        theirs = json.loads(archive.notes.get("layers", "null"))
+        lines = json.loads(archive.notes.get("layers", "null"))
     except (ValueError, RecursionError):
-        theirs = None
-    if isinstance(theirs, list) and all(isinstance(line, str) for line in theirs):
-        # With dontload alone a layer is in the file of its own cfg; else both flags go together.
-        try:
-            _check_flagged(theirs, net, "dontsave", start, cutoff, path)
-        except WeightsError:
-            _check_flagged(theirs, net, "dontload", start, cutoff, path)
+        return []
+    sound = isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+    return lines if sound else []
+
+
+def _check_layers(
+    theirs: list[str], net: HasArrays, start: int, cutoff: int | None, path: Path | str
+) -> None:
+    # With dontload alone a layer is in the file of its own cfg; else both flags go together.
+    try:
+        _check_flagged(theirs, net, "dontsave", start, cutoff, path)
+    except WeightsError:
+        _check_flagged(theirs, net, "dontload", start, cutoff, path)
 
 
 def _check_flagged(
@@ -158,7 +166,9 @@ def _check_flagged(
 ) -> None:
     below = made_with.meanings(net, absent, cutoff=start)
     ours = made_with.meanings(net, absent, start, cutoff)
-    made_with.check_meanings(theirs[len(below) :], ours, path, "another cfg", cutoff)
+    made_with.check_meanings(
+        theirs[len(below) :], ours, path, "another cfg", cutoff, net.chooses_batchnorm
+    )
 
 
 def _seen(text: str, path: Path | str) -> int:

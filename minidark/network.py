@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,13 +26,14 @@ from minidark import policy, weights
 from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.cfg.forms import format_cfg
 from minidark.cfg.options import LayerOptions, NetOptions
-from minidark.cfg.sections import Section
+from minidark.cfg.sections import Pair, Section
 from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, echo, nearest
 from minidark.files import write_atomically
 from minidark.frozen import Frozen
 from minidark.given import Truth, check_ids, checked_dtype, wrong_shape
 from minidark.html_table import html_table
 from minidark.layers.base import CostLayer, Layer, Parameter, Stored, is_ids, one_hot
+from minidark.layers.batchnorm import CPU, DIVISORS
 from minidark.layers.softmax import SoftmaxLayer
 from minidark.optim import Adam, Optimizer, Sgd
 
@@ -74,6 +76,9 @@ class Network:
         self._costs = _costs(self.layers)
         self._y: Array | None = None  # the cost layer's output, between forward and backward
         self.clip_norm = options.clip_norm
+        self.chooses_batchnorm = options.batchnorm is None  # and not the cfg
+        if options.batchnorm:
+            self._divide(options.batchnorm)
         self.last_rate = 0.0  # the learning rate of the last update
         self.last_norms: dict[str, Scalar] = {}  # of its gradient, where that was measured
         self.accumulated = 0  # rows, since the last update
@@ -137,6 +142,30 @@ class Network:
         """Whether the cost is the nats of one symbol among `outputs`: that of a plain softmax."""
         layer = self._costs
         return isinstance(layer, SoftmaxLayer) and layer.groups == 1
+
+    @property
+    def batchnorm(self) -> str:
+        """What batch norm divides by, as `[net] batchnorm` says it or weights have settled it."""
+        return self.options.batchnorm or CPU.name
+
+    def settle_batchnorm(self, name: str) -> bool:
+        """Divide as weights want it, where the cfg has no say; from then on this network's cfg
+        says so, wherever it goes. Whether anything changed."""
+        normalizes = any(layer.norms for layer in self.layers)
+        if not (self.chooses_batchnorm and normalizes) or name == self.batchnorm:
+            return False
+        self._divide(name)
+        self.options = dataclasses.replace(self.options, batchnorm=name)
+        if self.sections:
+            first = self.sections[0]
+            pairs = {**first.pairs, "batchnorm": Pair("batchnorm", name, first.line)}
+            self.sections[0] = dataclasses.replace(first, pairs=pairs)
+        return True
+
+    def _divide(self, name: str) -> None:
+        for layer in self.layers:
+            for norm in layer.norms:
+                norm.divisor = DIVISORS[name]
 
     def parameters(self) -> list[Parameter]:
         """All trained arrays in weight-file order, live."""
@@ -380,12 +409,16 @@ class Network:
 
     def check_finite(self) -> None:
         """Raise DivergedError with the first stored array that holds NaN or infinity."""
-        stored = ((a.name, a.value) for layer in self.layers for a in layer.arrays())
-        if name := self._first_not_finite(stored):
+        if name := self.first_not_stored_finite():
             raise DivergedError(
                 f"{name} holds NaN or infinity after batch {self.batches_seen}; "
                 "try a lower learning_rate, or --clip-norm 1"
             )
+
+    def first_not_stored_finite(self) -> str | None:
+        """The name of the first stored array that holds NaN or infinity."""
+        stored = ((a.name, a.value) for layer in self.layers for a in layer.arrays())
+        return self._first_not_finite(stored)
 
     def first_not_finite(self) -> str | None:
         """What went bad first, from the input on: the name of an array of weights or of a state,

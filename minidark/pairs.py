@@ -105,13 +105,19 @@ class Pairs:
         return np.array([len(t) + 1 for t in self.targets], np.intp)
 
     def check(self, inputs: int, longest: int | None = None) -> None:
-        """Raise DataError for the first pair with a byte that is not below `inputs`, or of more
-        symbols than time_steps, `longest`."""
+        """Raise DataError for the first pair with a byte that is not below `inputs`, or for the
+        longest, if it has more symbols than time_steps, `longest`."""
         check_separator(self.separator, inputs)
         lengths = self.lengths()
-        if longest is not None and (lengths > longest).any():
-            at = int(np.argmax(lengths > longest))
-            raise self.wrong(at + 1, f"has {lengths[at]} symbols; time_steps={longest} is the most")
+        too_long = 0 if longest is None else int((lengths > longest).sum())
+        if too_long:
+            at = int(np.argmax(lengths))
+            others = f", and {too_long - 1:,} more are too long" if too_long > 1 else ""
+            raise self.wrong(
+                at + 1,
+                f"has {lengths[at]} symbols, which is the longest pair{others} for "
+                f"time_steps={longest}; --set net.time_steps={lengths[at]} fits all",
+            )
         for number, pair in enumerate(zip(self.sources, self.targets, strict=True), start=1):
             if said_wrong := beyond(b"".join(pair), inputs):
                 raise self.wrong(number, said_wrong)

@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark.backend import Array
-from minidark.errors import CfgError, DataError, DivergedError
+from minidark.errors import CfgError, DataError
 from minidark.frozen import Frozen
 from minidark.network import Network
+from minidark.nonfinite import not_finite
 from minidark.pairs import END, TAB, beyond, check_separator, not_utf8, separator_byte
 
 AT_ONCE = 256  # streams
@@ -86,7 +87,7 @@ class Predictor:
 
         Raises DataError for one string in the place of several; for a source that holds a line
         feed, the separator or a symbol that the network does not have, or is not UTF-8, by its
-        number from `first` on; DivergedError for damaged weights.
+        number from `first` on; DivergedError for an output of NaN or infinity.
         """
         if isinstance(sources, str | bytes):
             raise DataError("sources is one string; give a list of them")
@@ -134,7 +135,7 @@ class _Search:
         self.prompts = np.full((lines, self.lengths.max()), END)
         for row, source in zip(self.prompts, sources, strict=True):
             row[: len(source) + 1] = [*source, ord(predictor.separator)]
-        self.backend = net.backend
+        self.net, self.backend = net, net.backend
         self.step: Frozen = net.frozen(lines * beam)
         self.scores = np.full((lines, beam), -np.inf)
         self.scores[:, 0] = 0  # all K streams of a source are the same at first
@@ -167,9 +168,7 @@ class _Search:
     def _write(self, lines: npt.NDArray[np.intp], p: Array) -> None:
         """One more symbol of these lines (R,), from its probabilities p (R, K, O)."""
         if not np.isfinite(p).all():
-            raise DivergedError(
-                "the network's output is NaN or infinite; these weights are damaged"
-            )
+            raise not_finite(self.net)
         beam = p.shape[1]
         logs = np.log(np.maximum(p, self.tiny), dtype=np.float64)
         likeliest_is_end = p.argmax(axis=2) == END

@@ -13,6 +13,7 @@ Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state).
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import hashlib
 import io
@@ -33,6 +34,8 @@ Ids = npt.NDArray[np.intp]
 
 RESTART = 1 / 64  # a stream's chance, per batch, to begin anew elsewhere
 SAMPLES, SAMPLE_BYTES = 64, 4096
+FIRST_BYTES = 1 << 16  # of a file that may be UTF-16
+MANY_NULS, NEARLY_ALL = 0.5, 0.95  # shares of the bytes at every other place
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,20 @@ class Identity:
 
 def _number(files: tuple[FileIdentity, ...]) -> str:
     return f"{len(files)} file{'' if len(files) == 1 else 's'}"
+
+
+def looks_like_utf16(path: Path | str) -> bool:
+    """Whether a file begins with UTF-16's or UTF-32's byte order mark, or NULs stand at every other
+    place of its first bytes, and text between them. Raises DataError."""
+    with open_regular(path, named(path, DataError)) as file:
+        begin = np.frombuffer(file.read(FIRST_BYTES), np.uint8)
+    if bytes(begin[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return True
+    even, odd = begin[0::2], begin[1::2]
+    return begin.size >= 4 and any(
+        bool((nuls == 0).mean() > MANY_NULS and (text >= ord("\t")).mean() > NEARLY_ALL)
+        for nuls, text in ((even, odd), (odd, even))
+    )
 
 
 def _sampled(file: io.BufferedReader, size: int) -> str:

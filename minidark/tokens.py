@@ -20,13 +20,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from minidark.errors import DataError, MinidarkError, echo
+from minidark.errors import DataError, echo
 from minidark.files import named, open_regular
 from minidark.text import FileIdentity, Identity, Ids, Symbols
 
 NEWLINE = b"<NEWLINE>"
 PIECE = 2**20  # bytes
 DIGITS = 9  # of the longest token
+LONGEST = 1 + DIGITS  # with a sign
 
 
 class TokenText(Symbols):
@@ -36,17 +37,14 @@ class TokenText(Symbols):
 
     def __init__(self, path: Path | str, inputs: int):
         kind = np.min_scalar_type(inputs - 1)
-        pieces, size = [np.empty(0, kind)], 0
+        pieces = [np.empty(0, kind)]
         with open_regular(path, named(path, DataError)) as file:
             self._identity = Identity((FileIdentity.of(path, file, os.fstat(file.fileno())),))
-            for words in _words(file):
-                ids = [_token(word, size + n, path, inputs) for n, word in enumerate(words)]
-                pieces.append(np.array(ids, kind))
-                size += len(ids)
-        if not size:
-            raise DataError(f"{path}: empty; a tokenized text is integers between blanks")
+            pieces += [ids.astype(kind) for ids in token_blocks(file, path, inputs)]
         self.ids = np.concatenate(pieces)
-        self.inputs, self.size = inputs, size
+        self.inputs, self.size = inputs, self.ids.size
+        if not self.size:
+            raise DataError(f"{path}: empty; a tokenized text is integers between blanks")
 
     def read(self, start: int, stop: int) -> Ids:
         return self.ids[start:stop].astype(np.intp)
@@ -55,22 +53,33 @@ class TokenText(Symbols):
         return self._identity
 
 
+def token_blocks(file: BinaryIO, path: Path | str, inputs: int) -> Iterator[Ids]:
+    """The tokens of an open file, a piece at a time: ids (N,). `path` is for messages. Raises
+    DataError at the first that is none of `inputs`."""
+    before = 0
+    for words in _words(file):
+        ids = [_token(word, before + n, path, inputs) for n, word in enumerate(words)]
+        before += len(ids)
+        if ids:
+            yield np.array(ids, np.intp)
+
+
 def _words(file: BinaryIO) -> Iterator[list[bytes]]:
     """What stands between blanks, a piece of the file at a time; what is too long for a token may
     come in pieces itself."""
     begun = b""  # a word whose end has not been read
     while data := file.read(PIECE):
         words = (begun + data).split()
-        begun = b"" if data[-1:].isspace() or len(words[-1]) > DIGITS else words.pop()
+        begun = b"" if data[-1:].isspace() or len(words[-1]) > LONGEST else words.pop()
         yield words
     yield [begun] if begun else []
 
 
 def _token(word: bytes, number: int, path: Path | str, inputs: int) -> int:
     text = word.decode(errors="replace")
-    if not re.fullmatch(f"[0-9]{{1,{DIGITS}}}", text):
+    if not re.fullmatch(f"[+-]?[0-9]{{1,{DIGITS}}}", text):
         raise DataError(f"{path}: token {number} is {echo(text)}, not an integer")
-    if int(text) >= inputs:
+    if not 0 <= int(text) < inputs:
         raise DataError(f"{path}: token {number} is {text}; this network's are 0 to {inputs - 1}")
     return int(text)
 
@@ -86,7 +95,7 @@ def read_token_names(path: Path | str, tokens: int) -> list[bytes]:
 
 def byte_names(outputs: int = 256) -> list[bytes]:
     """What each byte prints as where there are no names, itself: those that a network has no output
-    for may stand in a seed. Raises MinidarkError for more outputs than a byte has values."""
+    for may stand in a seed. Raises DataError for more outputs than a byte has values."""
     if outputs > 256:
-        raise MinidarkError(f"{outputs} symbols are more than a byte has; name them by tokens")
+        raise DataError(f"{outputs} symbols are more than a byte has; name them by tokens")
     return [bytes([symbol]) for symbol in range(256)]

@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from minidark.backend import Array
 from minidark.bytepairs import byte_pairs
-from minidark.errors import DataError, DivergedError
+from minidark.errors import DataError
 from minidark.network import Network
+from minidark.nonfinite import not_finite
 from minidark.text import Ids
 
 Floats = npt.NDArray[np.floating]
@@ -75,7 +76,7 @@ def trace(net: Network, symbols: npt.ArrayLike, seed: bytes = b"\n\n") -> Trace:
         if values
     )
     result = Trace(ids.astype(np.intp), _of_stream(net, y), layers)
-    _check_finite(result)
+    _check_finite(result, net)
     return result
 
 
@@ -85,7 +86,7 @@ def _of_stream(net: Network, values: Array) -> Floats:
     return np.ascontiguousarray(rows)
 
 
-def _check_finite(result: Trace) -> None:
+def _check_finite(result: Trace, net: Network) -> None:
     """Raise DivergedError that names what went bad first."""
     shown = {f"{layer.name}'s {k}": v for layer in result.layers for k, v in layer.values.items()}
     since = {}
@@ -95,4 +96,4 @@ def _check_finite(result: Trace) -> None:
             since[what] = int(wrong.argmax())
     if since:
         first = min(since, key=lambda what: since[what])
-        raise DivergedError(f"{first} is NaN or infinite; these weights are damaged")
+        raise not_finite(net, first)

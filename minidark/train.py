@@ -41,6 +41,7 @@ from minidark.checkpoint import (
     generators,
     network_arrays,
     restore_arrays,
+    settle_cfg,
     surroundings,
     warn_of_surroundings,
 )
@@ -48,6 +49,7 @@ from minidark.errors import DataError, DivergedError, MinidarkError, WeightsErro
 from minidark.feeds import LEAST_VALIDATION, Feed, Pass, Validated, feed
 from minidark.html_table import html_table
 from minidark.network import Network
+from minidark.nonfinite import LAGGING, is_lagging
 from minidark.pairs import Pairs
 from minidark.parallel.gpus import transport
 from minidark.parallel.ranks import Ranks
@@ -264,6 +266,13 @@ class Training(Iterator[StepReport]):
             self.clock += time.perf_counter() - began
             self.rehearsed = True
 
+    def begin_unvalidated(self, batches: int) -> None:
+        """For whoever times them: let this many batches come, however few the run has left, none
+        of which ends in a validation."""
+        self.rehearse()
+        self.batches, self.patience = self.net.batches_seen + batches + 1, None
+        self.validation.off = True
+
     def _end(self) -> None:
         """After its last report: the network is what was validated."""
         if self.over and not self.ended:
@@ -336,6 +345,7 @@ class Training(Iterator[StepReport]):
     def go_on(self, since: Checkpoint) -> None:
         """Be the run that `since` was taken of. Raises MinidarkError where it cannot be."""
         _check_text(self.feed, since)
+        settle_cfg(self.net, since)
         check_cfg(self.net, since)
         check_computing(self.net.backend, since)
         warn_of_surroundings(since)
@@ -441,6 +451,8 @@ class _Validation:
 
     def __init__(self, net: Network, feed: Feed, ranks: Ranks):
         self.net, self.feed, self.ranks = net, feed, ranks
+        self.off = False
+        self.warned = False  # of one that came to nothing
         self.lowest = math.inf
         self.fruitless = 0  # validations since the lowest
         self.unvalidated = 0  # symbols trained on since the last
@@ -448,33 +460,46 @@ class _Validation:
 
     def begin(self) -> None:
         """The best of the run is to be better than what it begins with."""
-        if self.feed.validated:
-            self.lowest = self._validated().loss
+        if self.feed.validated and (found := self._validated()):
+            self.lowest = found.loss
 
     def is_due(self, symbols: int, last: bool) -> bool:
         """Whether the batch that comes, of so many symbols, is one to validate after."""
         in_turn = (self.batches + 1) % VALIDATE_EVERY == 0
         enough = self.unvalidated + symbols >= VALIDATE_SHARE * self.feed.validated
-        return self.feed.validated > 0 and (last or (in_turn and enough))
+        return self.feed.validated > 0 and not self.off and (last or (in_turn and enough))
 
     def after(self, symbols: int, due: bool) -> Validated | None:
-        """The validation, if it is due after this batch."""
+        """The validation, if one is due after this batch and comes to a number."""
         self.unvalidated += symbols
         self.batches += 1
         if not due:
             return None
         self.unvalidated = 0
         found = self._validated()
+        if found is None:
+            return None
         if found.loss < self.lowest:
             self.lowest, self.fruitless = found.loss, 0
         else:
             self.fruitless += 1
         return found
 
-    def _validated(self) -> Validated:
+    def _validated(self) -> Validated | None:
+        """None where the cost is no number because batch norm's statistics lag behind weights that
+        train well. Raises DivergedError for any other cause."""
         found = self._measured()
-        _check_cost(found.loss, "validation cost", self.net)
-        return found
+        if math.isfinite(found.loss) or not is_lagging(self.net):
+            _check_cost(found.loss, "validation cost", self.net)
+            return found
+        if self.ranks.leads and not self.warned:
+            log.warning(
+                "batch %d: the validation cost is %s: %s; the run continues, and such a "
+                "validation does not count",
+                self.net.batches_seen, found.loss, LAGGING,
+            )  # fmt: skip
+        self.warned = True
+        return None
 
     def _measured(self) -> Validated:
         """By the rank that leads; the others wait, and are told."""

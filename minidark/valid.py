@@ -213,9 +213,11 @@ def _remembering(one: Network, length: int) -> Callable[[Ids], Array]:
 
 @dataclass(slots=True)
 class Tally:
-    """Adds readings up. A word ends at a space, newline or tab."""
+    """Adds readings up. A word ends at a space, newline or tab; a token is a word, and counts as a
+    character."""
 
     pairs: BytePairs = field(default_factory=lambda: BytePairs(()))  # that the symbols are of
+    tokenized: bool = False
     characters: int = 0
     words: int = 1
     nats: float = 0.0
@@ -227,7 +229,8 @@ class Tally:
         self.nats += reading.nats
 
     def measure(self) -> Measure:
-        return Measure(self.characters, self.words, self.nats)
+        words = self.characters if self.tokenized else self.words
+        return Measure(self.characters, words, self.nats)
 
 
 def measure(net: Network, symbols: Ids, seed: bytes = b"\n\n") -> Measure:

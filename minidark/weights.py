@@ -33,6 +33,7 @@ from minidark.backend import Array
 from minidark.errors import WeightsError, echo
 from minidark.files import named, open_regular, stamp, write_atomically
 from minidark.layers.base import ALEXEY, NORM_KINDS, PJREDDIE, Stored
+from minidark.layers.batchnorm import CPU, GPU
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ PROGRAMS = {
 }
 VERSION_BYTES = 12
 HEADER_BYTES = VERSION_BYTES + 8  # of the files that are written
+SAFETENSORS = b'{"'  # behind the length, in the place of a header
 LARGEST_VERSION = 2000  # 1000 is added to mark transposed weights; larger is another format
 
 
@@ -68,6 +70,14 @@ class Header:
         """The dialect that the version speaks of."""
         old = 10 * self.major + self.minor < 2
         return ALEXEY if self.transposed or old or self.revision >= 4 else PJREDDIE
+
+    @property
+    def batchnorm(self) -> str:
+        """What the program that writes such a version divides by in batch norm, as [net] has it.
+        Versions of before 2017, which all forks share, are older than AlexeyAB's change."""
+        old = 10 * self.major + self.minor < 2
+        newer = self.order == ALEXEY and not (self.transposed or old)
+        return GPU.name if newer else CPU.name
 
     @property
     def program(self) -> str:
@@ -143,10 +153,12 @@ def load_weights(
         data = file.read(wanted.payload)
         if not allow_other_cfg:
             made_with.check(file, path, net, start, cutoff)
+        gpu = made_with.is_for_gpu(file, path)
         after = os.fstat(file.fileno())
     if len(data) != wanted.payload or stamp(after) != stamp(before):
         raise WeightsError(f"{path}: changed while it was read; try again")
     wanted.fill(net, data, path, allow_nonfinite)
+    made_with.settle_batchnorm(net, path, GPU.name if gpu else wanted.header.batchnorm)
     order = wanted.order
     level = logging.DEBUG if order == PJREDDIE else logging.INFO  # ours goes without saying
     log.log(level, "%s: header %s, %s's order of arrays", path, wanted.header, order)
@@ -167,6 +179,7 @@ def read_weights(
     wanted = _Wanted.of(net, data[:HEADER_BYTES], len(data), path, start, cutoff, weights_order)
     at = wanted.header.size
     wanted.fill(net, data[at : at + wanted.payload], path, allow_nonfinite)
+    made_with.settle_batchnorm(net, path, wanted.header.batchnorm)
     return wanted.header
 
 
@@ -245,6 +258,8 @@ def read_header(data: bytes, path: Path | str, length: int, payloads: Collection
         raise WeightsError(
             f"{path}: {length} bytes; a weight file's header alone has {VERSION_BYTES + 4} or more"
         )
+    if data[8:10] == SAFETENSORS:
+        raise WeightsError(f"{path}: {_what_it_is(path)}")
     major, minor, revision = struct.unpack_from("<3i", data)
     if not all(0 <= number < LARGEST_VERSION for number in (major, minor, revision)):
         raise WeightsError(f"{path}: not a darknet weight file (it begins with {echo(data[:12])})")
@@ -321,6 +336,16 @@ class _Wanted:
             f"{path}: {array.name}{index} is {values[tuple(index)]}, "
             f"one of {count:,} that are NaN or infinite; --allow-nonfinite loads them all the same"
         )
+
+
+def _what_it_is(path: Path | str) -> str:
+    """Of a file in safetensors' form under another name."""
+    if ".ckpt" in Path(path).suffixes:
+        return (
+            f"a checkpoint of a run, which `train --resume {path}` continues; its weights are "
+            "beside it, as BASE_best.weights or BASE_final.weights"
+        )
+    return "by its content a .safetensors; rename it so"
 
 
 def _finite(values: Array) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,6 +124,27 @@ def test_an_activation_rounds_where_the_c_rounds(name: str) -> None:
 def test_large_numbers_do_not_overflow(name: str) -> None:
     ends = activate(name, np.array([-1000, 1000], F))
     np.testing.assert_array_equal(ends, {"logistic": [0, 1], "tanh": [-1, 1]}[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "last", "value"),
+    [("tanh", 354.8, 1.0), ("elu", 709.7, 710.5), ("selu", 709.7, 710.5 * 1.0507)],
+)
+def test_they_stay_finite_beyond_where_c_makes_nan(name: str, last: float, value: float) -> None:
+    """C's exp overflows: its tanh is infinity over infinity, its elu has 0 times infinity."""
+    expressions: dict[str, Callable[[Any], Any]] = {
+        "tanh": lambda x: (np.exp(2 * x) - 1) / (np.exp(2 * x) + 1),
+        "elu": lambda x: (x >= 0) * x + (x < 0) * (np.exp(x) - 1),
+        "selu": lambda x: (x >= 0) * 1.0507 * x + (x < 0) * 1.0507 * 1.6732 * (np.exp(x) - 1),
+    }
+    c = expressions[name]
+    there, beyond = np.float64(last), np.float64(710.5)
+    with np.errstate(all="ignore"):
+        assert np.isfinite(c(there))
+        assert np.isnan(c(beyond))
+        assert np.isnan(c(there + 0.2))
+    found = activate(name, np.array([there, beyond], F))
+    np.testing.assert_allclose(found.tolist(), [float(c(np.float64(F(there)))), value], rtol=1e-6)
 
 
 # --- beside Network.predict ---------------------------------------------------------------

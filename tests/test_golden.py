@@ -27,19 +27,16 @@ def load(name: str, weights: str = "net.weights", dtype: str = "float32") -> Net
     return loaded(folder / "net.cfg", folder / weights, dtype=dtype)
 
 
-def assert_output(name: str, y: Array, wanted: Array) -> None:
+def assert_output(y: Array, wanted: Array) -> None:
     assert y.dtype == np.float32
-    if name.startswith("alexey") and "batchnorm" in name:  # another epsilon inside the root
-        np.testing.assert_allclose(y, wanted, rtol=0, atol=1e-4)
-    else:
-        np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.usefixtures("each_backend")
 @pytest.mark.parametrize("name", FORWARD_CASES)
 def test_outputs_are_darknets(name: str) -> None:
     golden = arrays(name)
-    assert_output(name, load(name).predict(golden["x"]), golden["y"])
+    assert_output(load(name).predict(golden["x"]), golden["y"])
 
 
 @pytest.mark.usefixtures("each_backend")
@@ -47,7 +44,7 @@ def test_outputs_are_darknets(name: str) -> None:
 def test_outputs_are_darknets_row_by_row(name: str) -> None:
     golden, net = arrays(name), load(name)
     rows = [net.predict(row[None])[0] for row in golden["x"]]
-    assert_output(name, np.stack(rows), golden["y"])
+    assert_output(np.stack(rows), golden["y"])
 
 
 @pytest.mark.parametrize(("name", "seen"), SEEN.items())

@@ -75,13 +75,29 @@ def test_what_does_not_fit_the_network_is_named(write_text: WriteText) -> None:
     read.check(256, 11)
     with pytest.raises(DataError) as error:
         read.check(256, 10)
-    assert str(error.value) == f"{read.path}: line 2 has 11 symbols; time_steps=10 is the most"
+    assert str(error.value) == (
+        f"{read.path}: line 2 has 11 symbols, which is the longest pair for time_steps=10; "
+        "--set net.time_steps=11 fits all"
+    )
     with pytest.raises(DataError) as error:
         read.check(128)
     message = f"{read.path}: line 3 holds byte 195; this network's symbols are 0 to 127"
     assert str(error.value) == message
     with pytest.raises(DataError, match=r"the separator '\|' are not among this network's"):
         pairs(write_text, b"a|b\n", "|").check(100)
+
+
+def test_of_pairs_that_are_too_long_the_longest_is_named_at_once(write_text: WriteText) -> None:
+    lengths = {1: 982, 5: 1156, 308: 1507}
+    lines = [b"%s\tb\n" % (b"a" * (lengths.get(n, 10) - 2)) for n in range(1, 400)]
+    read = pairs(write_text, b"".join(lines))
+    with pytest.raises(DataError) as error:
+        read.check(256, 100)
+    assert str(error.value) == (
+        f"{read.path}: line 308 has 1507 symbols, which is the longest pair, and 2 more are too "
+        "long for time_steps=100; --set net.time_steps=1507 fits all"
+    )
+    read.check(256, 1507)
 
 
 # --- side by side -------------------------------------------------------------------------

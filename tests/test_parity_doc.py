@@ -23,6 +23,7 @@ ROWS = [
 TESTS = sorted(set(re.findall(r"`(tests/[^`]*)`", "\n".join(ROWS))))
 OURS = {  # minidark's
     "init", "input_scale", "update_bias", "forget_bias", "dropconnect", "clip_norm", "average",
+    "batchnorm",
 }  # fmt: skip
 
 

@@ -16,7 +16,8 @@ from tests.helpers import network
 
 
 @pytest.mark.parametrize(
-    "data", [b"0 5 12 5", b"0\n5\r\n12\t5\n", b"  000 5   12\n\n5 ", b"0 05 012 000005"]
+    "data",
+    [b"0 5 12 5", b"0\n5\r\n12\t5\n", b"  000 5   12\n\n5 ", b"0 05 012 000005", b"+0 5 +12 +05"],
 )
 def test_tokens_stand_between_blanks_of_any_kind(write_text: WriteText, data: bytes) -> None:
     with TokenText(write_text(data), 13) as text:
@@ -77,8 +78,8 @@ def test_a_network_learns_from_tokens(write_text: WriteText) -> None:
         (b"", "empty; a tokenized text is integers between blanks"),
         (b" \n\t", "empty; a tokenized text is integers between blanks"),
         (b"1 2 x", "token 2 is 'x', not an integer"),
-        (b"1 -2", "token 1 is '-2', not an integer"),
-        (b"1 +2", "token 1 is '+2', not an integer"),
+        (b"1 -2", "token 1 is -2; this network's are 0 to 19"),
+        (b"1 + 2", "token 1 is '+', not an integer"),
         (b"1.0", "token 0 is '1.0', not an integer"),
         (b"1_0", "token 0 is '1_0', not an integer"),
         ("\u0663".encode(), "token 0 is '\u0663', not an integer"),

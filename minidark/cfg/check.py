@@ -14,7 +14,7 @@ from pathlib import Path
 from minidark.backend import get_backend
 from minidark.cfg.forms import parse_cfg
 from minidark.cfg.parser import build_layer
-from minidark.cfg.plan import Plan, check_memory, override, plan_network
+from minidark.cfg.plan import Plan, check_first, check_memory, override, plan_network
 from minidark.cfg.rules import RULES, Case, Rule
 from minidark.cfg.sections import Doubt, Refuse
 from minidark.errors import CfgError
@@ -27,6 +27,7 @@ READING = {  # the doubts of reading, by the name that they come with
     "hidden-state": "W004",
     "extra-cost": "W005",
     "frozen-decay": "W006",
+    "self-activation": "W007",
 }
 STAGES = {"E001": "not-a-cfg", "E002": "wrong-value", "E003": "wrong-layer", "E004": "too-large"}
 
@@ -56,9 +57,11 @@ def check_cfg(
     path: Path | str,
     overrides: Iterable[str] = (),
     text_bytes: int | None = None,
+    utf16: bool = False,
 ) -> Checked:
     """What there is to say of a cfg's bytes, in the order of its lines. `path` is for errors,
-    text_bytes the length of the text to train on. Raises nothing for whatever bytes they are."""
+    text_bytes the length of the text to train on, utf16 whether it looks like UTF-16. Raises
+    nothing for whatever bytes they are."""
     findings: list[Finding] = []
 
     def mistakes(code: str) -> Refuse:
@@ -72,6 +75,7 @@ def check_cfg(
     try:
         sections = parse_cfg(data, path, doubt, mistakes(stage))
         stage = "E002"
+        check_first(sections, path)
         for text in overrides:
             override(sections, text)
         plan = plan_network(sections, path, doubt, mistakes(stage))
@@ -83,7 +87,7 @@ def check_cfg(
     if any(finding.severity == MISTAKE for finding in findings):
         plan = None
     if plan:
-        case = Case(plan, text_bytes)
+        case = Case(plan, text_bytes, utf16)
         findings += [_doubt(rule, *place) for rule in RULES for place in rule.look(case)]
     return Checked(sorted(dict.fromkeys(findings), key=lambda f: (f.line or 0, f.code)), plan)
 

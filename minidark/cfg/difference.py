@@ -15,6 +15,7 @@ from typing import Any
 from minidark.cfg import options as o
 from minidark.cfg.plan import CANONICAL, Plan, PlannedLayer, has_cost
 from minidark.cfg.rules import OF_ADAM, OF_POLICY, OF_SGD
+from minidark.layers.batchnorm import CPU
 
 IMAGE_KEYS = ("height", "width", "channels")  # resolved to inputs
 
@@ -53,7 +54,7 @@ class Difference:
 def difference(a: Plan, b: Plan) -> Difference:
     """Of two plans, `a` before and `b` after."""
     layers = [*_layer_changes(_resolved_layers(a), _resolved_layers(b))]
-    net = _changes(net_meaning(a.net), net_meaning(b.net))
+    net = _changes(*({**net_meaning(x.net), "batchnorm": divided(x)} for x in (a, b)))
     return Difference(net, layers, (a.trained, b.trained))
 
 
@@ -64,6 +65,11 @@ def net_meaning(net: o.NetOptions) -> Values:
     unused -= {*OF_POLICY.get(net.policy, ()), *(("power",) if net.burn_in else ())}
     values = {**dataclasses.asdict(net), "inputs": net.row_inputs}
     return {key: None if key in unused else value for key, value in values.items()}
+
+
+def divided(plan: Plan) -> str | None:
+    """What batch norm divides by, unless weights say otherwise; None without one."""
+    return (plan.net.batchnorm or CPU.name) if plan.normalizes else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ import math
 import re
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from minidark.cfg.sections import Doubt, Pair, Refuse, Section, Warn, raise_
-from minidark.errors import OVERRIDDEN, CfgError, bare, echo, nearest
+from minidark.errors import LONGEST_ECHO, OVERRIDDEN, CfgError, bare, echo, nearest
 
 LARGEST_INT = 2**31 - 1  # darknet's int
 LONGEST_LIST = 1000
@@ -123,6 +123,12 @@ class NetOptions:
     gamma: float = _key(1.0, None, "of exp: factor for each batch; of sigmoid: steepness")
     power: float = _key(4.0, AT_LEAST_0, "of poly and random, and of burn_in's rise: the exponent")
     burn_in: int = _key(0, AT_LEAST_0, "batches over which the rate rises from zero")
+    batchnorm: str | None = _key(
+        None,
+        _one_of("cpu", "gpu"),
+        "what batch norm divides by: cpu sqrt(variance) + 1e-6, gpu sqrt(variance + 1e-5)",
+        own=True,
+    )
     clip_norm: float = _key(
         0.0, AT_LEAST_0, "longest mean gradient; longer ones are shortened; 0: any", own=True
     )
@@ -336,7 +342,7 @@ def read_options(
     values: dict[str, Any] = {}
     for pair in section.pairs.values():
         if pair.key not in known:
-            hint = nearest(pair.key, known)
+            hint = _nearest_key(pair.key, known)
             said = f"unknown key {echo(pair.key)} in [{bare(section.type)}]{hint}"
             if pair.line == OVERRIDDEN:  # typed a moment ago, and for this network
                 refuse(CfgError(said, path, pair.line))
@@ -351,6 +357,15 @@ def read_options(
         except CfgError as error:
             refuse(error)
     return cls(**values)
+
+
+def _nearest_key(word: str, known: Mapping[str, Key]) -> str:
+    """A known key that is the last part of a longer word, `power` of `learning_rate_poly_power`; or
+    else one that is spelled alike."""
+    parts = word.split("_") if len(word) <= LONGEST_ECHO else []
+    endings = ("_".join(parts[at:]) for at in range(1, len(parts)))
+    ending = next((name for name in endings if name in known), None)
+    return f" (did you mean '{ending}'?)" if ending else nearest(word, known)
 
 
 def _checked_value(key: Key, pair: Pair, path: Path | str | None) -> Any:

@@ -53,6 +53,15 @@ class Plan:
     layers: list[PlannedLayer]
 
     @property
+    def normalizes(self) -> bool:
+        """Whether it has batch norm."""
+        return any(
+            isinstance(layer.options, o.BatchnormOptions)
+            or getattr(layer.options, "batch_normalize", False)
+            for layer in self.layers
+        )
+
+    @property
     def trained(self) -> int:
         """Numbers that are trained."""
         return sum(layer.size.trained for layer in self.layers)
@@ -104,6 +113,7 @@ def plan_cfg(
     """
     warn = warn or Doubts(path, strict=False)
     sections = parse_cfg(data, path, warn)
+    check_first(sections, path)
     for text in overrides:
         override(sections, text)
     plan = plan_network(sections, path, warn)
@@ -129,7 +139,7 @@ def plan_network(
         layers.append(PlannedLayer(section, options, inputs, layer_size(options, inputs)))
         inputs = layers[-1].size.outputs
         _doubt_layer(layers, warn)
-    if not layers:
+    if len(sections) == 1:
         refuse(CfgError("no layers: only [net] stands in this cfg", path))
     for before, layer in pairwise(layers):
         if complaint := _misplaced(before, layer):
@@ -170,14 +180,21 @@ def _memory() -> int | None:
     return min(limits, default=None)
 
 
+def check_first(sections: Sequence[Section], path: Path | str | None) -> None:
+    """Raise CfgError where the first section is not [net]: before anything is set in one."""
+    first = sections[0]
+    if first.type not in NET_TYPES:
+        hint = nearest(first.type.lower(), NET_TYPES)
+        raise CfgError(
+            f"the first section is [{bare(first.type)}]; expected [net]{hint}", path, first.line
+        )
+
+
 def _read_net(
     sections: Sequence[Section], path: Path | str | None, warn: Warn, refuse: Refuse
 ) -> o.NetOptions:
+    check_first(sections, path)
     first = sections[0]
-    if first.type not in NET_TYPES:
-        raise CfgError(
-            f"the first section is [{bare(first.type)}]; expected [net]", path, first.line
-        )
     net = o.read_options(o.NetOptions, first, path, warn, refuse)
 
     def mistake(message: str, *keys: str) -> None:
@@ -247,9 +264,17 @@ def _doubt_layer(layers: Sequence[PlannedLayer], warn: Warn) -> None:
             f"does; pjreddie's ignores it and takes output={options.output}"
         )
         warn(Doubt("hidden-state", said), section.pairs["hidden"].line)
+    if isinstance(options, o.RnnOptions) and options.logistic:
+        said = (
+            f"logistic={options.logistic} is taken as AlexeyAB's darknet does, for the activation "
+            "of self; pjreddie's ignores it"
+        )
+        warn(Doubt("self-activation", said), section.pairs["logistic"].line)
     if isinstance(options, o.CostOptions) and len(layers) > 1 and has_cost(layers[-2].options):
         said = (
-            f"[cost] adds nothing here: the [{layers[-2].section.type}] before it has its own cost"
+            f"[cost] adds nothing here: the [{layers[-2].section.type}] before it has its own "
+            "cost. darknet's C adds both gradients: to train as it does with SGD, double "
+            "learning_rate and halve decay"
         )
         warn(Doubt("extra-cost", said), section.line)
 

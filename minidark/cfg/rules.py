@@ -23,6 +23,8 @@ BOUNDED = frozenset({"logistic", "loggy", "tanh", "hardtan", "plse"})
 NORMED = (o.GruOptions, o.LstmOptions, o.RnnOptions)
 RATE_OF_SGD = 0.05  # Adam's steps are as long as its rate, whatever the gradient
 FEW_EPOCHS, MANY_EPOCHS = 0.1, 200
+ONE_SYMBOL_HINT = "set batch to the number of streams and time_steps to some 50"
+UTF16 = "looks like UTF-16, of which every other byte is NUL"
 OF_SGD, OF_ADAM = ("momentum",), ("B1", "B2", "eps")
 OF_POLICY = {  # the keys that a policy reads; power is also burn_in's
     "step": ("step", "scale"),
@@ -47,10 +49,12 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a rule looks at. text_bytes: the length of the text to train on, where it is known."""
+    """What a rule looks at. text_bytes: the length of the text to train on, where it is known;
+    utf16: whether it looks like UTF-16."""
 
     plan: Plan
     text_bytes: int | None = None
+    utf16: bool = False
 
     @property
     def net(self) -> o.NetOptions:
@@ -110,6 +114,11 @@ def _norm_of_one(case: Case) -> Iterator[Place]:
         if isinstance(layer.options, NORMED) and layer.options.batch_normalize:
             said = f"[{layer.section.type}] normalizes over streams, and one has no variance"
             yield line_of(layer.section, "batch_normalize"), said
+
+
+def _nothing_divided(case: Case) -> Iterator[Place]:
+    if case.given("batchnorm") and not case.plan.normalizes:
+        yield case.line("batchnorm"), "batchnorm has no effect without batch norm in a layer"
 
 
 def _adam_decays(case: Case) -> Iterator[Place]:
@@ -253,6 +262,26 @@ def _epochs(case: Case) -> Iterator[Place]:
         yield case.line("max_batches"), said
 
 
+def one_symbol(net: o.NetOptions) -> str | None:
+    """What is wrong with training by this [net], where it is one to sample with."""
+    if net.rows * net.subdivisions > 1:
+        return None
+    return (
+        "batch=1 and time_steps=1 train on one symbol at a time, and no gradient reaches an "
+        "earlier step"
+    )
+
+
+def _one_symbol(case: Case) -> Iterator[Place]:
+    if case.text_bytes is not None and (said := one_symbol(case.net)):
+        yield case.line("time_steps", "batch"), said
+
+
+def _utf16_text(case: Case) -> Iterator[Place]:
+    if case.utf16:
+        yield case.line("inputs"), f"the text {UTF16}"
+
+
 RULES = (
     Rule("W101", "logistic-candidate", "add tanh=1, or tanh=0 where it is meant",
          _logistic_candidate),
@@ -269,6 +298,7 @@ RULES = (
     Rule("W110", "softmax-twice", "take one out", _softmax_twice),
     Rule("W111", "grouped-predictions", "take it out: a text has one symbol at a time",
          _grouped_predictions),
+    Rule("W112", "nothing-divided", "take it out, or add batch_normalize=1", _nothing_divided),
     Rule("W201", "adam-decay", "set decay=0 in [net]", _adam_decays),
     Rule("W202", "adam-rate", "try .005 or less", _adam_rate),
     Rule("W203", "other-optimizer", "take it out", _other_optimizer),
@@ -280,4 +310,6 @@ RULES = (
     Rule("W305", "no-max-batches", "add max_batches=N", _no_end),
     Rule("W401", "text-too-short", "give more text, or a smaller time_steps", _text_too_short),
     Rule("W402", "epochs", "change max_batches, batch or time_steps", _epochs),
+    Rule("W403", "one-symbol", ONE_SYMBOL_HINT, _one_symbol),
+    Rule("W404", "utf-16-text", "save it as UTF-8", _utf16_text),
 )  # fmt: skip

@@ -25,7 +25,7 @@ from minidark.files import open_regular
 LARGEST_CFG = 1 << 20  # bytes; a real one has a few thousand
 MOST_SECTIONS = 1000
 
-COMMENT = re.compile("[#;][^\n\r]*")
+COMMENT = re.compile(b"[#;][^\n\r]*")
 # Not str.splitlines(): it also breaks at U+2028 and others that a C program never would.
 LINE_BREAK = re.compile("\r\n|\n|\r")
 
@@ -143,7 +143,7 @@ def format_sections(sections: Sequence[Section], comments: Comments | None = Non
 def cfg_comments(data: bytes) -> Comments:
     """Those of a cfg that was parsed."""
     comments = Comments()
-    text = data.decode("utf-8-sig")
+    text = data.decode("utf-8-sig", errors="replace")
     for number, line in enumerate(LINE_BREAK.split(text), start=1):
         if found := re.search("[#;]", line):
             before = line[: found.start()]
@@ -159,7 +159,7 @@ def _lines(data: bytes, path: Path | str | None) -> Iterator[Line]:
     if 0 in data:
         line = _line_of(data, data.index(0))
         raise CfgError("a NUL byte; a cfg is UTF-8 text (is this UTF-16 or binary?)", path, line)
-    data = data.removeprefix(codecs.BOM_UTF8)
+    data = COMMENT.sub(b"", data.removeprefix(codecs.BOM_UTF8))  # which may be in any encoding
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -167,7 +167,6 @@ def _lines(data: bytes, path: Path | str | None) -> Iterator[Line]:
         raise CfgError(
             f"byte 0x{data[error.start]:02x} is not UTF-8; save the cfg as UTF-8", path, line
         ) from error
-    text = COMMENT.sub("", text)
     return map(Line, itertools.count(1), LINE_BREAK.split(without_blanks(text)),
                LINE_BREAK.split(text))  # fmt: skip
 

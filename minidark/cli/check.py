@@ -20,7 +20,7 @@ from minidark.cli.stderr import tell
 from minidark.cli.stdout import say, say_json
 from minidark.errors import OVERRIDDEN, WeightsError
 from minidark.shipped import as_typed
-from minidark.text import Text
+from minidark.text import Text, looks_like_utf16
 from minidark.weights import array_statistics
 
 MOST_SHOWN = 200
@@ -59,11 +59,11 @@ def check(
     a doubt is wrong, too. docs/cfg.md lists what is looked for.
     """
     path = choice.path(cfg)
-    text_bytes = None
+    text_bytes, utf16 = None, any(map(looks_like_utf16, data))
     if data:
         with Text(data, inputs=256) as text:
             text_bytes = text.size
-    checked = check_cfg(read_cfg(path), path, choice.overrides, text_bytes)
+    checked = check_cfg(read_cfg(path), path, choice.overrides, text_bytes, utf16)
     found = [(path, finding) for finding in checked.findings]
     facts: Facts = None
     weights = cfg if weights is None and is_archive(cfg) else weights

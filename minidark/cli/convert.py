@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -20,6 +21,9 @@ from minidark.convert.found import fill
 from minidark.convert.proof import SYMBOLS, drawn_symbols, written
 from minidark.files import write_atomically
 from minidark.fold import denormalize
+from minidark.layers.base import ALEXEY
+from minidark.layers.batchnorm import CPU, DIVISORS, GPU
+from minidark.layers.gru import GruLayer
 from minidark.network import Network
 from minidark.text import Text
 from minidark.weights import ORDERS, save_weights, saved_arrays
@@ -87,6 +91,9 @@ def convert(
         net = denormalize(net)
         _write_model(net, out, model, text, as_json)
     else:
+        if _suffix(out) in forms.DARKNET:
+            for said in _lost(net, dialect):
+                log.warning("%s: %s", out, said)
         save_weights(net, out, dialect)
         _tell_written(out, source, {"arrays": len(saved_arrays(net, dialect))}, as_json)
     if out_cfg:
@@ -160,6 +167,22 @@ def _write_model(
         say(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
     else:  # why it is not proven has been told
         log.info("%s is written", out)
+
+
+def _lost(net: Network, dialect: str) -> Iterator[str]:
+    """What a darknet that reads this dialect takes for something else, or minidark without a cfg
+    that says otherwise."""
+    if dialect == ALEXEY and any(isinstance(x, GruLayer) and x.tanh for x in net.layers):
+        yield (
+            "AlexeyAB's darknet ignores [gru] tanh=1 and takes logistic candidates: there this "
+            "network predicts something else"
+        )
+    read_as = GPU.name if dialect == ALEXEY else CPU.name
+    if any(layer.norms for layer in net.layers) and net.batchnorm != read_as:
+        yield (
+            f"batch norm divides by {DIVISORS[net.batchnorm]} here, and by {DIVISORS[read_as]} "
+            f"where such a file is read; in minidark [net] batchnorm={net.batchnorm} keeps it"
+        )
 
 
 def _symbols(net: Network, path: str | None) -> Array:

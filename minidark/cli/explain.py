@@ -1,13 +1,12 @@
 """`train --explain`: what a run would be, found out without it.
 
-Four batches are trained, three of them timed, on the network that was loaded, which is thrown away:
+The first four batches of the run are trained, three of them timed, and the network is thrown away:
 no file is written, and none is changed. Of a network so large that they would take long there are
-fewer.
+fewer. Where one of them diverges, as the run itself will there, the figures come all the same.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import statistics
@@ -16,15 +15,16 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from minidark import policy
 from minidark.cfg.plan import plan_network
 from minidark.cli.compute import NUMPY_RATE
 from minidark.cli.stdout import say, say_json
-from minidark.feeds import LEAST_VALIDATION, Feed, PairsFeed, TextFeed, feed
+from minidark.errors import DivergedError
+from minidark.feeds import LEAST_VALIDATION, Feed, PairsFeed, TextFeed
 from minidark.network import Network
-from minidark.pairs import Pairs
-from minidark.text import Symbols
-from minidark.train import VALIDATE_EVERY, VALIDATE_SHARE, train
+from minidark.train import VALIDATE_EVERY, VALIDATE_SHARE, Training
 from minidark.valid import Pieces, evaluate, evaluate_pairs
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ class Explained:
     epochs: float
     rates: dict[str, float]  # by the batch, as text: JSON has no other keys
     curve: list[float]
+    diverged: str | None  # what ended the timed batches early
     timed_batches: int
     seconds_per_batch: float
     seconds_per_validation: float
@@ -88,28 +89,21 @@ def _finite(rate: float) -> float | None:
     return rate if math.isfinite(rate) else None
 
 
-def explain(
-    net: Network,
-    text: Symbols | Pairs,
-    batches: int,
-    *,
-    seed: int,
-    valid_fraction: float,
-    batches_seen: int,
-) -> Explained:
-    """What training to `batches` batches would take, of which `batches_seen` are over. The network
-    is trained a little. Raises what `train` raises."""
-    options = net.options
+def explain(training: Training, batches: int) -> Explained:
+    """What it would take to continue a run up to `batches` batches. The run is continued a little,
+    which changes its network. Raises what training raises, but for DivergedError."""
+    net, learned = training.net, training.feed
+    options, seen = net.options, net.batches_seen
     plan = plan_network(net.sections, None, lambda message, line: None)
-    learned = feed(text, net, seed, valid_fraction)
-    rows = options.rows * options.subdivisions
     characters = _characters_per_batch(net, learned)
-    to_come = batches - batches_seen
-    rates = rate_curve(net, batches_seen, batches)
-    if (1 + TIMED) * rows * _work(net) > LONG * NUMPY_RATE:
+    to_come = batches - seen
+    rates = rate_curve(net, seen, batches)
+    if (1 + TIMED) * training.rows * _work(net) > LONG * NUMPY_RATE:
         log.info("timing a few batches, which takes a while with %s parameters",
                  f"{plan.trained:,}")  # fmt: skip
-    times = _seconds_of_batches(net, text, characters, seed, valid_fraction)
+    times, diverged = _seconds_of_batches(training, characters)
+    if diverged:
+        log.warning("%s", diverged)
     return Explained(
         parameters=plan.trained,
         parameter_bytes=plan.parameter_bytes(net.backend.dtype.itemsize),
@@ -119,13 +113,14 @@ def explain(
         subdivisions=options.subdivisions,
         characters_per_batch=characters,
         batches=to_come,
-        batches_seen=batches_seen,
+        batches_seen=seen,
         characters=learned.size,
         characters_validated=learned.validated,
         pairs=isinstance(learned, PairsFeed),
         epochs=to_come * characters / learned.size,
         rates={str(batch): rates[batch] for batch in key_batches(net, rates)},
         curve=_sampled(list(rates.values()), POINTS),
+        diverged=diverged,
         timed_batches=len(times),
         seconds_per_batch=statistics.median(times),
         seconds_per_validation=_seconds_per_validation(net, learned),
@@ -184,21 +179,27 @@ def _characters_per_batch(net: Network, learned: Feed) -> int:
     return net.options.rows * net.options.subdivisions * part.characters // part.size
 
 
-def _seconds_of_batches(
-    net: Network, text: Symbols | Pairs, characters: int, seed: int, valid_fraction: float
-) -> list[float]:
-    """Of three, after one whose buffers are new; of fewer where they take longer than ENOUGH, and
-    of that one where it does alone: as if each had so many characters. The network is as if it had
-    seen nothing, so that no validation comes with them."""
-    seen, net.seen = net.seen, 0
-    at: list[tuple[float, int]] = [(0.0, 0)]
-    for report in train(net, text, 1 + TIMED + 1, seed=seed, valid_fraction=valid_fraction):
-        at.append((report.seconds, report.symbols))
-        if len(at) > 1 + TIMED or report.seconds > ENOUGH:
-            break
-    net.seen = seen
-    times = [(b[0] - a[0]) * characters / (b[1] - a[1]) for a, b in itertools.pairwise(at)]
-    return times[1:] or times
+def _seconds_of_batches(training: Training, characters: int) -> tuple[list[float], str | None]:
+    """Of three batches, after one whose buffers are new; of fewer where they take longer than
+    ENOUGH, or where one diverges, and what is said of that. Of the first one where there is no
+    other. Each is as if it had so many characters; none ends in a validation."""
+    training.begin_unvalidated(1 + TIMED)
+    times: list[float] = []
+    diverged, total, symbols = None, 0.0, 0
+    while len(times) < 1 + TIMED and total <= ENOUGH and not diverged:
+        began = time.perf_counter()
+        try:
+            report = next(training)
+        except DivergedError as error:
+            diverged = str(error)
+        seconds = time.perf_counter() - began
+        total += seconds
+        if not diverged:
+            times.append(seconds * characters / (report.symbols - symbols))
+            symbols = report.symbols
+        elif not times:
+            times.append(seconds)
+    return times[1:] or times, diverged
 
 
 def _seconds_per_validation(net: Network, learned: Feed) -> float:
@@ -207,7 +208,8 @@ def _seconds_per_validation(net: Network, learned: Feed) -> float:
     quick = int(VALIDATED * NUMPY_RATE * 3 / max(1.0, _work(net)))
     few = min(TIMED_SYMBOLS, max(LEAST_VALIDATION, quick), learned.validated)
     began = time.perf_counter()
-    scored = _scored(net, learned, few)
+    with np.errstate(all="ignore"):  # of a network that diverged
+        scored = _scored(net, learned, few)
     return (time.perf_counter() - began) * learned.validated / scored
 
 

@@ -41,7 +41,7 @@ def find(resume: str, newest: Path) -> tuple[Path, Checkpoint]:
             now = current(name)
             was, now = (echo(v) if isinstance(v, str) else v for v in (was, now))
             raise click.UsageError(f"{path}: begun with {option} {was}, not {now}")
-    more = current("batches") not in (None, since.batches) and not current("explain")
+    more = current("batches") not in (None, since.batches)
     if more and since.falls and since.batch >= since.batches:
         raise click.UsageError(
             f"{path}: this run has ended: its rate has fallen to the end at batch {since.batches}; "

@@ -10,18 +10,21 @@ Source: darknet examples/rnn.c (run_char_rnn).
 from __future__ import annotations
 
 import itertools
+import logging
 import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import click
 
 from minidark import darknet_rnn
 from minidark.backups import Backups
+from minidark.bytepairs import check_symbols
 from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.display import report_line
+from minidark.cli.doubts import text_doubts
 from minidark.cli.stderr import tell
 from minidark.cli.stdout import say, whole_characters, write
 from minidark.cli.stopping import stoppable
@@ -30,8 +33,10 @@ from minidark.errors import DataError, nearest
 from minidark.generate import Sampler, until_full_stop
 from minidark.network import Network
 from minidark.shipped import find_cfg
-from minidark.tokens import byte_names, read_token_names
+from minidark.tokens import byte_names, read_token_names, token_blocks
 from minidark.train import train as train_network
+
+log = logging.getLogger(__name__)
 
 VALUES = ("-file", "-seed", "-srand", "-len", "-temp", "-tokens", "-i", "-gpus")
 SWITCHES = ("-tokenized", "-clear", "-nogpu")
@@ -101,9 +106,11 @@ class Job:
 
 
 def _train(job: Job) -> None:
-    """`-file`, from `weights` or afresh; a line per batch on standard error."""
+    """`-file`, from `weights` or afresh; a line per batch on standard error, with the seconds of
+    that batch. `-srand` seeds the initial weights and the places where streams begin."""
     _, cfg, *weights = job.line.words
-    net = job.choice.load(cfg, *weights[:1], seed=secrets.randbelow(2**31))
+    seed = job.line.integer("-srand", secrets.randbelow(2**31))
+    net = job.choice.load(cfg, *weights[:1], seed=seed)
     if "-clear" in job.line.flags:
         net.seen = 0
     path = job.line.flags.get("-file", "data/shakespeare.txt")
@@ -112,14 +119,18 @@ def _train(job: Job) -> None:
         stoppable() as stop,
         Backups(net, "backup", find_cfg(cfg)) as backups,
     ):
+        for doubt in text_doubts(net, [] if text.tokenized else [path]):
+            log.warning("%s", doubt)
         o = net.options
         tell(f"Learning Rate: {o.learning_rate:g}, Momentum: {o.momentum:g}, Decay: {o.decay:g}")
-        report = None
-        training = train_network(net, text, o.max_batches, valid_fraction=0)
+        report, seconds = None, 0.0
+        training = train_network(net, text, o.max_batches, seed=seed, valid_fraction=0)
         with stop.before_batches():
             training.rehearse()
         for report in training:
-            tell(report_line(report))
+            epochs = net.seen / training.feed.size  # of all rows that the weights have seen
+            duration, seconds = report.seconds - seconds, report.seconds
+            tell(report_line(replace(report, seconds=duration, epochs=epochs)))
             backups.after(report)
             if stop.signal and not report.last:
                 backups.stop()
@@ -158,11 +169,22 @@ def _write_sample(
 
 
 def _valid(job: Job) -> None:
-    _print(darknet_rnn.valid_lines(job.load(), sys.stdin.buffer.read(), job.line.seed))
+    """Bytes; or with `-tokenized` integers, which are read without a seed unless one is given."""
+    net, tokenized = job.load(), "-tokenized" in job.line.flags
+    check_symbols(net, tokenized, "-tokenized")
+    if not tokenized:
+        _print(darknet_rnn.valid_lines(net, sys.stdin.buffer.read(), job.line.seed))
+        return
+    blocks = token_blocks(sys.stdin.buffer, "standard input", net.inputs)
+    tokens = (token for block in blocks for token in block.tolist())
+    primer = job.line.seed if "-seed" in job.line.flags else b""
+    _print(darknet_rnn.valid_lines(net, tokens, primer, tokenized=True))
 
 
 def _validtactic(job: Job) -> None:
-    _print(darknet_rnn.validtactic_lines(job.load(), sys.stdin.buffer.read(), job.line.seed))
+    net = job.load()
+    check_symbols(net, False, "valid -tokenized")
+    _print(darknet_rnn.validtactic_lines(net, sys.stdin.buffer.read(), job.line.seed))
 
 
 def _vec(job: Job) -> None:

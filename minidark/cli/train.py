@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
-from minidark.backups import BEFORE, SAVE_EVERY, Backups, base_name
+from minidark.backups import SAVE_EVERY, Backups, base_name
 from minidark.checkpoint import FALLING
 from minidark.cli import explain as explaining
 from minidark.cli import resuming
@@ -19,6 +20,7 @@ from minidark.cli.cfg_options import CfgChoice, cfg_options
 from minidark.cli.command import typed
 from minidark.cli.compute import Compute, compute_options
 from minidark.cli.display import JsonLines, display
+from minidark.cli.doubts import pairs_doubt, text_doubts
 from minidark.cli.numbers import Number, count
 from minidark.cli.pair_options import separator_option
 from minidark.cli.ranks import Finished, agreed, ranks_option
@@ -27,7 +29,7 @@ from minidark.cli.stopping import Stop, stoppable
 from minidark.errors import CfgError
 from minidark.events import Events
 from minidark.network import Network
-from minidark.pairs import TAB, Pairs, looks_like_pairs
+from minidark.pairs import TAB, Pairs
 from minidark.parallel.ranks import Ranks
 from minidark.records import sampled
 from minidark.text import Symbols, Text
@@ -36,8 +38,6 @@ from minidark.train import Training
 from minidark.train import train as train_network
 
 log = logging.getLogger(__name__)
-
-PAIRS_CFG = "pairs"  # what the shipped cfg for them is called
 
 
 @click.command()
@@ -141,10 +141,7 @@ def train(
     seed = drawn if seed is None else seed
     if batches is not None:
         choice = choice.overruled(f"net.max_batches={batches}")
-    if explain and weights is None:
-        net = choice.empty(cfg, **compute.loading)
-    else:
-        net = choice.load(cfg, weights, seed=seed, **compute.loading)
+    net = choice.load(cfg, weights, seed=seed, **compute.loading)
     net.seen = 0 if clear else net.seen
     net.clip_norm = net.clip_norm if clip_norm is None else clip_norm
     batches = net.options.max_batches
@@ -152,13 +149,22 @@ def train(
     compute.settle(net, multiply_adds(net, batches - net.batches_seen))
     if explain and not ranks.leads:
         return
+    begin = functools.partial(
+        train_network,
+        net,
+        batches=batches,
+        seed=seed,
+        valid_fraction=valid_fraction,
+        patience=patience,
+        resume=since,
+    )
     if explain:
-        seen = since.batch if since else net.batches_seen
         with _opened(data, net, tokenized, separator if pairs else None) as text:
-            run = explaining.explain(
-                net, text, batches, seed=seed, valid_fraction=valid_fraction, batches_seen=seen
-            )
-        explaining.show(run, as_json)
+            training = begin(text, baseline=False, shards=shards or ranks.size)
+            if training.over:
+                log.info(_over(net, batches))
+                return
+            explaining.show(explaining.explain(training, batches), as_json)
         return
     with (
         _opened(data, net, tokenized, separator if pairs else None) as text,
@@ -167,18 +173,7 @@ def train(
         contextlib.ExitStack() as held,
     ):
         with stop.before_batches():
-            training = train_network(
-                net,
-                text,
-                batches,
-                seed=seed,
-                valid_fraction=valid_fraction,
-                patience=patience,
-                resume=since,
-                baseline=bool(weights),
-                shards=shards,
-                ranks=ranks,
-            )
+            training = begin(text, baseline=bool(weights), shards=shards, ranks=ranks)
             if not training.over:
                 training.rehearse()
         if training.over:
@@ -194,13 +189,11 @@ def train(
             so_far = (since.batch, since.symbols, since.seconds) if since else ()
             backups.events = Events(backups.folder, *so_far)
         backups.keep(training, ["minidark", *sys.argv[1:]], since, overrides)
-        if not since and not (pairs or tokenized) and _wants_pairs(path, data):
-            shown.note(
-                f"minidark: warning: {data[0]} looks like pairs; --pairs learns to predict their "
-                "targets"
-            )
+        if not since:
+            for doubt in _doubts(net, path, data, pairs, tokenized):
+                shown.note(f"minidark: warning: {doubt}")
         if not since and (backups.former or newest.exists()):
-            shown.note(f"minidark: warning: {_replacing(newest, bool(backups.former))}")
+            shown.note(f"minidark: warning: {_replacing(newest, backups)}")
         shown.note(_beginning(training))
         lines = held.enter_context(JsonLines(as_json))
         for bare in training:
@@ -221,10 +214,12 @@ def train(
     log.info("%s is written", backups.path("_final.weights"))
 
 
-def _replacing(newest: Path, renamed: bool) -> str:
+def _replacing(newest: Path, backups: Backups) -> str:
     """What becomes of a run that was in the folder; `newest` is its checkpoint, if there is one."""
     goes_on = "--resume auto goes on with that run, " if newest.exists() else ""
-    weights = f"whose weights are renamed to FILE{BEFORE} when this one first saves, and "
+    renamed = bool(backups.former)
+    when = "replaces them" if backups.one_by_one else "first saves"
+    weights = f"whose weights are renamed to FILE{backups.aside} when this one {when}, and "
     return (
         f"{newest.parent} holds a run before this one, {weights if renamed else ''}whose "
         f"{'other ' if renamed else ''}files it replaces; {goes_on}another --backup keeps it"
@@ -291,8 +286,13 @@ def _opened(
     return contextlib.nullcontext(Pairs(paths[0], separator))
 
 
-def _wants_pairs(cfg: Path, data: Sequence[str]) -> bool:
-    return len(data) == 1 and (base_name(cfg) == PAIRS_CFG or looks_like_pairs(data[0]))
+def _doubts(
+    net: Network, cfg: Path, data: Sequence[str], pairs: bool, tokenized: bool
+) -> Iterator[str]:
+    if not pairs:
+        yield from text_doubts(net, [] if tokenized else data)
+    if not (pairs or tokenized) and (doubt := pairs_doubt(cfg, data)):
+        yield doubt
 
 
 def _beginning(training: Training) -> str:

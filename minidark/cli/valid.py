@@ -14,16 +14,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text as Cell
 
-from minidark.bytepairs import BytePairs, byte_pairs
+from minidark.bytepairs import BytePairs, byte_pairs, check_symbols
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.command import typed
 from minidark.cli.numbers import cache_option, count
 from minidark.cli.stderr import tell_if_waiting
 from minidark.cli.stdout import say, say_json, write
 from minidark.cli.tables import print_table
 from minidark.cli.tint import Tint
 from minidark.errors import CfgError, DataError
+from minidark.files import named, open_regular
 from minidark.surprise import Surprise, Worst
 from minidark.text import Ids, Text
+from minidark.tokens import token_blocks
 from minidark.valid import Measure, Reading, Tally, readings
 
 BLOCK = 2**16  # symbols that are read at once
@@ -39,6 +42,7 @@ RIGHT = COLUMNS[:3]  # aligned there, so that each character stands between its 
     "--seed", default="\n\n", metavar="TEXT", help="Read before DATA, unscored [two newlines]."
 )
 @cache_option
+@click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
 @click.option("--color", is_flag=True, help="Show the text too, tinted by how surprising each "
               "character was; as it is where there is no terminal.")  # fmt: skip
 @click.option("--worst", type=count(), metavar="N",
@@ -51,6 +55,7 @@ def valid(
     data: str | None,
     seed: str,
     cache: int,
+    tokenized: bool,
     color: bool,
     worst: int | None,
     as_json: bool,
@@ -62,23 +67,28 @@ def valid(
     minidark valid rnn backup/rnn_best.weights held-out.txt
     head -c 100000 book.txt | minidark valid rnn my.weights --json
     minidark valid rnn my.weights held-out.txt --color --worst 20
+    minidark valid words.cfg words.weights held-out.ids --tokenized
 
-    Bits per character, perplexity per character (2 to that power) and per word.
+    Bits per character, perplexity per character (2 to that power) and per word. With --tokenized
+    they are per token, and nothing is read before DATA; in --json a character is a token.
 
     --color heeds NO_COLOR, and FORCE_COLOR=1 where a pipe shall have colours, as `less -R` likes.
     """
     if color and as_json:
         raise click.UsageError("--color is for reading and --json for programs; give either")
+    if tokenized:
+        _check_tokenized(seed, color, worst)
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError("ends in no plain [softmax]: its cost is not bits", choice.path(cfg))
+    check_symbols(net, tokenized, path=choice.path(cfg))
     pairs = byte_pairs(net)
-    if net.inputs > len(pairs.names):
-        raise CfgError(f"has {net.inputs} symbols, and a text of bytes 256", choice.path(cfg))
-    tally, surprises = Tally(pairs), Worst(worst or 0)
+    tally, surprises = Tally(pairs, tokenized), Worst(worst or 0)
     shown = _Show(pairs) if color else None
-    with _blocks(data, net.inputs, pairs) as blocks:
-        for reading in readings(net, blocks, seed.encode("utf-8", "surrogateescape"), cache):
+    primer = b"" if tokenized else seed.encode("utf-8", "surrogateescape")
+    opened = _tokens(data, net.inputs) if tokenized else _blocks(data, net.inputs, pairs)
+    with opened as blocks:
+        for reading in readings(net, blocks, primer, cache):
             tally.add(reading)
             if worst:
                 surprises.add(reading)
@@ -92,12 +102,37 @@ def valid(
         finite = {k: _finite(figure) for k, figure in figures.items()}
         say_json(finite | ({"worst": found} if worst else {}))
         return
-    for name, figure in figures.items():
-        rounded = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"
-        say(f"{name.replace('_', ' '):20} {rounded:>14}")
+    _print_figures(figures, tokenized)
     if worst:
         say()
         print_table(_table(found, pairs))
+
+
+def _print_figures(figures: dict[str, float], tokenized: bool) -> None:
+    for name, figure in figures.items():
+        label = name.replace("_", " ")
+        if tokenized:
+            label = label.replace("character", "token")
+        if not (tokenized and name == "word_perplexity"):  # a token is a word
+            rounded = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"
+            say(f"{label:20} {rounded:>14}")
+
+
+def _check_tokenized(seed: str, color: bool, worst: int | None) -> None:
+    for name, asked in (("seed", typed("seed") and seed), ("color", color), ("worst", worst)):
+        if asked:
+            raise click.UsageError(f"--{name} is for text; --tokenized reads integers")
+
+
+@contextlib.contextmanager
+def _tokens(data: str | None, inputs: int) -> Iterator[Iterator[Ids]]:
+    """The tokens of a file, or of standard input, a piece at a time."""
+    if data is None:
+        tell_if_waiting()
+        yield token_blocks(sys.stdin.buffer, "standard input", inputs)
+        return
+    with open_regular(data, named(data, DataError)) as file:
+        yield token_blocks(file, data, inputs)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ A functional model of stock layers: inputs x (S, T, inputs), streams first, then
     [gru]        GRU with reset_after=False: gates z, r, h, one bias, the sum of darknet's two
     [lstm]       LSTM: gates i, f, g, o, one bias
     [connected]  Dense, and the activation out of keras.ops
-    [batchnorm]  BatchNormalization, its variance such that the deviation is darknet's
+    [batchnorm]  BatchNormalization, its variance such that the divisor is darknet's
     [softmax]    Softmax, over each of the groups, of x / temperature
     [rnn]        has no counterpart: SimpleRNN is act(W x + W s), darknet's cell act(W x) + act(W s)
 
@@ -40,7 +40,7 @@ from minidark.convert.workers import run_worker
 from minidark.errors import BackendError, CfgError, MinidarkError, WeightsError
 from minidark.files import named, open_regular
 from minidark.layers import Layer
-from minidark.layers.batchnorm import EPSILON
+from minidark.layers.batchnorm import Divisor
 from minidark.network import Network
 
 NOTE = "minidark.json"  # in the zip beside Keras's own members: the cfg and `seen`
@@ -117,11 +117,19 @@ def _connected(layer: Any) -> Step:
     return step, [layer.affine.weights.T, layer.affine.biases]
 
 
-def _batchnorm(layer: Layer) -> Step:
-    """Keras divides by sqrt(variance + epsilon), darknet by sqrt(variance) + 1e-6."""
+def keras_epsilon(divisor: Divisor) -> float:
+    """Keras divides by sqrt(variance + epsilon): of a divisor that adds to the root, the square."""
+    return divisor.inside or divisor.outside**2
+
+
+def _batchnorm(layer: Any) -> Step:
     stored = {a.kind: a.value for a in layer.arrays()}
-    variance = np.square(np.sqrt(stored["rolling_variance"]) + EPSILON) - EPSILON**2
-    return {"epsilon": EPSILON**2}, [
+    divisor = layer.norm.divisor
+    epsilon = keras_epsilon(divisor)
+    variance = stored["rolling_variance"]
+    if divisor.outside:  # in the root, as Keras has it
+        variance = np.square(divisor.of(variance)) - epsilon
+    return {"epsilon": epsilon}, [
         stored["scales"], stored["biases"], stored["rolling_mean"], variance,
     ]  # fmt: skip
 

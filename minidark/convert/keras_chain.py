@@ -13,9 +13,9 @@ import numpy as np
 
 from minidark.backend import Array
 from minidark.convert.found import Found
-from minidark.convert.keras import GATES
+from minidark.convert.keras import GATES, keras_epsilon
 from minidark.errors import WeightsError, bare, echo
-from minidark.layers.batchnorm import EPSILON
+from minidark.layers.batchnorm import CPU, DIVISORS
 
 ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu", "elu": "elu"}
 LEAKS = {0.1: "leaky", 0.01: "relie"}
@@ -28,12 +28,15 @@ class Layers:
     def __init__(self, layers: list[Any], arrays: dict[str, Array], path: Path | str):
         """arrays: by the layer's name and a number, "gru_0/1"."""
         self.layers, self.path = layers, path
+        self.divisor = CPU
         self.arrays: dict[str, list[Array]] = {}
         for name, array in arrays.items():
             self.arrays.setdefault(name.rpartition("/")[0], []).append(array)
 
     def fill(self, found: Found) -> Found:
         """A model that `write` wrote: names and sizes are as the cfg says."""
+        if pair := found.sections[0].pairs.get("batchnorm"):
+            self.divisor = DIVISORS[pair.value]
         for name in found.names:
             index, _, type_ = name.partition(".")
             if (own := f"{type_}_{index}") in self.arrays:
@@ -111,7 +114,10 @@ class Layers:
                 "biases": biases[0] if biases else np.zeros(kernel.shape[1], np.float32),
             }
         scales, biases_, mean, variance = arrays
-        rolling = np.square(np.maximum(np.sqrt(variance + EPSILON**2) - EPSILON, 0))
+        rolling, outside = variance, self.divisor.outside
+        if outside:
+            root = np.sqrt(variance + keras_epsilon(self.divisor))
+            rolling = np.square(np.maximum(root - outside, 0))
         kinds = ("scales", "biases", "rolling_mean", "rolling_variance")
         return dict(zip(kinds, (scales, biases_, mean, rolling), strict=True))
 

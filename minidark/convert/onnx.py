@@ -36,7 +36,7 @@ from minidark.convert.found import LARGEST, Found, carried, whole
 from minidark.convert.proof import Proven
 from minidark.errors import BackendError, MinidarkError, WeightsError, bare
 from minidark.layers import Layer
-from minidark.layers.batchnorm import EPSILON
+from minidark.layers.batchnorm import Divisor
 from minidark.network import Network
 
 try:
@@ -200,10 +200,18 @@ def _softmax(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list
 
 def _batchnorm(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
     stored = {a.kind: g.named(a.name, a.value) for a in layer.arrays()}
-    deviation = g.op("Add", g.op("Sqrt", stored["rolling_variance"]), g.number(EPSILON))
+    divisor = _divided(g, stored["rolling_variance"], layer.norm.divisor)
     centred = g.op("Sub", x, stored["rolling_mean"])
-    scaled = g.op("Mul", centred, g.op("Div", stored["scales"], deviation))
+    scaled = g.op("Mul", centred, g.op("Div", stored["scales"], divisor))
     return g.op("Add", scaled, stored["biases"]), []
+
+
+def _divided(g: Graph, variance: str, divisor: Divisor) -> str:
+    """What batch norm divides by."""
+    if divisor.inside:
+        variance = g.op("Add", variance, g.number(divisor.inside))
+    root = g.op("Sqrt", variance)
+    return g.op("Add", root, g.number(divisor.outside)) if divisor.outside else root
 
 
 def _nothing(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:

@@ -26,7 +26,6 @@ from minidark.cfg.sections import format_sections
 from minidark.convert.proof import Proven
 from minidark.convert.workers import run_worker
 from minidark.errors import BackendError
-from minidark.layers import Layer
 from minidark.network import Network
 
 log = logging.getLogger(__name__)
@@ -127,8 +126,10 @@ def _connected(layer: Any) -> Written:
     return call, [layer.affine.weights, layer.affine.biases]
 
 
-def _batchnorm(layer: Layer) -> Written:
-    return f"Batchnorm({layer.inputs})", [a.value for a in layer.arrays()]
+def _batchnorm(layer: Any) -> Written:
+    divisor = layer.norm.divisor
+    call = f"Batchnorm({layer.inputs}, inside={divisor.inside}, outside={divisor.outside})"
+    return call, [a.value for a in layer.arrays()]
 
 
 LAYERS: dict[str, Callable[[Any], Written]] = {  # [dropout] and [cost] are nothing here

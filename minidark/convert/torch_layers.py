@@ -115,16 +115,17 @@ class Connected(nn.Module):
 class Batchnorm(nn.Module):
     """By rolling statistics: fit to infer, not to train."""
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, inside: float = 0.0, outside: float = 1e-6):
         super().__init__()
+        self.inside, self.outside = inside, outside
         self.widths: list[int] = []
         self.biases, self.scales = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.ones(width))
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("variance", torch.ones(width))
 
     def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        deviation = self.variance.sqrt() + 1e-6
-        return (x - self.mean) / deviation * self.scales + self.biases, state
+        divisor = (self.variance + self.inside).sqrt() + self.outside
+        return (x - self.mean) / divisor * self.scales + self.biases, state
 
 
 class Activation(nn.Module):

@@ -42,6 +42,7 @@ class Sublayer:
     """One named y = norm(W x) + b: views into the packed arrays, in file order."""
 
     arrays: tuple[Stored, ...]
+    batch_norm: BatchNorm | None = None  # of all the sublayers that it is packed with
 
     @property
     def biases(self) -> Array:
@@ -92,7 +93,7 @@ class Affine:
         biases = trained("biases", self.biases, self.biases_grad)
         weights = trained("weights", self.weights, self.weights_grad)
         norm = self.norm.stored_arrays(prefix, rows) if self.norm else []
-        return Sublayer((biases, weights, *norm))
+        return Sublayer((biases, weights, *norm), self.norm)
 
     def begin(self, steps: int, rows: int, train: bool, factors: Array | None = None) -> AffinePass:
         """Start a pass over `steps` steps of `rows` rows each; factors: on the weights, for it."""
@@ -197,6 +198,7 @@ class PackedLayer(Layer):
     def _pack(self, names: tuple[str, ...], inputs: int, outputs: int, norm: bool) -> Affine:
         affine = Affine(self.name, names, inputs, outputs, norm, self.backend)
         self.normalized = norm
+        self.norms += (affine.norm,) if affine.norm else ()
         self.sublayers = getattr(self, "sublayers", {}) | affine.sublayers
         return affine
 

@@ -11,12 +11,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.errors import CfgError, MinidarkError
+
+if TYPE_CHECKING:
+    from minidark.layers.batchnorm import BatchNorm
 
 PJREDDIE, ALEXEY = "pjreddie", "alexey"  # the two orders of arrays in a weight file
 DRAWN = 1 << 16  # a draw of `kept` is one of so many
@@ -61,6 +64,7 @@ class Layer(ABC):
     reads_ids: ClassVar[bool] = False  # can take integer ids in place of one-hot rows
     gives_ids: ClassVar[bool] = False  # and gives them on as they are
     has_cost: bool = False  # can end a network that trains
+    norms: tuple[BatchNorm, ...] = ()  # that it computes with
 
     def __init__(
         self,

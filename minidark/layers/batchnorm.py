@@ -1,25 +1,59 @@
 """Batch norm over rows: the arithmetic that sublayers and the `[batchnorm]` layer share.
 
-    y = (v - mean) / (sqrt(variance) + 1e-6) * scales
+    y = (v - mean) / divisor(variance) * scales
 
-per feature. Training takes mean and variance (divided by rows - 1) from the rows it sees at once
-and moves rolling = .99 rolling + .01 batch; inference takes the rolling ones.
+per feature. `Divisor` alone knows what is divided by. Training takes mean and variance (divided by
+rows - 1) from the rows it sees at once and moves rolling = .99 rolling + .01 batch; inference takes
+the rolling ones.
 
-Source: darknet src/batchnorm_layer.c. Its backward is not the derivative of its forward
-(another epsilon, n for n - 1, in recurrent layers the last step's statistics for every step);
-this one is.
+Source: darknet src/batchnorm_layer.c, src/blas.c (normalize_cpu), src/blas_kernels.cu
+(normalize_kernel). Its backward is not the derivative of its forward (another epsilon, n for n - 1,
+in recurrent layers the last step's statistics for every step); this one is.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from minidark.backend import Array, Backend
 from minidark.errors import CfgError
 from minidark.layers.base import Parameter, Stored
 
-EPSILON = 1e-6
 ROLLING = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Divisor:
+    """sqrt(variance + inside) + outside."""
+
+    name: str  # as `[net] batchnorm` has it
+    inside: float
+    outside: float
+
+    def root(self, variance: Array, xp: Any = np) -> Array:
+        """What `outside` is added to: the divisor's derivative is 1 / (2 root)."""
+        root: Array = xp.sqrt(variance + self.inside if self.inside else variance)
+        return root
+
+    def of(self, variance: Array, xp: Any = np) -> Array:
+        return self.root(variance, xp) + self.outside
+
+    def in_c(self, variance: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """As darknet's C rounds it: float within the root, double from there on."""
+        inside, outside = np.float32(self.inside), np.float32(self.outside)
+        return np.sqrt((variance + inside).astype(np.float64)) + outside
+
+    def __str__(self) -> str:
+        return f"sqrt(variance + {self.inside:g})" if self.inside else "sqrt(variance) + 1e-6"
+
+
+CPU = Divisor("cpu", 0.0, 1e-6)  # of pjreddie's CPU code
+GPU = Divisor("gpu", 1e-5, 0.0)  # of the GPU code of all forks, and of AlexeyAB's CPU code
+DIVISORS = {divisor.name: divisor for divisor in (CPU, GPU)}
 
 
 @dataclass(slots=True)
@@ -27,7 +61,7 @@ class NormSaved:
     """What backward needs, a slot for each step: (T, S, F) and (T, 1, F)."""
 
     normalized: Array
-    deviation: Array
+    root: Array  # of the divisor
 
 
 class BatchNorm:
@@ -37,7 +71,7 @@ class BatchNorm:
     """
 
     def __init__(self, name: str, features: int, backend: Backend):
-        self.name, self.backend = name, backend
+        self.name, self.backend, self.divisor = name, backend, CPU
         self.scales, self.scales_grad = backend.ones(features), backend.zeros(features)
         self.rolling_mean, self.rolling_variance = backend.zeros(features), backend.zeros(features)
 
@@ -61,26 +95,26 @@ class BatchNorm:
 
     def infer(self, v: Array) -> Array:
         """v (..., F) normalised by the rolling statistics."""
-        factor = self.scales / (self.backend.xp.sqrt(self.rolling_variance) + EPSILON)
+        factor = self.scales / self.divisor.of(self.rolling_variance, self.backend.xp)
         return (v - self.rolling_mean) * factor
 
     def forward(self, v: Array, saved: NormSaved, at: int | slice) -> Array:
         """v of step `at`, or of a slice of steps, normalised by its own statistics."""
         check_rows(self.name, v.shape[-2])
         mean, variance = self.backend.kernels.batch_statistics(v)
-        deviation = self.backend.xp.sqrt(variance)
-        normalized = (v - mean) / (deviation + EPSILON)
-        saved.normalized[at], saved.deviation[at] = normalized, deviation
+        root = self.divisor.root(variance, self.backend.xp)
+        normalized = (v - mean) / (root + self.divisor.outside)
+        saved.normalized[at], saved.root[at] = normalized, root
         self._roll(mean, variance)
         return normalized * self.scales
 
     def backward(self, dy: Array, saved: NormSaved, at: int | slice) -> Array:
         """dv from dy; adds to the scales' gradient."""
-        normalized, deviation = saved.normalized[at], saved.deviation[at]
+        normalized, root = saved.normalized[at], saved.root[at]
         features = dy.shape[-1]
         self.scales_grad += (dy * normalized).reshape(-1, features).sum(axis=0)
         dv: Array = self.backend.kernels.normalize_backward(
-            dy * self.scales, normalized, deviation, EPSILON
+            dy * self.scales, normalized, root, self.divisor.outside
         )
         return dv
 

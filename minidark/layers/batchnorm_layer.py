@@ -27,6 +27,7 @@ class BatchnormLayer(Layer):
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
         self.norm = BatchNorm(self.name, inputs, self.backend)
+        self.norms = (self.norm,)
         zeros = self.backend.zeros
         self.biases = Parameter(f"{self.name}.biases", "biases", zeros(inputs), zeros(inputs))
 

@@ -119,9 +119,9 @@ WRONG = [
     Wrong("NUL byte", net("batch=4\0"), f":3: {SOURCE}"),
     Wrong("UTF-16", (NET + GRU).decode().encode("utf-16-le"), f":1: {SOURCE}"),
     Wrong("UTF-16 with a mark", (NET + GRU).decode().encode("utf-16"), f":1: {SOURCE}"),
-    Wrong("invalid UTF-8", NET + b"# caf\xe9\n" + GRU,
+    Wrong("invalid UTF-8", NET + b"caf\xe9=1\n" + GRU,
           ":3: byte 0xe9 is not UTF-8; save the cfg as UTF-8"),
-    Wrong("UTF-8 cut short", NET + GRU + b"# \xe4\xb8",
+    Wrong("UTF-8 cut short", NET + GRU + b"\xe4\xb8",
           ":5: byte 0xe4 is not UTF-8; save the cfg as UTF-8"),
     # --- too much
     Wrong("a megabyte and a line", NET + b"#" * LARGEST_CFG,

@@ -74,6 +74,10 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "nothing-learns": (sections((2, "stopbackward=1")), sections((1, "stopbackward=1"))),
     "softmax-twice": ((*SOUND, "softmax"), (*SOUND[:3], "softmax noloss=1", "cost")),
     "grouped-predictions": (sections((3, "groups=2")), sections((3, "groups=1"))),
+    "nothing-divided": (
+        sections((0, "batchnorm=gpu")),
+        sections((0, "batchnorm=gpu"), (1, "batch_normalize=1")),
+    ),
     "adam-decay": (sections((0, "adam=1")), sections((0, "adam=1 decay=0"))),
     "adam-rate": (
         sections((0, "adam=1 decay=0 learning_rate=.1")),
@@ -97,11 +101,16 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "text-too-short": (sections((0, "time_steps=95")), sections((0, "time_steps=94"))),
     "epochs": (sections((0, "max_batches=2000")), sections((0, "max_batches=1500"))),
+    "one-symbol": (
+        sections((0, "batch=1 time_steps=1")),
+        sections((0, "batch=2 subdivisions=2 time_steps=1")),
+    ),
 }
+OF_TEXTS = {"utf-16-text"}  # told by more than the cfg and the length of the text
 
 
 def test_every_rule_has_a_case() -> None:
-    assert set(CASES) == {rule.name for rule in RULES}
+    assert set(CASES) | OF_TEXTS == {rule.name for rule in RULES}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -112,6 +121,11 @@ def test_a_rule_holds_where_it_should_and_not_beside_it(name: str) -> None:
     assert (found.code, found.severity, found.hint) == (rule.code, "warning", rule.hint)
     assert 1 <= (found.line or 0) <= cfg(*holds).count("\n")
     assert name not in names(check(*does_not, text_bytes=100))
+
+
+def test_one_symbol_a_pass_is_meant_where_nothing_is_trained() -> None:
+    text = cfg(*sections((0, "batch=1 time_steps=1"))).encode()
+    assert "one-symbol" not in names(check_cfg(text, "a.cfg"))
 
 
 def test_a_cost_that_noloss_takes_away_is_missed_at_its_line() -> None:

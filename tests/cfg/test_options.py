@@ -31,7 +31,7 @@ NET_DEFAULTS = {
     "decay": 0.0001, "max_batches": 0, "adam": False, "B1": 0.9, "B2": 0.999, "eps": 1e-7,
     "policy": "constant", "step": 1, "scale": 1.0, "gamma": 1.0, "power": 4.0, "burn_in": 0,
     "clip_norm": 0.0, "steps": (), "scales": (), "inputs": 0, "height": 0, "width": 0,
-    "channels": 0, "average": 0.0,
+    "channels": 0, "average": 0.0, "batchnorm": None,
 }  # fmt: skip
 LAYER_DEFAULTS = {
     "learning_rate": 1.0, "stopbackward": False, "dontload": False, "dontsave": False,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minidark import CfgError, Network, load_network, parse_network_cfg
+from minidark.cfg.check import check_cfg
 from minidark.cfg.sections import parse_sections, read_cfg
 from minidark.errors import BackendError
 from minidark.layers import Layer
@@ -242,7 +243,7 @@ def test_an_unknown_device_or_dtype_is_refused(
     write: Write, kwargs: dict[str, str], message: str
 ) -> None:
     with pytest.raises(BackendError) as error:
-        parse_network_cfg(write("net inputs=4", "gru"), **kwargs)  # type: ignore[arg-type]
+        parse_network_cfg(write("net inputs=4", "gru"), **kwargs)
     assert str(error.value) == message
 
 
@@ -270,6 +271,12 @@ def test_a_second_file_is_doubted_anew(write: Write, doubts: Callable[[], list[s
     assert doubts() == [f"5: {UNKNOWN}"] * 2
 
 
+DOUBLED = (
+    "darknet's C adds both gradients: to train as it does with SGD, double learning_rate and halve "
+    "decay"
+)
+
+
 @pytest.mark.parametrize(
     ("sections", "line", "message"),
     [
@@ -281,9 +288,14 @@ def test_a_second_file_is_doubted_anew(write: Write, doubts: Callable[[], list[s
          "hidden=5 is taken as the width of the state, as AlexeyAB's darknet does; pjreddie's "
          "ignores it and takes output=3"),
         (["net inputs=4", "softmax", "cost"], 6,
-         "[cost] adds nothing here: the [softmax] before it has its own cost"),
+         "[cost] adds nothing here: the [softmax] before it has its own cost. " + DOUBLED),
         (["net inputs=4", "logistic", "cost"], 6,
-         "[cost] adds nothing here: the [logistic] before it has its own cost"),
+         "[cost] adds nothing here: the [logistic] before it has its own cost. " + DOUBLED),
+        (["net inputs=4", "rnn output=3 logistic=1"], 6,
+         "logistic=1 is taken as AlexeyAB's darknet does, for the activation of self; pjreddie's "
+         "ignores it"),
+        (["net inputs=4 learning_rate_poly_power=4", "softmax"], 3,
+         "unknown key 'learning_rate_poly_power' in [net] (did you mean 'power'?)"),
     ],
 )  # fmt: skip
 def test_a_doubt_is_logged_and_with_strict_refused(
@@ -451,3 +463,27 @@ def test_adam_over_frozen_layers_with_decay_is_a_doubt(
     parse_network_cfg(write("net inputs=4 adam=1", *layers))
     (doubt,) = doubts()
     assert "moves the weights below to zero" in doubt
+
+
+@pytest.mark.parametrize("first", ["NET", "Net", "gru", "yolo"])
+def test_a_first_section_that_is_not_net_is_named_and_not_what_nobody_typed(
+    write: Write, first: str
+) -> None:
+    """A command that runs with one stream sets [net] batch, which answered for it."""
+    path = write(f"{first} inputs=4", "softmax")
+    hint = " (did you mean 'net'?)" if first.lower() == "net" else ""
+    message = f"{path}:1: the first section is [{first}]; expected [net]{hint}"
+    for setting in ({"batch": 1, "time_steps": 1}, {"overrides": ["net.batch=2"]}, {}):
+        with pytest.raises(CfgError) as error:
+            parse_network_cfg(path, **setting)
+        assert str(error.value) == message
+    (found,) = check_cfg(path.read_bytes(), path, ["net.batch=2"]).findings
+    assert message == f"{path}:{found.line}: {found.message}"
+
+
+def test_a_cfg_of_images_alone_is_told_so_and_not_to_have_no_layers(write: Write) -> None:
+    path = write("net inputs=4", "convolutional filters=3", "maxpool")
+    found = check_cfg(path.read_bytes(), path).findings
+    assert [f.message.partition(";")[0] for f in found] == [
+        "[convolutional] works on images", "[maxpool] works on images",
+    ]  # fmt: skip

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from minidark.cfg.sections import LARGEST_CFG, Section, format_sections, parse_sections, read_cfg
+from minidark.cfg.sections import (
+    LARGEST_CFG,
+    Section,
+    cfg_comments,
+    format_sections,
+    parse_sections,
+    read_cfg,
+)
 from minidark.errors import CfgError
 
 Doubts = list[tuple[str, int]]
@@ -94,7 +101,7 @@ def test_of_two_equal_keys_the_first_wins_and_a_doubt_is_told() -> None:
             "[net]\n".encode("utf-16-le"),
             "a.cfg:1: a NUL byte; a cfg is UTF-8 text (is this UTF-16 or binary?)",
         ),
-        (b"[net]\n\n# caf\xe9\n", "a.cfg:3: byte 0xe9 is not UTF-8; save the cfg as UTF-8"),
+        (b"[net]\n# \xe9\ncaf\xe9=1\n", "a.cfg:3: byte 0xe9 is not UTF-8; save the cfg as UTF-8"),
         (
             b"[net]\n" + b"x" * 99 + b"\n",
             f"a.cfg:2: '{'x' * 36}... is not key=value",
@@ -105,6 +112,13 @@ def test_what_is_no_cfg_is_refused_at_its_line(data: bytes, message: str) -> Non
     with pytest.raises(CfgError) as error:
         parse(data)
     assert str(error.value) == message
+
+
+def test_a_comment_may_be_in_any_encoding() -> None:
+    data = b"[net]\nbatch=4 # caf\xe9 = 1\n; na\xefve\n[gru]\noutput=2\n"
+    assert plain(parse(data)[0]) == [("net", {"batch": "4"}), ("gru", {"output": "2"})]
+    comments = cfg_comments(data)
+    assert [comments.at(2), *comments.before(9)] == ["  # caf\ufffd = 1", "# na\ufffdve"]
 
 
 def test_a_wrong_byte_is_named_rightly_behind_a_byte_order_mark() -> None:

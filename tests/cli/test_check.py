@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from minidark import load_network
+from minidark.text import looks_like_utf16
 from tests.cli.running import output, run
 from tests.helpers import cfg
 
@@ -114,6 +115,23 @@ def test_max_batches_is_compared_with_the_text(folder: Path) -> None:
     assert "W402" in run("check", "a.cfg", "--data", "data.txt").stdout
     assert "W402" not in run("check", "a.cfg", "--set", "net.max_batches=900", "--data",
                              "data.txt").stdout  # fmt: skip
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_text_that_looks_like_utf_16_is_a_warning(coding: str) -> None:
+    Path("data.txt").write_bytes(("The quick brown fox\n" * 2000).encode(coding))
+    result = run("check", "a.cfg", "--data", "data.txt", "--strict")
+    assert result.exit_code == 3
+    assert "the text looks like UTF-16, of which every other byte is NUL" in result.stdout
+    assert "[W404 utf-16-text]" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0", b"\0" * 999, b"\0\1" * 99, b"a\0b" * 999, "한국어".encode() * 99]
+)
+def test_other_texts_do_not_look_like_utf_16(data: bytes) -> None:
+    Path("data.txt").write_bytes(data)
+    assert not looks_like_utf16("data.txt")
 
 
 def test_a_cfg_that_is_missing_is_3() -> None:

@@ -76,6 +76,8 @@ def provide(word: str) -> None:
         path.write_text(CFG)
     elif path.suffix == ".txt":
         path.write_bytes(TEXT)
+    elif path.suffix == ".ids":
+        path.write_text("1 2 3 " * 40)
     elif path.suffix == ".tsv":
         path.write_bytes(b"one\t1\ntwo\t2\n" * 2)
     elif path.suffix == ".yaml" and path.stem == "experiment":

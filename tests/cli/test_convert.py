@@ -57,6 +57,37 @@ def test_converted_there_and_back_a_file_is_the_same_bytes(name: str) -> None:
     there_and_back(GOLDEN / name, "alexey", "pjreddie")
 
 
+TANH = "AlexeyAB's darknet ignores [gru] tanh=1 and takes logistic candidates"
+DIVIDED = (
+    "batch norm divides by {} here, and by {} where such a file is read; in minidark [net] "
+    "batchnorm={} keeps it"
+)
+ROOTS = ("sqrt(variance) + 1e-6", "sqrt(variance + 1e-05)")
+
+
+@pytest.mark.parametrize(
+    ("gru", "options", "warnings"),
+    [
+        ("tanh=1", "--dialect alexey", [TANH]),
+        ("tanh=1", "", []),
+        ("tanh=0", "--dialect alexey", []),
+        ("batch_normalize=1", "--dialect alexey", [DIVIDED.format(*ROOTS, "cpu")]),
+        ("batch_normalize=1", "", []),
+        ("batch_normalize=1", "--set net.batchnorm=gpu", [DIVIDED.format(*ROOTS[::-1], "gpu")]),
+        ("batch_normalize=1", "--set net.batchnorm=gpu --dialect alexey", []),
+    ],
+)
+def test_what_another_darknet_takes_for_something_else_is_told(
+    gru: str, options: str, warnings: list[str]
+) -> None:
+    Path("b.cfg").write_text(cfg("net inputs=5", f"gru output=5 {gru}"))
+    load_network("b.cfg").save_weights("b.weights")
+    line = ["convert", "b.weights", "out.weights", "--cfg", "b.cfg", *options.split()]
+    said = [text for text in run(*line).stderr.splitlines() if "warning" in text]
+    for text, wanted in zip(said, warnings, strict=True):
+        assert text.startswith(f"minidark: warning: out.weights: {wanted}")
+
+
 @pytest.mark.parametrize("name", ["alexey_gru", "alexey_gru_square", "alexey_lstm_batchnorm"])
 def test_an_alexey_file_there_and_back_is_the_same_bytes(name: str) -> None:
     there_and_back(GOLDEN / name, "pjreddie", "alexey")

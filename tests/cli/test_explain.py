@@ -12,6 +12,7 @@ import pytest
 from minidark import Text, load_network, train
 from minidark.cli import explain
 from minidark.cli.explain import duration, sparkline, validations
+from minidark.train import StepReport, Training
 from tests.cli.running import output, run
 from tests.helpers import cfg
 
@@ -84,22 +85,30 @@ def test_times_are_made_of_batches_and_validations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ends", "wanted"),
+    ("takes", "wanted"),
     [
-        ([0.9, 1.0, 1.4, 1.6], [0.1, 0.4, 0.2]),  # the first, whose buffers are new, does not count
-        ([4.0, 8.0, 12.0, 16.0], [4.0, 4.0]),
-        ([11.0, 12.0, 13.0, 14.0], [11.0]),
+        ([0.9, 0.1, 0.4, 0.2], [0.1, 0.4, 0.2]),  # the first, whose buffers are new, does not count
+        ([4.0, 4.0, 4.0, 4.0], [4.0, 4.0]),
+        ([11.0, 1.0, 1.0, 1.0], [11.0]),
     ],
 )
 def test_three_batches_are_timed_and_fewer_of_what_takes_long(
-    ends: list[float], wanted: list[float], monkeypatch: pytest.MonkeyPatch
+    takes: list[float], wanted: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rehearsed = [0.0, 0.0]  # before and after
-    clock = iter([0.0, *rehearsed, *ends])
-    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    now, left = [0.0], iter(takes)
+    learn = Training._batch
+
+    def learned(*args: Any) -> Any:
+        now[0] += next(left)
+        return learn(*args)
+
     with Text("text.txt", 256) as text:
-        found = explain._seconds_of_batches(load_network("a.cfg"), text, 40, 1, 0.0)
-    assert found == pytest.approx(wanted)
+        training = train(load_network("a.cfg"), text, 300, valid_fraction=0)
+        monkeypatch.setattr("time.perf_counter", lambda: now[0])
+        monkeypatch.setattr(Training, "_batch", learned)
+        times, diverged = explain._seconds_of_batches(training, 40)
+    assert times == pytest.approx(wanted)
+    assert diverged is None
 
 
 def test_what_takes_long_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,12 +119,56 @@ def test_what_takes_long_is_told_before(monkeypatch: pytest.MonkeyPatch) -> None
     assert run(*line).stderr == said
 
 
-def test_weights_are_not_drawn_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of a large network take longer than all else."""
-    drawn = []
-    monkeypatch.setattr("minidark.glibc_rand.GlibcRand.uniform", lambda *args: drawn.append(args))
-    explained()
-    assert not drawn
+NORMED = (
+    "net inputs=256 batch=16 time_steps=50 learning_rate=.1 max_batches=500",
+    *3 * ("gru batch_normalize=1 output=10",),
+    "connected output=256 activation=leaky",
+    "softmax",
+)
+
+
+def test_it_trains_the_batches_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, streams, seed, groups of streams: with others it told of a divergence that the run
+    does not have."""
+    losses: list[float] = []
+    step = Training.__next__
+
+    def noted(training: Training) -> StepReport:
+        report = step(training)
+        losses.append(report.loss)
+        return report
+
+    Path("a.cfg").write_text(cfg(*NORMED))
+    monkeypatch.setattr(Training, "__next__", noted)
+    for way in (["--seed", "3"], ["--seed", "3", "--shards", "2"]):
+        line = ["train", "a.cfg", "text.txt", "--batches", "4", *way]
+        result = run(*line, "--explain", "--json")
+        facts = json.loads(result.stdout)
+        assert (result.stderr, facts["diverged"], facts["timed_batches"]) == ("", None, 3)
+        shown = losses.copy()
+        losses.clear()
+        run(*line)
+        assert shown == losses
+        losses.clear()
+
+
+@pytest.mark.parametrize(("rate", "scale", "batch"), [(0.1, 1e30, 1), (1e36, 1, 2)])
+def test_it_tells_all_of_a_run_that_diverges_in_its_first_batches(
+    rate: float, scale: float, batch: int
+) -> None:
+    net = f"net inputs=256 batch=4 time_steps=5 learning_rate={rate:g} max_batches=300"
+    rnn = f"rnn output=6 activation=relu input_scale={scale:g}"
+    Path("a.cfg").write_text(cfg(net, rnn, "connected output=256 activation=relu", "cost"))
+    result = run("train", "a.cfg", "text.txt", "--seed", "1", "--explain", "--json")
+    assert result.exit_code == 0
+    facts = json.loads(result.stdout)
+    assert facts["diverged"].startswith(f"batch {batch}: the loss is ")
+    assert result.stderr == f"minidark: warning: {facts['diverged']}\n"
+    assert facts["timed_batches"] == 1
+    assert (facts["batches"], facts["rates"]["1"]) == (300, rate)
+    assert facts["seconds_per_batch"] > 0
+    assert facts["seconds_per_validation"] > 0
+    assert run("train", "a.cfg", "text.txt", "--seed", "1").exit_code == 5
 
 
 def hashes(folder: Path) -> dict[str, str]:
@@ -139,11 +192,14 @@ def test_it_leaves_no_file_and_changes_none(folder: Path) -> None:
 
 
 def test_of_a_run_that_goes_on_it_tells_what_is_left() -> None:
-    run("train", "a.cfg", "text.txt", "--batches", "12", "--seed", "7")
-    result = run("train", "a.cfg", "text.txt", "--resume", "auto", "--batches", "20", "--explain",
-                 "--json")  # fmt: skip
-    facts = json.loads(result.stdout)
+    line = ["train", "a.cfg", "text.txt", "--set", "net.policy=constant"]
+    run(*line, "--batches", "12", "--seed", "7")
+    more = [*line, "--resume", "auto", "--batches"]
+    facts = json.loads(run(*more, "20", "--explain", "--json").stdout)
     assert (facts["batches"], facts["batches_seen"]) == (8, 12)
+    over = run(*more, "12", "--explain")
+    assert (over.exit_code, over.stdout) == (0, "")
+    assert "this run has seen its 12 batches" in over.stderr
 
 
 def test_it_is_told_in_eight_lines() -> None:

@@ -111,7 +111,10 @@ def test_a_wrong_line_is_4_and_named(folder: Path) -> None:
     message = "pairs.tsv: line 10 has no separator; a pair is a source, a tab, a target"
     assert_refused(result, 4, message)
     (folder / "pairs.tsv").write_text(lines(9) + "1x\tred, and much more\n")
-    message = "pairs.tsv: line 10 has 21 symbols; time_steps=12 is the most"
+    message = (
+        "pairs.tsv: line 10 has 21 symbols, which is the longest pair for time_steps=12; "
+        "--set net.time_steps=21 fits all"
+    )
     assert_refused(run("train", "a.cfg", "pairs.tsv", "--pairs"), 4, message)
 
 

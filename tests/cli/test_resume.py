@@ -256,13 +256,17 @@ def test_a_run_that_begins_tells_of_the_one_it_will_replace() -> None:
     goes_on = "--resume auto goes on with that run, "
     assert told[0] == f"{said}{goes_on}another --backup keeps it"
     Path("backup/a.ckpt").unlink()
-    assert trained("backup", "--batches", "2").splitlines()[0] == f"{said}another --backup keeps it"
+    told = trained("backup", "--batches", "2").splitlines()
+    said = said.replace("FILE.before", "FILE.before.2")
+    assert told[0] == f"{said}another --backup keeps it"
+    more = ["--weights", "backup/a_final.weights", "--batches", "4"]
+    said = said.replace("FILE.before.2", "FILE.before.3").replace("first saves", "replaces them")
+    assert f"{said}{goes_on}another --backup keeps it\n" in trained("backup", *more)
 
 
 def test_weights_of_a_run_before_are_renamed_and_not_mixed_with_those_of_this_one() -> None:
     trained("backup", "--batches", "5", "--save-every", "2", "--seed", "3")
     Path("backup/b_best.weights").write_bytes(b"of another cfg")
-    Path("backup/a_final.weights.before").write_bytes(b"of a run before that")
     names = ("a.backup", "a_best.weights", "a_final.weights")
     first = {name: Path("backup", name).read_bytes() for name in names}
     trained("backup", "--batches", "1", "--save-every", "1", "--seed", "4", "--valid-fraction", "0")
@@ -277,6 +281,49 @@ def test_weights_of_a_run_before_are_renamed_and_not_mixed_with_those_of_this_on
     trained("backup", "--batches", "3", "--resume", "auto", "--save-every", "1")
     again = {path.name: path.read_bytes() for path in Path("backup").iterdir()}
     assert {name: again[f"{name}.before"] for name in names} == first
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def test_no_run_in_a_folder_loses_the_weights_of_an_earlier_one() -> None:
+    """Those of one run have one ending, also if it left fewer of them."""
+    usual, few = (
+        ["--batches", "5", "--save-every", "2"],
+        ["--batches", "1", "--valid-fraction", "0"],
+    )
+    names = ("a.backup", "a_best.weights", "a_final.weights")
+    trained("backup", *usual, "--seed", "3")
+    kept: dict[str, bytes] = {}
+    for seed, ending, options in (
+        ("4", ".before", usual),
+        ("5", ".before.2", few),
+        ("6", ".before.3", usual),
+    ):
+        there = contents("backup")
+        for name in names:
+            if name in there:
+                kept[f"{name}{ending}"] = there[name]
+                kept[f"{name}{ending}.json"] = there[f"{name}.json"]
+        trained("backup", *options, "--seed", seed)
+        there = contents("backup")
+        assert {name: there[name] for name in kept} == kept
+    assert len(kept) == 2 * (3 + 3 + 1)
+
+
+def test_a_run_from_weights_renames_what_it_replaces_and_leaves_a_better_best() -> None:
+    trained("backup", "--batches", "5", "--seed", "3")
+    before = contents("backup")
+    begin = ["--weights", "backup/a_best.weights", "--clear", "--batches", "2"]
+    trained("backup", *begin, "--set", "net.learning_rate=3")
+    now = contents("backup")
+    assert now["a_best.weights"] == before["a_best.weights"]
+    assert now["a_final.weights.before"] == before["a_final.weights"] != now["a_final.weights"]
+    trained("backup", *begin)
+    better = contents("backup")
+    assert better["a_best.weights.before.2"] == before["a_best.weights"] != better["a_best.weights"]
+    assert better["a_final.weights.before.2"] == now["a_final.weights"]
 
 
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from() -> None:

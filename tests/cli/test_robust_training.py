@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from minidark import load_network
-from tests.cli.running import Started, run
+from tests.cli.running import Started, assert_refused, run
 from tests.helpers import cfg
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
@@ -148,3 +149,115 @@ def test_quiet_may_stand_before_or_behind_the_command(place: str) -> None:
 )
 def test_what_is_no_finite_number_is_wrong_usage(option: str, text: str) -> None:
     assert run("train", "a.cfg", "text.txt", option, text).exit_code == 2
+
+
+ONE_SYMBOL = (
+    "minidark: warning: batch=1 and time_steps=1 train on one symbol at a time, and no gradient "
+    "reaches an earlier step; set batch to the number of streams and time_steps to some 50 in [net]"
+)
+WIDE_TEXT = (
+    "minidark: warning: wide.txt looks like UTF-16, of which every other byte is NUL; save it as "
+    "UTF-8"
+)
+
+
+@pytest.mark.parametrize("command", ["train a.cfg", "rnn train a.cfg -file"])
+def test_what_is_hardly_meant_is_warned_of_before_the_first_batch(command: str) -> None:
+    """darknet's cfgs for sampling train on one symbol a batch."""
+    Path("wide.txt").write_bytes(TEXT.decode().encode("utf-16-le"))
+    one = ["--set", "net.batch=1", "--set", "net.time_steps=1"]
+    for text, options, wanted in (
+        ("wide.txt", one, [ONE_SYMBOL, WIDE_TEXT]),
+        ("wide.txt", [], [WIDE_TEXT]),
+        ("text.txt", one, [ONE_SYMBOL]),
+        ("text.txt", one[2:], []),
+    ):
+        result = run(*command.split(), text, *options)
+        assert result.exit_code == 0
+        warnings = [line for line in result.stderr.splitlines() if "warning" in line]
+        assert [line for line in warnings if "run before" not in line] == wanted
+
+
+YOUNG = cfg(
+    "net inputs=256 batch=8 time_steps=1 learning_rate=0 max_batches=500",
+    *2 * ("rnn batch_normalize=1 output=32 activation=leaky",),
+    "connected output=256 activation=linear",
+    "softmax",
+)
+LAGGING = "the rolling statistics of batch norm have not settled yet"
+
+
+def test_a_validation_with_young_rolling_statistics_does_not_end_the_run() -> None:
+    """Five batches move them from zero by a twentieth, so that inference overflows; training,
+    which takes the batch's own, does not."""
+    Path("b.cfg").write_text(YOUNG)
+    trained = run("train", "b.cfg", "text.txt", "--seed", "1", "--batches", "5", "--patience", "1")
+    assert trained.exit_code == 0
+    (warning,) = (line for line in trained.stderr.splitlines() if "warning" in line)
+    assert warning == (
+        f"minidark: warning: batch 5: the validation cost is nan: {LAGGING}; the run continues, "
+        "and such a validation does not count"
+    )
+    *_, last = (json.loads(line) for line in Path("backup/log.jsonl").read_text().splitlines())
+    assert last["last"]
+    assert "valid_loss" not in last
+    assert not Path("backup/b_best.weights").exists()
+    more = ["--weights", "backup/b_final.weights", "--batches", "6", "--seed", "1"]
+    again = run("train", "b.cfg", "text.txt", *more)
+    assert again.exit_code == 0
+    assert again.stderr.count(LAGGING) == 1  # before the first batch, and after the last
+    assert load_network("b.cfg", "backup/b_final.weights").seen == 6 * 8
+
+
+def test_a_validation_that_fails_for_another_cause_ends_the_run() -> None:
+    Path("b.cfg").write_text(YOUNG)
+    rate = ["--set", "net.learning_rate=1e39"]
+    assert run("train", "b.cfg", "text.txt", "--seed", "1", "--batches", "1", *rate).exit_code == 5
+    plain = ["--set", "rnn.batch_normalize=0", "--set", "rnn.shortcut=1"]
+    grown = run("train", "b.cfg", "text.txt", "--seed", "1", "--batches", "1", *plain)
+    assert grown.exit_code == 5
+    assert "batch 1: the validation cost is nan" in grown.stderr
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([], "the rolling statistics of batch norm are zero: this network is not trained; give "
+         "trained weights"),
+        (["backup/b_final.weights"], f"{LAGGING}: train these weights for more batches"),
+    ],
+)  # fmt: skip
+def test_a_sample_that_fails_by_batch_norm_names_it(weights: list[str], message: str) -> None:
+    Path("b.cfg").write_text(YOUNG)
+    if weights:
+        run("train", "b.cfg", "text.txt", "--seed", "1", "--batches", "5")
+    result = run("rnn", "generate", "b.cfg", *weights, "-srand", "1")
+    assert result.exit_code == 5
+    (line,) = (line for line in result.stderr.splitlines() if "error" in line)
+    assert line == (f"minidark: error: the network's output is NaN or infinite; {message}")
+
+
+def test_a_checkpoint_in_the_place_of_weights_names_resume() -> None:
+    run("train", "a.cfg", "text.txt", "--seed", "1")
+    said = (
+        "backup/a.ckpt: a checkpoint of a run, which `train --resume backup/a.ckpt` continues; its "
+        "weights are beside it, as BASE_best.weights or BASE_final.weights"
+    )
+    for command in ("generate a.cfg", "train a.cfg text.txt --weights", "info a.cfg"):
+        assert_refused(run(*command.split(), "backup/a.ckpt"), 4, said)
+    load_network("a.cfg").save_weights("a.safetensors")
+    Path("a.safetensors").rename("a.weights")
+    said = "a.weights: by its content a .safetensors; rename it so"
+    assert_refused(run("generate", "a.cfg", "a.weights"), 4, said)
+
+
+@pytest.mark.parametrize(
+    "command", ["train a.cfg", "valid a.cfg a.weights", "rnn train a.cfg -file"]
+)
+def test_a_dash_is_no_text(command: str) -> None:
+    load_network("a.cfg").save_weights("a.weights")
+    said = (
+        "-: cannot read: No such file or directory; - is not standard input here: save that to a "
+        "file first"
+    )
+    assert_refused(run(*command.split(), "-", stdin=TEXT), 4, said)

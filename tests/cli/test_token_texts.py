@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from minidark import load_network
 from tests.cli.running import assert_refused, assert_wrong_usage, output, run
-from tests.helpers import cfg
+from tests.helpers import cfg, randomize
 
 NAMES = ["the", "cat", "sat", "<NEWLINE>", "on"]
 CFG = cfg(
@@ -144,3 +146,108 @@ def test_training_on_few_symbols_shows_its_samples() -> None:
     result = run("train", "a.cfg", "ids", "--tokenized", "--seed", "1", "--batches", "501")
     assert result.exit_code == 0, result.stderr
     assert "--- a sample after 500 batches:" in result.stderr
+
+
+# --- measuring ----------------------------------------------------------------------------
+
+WIDE = 300
+WIDE_CFG = cfg(
+    f"net inputs={WIDE} batch=2 time_steps=4 max_batches=3",
+    "gru output=4 tanh=1",
+    f"connected output={WIDE} activation=linear",
+    "softmax",
+)
+IDS = [299, 32, 10, 0, 7, 299, 256, 9, 32, 1]  # of bytes, some of these end words
+
+
+@pytest.fixture
+def wide() -> float:
+    """A network of many symbols in wide.cfg and wide.weights, IDS in wide.ids; the bits of each of
+    them but the first, from a sum over the rows of float64's outputs."""
+    Path("wide.cfg").write_text(WIDE_CFG)
+    Path("wide.ids").write_text("\n".join(map(str, IDS)))
+    net = load_network("wide.cfg", seed=1)
+    randomize(net.layers)
+    net.save_weights("wide.weights")
+    one = load_network("wide.cfg", "wide.weights", batch=1, time_steps=1, dtype="float64")
+    p = one.predict(IDS[:-1])
+    bits = [-math.log2(p[t, symbol]) for t, symbol in enumerate(IDS[1:])]
+    return sum(bits) / len(bits)
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+def test_valid_measures_tokens(wide: float, stdin: bool) -> None:
+    line = ["valid", "wide.cfg", "wide.weights", "--tokenized"]
+    data, given = ([], Path("wide.ids").read_bytes()) if stdin else (["wide.ids"], None)
+    facts = json.loads(output(*line, *data, "--json", stdin=given))
+    assert facts["characters"] == len(IDS) - 1
+    assert facts["bits_per_character"] == pytest.approx(wide, rel=1e-5)
+    assert facts["perplexity"] == facts["word_perplexity"] == pytest.approx(2**wide, rel=1e-5)
+    shown = output(*line, *data, stdin=given).decode().splitlines()
+    assert [row.rpartition("  ")[0].strip() for row in shown] == [
+        "tokens", "nats per token", "bits per token", "perplexity",
+    ]  # fmt: skip
+
+
+def test_rnn_valid_measures_tokens(wide: float) -> None:
+    call = ["rnn", "valid", "wide.cfg", "wide.weights", "-tokenized"]
+    *_, last = output(*call, stdin=Path("wide.ids").read_bytes()).decode().splitlines()
+    found = re.fullmatch(
+        r"9 BPC: ([0-9.]+)   Perplexity: ([0-9.]+)    Word Perplexity: ([0-9.]+)", last
+    )
+    assert found
+    assert float(found[1]) == pytest.approx(wide, abs=1e-4)
+    assert found[2] == found[3]
+
+
+@pytest.mark.usefixtures("wide")
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("valid wide.cfg wide.weights wide.ids", "--tokenized"),
+        ("train wide.cfg wide.ids", "--tokenized"),
+        ("train wide.cfg wide.ids --explain", "--tokenized"),
+        ("rnn train wide.cfg -file wide.ids", "--tokenized"),
+        ("rnn valid wide.cfg wide.weights", "-tokenized"),
+        ("rnn validtactic wide.cfg wide.weights", "valid -tokenized"),
+    ],
+)
+def test_bytes_are_no_text_for_more_symbols_than_they_have(command: str, flag: str) -> None:
+    result = run(*command.split(), stdin=b"32 1 7")
+    assert (result.exit_code, result.stdout_bytes) == (3, b"")
+    *_, line = result.stderr.splitlines()
+    said = f"inputs=300, and a text of bytes has 256 symbols; {flag} reads integers"
+    assert line in (f"minidark: error: {said}", f"minidark: error: wide.cfg: {said}")
+    assert not Path("backup/wide_final.weights").exists()
+
+
+def test_byte_pairs_are_learned_from_bytes_and_not_from_tokens() -> None:
+    """Each token became the byte of its last eight bits."""
+    Path("pairs.cfg").write_text(WIDE_CFG.replace("[gru]", "[bytepairs]\n\n[gru]"))
+    Path("many.ids").write_text("1 2 257 3 " * 500)
+    result = run("train", "pairs.cfg", "many.ids", "--tokenized")
+    message = "pairs.cfg: [bytepairs] learns its symbols from bytes; take out --tokenized"
+    assert_refused(result, 3, message)
+
+
+@pytest.mark.usefixtures("wide")
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("5 300", "token 1 is 300; this network's are 0 to 299"),
+        ("5 -1", "token 1 is -1; this network's are 0 to 299"),
+        ("5 a", "token 1 is 'a', not an integer"),
+    ],
+)
+def test_what_is_no_token_is_named(data: str, message: str) -> None:
+    Path("wide.ids").write_text(data)
+    line = ["valid", "wide.cfg", "wide.weights", "--tokenized"]
+    assert_refused(run(*line, "wide.ids"), 4, f"wide.ids: {message}")
+    assert_refused(run(*line, stdin=data.encode()), 4, f"standard input: {message}")
+
+
+@pytest.mark.parametrize("option", ["--seed a", "--color", "--worst 3"])
+def test_what_shows_text_does_not_go_with_tokens(option: str) -> None:
+    result = run("valid", "a.cfg", "a.weights", "ids", "--tokenized", *option.split())
+    name = option.split()[0]
+    assert_wrong_usage(result, f"{name} is for text; --tokenized reads integers")

@@ -100,3 +100,14 @@ def test_a_byte_that_the_network_does_not_have_is_named(seed: str, stdin: bytes)
     assert result.exit_code == 4, result.exception
     assert "65" in result.stderr
     assert "0 to 39" in result.stderr
+
+
+def test_a_carriage_return_stays_in_darknets_lines_alone() -> None:
+    """fgetl of C takes the line feed away, and strip blanks, tabs and line feeds."""
+    typed = ["rnn", "vec", "a.cfg", "a.weights"]
+    with_return, without = (output(*typed, stdin=line) for line in (b"a b\r\n", b"a b\n"))
+    assert with_return.startswith(b"ab\r,")
+    assert without.startswith(b"ab,")
+    assert with_return.partition(b",")[2] != without.partition(b",")[2]
+    native = [output("vec", "a.cfg", "a.weights", stdin=line) for line in (b"a b\r\n", b"a b\n")]
+    assert native[0] == native[1]

@@ -82,11 +82,12 @@ def total(*operands: Rows) -> Rows:
 class Reference:
     """A layer's arrays as they stand now, and zero states of its own.
 
-    `options` are the section's. In training the rolling statistics in `arrays` move.
+    `options` are the section's. In training the rolling statistics in `arrays` move. gpu: batch
+    norm divides as with [net] batchnorm=gpu.
     """
 
-    def __init__(self, layer: Layer, options: Any):
-        self.type, self.options = layer.type, options
+    def __init__(self, layer: Layer, options: Any, gpu: bool = False):
+        self.type, self.options, self.gpu = layer.type, options, gpu
         self.arrays: dict[str, Any] = {}
         self.read(layer)
         state = [[0.0] * self.width() for _ in range(layer.streams)]
@@ -206,8 +207,8 @@ class Reference:
                 variance = sum((v - mean) ** 2 for v in column) / (len(column) - 1)
                 means[i] = 0.99 * means[i] + 0.01 * mean
                 variances[i] = 0.99 * variances[i] + 0.01 * variance
-            root = math.sqrt(variance) + 1e-6
-            columns.append([(v - mean) / root * scales[i] for v in column])
+            divisor = math.sqrt(variance + 1e-5) if self.gpu else math.sqrt(variance) + 1e-6
+            columns.append([(v - mean) / divisor * scales[i] for v in column])
         return [list(row) for row in zip(*columns, strict=True)]
 
 

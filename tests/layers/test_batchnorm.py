@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from minidark import CfgError, load_network
-from tests.helpers import cfg, network, randomize, states
+from tests.helpers import cfg, input_gradient, network, randomize, states
+from tests.layers.scalar_reference import Reference
 
 pytestmark = pytest.mark.usefixtures("each_backend")
 
@@ -100,3 +102,68 @@ def test_a_feature_that_never_varies_trains() -> None:
     x = np.array([[[1.0, 0.5], [1, -2], [1, 3]]])
     net.train_batch(x, np.array([[0, 1, 0]]))
     assert all(np.isfinite(p.value).all() for p in net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("divisor", "least"),
+    [("cpu", 1 / (math.sqrt(2) + 1e-3)), ("gpu", 1 / math.sqrt(12))],
+)
+def test_both_divisors_are_those_worked_out_by_hand(divisor: str, least: float) -> None:
+    """Rows .001 below and above their mean have variance 2e-6 (over rows - 1), so that
+    .001 / (sqrt(2e-6) + 1e-6) = 1 / (sqrt(2) + .001), and .001 / sqrt(1.2e-5) = 1 / sqrt(12).
+    Infers with rolling mean 3 and variance 9e-6: .012 / .003001, and .012 / sqrt(1.9e-5)."""
+    net = network(f"net inputs=1 batch=2 batchnorm={divisor}", "batchnorm")
+    arrays = {a.kind: a.value for a in net.layers[0].arrays()}
+    arrays["scales"][...], arrays["biases"][...] = 5, 7
+    y = net.forward(np.array([[[0.499], [0.501]]]), train=True)
+    np.testing.assert_allclose(y, [[[7 - 5 * least], [7 + 5 * least]]], rtol=1e-11)
+    arrays["rolling_mean"][...], arrays["rolling_variance"][...] = 3, 9e-6
+    inferred = {"cpu": 0.012 / 0.003001, "gpu": 0.012 / math.sqrt(1.9e-5)}[divisor]
+    y = net.predict(np.array([[[3.012], [3.0]]]))
+    np.testing.assert_allclose(y.reshape(-1), [7 + 5 * inferred, 7], rtol=1e-11)
+
+
+@pytest.mark.parametrize("divisor", ["cpu", "gpu"])
+def test_a_gradient_through_both_divisors_is_that_worked_out_by_hand(divisor: str) -> None:
+    """Of three rows with normalized n, dn and divisor D, whose root is R:
+    dv = (dn - mean(dn)) / D - n sum(dn n) / (2 R)."""
+    net = network(f"net inputs=1 batch=3 batchnorm={divisor}", "batchnorm", "cost")
+    values = [0.001, 0.002, 0.006]
+    mean = 0.003
+    variance = (0.002**2 + 0.001**2 + 0.003**2) / 2
+    root = math.sqrt(variance + (1e-5 if divisor == "gpu" else 0))
+    division = root + (1e-6 if divisor == "cpu" else 0)
+    n = [(v - mean) / division for v in values]
+    truth = [0.5, -1.0, 0.25]
+    dn = [a - b for a, b in zip(n, truth, strict=True)]  # half of the squares' derivative
+    along = sum(a * b for a, b in zip(dn, n, strict=True))
+    wanted = [
+        (a - sum(dn) / 3) / division - b * along / (2 * root) for a, b in zip(dn, n, strict=True)
+    ]
+    found = input_gradient(net, np.array(values).reshape(1, 3, 1), np.array(truth).reshape(1, 3, 1))
+    np.testing.assert_allclose(found.reshape(-1), wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "gru output=4 batch_normalize=1", "lstm output=4 batch_normalize=1", "batchnorm",
+        "rnn output=4 activation=tanh batch_normalize=1", "connected output=4 batch_normalize=1",
+    ],
+)  # fmt: skip
+def test_every_layer_divides_as_the_key_says(layer: str) -> None:
+    """Against a loop over Python's floats, with variances that the two divisors tell apart."""
+    net = network("net inputs=3 batch=2 time_steps=3 batchnorm=gpu", layer)
+    randomize(net.layers)
+    for array in net.layers[0].arrays():
+        if array.kind == "rolling_variance":
+            array.value[...] *= 1e-3
+    one = net.layers[0]
+    reference = Reference(one, net.layer_options[0], gpu=True)
+    x = np.random.default_rng(1).normal(size=(3, 2, 3)) * 0.01
+    wanted = reference.forward(x.tolist())
+    np.testing.assert_allclose(net.predict(x), wanted, rtol=1e-9, atol=1e-12)
+    net.reset_state()
+    reference = Reference(one, net.layer_options[0], gpu=True)
+    wanted = reference.forward(x.tolist(), train=True)
+    np.testing.assert_allclose(net.forward(x, train=True), wanted, rtol=1e-9, atol=1e-12)

@@ -101,6 +101,8 @@ def nets() -> list[tuple[str, ...]]:
         *((several, *stack, *READ_OUT) for stack in STACKS),
         *((one_stream, layer, *READ_OUT) for layer in RECURRENT if "batch_norm" not in layer),
         (one_stream, "connected output=4 activation=tanh batch_normalize=1", *READ_OUT),
+        *((f"{several} batchnorm=gpu", layer, *READ_OUT) for layer in RECURRENT if "norm" in layer),
+        (f"{several} batchnorm=gpu", BELOW, "batchnorm", *READ_OUT),
     ]
 
 
