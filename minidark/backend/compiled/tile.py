@@ -139,7 +139,7 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 _tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (_make_tile(rows) for rows in range(1, ROWS + 1))
 
 
-@kernel()
+@kernel(inline="always")  # so that strides that its caller knows are constants
 def add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
     if rows == 6:
         _tile6(c, c_row, a, a_row, a_k, b, b_k, depth)
@@ -163,7 +163,7 @@ def _floats_at(typingctx: Any, address: Any) -> Any:
     return types.CPointer(types.float32)(types.int64), codegen
 
 
-@kernel()
+@kernel(inline="always")
 def add_part(rows, columns, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
     """`add_tile` where c has only so many of the columns. edge (ROWS, PANEL) is scratch."""
     if columns == PANEL:
