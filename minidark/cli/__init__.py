@@ -22,6 +22,7 @@ import minidark
 from minidark.cli.command import Command, long_name, name_variable, variable, variables
 from minidark.cli.stderr import LogHandler, tell_error, tell_usage
 from minidark.cli.stdout import checked, discard, discard_output, flush
+from minidark.cli.stopping import Interrupts
 from minidark.errors import (
     BackendError,
     CfgError,
@@ -145,7 +146,7 @@ class _Group(click.Group):
         import numpy as np  # every command that is invoked needs it; --version and --help are not
 
         # What overflows shows in the result; numpy's warnings would name lines of ours.
-        with told(ctx), np.errstate(all="ignore"):
+        with Interrupts.noted(), told(ctx), np.errstate(all="ignore"):
             return super().invoke(ctx)
 
     def resolve_command(
@@ -214,6 +215,8 @@ def told(ctx: click.Context, whose: str = "") -> Iterator[None]:
     except tuple(EXIT_CODES) as error:
         if ctx.meta.get(DEBUG):
             traceback.print_exc()
+        if Interrupts.heard:
+            sys.exit(EXIT_CODES[KeyboardInterrupt])
         if not isinstance(error, KeyboardInterrupt):
             said = str(error) or ("out of memory" if isinstance(error, MemoryError) else "")
             tell_error(f"{whose}{said}")

@@ -9,12 +9,42 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import FrameType
 
 SIGNALS = [
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 ]
+
+
+class Interrupts:
+    """Whether Ctrl-C was pressed. A library that is being imported may turn KeyboardInterrupt into
+    an error of its own, which would then be shown as if it were the reason."""
+
+    heard = False
+
+    @classmethod
+    @contextlib.contextmanager
+    def noted(cls) -> Iterator[None]:
+        """Note each; it raises KeyboardInterrupt as usual. Nothing where a caller chose otherwise,
+        or in another thread than the main one."""
+        cls.heard = False
+        usual = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        if usual is not signal.default_int_handler or not main:
+            yield
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            cls.heard = True
+            signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, usual)
 
 
 class Stop:

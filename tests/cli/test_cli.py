@@ -19,7 +19,7 @@ import pytest
 from click.testing import Result
 
 import minidark
-from minidark import load_network
+from minidark import MinidarkError, load_network
 from minidark.cli import cli
 from tests.cli.running import Started, lay_out, run
 from tests.golden_cases import GOLDEN, record
@@ -577,7 +577,9 @@ def start(*args: str) -> Started:
 @POSIX
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_saves_and_tells_by_its_exit_code(number: int, code: int) -> None:
-    with start("train", "a.cfg", "text.txt", "--batches", "10000000") as process:
+    with start(
+        "train", "a.cfg", "text.txt", "--batches", "10000000", "--kernels", "numpy"
+    ) as process:
         assert process.stderr
         begun = process.stderr.readline()  # printed once the handlers are there
         assert b"--seed" in begun
@@ -595,9 +597,13 @@ def test_a_stopped_run_saves_and_tells_by_its_exit_code(number: int, code: int) 
     assert net.seen % 32 == 0
 
 
+ENDLESS = ("generate", "a.cfg", "a.weights", "--len", "100000000", "--srand", "1",
+           "--kernels", "numpy")  # fmt: skip
+
+
 @POSIX
 def test_an_interrupted_generate_is_130_without_a_traceback() -> None:
-    with start("generate", "a.cfg", "a.weights", "--len", "100000000", "--srand", "1") as process:
+    with start(*ENDLESS) as process:
         assert process.stdout
         assert len(process.stdout.read(10)) == 10
         process.send_signal(signal.SIGINT)
@@ -608,7 +614,7 @@ def test_an_interrupted_generate_is_130_without_a_traceback() -> None:
 
 @POSIX
 def test_a_reader_that_goes_away_ends_generate_in_silence() -> None:
-    with start("generate", "a.cfg", "a.weights", "--len", "100000000", "--srand", "1") as process:
+    with start(*ENDLESS) as process:
         assert process.stdout
         assert process.stderr
         assert len(process.stdout.read(10)) == 10
@@ -623,3 +629,20 @@ def test_errors_of_a_real_process_are_one_line_and_its_exit_code() -> None:
     done = run_apart("info", "none.cfg")
     assert (done.returncode, done.stdout) == (3, "")
     assert only_line(done.stderr) == "none.cfg: cannot read: No such file or directory"
+
+
+def test_ctrl_c_that_a_library_turns_into_an_error_of_its_own_is_130(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As onnxruntime does while it is imported."""
+
+    def imported(*args: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise MinidarkError("ONNX needs onnxruntime") from None
+
+    monkeypatch.setattr("minidark.cli.cfg_options.CfgChoice.path", imported)
+    result = run("check", "rnn")
+    assert (result.exit_code, result.stderr) == (130, "")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
