@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import re
 import shlex
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,10 +86,9 @@ def steps() -> Iterator[list[str]]:
 
 @pytest.fixture
 def folder_of_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """With texts, and the cfg that the page has the reader copy."""
+    """With texts; what else a command needs, one before it leaves."""
     for name in ("data.txt", "other.txt"):
         (tmp_path / name).write_bytes((ROOT / "docs" / "parity.md").read_bytes()[:5000])
-    shutil.copy(ROOT / "cfg" / "rnn.cfg", tmp_path / "my.cfg")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
