@@ -147,8 +147,9 @@ class Sampler:
     The arguments are those of `generate`, but for srands: one for each stream. exact: compute in
     darknet's own order of operations (`minidark.exact`), several times slower and one stream only,
     so that no draw can fall otherwise than darknet's, which draws from the outputs of any network;
-    otherwise the network must end in a [softmax], and CfgError is raised if it does not. cache: with a memory of so many symbols
-    beside each stream, see `minidark.cache`. The parameters are those of the beginning.
+    without it, CfgError is raised for a network that does not end in a [softmax]. cache: with a
+    memory of so many symbols beside each stream, see `minidark.cache`. The parameters are those of
+    the beginning.
 
     On a GPU the symbols stay there while BLOCK of them are drawn.
     """
