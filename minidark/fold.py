@@ -1,4 +1,4 @@
-"""Networks made from networks: batch norm folded away, several averaged, the first layers kept.
+"""Networks made from networks: batch norm folded away, in float64, the mean of several.
 
 Source: darknet examples/darknet.c (denormalize_net, average, partial). darknet's denormalize reads
 pointers of a GRU that nothing ever set, and its average passes over recurrent layers.
@@ -14,7 +14,7 @@ from typing import Unpack
 
 import numpy as np
 
-from minidark.backend import Backend
+from minidark.backend import Backend, get_backend
 from minidark.bytepairs import byte_pairs
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import plan_network
@@ -46,6 +46,17 @@ def denormalize(net: Network) -> Network:
             for a, b in zip(old.arrays(), new.arrays(), strict=True):
                 b.value[...] = a.value
     return folded
+
+
+def in_float64(net: Network) -> Network:
+    """A copy that computes in float64, on the CPU and with numpy's kernels, the reference."""
+    backend = get_backend("cpu", "float64", kernels="numpy")
+    plan = plan_network(net.sections, None, lambda message, line: None)
+    wide = build_network(plan, None, 0, backend, draw=False)
+    for old, new in zip(net.layers, wide.layers, strict=True):
+        for a, b in zip(old.arrays(), new.arrays(), strict=True):
+            b.value[...] = net.backend.asnumpy(a.value)
+    return wide
 
 
 def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from minidark.backend import Array
 from minidark.bytepairs import byte_pairs
 from minidark.cache import Cache, topmost
-from minidark.errors import DataError
+from minidark.errors import CfgError, DataError
 from minidark.exact import ExactNetwork
 from minidark.frozen import Frozen
 from minidark.glibc_rand import RAND_MAX, GlibcRand
@@ -47,7 +47,8 @@ def generate(
     likeliest symbol each time. srand: the generator's seed (None: a fresh one); the draws that
     building the network takes are passed over, as in darknet. top_k, top_p: draw only from the k
     likeliest symbols, or from the fewest that hold the share p. cache: with a memory of so many
-    symbols beside the network, see `minidark.cache`. Raises DataError.
+    symbols beside the network, see `minidark.cache`. Raises DataError, and CfgError for a network
+    that does not end in a [softmax].
     """
     pairs = byte_pairs(net)
     if net.outputs > len(pairs.names):
@@ -59,6 +60,12 @@ def generate(
         net, symbols, length, temperature, srand, top_k=top_k, top_p=top_p, cache=cache
     )
     return primer + b"".join(cut((pairs.names[symbol] for symbol in sampled), length))
+
+
+def can_generate(net: Network) -> bool:
+    """Whether `generate` can draw from `net`: it gives probabilities of symbols that are bytes."""
+    readable = net.outputs <= min(net.inputs, len(byte_pairs(net).names))
+    return readable and net.gives_distribution
 
 
 def cut(parts: Iterable[bytes], length: int) -> Iterator[bytes]:
@@ -139,8 +146,10 @@ class Sampler:
 
     The arguments are those of `generate`, but for srands: one for each stream. exact: compute in
     darknet's own order of operations (`minidark.exact`), several times slower and one stream only,
-    so that no draw can fall otherwise than darknet's. cache: with a memory of so many symbols
-    beside each stream, see `minidark.cache`. The parameters are those of the beginning.
+    so that no draw can fall otherwise than darknet's, which draws from the outputs of any network;
+    without it, CfgError is raised for a network that does not end in a [softmax]. cache: with a
+    memory of so many symbols beside each stream, see `minidark.cache`. The parameters are those of
+    the beginning.
 
     On a GPU the symbols stay there while BLOCK of them are drawn.
     """
@@ -157,6 +166,8 @@ class Sampler:
         cache: int = 0,
     ):
         _check(net, temperature, top_k, top_p)
+        if not exact:
+            _check_distribution(net)
         self.net, self.inputs, self.backend = net, net.inputs, net.backend
         self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
         self.rands = [GlibcRand(srand) for srand in srands]
@@ -303,3 +314,12 @@ def _check(net: Network, temperature: float, top_k: int | None, top_p: float | N
         raise DataError(f"top-k {top_k} is not 1 or more")
     if top_p is not None and not 0 < top_p <= 1:
         raise DataError(f"top-p {top_p} is not above 0 and at most 1")
+
+
+def _check_distribution(net: Network) -> None:
+    if not net.gives_distribution:
+        raise CfgError(
+            f"layer {net.layers[-1].name} gives no probabilities of symbols to draw from; end the "
+            "cfg in [softmax] without groups (`minidark rnn generate` draws from any outputs, as "
+            "darknet does)"
+        )

@@ -144,6 +144,15 @@ class Network:
         return isinstance(layer, SoftmaxLayer) and layer.groups == 1
 
     @property
+    def gives_distribution(self) -> bool:
+        """Whether each row of the output is one distribution over `outputs`: that of a softmax
+        without groups. A [cost] or [dropout] behind it changes nothing in inference."""
+        last = next(
+            (la for la in reversed(self.layers) if la.type not in ("cost", "dropout")), None
+        )
+        return isinstance(last, SoftmaxLayer) and last.groups == 1
+
+    @property
     def batchnorm(self) -> str:
         """What batch norm divides by, as `[net] batchnorm` says it or weights have settled it."""
         return self.options.batchnorm or CPU.name

@@ -114,7 +114,10 @@ def check_predicts(net: Network, separator: str) -> None:
     """Raise DataError or CfgError for what cannot be trained on pairs, or predict."""
     separator_byte(separator)
     if not net.predicts_symbols:
-        raise CfgError("ends in no plain [softmax]: it has no probabilities of symbols")
+        raise CfgError(
+            "ends in no plain [softmax]: it has no probabilities of symbols; end the cfg in "
+            "[softmax] without groups"
+        )
     if net.outputs != net.inputs:
         raise CfgError(
             f"{net.outputs} outputs and {net.inputs} inputs: to read what it writes a network "

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from minidark import schema
-from minidark.bytepairs import byte_pairs
 from minidark.checkpoint import (
     CFG_VALUES,
     SHORT,
@@ -36,6 +35,7 @@ from minidark.checkpoint import (
 )
 from minidark.errors import DataError, DivergedError, MinidarkError, SaveError, echo
 from minidark.files import append, named, open_regular, write_atomically
+from minidark.generate import can_generate
 from minidark.schema import (
     Anything,
     Flag,
@@ -244,11 +244,12 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def sampled(report: StepReport, training: Training) -> StepReport:
-    """With a sample, if it is one to have it: every 500th and the last, of symbols that are bytes.
-    It leaves no trace in the run. None of weights that diverged, of which the next save tells."""
+    """With a sample, if it is one to have it: every 500th and the last, of a network that can
+    generate. It leaves no trace in the run. None of weights that diverged, of which the next save
+    tells."""
     due = report.batch % SAMPLE_EVERY == 0 or report.last
     net = training.net
-    if not due or net.outputs > len(byte_pairs(net).names):
+    if not due or not can_generate(net):
         return report
     try:
         with net.averaged():

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidark.bytepairs import byte_pairs
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import plan_network
 from minidark.feeds import Feed
+from minidark.generate import can_generate
 from minidark.network import Network
 
 FEW = 4096  # symbols of a validation
@@ -36,7 +36,7 @@ def rehearse(net: Network, feed: Feed, streams: int) -> None:
     with np.errstate(all="ignore"):  # of weights that are zero
         if feed.validated:
             feed.validate(other, FEW)
-        if other.outputs <= len(byte_pairs(net).names):  # those of which samples are shown
+        if can_generate(other):  # those of which samples are shown
             feed.sample(other, 0, length=2)
         for given in passes:  # last: a rate that is too high leaves no numbers
             x, truth = (np.ascontiguousarray(ids[:, :streams]) for ids in (given.x, given.truth))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidark import DataError, DivergedError, MinidarkError, Network, generate
+from minidark import CfgError, DataError, DivergedError, MinidarkError, Network, generate
 from minidark.backend import Array, get_backend
-from minidark.generate import Sampler, sample, until_full_stop
+from minidark.generate import Sampler, can_generate, sample, sample_many, until_full_stop
 from minidark.glibc_rand import RAND_MAX, GlibcRand
 from tests.helpers import gradients, network, randomize, states, values
 
@@ -258,6 +258,40 @@ def test_networks_whose_outputs_are_no_symbols_are_refused(
     with pytest.raises(MinidarkError) as error:
         generate(net, b"\x01")
     assert str(error.value) == message
+
+
+NO_DISTRIBUTIONS = {
+    "logits": ["connected output=20 activation=linear"],
+    "logistic": ["connected output=20 activation=linear", "logistic"],
+    "softmax in groups": ["connected output=20 activation=linear", "softmax groups=2"],
+    "hidden state": ["gru output=20"],
+    "squared cost": ["connected output=20 activation=linear", "cost type=sse"],
+    "behind softmax": ["connected output=20", "softmax noloss=1", "activation activation=relu"],
+}
+
+
+@pytest.mark.parametrize("name", NO_DISTRIBUTIONS)
+def test_only_darknets_own_sampler_draws_from_outputs_that_are_no_distribution(name: str) -> None:
+    net = make(*NO_DISTRIBUTIONS[name])
+    said = rf"^layer {net.layers[-1].name} gives no probabilities of symbols to draw from; end the "
+    with pytest.raises(CfgError, match=said):
+        generate(net, b"\x01", 5, 0)
+    with pytest.raises(CfgError, match=said):
+        sample_many(net, [1], 5, 1.0, [1, 2])
+    assert not can_generate(net)
+    sampler = Sampler(net, 1.0, [1], exact=True)
+    sampler.read(b"\x01")
+    assert len(sampler.draw()) == 1
+
+
+@pytest.mark.parametrize(
+    "end", [["softmax"], ["softmax", "cost"], ["softmax noloss=1"], ["softmax", "dropout"]]
+)
+def test_a_softmax_is_drawn_from_whatever_trains_it(end: list[str]) -> None:
+    net = make("connected output=20 activation=linear", *end)
+    assert can_generate(net)
+    plain = make("connected output=20 activation=linear", "softmax")
+    assert generate(net, b"\x01", 30, 1.0, 9) == generate(plain, b"\x01", 30, 1.0, 9)
 
 
 @pytest.mark.parametrize("temperature", [0, 0.7])

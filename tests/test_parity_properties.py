@@ -93,6 +93,8 @@ def test_a_saved_network_predicts_and_generates_the_same(
     again = load_network(tmp_path / "net.cfg", tmp_path / "net.weights", seed=seed + 1)
     assert again.seen == net.seen
     np.testing.assert_array_equal(again.predict(text(seed)), net.predict(text(seed)))
+    if not net.gives_distribution:
+        return
     sampled = [generate(each, b"\x01\x02", 20, 1.0, srand=seed) for each in (net, again, net)]
     assert sampled[0] == sampled[1] == sampled[2]
     assert len(sampled[0]) == 22

@@ -103,6 +103,11 @@ def test_none_is_drawn_of_symbols_that_are_no_bytes(tmp_path: Path) -> None:
     assert sampled(report_of(500, True), training_of(net, tmp_path)).sample is None
 
 
+def test_none_is_drawn_from_outputs_that_are_no_probabilities(tmp_path: Path) -> None:
+    net = network("net inputs=100 batch=2 time_steps=5", "connected output=100", "logistic")
+    assert sampled(report_of(500, True), training_of(net, tmp_path)).sample is None
+
+
 def training_of(net: Network, folder: Path) -> Training:
     (folder / "text").write_bytes(b"To be or not" * 9)
     with Text(folder / "text", net.inputs) as text:

@@ -15,6 +15,7 @@ from minidark.cfg.forms import rewritten
 from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
 from minidark.cli.cfg_options import CfgChoice, cfg_options
+from minidark.cli.numbers import Number
 from minidark.cli.outputs import CFG, check_cfg_output, check_output, check_place, force_option
 from minidark.cli.stdout import say, say_json
 from minidark.convert.found import fill
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
               help="Whose order of arrays a .weights has that is written.")  # fmt: skip
 @click.option("--text", "text", metavar="FILE",
               help="Prove a model on its first 1,000 characters [on drawn ones].")  # fmt: skip
+@click.option("--tolerance", type=Number(0, min_open=True), metavar="X",
+              help="The largest difference that a model may have [10 times what float32 itself "
+              "loses].")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @force_option
 @cfg_options
@@ -50,6 +54,7 @@ def convert(
     out_cfg: str | None,
     dialect: str,
     text: str | None,
+    tolerance: float | None,
     as_json: bool,
     force: bool,
     choice: CfgChoice,
@@ -65,8 +70,8 @@ def convert(
 
     Weights: .weights, .backup, .safetensors, .npz. Models: .onnx and .keras there and back, .py for
     PyTorch, .pt of a PyTorch LSTM. Of a model that is written, batch norm is folded away, and it is
-    run: what is printed is the largest difference from minidark's own outputs over 1,000
-    characters; above 1e-4 it is an error and no file is left.
+    run: what is printed is the largest difference from minidark's own outputs in float64 over 1,000
+    characters. One that rounding does not explain is an error, and no file is left.
     """
     kinds = [_kind(path) for path in (source, out)]
     inputs = [source, choice.path(cfg) if cfg else None, text]
@@ -89,7 +94,7 @@ def convert(
     net = _load(source, cfg, choice)
     if model:
         net = denormalize(net)
-        _write_model(net, out, model, text, as_json)
+        _write_model(net, out, model, text, tolerance, as_json)
     else:
         if _suffix(out) in forms.DARKNET:
             for said in _lost(net, dialect):
@@ -155,10 +160,15 @@ def _load(source: str, cfg: str | None, choice: CfgChoice) -> Network:
 
 
 def _write_model(
-    net: Network, out: str, model: forms.Model, text: str | None, as_json: bool
+    net: Network,
+    out: str,
+    model: forms.Model,
+    text: str | None,
+    tolerance: float | None,
+    as_json: bool,
 ) -> None:
     symbols = _symbols(net, text)
-    data, difference = written(net, model.write, symbols)
+    data, difference = written(net, model.write, symbols, tolerance)
     write_atomically(out, [data])
     if as_json:
         figures = {"out": out, "characters": len(symbols), "largest_difference": difference}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from minidark.files import named, open_regular
 from minidark.named_weights import check_finite
 from minidark.network import Network
 
+log = logging.getLogger(__name__)
+
 LARGEST = 2**31 - 1  # bytes: the most that a protobuf can have
 
 
@@ -27,6 +30,7 @@ class Found:
     sections: list[Section]
     arrays: dict[str, Array] = field(default_factory=dict)
     seen: int = 0
+    completed: bool = False  # by a [softmax] that the file does not have
 
     @classmethod
     def begin(cls, path: Path | str) -> Found:
@@ -58,8 +62,26 @@ class Found:
         else:
             self.add("activation", activation=activation)
 
+    def end_in_softmax(self) -> None:
+        """Put a [softmax] behind the logits of another program's network, which leaves that to its
+        loss: a last layer, linear, with an output for each input. Such a network reads the symbols
+        that it predicts; one with other outputs may be for anything."""
+        last = {key: pair.value for key, pair in self.sections[-1].pairs.items()}
+        if self.sections[-1].type != "connected" or last["activation"] != "linear":
+            return
+        symbols = self.sections[0].pairs["inputs"].value
+        if last["output"] == symbols != "1":
+            self.add("softmax")
+            self.completed = True
+
     def network(self, allow_nonfinite: bool = False) -> Network:
         """The network of all this. Raises WeightsError where arrays and layers do not fit."""
+        if self.completed:
+            log.info(
+                "%s: its last layer gives logits, one for each symbol; [softmax] is added behind "
+                "it, and --cfg names other layers",
+                self.path,
+            )
         try:
             plan = plan_network(self.sections, None, lambda message, line: None)
             check_memory(plan, None, 4)

@@ -37,7 +37,7 @@ from minidark.cfg.sections import format_sections
 from minidark.convert.found import Found, carried
 from minidark.convert.proof import Proven
 from minidark.convert.workers import run_worker
-from minidark.errors import BackendError, CfgError, MinidarkError, WeightsError
+from minidark.errors import BackendError, CfgError, MinidarkError, WeightsError, bare
 from minidark.files import named, open_regular
 from minidark.layers import Layer
 from minidark.layers.batchnorm import Divisor
@@ -47,6 +47,7 @@ NOTE = "minidark.json"  # in the zip beside Keras's own members: the cfg and `se
 LARGEST_CONFIG, LARGEST = 1 << 24, 1 << 31  # bytes of members
 LONGEST = 60  # seconds that it may take to unpack them
 
+LISTED = ("Functional", "Sequential")  # kinds of model whose config lists their layers
 GATES = {  # sublayers in the order of Keras's gates
     "gru": (("uz", "ur", "uh"), ("wz", "wr", "wh")),
     "lstm": (("ui", "uf", "ug", "uo"), ("wi", "wf", "wg", "wo")),
@@ -172,17 +173,30 @@ def read_model(file: BinaryIO, path: Path | str) -> Found:
     try:
         with zipfile.ZipFile(file) as archive:
             config = json.loads(_member(archive, "config.json", LARGEST_CONFIG))
+            layers = _layers(config, path)
             note = _note(archive)
             files = {"model.weights.h5": _member(archive, "model.weights.h5", LARGEST)}
         script = "keras_state_worker.py"
         arrays, _ = run_worker(script, files, [], "arrays.npz", limit=LONGEST)
         with np.load(io.BytesIO(arrays)) as loaded:
-            layers = Layers(config["config"]["layers"], dict(loaded), path)
-        return layers.fill(carried(path, note["cfg"], note["seen"])) if note else layers.found()
+            model = Layers(layers, dict(loaded), path, config["config"].get("output_layers"))
+        return model.fill(carried(path, note["cfg"], note["seen"])) if note else model.found()
     except (BackendError, WeightsError):
         raise
     except (MinidarkError, zipfile.BadZipFile, zlib.error, *MALFORMED) as error:
         raise WeightsError(f"{path}: not a Keras 3 model, or damaged") from error
+
+
+def _layers(config: dict[str, Any], path: Path | str) -> list[Any]:
+    """The layers of a model's config. Raises WeightsError for a model that has none there."""
+    if (kind := config["class_name"]) not in LISTED:
+        raise WeightsError(
+            f"{path}: {bare(str(kind))} is a subclassed model: the order of its layers is in its "
+            "Python code, not in the file; build it with keras.Sequential or keras.Model(inputs, "
+            "outputs)"
+        )
+    layers: list[Any] = config["config"]["layers"]
+    return layers
 
 
 def _note(archive: zipfile.ZipFile) -> dict[str, str]:

@@ -1,7 +1,9 @@
 """The layers of a Keras model that was saved, and their arrays, as a cfg's layers.
 
 Of another program a chain of GRU with reset_after=False, LSTM, Dense, activations and Softmax is
-taken; whatever has no counterpart in darknet is refused with the reason.
+taken; whatever has no counterpart in darknet is refused with the reason. In a functional model each
+layer has nodes, one for each time it is used, which tell what it reads: the layer, which of its
+nodes, and which of its outputs, of which those behind the first are last states.
 """
 
 from __future__ import annotations
@@ -18,16 +20,22 @@ from minidark.errors import WeightsError, bare, echo
 from minidark.layers.batchnorm import CPU, DIVISORS
 
 ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu", "elu": "elu"}
+GATED = {"GRU", "LSTM"}
 LEAKS = {0.1: "leaky", 0.01: "relie"}
-PASSED_OVER = {"InputLayer", "Dropout", "Identity"}
+PASSED_OVER = {"Dropout", "Identity"}
+READ = "GRU, LSTM, Dense, Activation, Softmax, LeakyReLU, Dropout and Identity"
+REASONS = {"SimpleRNN": "it is act(W x + W s), darknet's [rnn] act(W x) + act(W s)"}
 
 
 class Layers:
     """The layers of a model's config in their order, each with the arrays of its name."""
 
-    def __init__(self, layers: list[Any], arrays: dict[str, Array], path: Path | str):
-        """arrays: by the layer's name and a number, "gru_0/1"."""
-        self.layers, self.path = layers, path
+    def __init__(
+        self, layers: list[Any], arrays: dict[str, Array], path: Path | str, outputs: Any = None
+    ):
+        """arrays: by the layer's name and a number, "gru_0/1". outputs: of a functional model, as
+        its config has them."""
+        self.layers, self.path, self.outputs = layers, path, outputs
         self.divisor = CPU
         self.arrays: dict[str, list[Array]] = {}
         for name, array in arrays.items():
@@ -47,30 +55,42 @@ class Layers:
     def found(self) -> Found:
         """Another's: a chain of GRU with reset_after=False, LSTM, Dense, activations, Softmax."""
         found, before = Found.begin(self.path), ""
+        inputs = {la["config"]["name"] for la in self.layers if la["class_name"] == "InputLayer"}
         for layer in self.layers:
             kind, config, name = layer["class_name"], layer["config"], layer["config"]["name"]
-            source = _source(layer)
-            if source not in ("", before):
-                raise self._refused(kind, name, "the model is no chain: its paths part")
-            before = before if kind == "InputLayer" and found.names else name
-            if kind in ("GRU", "LSTM"):
-                self._recurrent(found, kind, config, name)
-            elif kind == "Dense":
-                arrays = self._taken("connected", name)
-                found.set_inputs(arrays["weights"].shape[1])
-                found.add("connected", arrays, output=config["units"], activation="linear")
-                self._activate(found, config["activation"], kind, name)
-            elif kind == "Activation":
-                self._activate(found, config["activation"], kind, name)
-            elif kind == "Softmax" and config.get("axis", -1) == -1:
-                found.add("softmax")
-            elif kind == "LeakyReLU" and (leak := round(config["negative_slope"], 6)) in LEAKS:
-                found.activate(LEAKS[leak])
-            elif kind not in PASSED_OVER:
-                raise self._refused(kind, name, "darknet has no counterpart")
+            if kind == "InputLayer":
+                continue
+            if why := _unchained(layer, before, inputs):
+                raise self._refused(kind, name, why)
+            self._take(found, kind, config, name)
+            before = name
         if not found.names:
             raise WeightsError(f"{self.path}: no GRU, LSTM or Dense in this model")
+        if self.outputs is not None and (before, 0) not in _sources(self.outputs):
+            raise WeightsError(f"{self.path}: its last layer, {echo(before)}, is no output")
+        found.end_in_softmax()
         return found
+
+    def _take(self, found: Found, kind: str, config: dict[str, Any], name: str) -> None:
+        if kind in GATED:
+            self._recurrent(found, kind, config, name)
+        elif kind == "Dense":
+            arrays = self._taken("connected", name)
+            found.set_inputs(arrays["weights"].shape[1])
+            found.add("connected", arrays, output=config["units"], activation="linear")
+            self._activate(found, config["activation"], kind, name)
+        elif kind == "Activation":
+            self._activate(found, config["activation"], kind, name)
+        elif kind == "Softmax":
+            if (axis := config.get("axis", -1)) != -1:
+                raise self._refused(kind, name, f"its axis is {echo(axis)}, and only -1 is read")
+            found.add("softmax")
+        elif kind == "LeakyReLU":
+            if (leak := round(config["negative_slope"], 6)) not in LEAKS:
+                raise self._refused(kind, name, f"darknet has no negative_slope {echo(leak)}")
+            found.activate(LEAKS[leak])
+        elif kind not in PASSED_OVER:
+            raise self._refused(kind, name, REASONS.get(kind, f"minidark reads only {READ}"))
 
     def _recurrent(self, found: Found, kind: str, config: dict[str, Any], name: str) -> None:
         if kind == "GRU" and config.get("reset_after", True):
@@ -125,15 +145,39 @@ class Layers:
         return WeightsError(f"{self.path}: {bare(kind)} {echo(name)} cannot be taken over: {why}")
 
 
-def _source(layer: dict[str, Any]) -> str:
-    """The layer whose output is this one's input; "" in a Sequential, and for an input."""
+def _unchained(layer: dict[str, Any], before: str, inputs: set[str]) -> str:
+    """Why a layer does not just read what the one before it gives, or the model's input; "" where
+    it does. In a Sequential it always does."""
     nodes = layer.get("inbound_nodes") or []
-    if not nodes:
-        return ""
-    (given, *_) = nodes[0]["args"]
-    while isinstance(given, list):
-        given = given[0]
-    return str(given["config"]["keras_history"][0])
+    if len(nodes) > 1:
+        return "the model uses it more than once"
+    for node in nodes:
+        options = node["kwargs"]
+        (name, output), *others = _sources([node["args"], options])
+        if name not in ({before} if before else inputs):
+            return "the model is no chain: its paths part"
+        if output:
+            return "it reads a last state, and darknet's layers pass on the outputs of all steps"
+        if any(other not in inputs for other, _ in others):
+            return "it begins with, or reads beside its input, what another layer gives"
+        if options.get("mask") is not None or options.get("training"):
+            return "a mask, and training=True, have no counterpart"
+    return ""
+
+
+def _sources(part: Any) -> list[tuple[str, int]]:
+    """The layers whose outputs a part of a model's config names, and which outputs."""
+    if isinstance(part, dict):
+        if "keras_history" in part:
+            part = part["keras_history"]
+        else:
+            return [source for value in part.values() for source in _sources(value)]
+    if not isinstance(part, list):
+        return []
+    if len(part) == 3 and isinstance(part[0], str):
+        name, _, output = part
+        return [(name, int(output))]
+    return [source for value in part for source in _sources(value)]
 
 
 def _ungated(type_: str, arrays: list[Array]) -> dict[str, Array]:

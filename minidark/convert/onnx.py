@@ -353,7 +353,7 @@ def read_model(data: bytes, path: Path | str) -> Found:
             return _ours(carried(path, notes["cfg"], notes.get("seen", "0")), constants)
         from minidark.convert.onnx_chain import Chain
 
-        return Chain(model.graph, constants, path).found()
+        return Chain(model, constants, path).found()
     except MinidarkError:
         raise
     except Exception as error:  # protobuf's errors have no base of their own

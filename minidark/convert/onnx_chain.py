@@ -7,6 +7,7 @@ Whatever has no counterpart in darknet is refused with the reason.
 from __future__ import annotations
 
 import functools
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +19,36 @@ from minidark.convert.found import Found
 from minidark.convert.onnx import Constants, array_of, unpacked
 from minidark.errors import WeightsError, bare, echo
 
-PASSED_OVER = {"Identity", "Dropout"}
+log = logging.getLogger(__name__)
+
+OLDEST = 7  # opset; those before broadcast otherwise, and their Dropout drops out by default
+LAST_AXIS = 13  # opset since which Softmax is over the last axis by default, and over one alone
+READ = "GRU, LSTM, MatMul, Gemm, Add, Softmax, Sigmoid, Tanh, Relu, Elu and LeakyRelu"
+REASONS = {"RNN": "it is act(W x + W s), darknet's [rnn] act(W x) + act(W s)"}
 RESHAPED = {  # of what is zero, this is
     "Identity", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Reshape", "Cast", "Slice", "Gather",
     "Split",
 }  # fmt: skip
+OWN = ("", "ai.onnx")  # domain: that of ONNX itself
+GATED = ("GRU", "LSTM")
+LAST_STATE = "what follows reads its last state, and darknet's layers pass on all steps' outputs"
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE}
 FEATURES, ONE = "features", "one"  # names of axes; those of the input are numbers
 PLAIN_ACTIVATIONS = {"Sigmoid": "logistic", "Tanh": "tanh", "Relu": "relu"}
-LEAKS = {0.1: "leaky", 0.01: "relie"}
+SLOPED: dict[str, tuple[float, dict[float, str]]] = {  # the default of alpha; names by alpha
+    "LeakyRelu": (0.01, {0.1: "leaky", 0.01: "relie"}),
+    "Elu": (1.0, {1.0: "elu"}),
+}
 
 
 class Chain:
     """A model of another program, read from its input on, node by node."""
 
-    def __init__(self, graph: Any, constants: Constants, path: Path | str):
-        self.graph, self.constants, self.path = graph, constants, path
+    def __init__(self, model: Any, constants: Constants, path: Path | str):
+        self.graph, self.constants, self.path = model.graph, constants, path
+        self.producer = model.producer_name
+        self.opset = max((o.version for o in model.opset_import if o.domain in OWN), default=1)
+        graph = self.graph
         self.tensors = {tensor.name: tensor for tensor in graph.initializer}
         self.makers = {name: node for node in graph.node for name in node.output}
         for node in graph.node:  # constants of another spelling
@@ -42,9 +57,14 @@ class Chain:
                 constants[node.output[0]] = functools.partial(array_of, node.attribute[0].t, path)
         self.result = Found.begin(path)
         self.axes: list[str] = []  # of the tensor that is read
+        self.single = {ONE}  # axes that are always of length 1
         self.time = ""  # the axis along which recurrent layers run
 
     def found(self) -> Found:
+        if self.opset < OLDEST:
+            raise WeightsError(
+                f"{self.path}: its opset is {self.opset}; minidark reads {OLDEST} and later"
+            )
         given = [v for v in self.graph.input if v.name not in self.constants]
         readers: dict[str, list[Any]] = {}
         for node in self.graph.node:
@@ -52,8 +72,9 @@ class Chain:
                 readers.setdefault(name, []).append(node)
         at = given[0].name if given else ""
         tensor = given[0].type.tensor_type if given else None
-        rank = len(tensor.shape.dim) if tensor and tensor.HasField("shape") else 3
-        self.axes = [*map(str, range(rank - 1)), FEATURES]
+        dims = tensor.shape.dim if tensor and tensor.HasField("shape") else [None] * 3
+        self.axes = [*map(str, range(len(dims) - 1)), FEATURES]
+        self.single |= {str(i) for i, dim in enumerate(dims) if dim and dim.dim_value == 1}
         for _ in range(len(self.graph.node)):
             following = readers.get(at, [])
             if not following:
@@ -64,11 +85,18 @@ class Chain:
         if not self.result.names:
             raise WeightsError(f"{self.path}: no GRU, LSTM, MatMul or Gemm behind its first input")
         if at not in {value.name for value in self.graph.output}:
-            said = f"the chain from its first input ends in {echo(at)}, which is no output"
-            raise WeightsError(f"{self.path}: {said}")
+            raise self._unfinished(at)
         if self.axes[-1] != FEATURES:
             raise WeightsError(f"{self.path}: its output's last axis is not that of the features")
+        self.result.end_in_softmax()
         return self.result
+
+    def _unfinished(self, at: str) -> WeightsError:
+        """Where the chain ends in a tensor that is neither read nor an output."""
+        if at in self.makers and (node := self.makers[at]).op_type in GATED:
+            return self._refused(node, LAST_STATE)
+        said = f"the chain from its first input ends in {echo(at)}, which is no output"
+        return WeightsError(f"{self.path}: {said}")
 
     def _take(self, node: Any, at: str) -> str:
         """One node; the name of the tensor to go on from."""
@@ -76,33 +104,56 @@ class Chain:
             node.op_type,
             {a.name: helper.get_attribute_value(a) for a in node.attribute},
         )
+        if node.domain not in OWN:
+            raise self._refused(node, f"it is of the domain {echo(node.domain)}")
         if kind in ("Squeeze", "Unsqueeze", "Transpose"):
             self._reshaped(node, attributes)
         elif kind == "Cast":
             if attributes["to"] not in FLOATS:
                 raise self._refused(node, "it is to numbers that are no FLOAT")
-        elif kind in ("GRU", "LSTM", "MatMul", "Gemm") and node.input[0] != at:
+        elif kind in (*GATED, "MatMul", "Gemm") and node.input[0] != at:
             raise self._refused(node, "what it reads first is not what comes before it")
-        elif kind in ("GRU", "LSTM"):
+        elif kind in GATED:
             self._recurrent(node, attributes)
+            if not node.output[0]:
+                raise self._refused(node, LAST_STATE)
         elif kind in ("MatMul", "Gemm"):
             self._product(node, attributes)
         elif kind == "Add":
             self._biases(node, at)
         elif kind == "Softmax":
-            last = attributes.get("axis", -1) in (-1, len(self.axes) - 1)
-            if not last or self.axes[-1] != FEATURES:
-                raise self._refused(node, "it is not over the last axis")
-            self.result.add("softmax")
-        elif kind == "LeakyRelu" and round(attributes.get("alpha", 0.01), 6) in LEAKS:
-            self.result.activate(LEAKS[round(attributes.get("alpha", 0.01), 6)])
-        elif kind == "Elu" and attributes.get("alpha", 1.0) == 1:
-            self.result.activate("elu")
+            self._softmax(node, attributes)
+        elif kind == "Dropout":
+            self._dropout(node)
+        elif kind in SLOPED:
+            default, names = SLOPED[kind]
+            if (alpha := round(attributes.get("alpha", default), 6)) not in names:
+                raise self._refused(node, f"darknet has none with alpha {alpha}")
+            self.result.activate(names[alpha])
         elif kind in PLAIN_ACTIVATIONS:
             self.result.activate(PLAIN_ACTIVATIONS[kind])
-        elif kind not in PASSED_OVER:
-            raise self._refused(node, "darknet has no counterpart")
+        elif kind != "Identity":
+            raise self._refused(node, REASONS.get(kind, f"minidark reads only {READ}"))
         return str(node.output[0])
+
+    def _softmax(self, node: Any, attributes: dict[str, Any]) -> None:
+        """Before opset 13 it is over all axes from `axis` on together, and `axis` is 1 by
+        default."""
+        one_axis, rank = self.opset >= LAST_AXIS, len(self.axes)
+        axis = attributes.get("axis", -1 if one_axis else 1) % rank
+        over = self.axes[axis : axis + 1] if one_axis else self.axes[axis:]
+        if {*over} - self.single != {FEATURES}:
+            default = "" if one_axis or "axis" in attributes else ", which are 1 to the last"
+            raise self._refused(node, f"it is over other axes than the last alone{default}")
+        self.result.add("softmax")
+
+    def _dropout(self, node: Any) -> None:
+        """Nothing, unless it is to train: its third input, since opset 12."""
+        if self._given(node, 2) and (
+            node.input[2] not in self.tensors
+            or numpy_helper.to_array(self.tensors[node.input[2]]).any()
+        ):
+            raise self._refused(node, "its training_mode is not false")
 
     def _reshaped(self, node: Any, attributes: dict[str, Any]) -> None:
         """Follow the axes. They come as an attribute, or as a constant where they are an input."""
@@ -116,6 +167,8 @@ class Chain:
         axes = attributes.get("axes")
         if axes is None:
             name = node.input[1] if self._given(node, 1) else ""
+            if not name:
+                raise self._refused(node, "it names no axes, and takes those that happen to be 1")
             if name not in self.tensors:
                 raise self._refused(node, "its axes are no constant")
             axes = numpy_helper.to_array(self.tensors[name]).reshape(-1).tolist()
@@ -137,6 +190,13 @@ class Chain:
                 "linear_before_reset=1 resets after the product, darknet's GRU before it: no "
                 "weights of the one are weights of the other",
             )
+        if kind == "gru" and self.producer == "pytorch":
+            log.warning(
+                "%s: %s is a GRU from PyTorch without linear_before_reset=1, as nn.GRU always has; "
+                "what wrote the file may have lost that, and the network then computes something "
+                "else",
+                self.path, bare(node.name or node.output[0]),
+            )  # fmt: skip
         keys = {"tanh": self._candidate(node, attributes)} if kind == "gru" else {}
         gates = [a.lower() for a in attributes.get("activations", [])]
         if kind == "lstm" and gates not in ([], [b"sigmoid", b"tanh", b"tanh"]):

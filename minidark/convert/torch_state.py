@@ -1,29 +1,42 @@
-"""A PyTorch state dict, `.pt` or `.pth`, back only: of nn.LSTM and nn.Linear.
+"""A PyTorch state dict, `.pt` or `.pth`, back only: of nn.LSTM, nn.Linear and nn.Embedding.
 
 The file is opened by torch with weights_only=True, in a process of its own: its unpickler makes
-tensors and containers of them and nothing else. A state dict has no more than names and arrays;
-what is taken is the usual chain, in the order of the dict:
+tensors and containers of them and nothing else. A state dict has no more than names and arrays.
+These are taken:
 
-    X.weight without a bias, at the beginning     nn.Embedding: [connected], linear, without biases
-    X.weight_ih_l0, X.weight_hh_l0, ...           nn.LSTM: gates i, f, g, o, both biases apart
-    X.weight, X.bias                              nn.Linear: [connected], linear
+    X.weight_ih_l0, X.weight_hh_l0, ...   nn.LSTM: gates i, f, g, o, both biases apart
+    X.weight, X.bias                      nn.Linear: [connected], linear
+    X.weight                              nn.Embedding at the beginning, else nn.Linear
 
-and a [softmax] behind the last. nn.GRU is refused: it resets after the product with the state.
+in the order that `torch_order` finds, and a [softmax] behind logits. What was assumed is logged,
+for activations and residual connections leave no trace. nn.GRU is refused: it resets after the
+product with the state.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import logging
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from minidark.backend import Array
 from minidark.convert.found import Found, whole
+from minidark.convert.torch_order import (
+    EMBEDDING,
+    LSTM,
+    Reading,
+    matrix_readings,
+    order_of_use,
+)
 from minidark.convert.workers import run_worker
 from minidark.errors import BackendError, MinidarkError, WeightsError, bare
+
+log = logging.getLogger(__name__)
 
 LONGEST = 60  # seconds that it may take to unpack it
 GATES = ("i", "f", "g", "o")
@@ -50,36 +63,82 @@ def read(path: Path | str) -> Found:
 
 
 def from_state(arrays: dict[str, Array], path: Path | str) -> Found:
-    """The layers of named arrays, in their order. Raises WeightsError."""
-    found, left = Found.begin(path), dict(arrays)
+    """The layers of named arrays, in the one order that fits. Raises WeightsError."""
+    found = Found.begin(path)
     try:
-        while left:
-            _take(found, left, next(iter(left)), path)
+        modules = _modules(arrays, path)
+        order = order_of_use([module.readings for module in modules.values()], path)
+        for reading in order:
+            modules[reading.name].add_to(found, reading)
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise WeightsError(f"{path}: its arrays are no chain of LSTM and Linear") from error
-    found.add("softmax")
+    log.info(
+        "%s: assumed %s, in this order; activations and residual connections between them leave "
+        "no trace in a state dict",
+        path, ", ".join(map(str, order)),
+    )  # fmt: skip
+    found.end_in_softmax()
     return found
 
 
-def _take(found: Found, left: dict[str, Array], name: str, path: Path | str) -> None:
-    if match := re.fullmatch(r"(.*)weight_ih_l([0-9]+)", name):
-        _recurrent(found, left, match[1], match[2], path)
-        return
-    prefix = name.removesuffix("weight")
+Layer = dict[str, Array]  # arrays by the last parts of minidark's names
+
+
+@dataclass(slots=True)
+class Module:
+    """What a state dict has under one prefix: the kinds of module that this may be, and for each
+    layer of an nn.LSTM its arrays, or those of a matrix."""
+
+    readings: list[Reading]
+    layers: list[Layer]
+
+    def add_to(self, found: Found, reading: Reading) -> None:
+        found.set_inputs(reading.inputs)
+        if reading.kind == LSTM:
+            for arrays in self.layers:
+                found.add("lstm", arrays, output=reading.outputs)
+            return
+        (arrays,) = self.layers
+        weights = arrays["weights"].T if reading.kind == EMBEDDING else arrays["weights"]
+        zero = np.zeros(reading.outputs, np.float32)
+        arrays = {"weights": weights, "biases": arrays.get("biases", zero)}
+        found.add("connected", arrays, output=reading.outputs, activation="linear")
+
+
+def _modules(arrays: dict[str, Array], path: Path | str) -> dict[str, Module]:
+    """By their prefixes, in the order of the dict."""
+    left = dict(arrays)
+    modules: dict[str, Module] = {}
+    while left:
+        name = next(iter(left))
+        if match := re.fullmatch(r"(.*)weight_ih_l0", name):
+            modules[match[1]] = _lstm(left, match[1], path)
+        else:
+            prefix = name.removesuffix("weight")
+            modules[prefix] = _matrix(left, name, prefix, path)
+    return modules
+
+
+def _matrix(left: dict[str, Array], name: str, prefix: str, path: Path | str) -> Module:
     weights = left.pop(name)
-    biases = left.pop(f"{prefix}bias", None)
-    if prefix == name or weights.ndim != 2 or (biases is None and found.names):
+    if prefix == name or weights.ndim != 2:
         raise WeightsError(f"{path}: {bare(name)} is none of nn.LSTM's and nn.Linear's arrays")
-    weights = weights.T if biases is None else weights  # an embedding: a row for each symbol
-    biases = np.zeros(len(weights), np.float32) if biases is None else biases
-    found.set_inputs(weights.shape[1])
-    arrays = {"weights": weights, "biases": biases}
-    found.add("connected", arrays, output=len(weights), activation="linear")
+    biases = left.pop(f"{prefix}bias", None)
+    layer = {"weights": weights} if biases is None else {"weights": weights, "biases": biases}
+    rows, columns = weights.shape
+    return Module(matrix_readings(prefix, rows, columns, biases is not None), [layer])
 
 
-def _recurrent(
-    found: Found, left: dict[str, Array], prefix: str, layer: str, path: Path | str
-) -> None:
+def _lstm(left: dict[str, Array], prefix: str, path: Path | str) -> Module:
+    inputs = left[f"{prefix}weight_ih_l0"].shape[1]
+    layers: list[Layer] = []
+    while f"{prefix}weight_ih_l{len(layers)}" in left:
+        layers.append(_lstm_layer(left, prefix, len(layers), path))
+    outputs = len(layers[0]["wi.weights"])
+    return Module([Reading(prefix, LSTM, inputs, outputs, len(layers))], layers)
+
+
+def _lstm_layer(left: dict[str, Array], prefix: str, layer: int, path: Path | str) -> Layer:
     u, w = (left.pop(f"{prefix}weight_{kind}_l{layer}") for kind in ("ih", "hh"))
     name = f"{bare(prefix)}weight_hh_l{layer}"
     gates = len(w) // w.shape[1]
@@ -92,5 +151,4 @@ def _recurrent(
         biases = left.pop(f"{prefix}bias_{kind}_l{layer}", np.zeros(len(matrix), np.float32))
         for gate, part, bias in zip(GATES, np.split(matrix, 4), np.split(biases, 4), strict=True):
             arrays[f"{side}{gate}.weights"], arrays[f"{side}{gate}.biases"] = part, bias
-    found.set_inputs(u.shape[1])
-    found.add("lstm", arrays, output=w.shape[1])
+    return arrays

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from minidark import Network, load_network
-from minidark.convert import proof
 from minidark.shipped import find_cfg, names
 from minidark.weights import save_weights, saved_arrays
 from tests.cli.running import NORMED, assert_refused, assert_wrong_usage, output, run
@@ -244,16 +243,44 @@ def test_a_text_of_ones_own_is_what_it_is_proven_on() -> None:
     assert run(*args, "text").exit_code == 4
 
 
-def test_a_model_that_differs_is_an_error_and_no_file_is_left(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_model_that_differs_is_an_error_and_no_file_is_left() -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    monkeypatch.setattr(proof, "LARGEST", 1e-12)
-    result = run("convert", "a.weights", "b.onnx", "--cfg", "a.cfg")
+    result = run("convert", "a.weights", "b.onnx", "--cfg", "a.cfg", "--tolerance", "1e-12")
     assert result.exit_code == 1
     assert result.stderr.startswith("minidark: error: what was written differs from predict by ")
     assert result.stdout == ""
     assert not Path("b.onnx").exists()
+
+
+def test_logits_of_another_program_get_a_softmax_and_a_line_says_so() -> None:
+    """Without one, `generate` would draw from the logits: 2 % where softmax says 70 %."""
+    onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+    matrix = np.random.default_rng(0).normal(0, 3, (7, 7)).astype(np.float32)
+    value, helper = onnx.helper.make_tensor_value_info, onnx.helper
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "m"], ["y"])],
+        "g", [value("x", 1, ["T", "S", 7])], [value("y", 1, ["T", "S", 7])],
+        [onnx.numpy_helper.from_array(matrix, "m")],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), "logits.onnx")
+    result = run("convert", "logits.onnx", "b.npz")
+    assert result.stderr.startswith(
+        "minidark: logits.onnx: its last layer gives logits, one for each symbol; [softmax] is "
+        "added behind it, and --cfg names other layers\n"
+    )
+    p = load_network("b.npz", batch=1).predict(np.arange(7))
+    wanted = np.exp(matrix) / np.exp(matrix).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(p, wanted, rtol=1e-5)
+    Path("linear.cfg").write_text(
+        cfg("net inputs=7 batch=1", "connected output=7 activation=linear")
+    )
+    result = run("convert", "logits.onnx", "c.npz", "--cfg", "linear.cfg")
+    assert "[softmax]" not in result.stderr
+    assert run("generate", "b.npz", "--seed", "\x01", "--len", "3").exit_code == 0
+    refused = run("generate", "c.npz", "--seed", "\x01", "--len", "3")
+    assert refused.exit_code == 3
+    assert "0.connected gives no probabilities of symbols to draw from; end" in refused.stderr
 
 
 def test_an_extra_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

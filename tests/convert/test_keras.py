@@ -188,7 +188,21 @@ REFUSED = {
     ),
     "Conv1D": (
         [layer("GRU", **GRU), layer("Conv1D", "conv")],
-        "Conv1D 'conv' cannot be taken over: darknet has no counterpart",
+        "Conv1D 'conv' cannot be taken over: minidark reads only GRU, LSTM, Dense, Activation, "
+        "Softmax, LeakyReLU, Dropout and Identity",
+    ),
+    "SimpleRNN": (
+        [layer("SimpleRNN", units=2)],
+        "SimpleRNN 'it' cannot be taken over: it is act(W x + W s), darknet's [rnn] "
+        "act(W x) + act(W s)",
+    ),
+    "softmax over time": (
+        [layer("GRU", **GRU), layer("Softmax", "soft", axis=1)],
+        "Softmax 'soft' cannot be taken over: its axis is 1, and only -1 is read",
+    ),
+    "another leak": (
+        [layer("GRU", **GRU), layer("LeakyReLU", "leak", negative_slope=0.3)],
+        "LeakyReLU 'leak' cannot be taken over: darknet has no negative_slope 0.3",
     ),
     "branches": (
         [layer("GRU", **GRU), layer("Softmax", "a", "it"), layer("Softmax", "b", "it")],
@@ -204,6 +218,122 @@ def test_what_has_no_counterpart_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(WeightsError) as error:
         Layers(layers, ARRAYS, "a.keras").found()
     assert str(error.value) == f"a.keras: {said}"
+
+
+MODELS = """
+import sys, keras
+from keras import layers
+folder, Input = sys.argv[1], lambda: keras.Input((None, 7))
+LSTM = lambda **keys: layers.LSTM(7, return_sequences=True, **keys)
+def save(name, x, y):
+    keras.Model(x, y).save(f"{folder}/{name}.keras")
+x, lstm = Input(), LSTM(name="it")
+save("recurrent_twice", x, layers.Dense(5)(lstm(lstm(x))))
+x, dense = Input(), layers.Dense(7, name="it")
+save("dense_twice", x, dense(LSTM()(dense(x))))
+x, soft = Input(), layers.Softmax(name="it")
+save("softmax_twice", x, soft(LSTM()(soft(x))))
+x, dropout = Input(), layers.Dropout(.1, name="it")
+save("dropout_twice", x, dropout(LSTM()(dropout(x))))
+x = Input()
+y, h, c = LSTM(return_state=True)(x)
+save("last_state", x, layers.Dense(5, name="it")(h))
+save("between", x, LSTM(name="it")(y, initial_state=[h, c]))
+save("dropping", x, layers.Dropout(.5, name="it")(y, training=True))
+class Sub(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.lstm = layers.LSTM(7)
+    def call(self, x):
+        return self.lstm(x)
+sub = Sub()
+sub(keras.ops.zeros((1, 2, 7)))
+sub.save(f"{folder}/subclassed.keras")
+x, h, c = Input(), keras.Input((7,)), keras.Input((7,))
+y, *after = LSTM(return_state=True)(x, initial_state=[h, c])
+save("logits", [x, h, c], [layers.Dense(7)(y), *after])
+save("other_outputs", [x, h, c], [layers.Dense(5)(y), *after])
+"""
+TWICE = "'it' cannot be taken over: the model uses it more than once"
+SAVED = {
+    "recurrent_twice": f"LSTM {TWICE}",
+    "dense_twice": f"Dense {TWICE}",
+    "softmax_twice": f"Softmax {TWICE}",
+    "dropout_twice": f"Dropout {TWICE}",
+    "last_state": "Dense 'it' cannot be taken over: it reads a last state, and darknet's layers "
+    "pass on the outputs of all steps",
+    "between": "LSTM 'it' cannot be taken over: it begins with, or reads beside its input, what "
+    "another layer gives",
+    "dropping": "Dropout 'it' cannot be taken over: a mask, and training=True, have no counterpart",
+    "subclassed": "Sub is a subclassed model: the order of its layers is in its Python code, not "
+    "in the file; build it with keras.Sequential or keras.Model(inputs, outputs)",
+}
+
+
+@needs_keras
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_what_a_functional_model_wires_otherwise_is_refused(tmp_path: Path) -> None:
+    python(MODELS, tmp_path)
+    for name, said in SAVED.items():
+        with pytest.raises(WeightsError) as error:
+            read(tmp_path / f"{name}.keras")
+        assert str(error.value) == f"{tmp_path / name}.keras: {said}"
+    for name, types in {
+        "logits": ["lstm", "connected", "softmax"], "other_outputs": ["lstm", "connected"],
+    }.items():  # fmt: skip
+        found = read(tmp_path / f"{name}.keras")
+        assert [section.type for section in found.sections[1:]] == types
+
+
+def linked(name: str, *sources: list[Any], kind: str = "LSTM", **kwargs: Any) -> dict[str, Any]:
+    """A layer of a functional model, used once for each source: layer, node, output."""
+    nodes = [
+        {"args": [{"class_name": "t", "config": {"keras_history": source}}], "kwargs": kwargs}
+        for source in sources
+    ]
+    config = {k: v for k, v in GRU.items() if k != "reset_after"}
+    return {"class_name": kind, "config": {"name": name, **config}, "inbound_nodes": nodes}
+
+
+X = {"class_name": "InputLayer", "config": {"name": "x"}, "inbound_nodes": []}
+UNCHAINED = {
+    "twice": ([X, linked("it", ["x", 0, 0], ["it", 0, 0])], "the model uses it more than once"),
+    "a last state": (
+        [X, linked("it", ["x", 0, 0]), linked("b", ["it", 0, 1])],
+        "it reads a last state, and darknet's layers pass on the outputs of all steps",
+    ),
+    "a mask": (
+        [X, linked("it", ["x", 0, 0], mask=1)],
+        "a mask, and training=True, have no counterpart",
+    ),
+    "states between": (
+        [X, linked("it", ["x", 0, 0]),
+         linked("b", ["it", 0, 0], initial_state={"keras_history": ["it", 0, 1]})],
+        "it begins with, or reads beside its input, what another layer gives",
+    ),
+}  # fmt: skip
+LSTM_ARRAYS = {
+    f"{name}/{i}": np.ones(shape, np.float32)
+    for name in ("it", "b")
+    for i, shape in enumerate([(2, 8), (2, 8), (8,)])
+}
+
+
+@pytest.mark.parametrize("name", UNCHAINED)
+def test_layers_that_are_no_chain_are_refused_with_the_reason(name: str) -> None:
+    layers, said = UNCHAINED[name]
+    last = layers[-1]["config"]["name"]
+    with pytest.raises(WeightsError) as error:
+        Layers(layers, LSTM_ARRAYS, "a.keras").found()
+    assert str(error.value) == f"a.keras: LSTM '{last}' cannot be taken over: {said}"
+
+
+def test_a_model_whose_last_layer_is_no_output_is_refused() -> None:
+    layers = [X, linked("it", ["x", 0, 0]), linked("b", ["it", 0, 0])]
+    assert Layers(layers, LSTM_ARRAYS, "a.keras", [["it", 0, 0], ["b", 0, 0]]).found()
+    with pytest.raises(WeightsError, match=r"^a\.keras: its last layer, 'b', is no output$"):
+        Layers(layers, LSTM_ARRAYS, "a.keras", ["it", 0, 0]).found()
 
 
 def zipped(**members: bytes) -> bytes:
@@ -240,7 +370,8 @@ def test_a_kernel_without_axes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     np.savez(made, **{"it/0": np.float32(1)})  # type: ignore[arg-type]
     unpacked: tuple[bytes, list[Array]] = (made.getvalue(), [])
     monkeypatch.setattr("minidark.convert.keras.run_worker", lambda *_, **__: unpacked)
-    config = {"config": {"layers": [layer("Dense", units=1, activation="linear")]}}
+    layers = [layer("Dense", units=1, activation="linear")]
+    config = {"class_name": "Sequential", "config": {"layers": layers}}
     data = zipped(config_json=json.dumps(config).encode(), model_weights_h5=b"")
     with pytest.raises(WeightsError, match=r"^a\.keras: not a Keras 3 model, or damaged$"):
         read_model(io.BytesIO(data), "a.keras")

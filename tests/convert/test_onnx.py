@@ -63,7 +63,7 @@ def test_what_was_written_comes_back_bit_for_bit(name: str) -> None:
 NO_LENGTHS: Array = np.zeros(0, np.float32)  # an input that is left out
 
 
-def chain(*nodes: tuple[str, list[Array], dict[str, Any]]) -> bytes:
+def chain(*nodes: tuple[str, list[Array], dict[str, Any]], opset: int = 17) -> bytes:
     """A model of nodes one behind the other: kind, constants, attributes."""
     helper, at = onnx.helper, "in"
     made: list[Any] = []
@@ -78,7 +78,7 @@ def chain(*nodes: tuple[str, list[Array], dict[str, Any]]) -> bytes:
     graph = helper.make_graph(
         made, "g", [value("in", 1, ["T", "S", INPUTS])], [value(at, 1, None)], constants
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     return bytes(model.SerializeToString())
 
 
@@ -172,11 +172,28 @@ REFUSED = {
     ),
     "RNN": (
         [recurrent("RNN", 1, 5, INPUTS)],
-        "RNN 'n0' cannot be taken over: darknet has no counterpart",
+        "RNN 'n0' cannot be taken over: it is act(W x + W s), darknet's [rnn] act(W x) + act(W s)",
     ),
     "Sin": (
         [("MatMul", [normal(INPUTS, 4)], {}), ("Sin", [], {})],
-        "Sin 'n1' cannot be taken over: darknet has no counterpart",
+        "Sin 'n1' cannot be taken over: minidark reads only GRU, LSTM, MatMul, Gemm, Add, Softmax, "
+        "Sigmoid, Tanh, Relu, Elu and LeakyRelu",
+    ),
+    "another leak": (
+        [PRODUCT, ("LeakyRelu", [], {"alpha": 0.3})],
+        "LeakyRelu 'n1' cannot be taken over: darknet has none with alpha 0.3",
+    ),
+    "another domain": (
+        [PRODUCT, ("Relu", [], {"domain": "com.example"})],
+        "Relu 'n1' cannot be taken over: it is of the domain 'com.example'",
+    ),
+    "dropout that trains": (
+        [PRODUCT, ("Dropout", [np.array(0.5, np.float32), np.array(True)], {})],
+        "Dropout 'n1' cannot be taken over: its training_mode is not false",
+    ),
+    "squeezed by chance": (
+        [recurrent("GRU", 3, 5, INPUTS), ("Squeeze", [], {})],
+        "Squeeze 'n1' cannot be taken over: it names no axes, and takes those that happen to be 1",
     ),
     "nothing": (
         [("Identity", [], {})],
@@ -259,9 +276,104 @@ def test_a_model_that_goes_on_from_the_last_state_alone_is_refused() -> None:
     """Its first output, of all steps, is read by nobody: what follows would be lost in silence."""
     model = onnx.load_model_from_string(chain(recurrent("GRU", 3, 5, INPUTS), LINEAR))
     model.graph.node[0].output[:] = ["all", "t0"]
-    said = "the chain from its first input ends in 'all', which is no output"
+    said = (
+        "a.onnx: GRU 'n0' cannot be taken over: what follows reads its last state, and darknet's "
+        "layers pass on all steps' outputs"
+    )
+    for name in ("all", ""):
+        model.graph.node[0].output[0] = name
+        with pytest.raises(WeightsError) as error:
+            read_model(model.SerializeToString(), "a.onnx")
+        assert str(error.value) == said
+
+
+# --- what an opset changes --------------------------------------------------------------------
+
+
+def softmax_by(opset: int, **attributes: Any) -> bytes:
+    return chain(PRODUCT, ("Softmax", [], attributes), opset=opset)
+
+
+@pytest.mark.parametrize(
+    ("opset", "attributes"), [(11, {"axis": 2}), (11, {"axis": -1}), (13, {}), (17, {"axis": 2})]
+)
+def test_a_softmax_over_the_last_axis_is_the_same_network(
+    opset: int, attributes: dict[str, Any]
+) -> None:
+    data, x = softmax_by(opset, **attributes), inputs(3)[0]
+    (y,) = session(data).run(None, {"in": x})
+    np.testing.assert_allclose(
+        read_model(data, "a.onnx").network().twin(3).forward(x), y, rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("opset", "attributes", "which"),
+    [(11, {}, ", which are 1 to the last"), (12, {"axis": 1}, ""), (13, {"axis": 1}, "")],
+)
+def test_a_softmax_over_more_than_the_last_axis_is_refused(
+    opset: int, attributes: dict[str, Any], which: str
+) -> None:
+    """Before opset 13 it is over streams and features together, where no axis is named."""
+    said = f"Softmax 'n1' cannot be taken over: it is over other axes than the last alone{which}"
+    with pytest.raises(WeightsError, match=f"^a.onnx: {said}$"):
+        read_model(softmax_by(opset, **attributes), "a.onnx")
+
+
+def test_a_softmax_of_opset_11_over_one_stream_or_two_axes_is_the_same_network() -> None:
+    one = onnx.load_model_from_string(softmax_by(11))
+    one.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
+    x = inputs(1)[0]
+    (y,) = session(one.SerializeToString()).run(None, {"in": x})
+    net = read_model(one.SerializeToString(), "a.onnx").network()
+    np.testing.assert_allclose(net.forward(x), y, rtol=0, atol=1e-6)
+    flat = onnx.load_model_from_string(softmax_by(11))
+    del flat.graph.input[0].type.tensor_type.shape.dim[1]
+    (y,) = session(flat.SerializeToString()).run(None, {"in": x[:, 0]})
+    net = read_model(flat.SerializeToString(), "a.onnx").network()
+    np.testing.assert_allclose(net.predict(x[:, 0]), y, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("opset", [1, 6])
+def test_an_opset_whose_operators_are_others_is_refused(opset: int) -> None:
+    said = rf"^a\.onnx: its opset is {opset}; minidark reads 7 and later$"
     with pytest.raises(WeightsError, match=said):
-        read_model(model.SerializeToString(), "a.onnx")
+        read_model(chain(PRODUCT, opset=opset), "a.onnx")
+
+
+def test_a_gru_from_pytorch_that_resets_before_is_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """nn.GRU has no such form."""
+    model = onnx.load_model_from_string(chain(recurrent("GRU", 3, 5, INPUTS)))
+    read_model(model.SerializeToString(), "a.onnx")
+    assert caplog.messages == []
+    model.producer_name = "pytorch"
+    read_model(model.SerializeToString(), "a.onnx")
+    assert caplog.messages == [
+        "a.onnx: n0 is a GRU from PyTorch without linear_before_reset=1, as nn.GRU always has; "
+        "what wrote the file may have lost that, and the network then computes something else"
+    ]
+
+
+def test_logits_get_a_softmax_where_an_output_stands_for_each_input(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    data, x = chain(PRODUCT, ("MatMul", [normal(4, INPUTS)], {})), inputs(1)[0]
+    (y,) = session(data).run(None, {"in": x})
+    p = np.exp(y) / np.exp(y).sum(axis=-1, keepdims=True)
+    caplog.set_level("INFO")
+    net = read_model(data, "a.onnx").network()
+    np.testing.assert_allclose(net.forward(x), p, rtol=0, atol=1e-6)
+    assert caplog.messages == [
+        "a.onnx: its last layer gives logits, one for each symbol; [softmax] is added behind it, "
+        "and --cfg names other layers"
+    ]
+    for end in ([BIASES], [BIASES, ("Tanh", [], {})]):
+        data = chain(("MatMul", [normal(INPUTS, 6)], {}), *end)
+        (y,) = session(data).run(None, {"in": x})
+        net = read_model(data, "a.onnx").network()
+        np.testing.assert_allclose(net.forward(x), y, rtol=0, atol=1e-6)
 
 
 def test_damaged_and_missing_files_are_one_line(tmp_path: Path) -> None:

@@ -50,6 +50,150 @@ def numpy_state(module: Any) -> dict[str, Any]:
     return {name: array.numpy() for name, array in module.state_dict().items()}
 
 
+Parts = dict[str, Any]  # modules by their names, in the order of registration
+
+
+def state_of(parts: Parts) -> dict[str, Any]:
+    torch.manual_seed(1)
+    made = {name: make() for name, make in parts.items()}
+    return numpy_state(torch.nn.ModuleDict(made))
+
+
+def lstm(inputs: int, outputs: int, layers: int = 1) -> Callable[[], Any]:
+    return lambda: torch.nn.LSTM(inputs, outputs, layers)
+
+
+def linear(inputs: int, outputs: int, bias: bool = True) -> Callable[[], Any]:
+    return lambda: torch.nn.Linear(inputs, outputs, bias=bias)
+
+
+def embedding(inputs: int, outputs: int) -> Callable[[], Any]:
+    return lambda: torch.nn.Embedding(inputs, outputs)
+
+
+IN_ORDER: dict[str, tuple[Parts, list[str]]] = {  # the names in the order of use
+    "head registered first": (
+        {"head": linear(4, 9), "emb": embedding(9, 5), "rnn": lstm(5, 4)}, ["emb", "rnn", "head"],
+    ),
+    "layers registered in another order": (
+        {"b": lstm(4, 6), "a": lstm(9, 4), "head": linear(6, 9)}, ["a", "b", "head"],
+    ),
+    "numbers": (
+        {"emb": embedding(9, 4), "rnn1": lstm(4, 4), "rnn2": lstm(4, 4), "head": linear(4, 9)},
+        ["emb", "rnn1", "rnn2", "head"],
+    ),
+    "numbers past nine": (
+        {**{f"{i}_rnn": lstm(4, 4) for i in range(11)}, "11_head": linear(4, 4)},
+        [*(f"{i}_rnn" for i in range(11)), "11_head"],
+    ),
+    "a square embedding that says so": (
+        {"embed": embedding(5, 5), "rnn": lstm(5, 4), "head": linear(4, 5)},
+        ["embed", "rnn", "head"],
+    ),
+    "a linear layer first": (
+        {"0in": linear(9, 5), "1rnn": lstm(5, 4, 2), "2head": linear(4, 9, bias=False)},
+        ["0in", "1rnn", "2head"],
+    ),
+    "no symbols": ({"rnn": lstm(3, 4), "head": linear(4, 1)}, ["rnn", "head"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_ORDER)
+def test_one_order_that_fits_is_the_same_network(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    parts, order = IN_ORDER[name]
+    torch.manual_seed(1)
+    modules = torch.nn.ModuleDict({name: make() for name, make in parts.items()})
+    caplog.set_level("INFO")
+    net = from_state(numpy_state(modules), "a.pt").network()
+    assert caplog.messages[0].startswith("a.pt: assumed nn.")
+    said = caplog.messages[0]
+    assert [said.index(f" {part!r}") for part in order] == sorted(
+        said.index(f" {p!r}") for p in order
+    )
+    ids = torch.arange(7)[:, None] % net.inputs
+    with torch.no_grad():
+        y = torch.nn.functional.one_hot(ids, net.inputs).float()
+        for part in order:
+            module = modules[part]
+            y = module(ids if isinstance(module, torch.nn.Embedding) else y)
+            y = y[0] if isinstance(y, tuple) else y
+        wanted = torch.softmax(y, -1) if net.outputs == net.inputs else y
+    np.testing.assert_allclose(net.predict(ids.numpy()), wanted.numpy(), rtol=0, atol=1e-6)
+
+
+MORE_ORDERS = "fit in more than one order, and a state dict does not tell in which they are used; "
+ROUND = (
+    "save the model as .onnx, or its arrays in the order of use, under names that begin with 0., "
+    "1. and so on"
+)
+SWAPPED = (
+    "may be nn.Embedding or nn.Linear, whose rows and columns are swapped, and a state dict does "
+    "not tell; save the model as .onnx, or, if it is an embedding, name it embedding.weight"
+)
+IN_A_ROW = (
+    "are two matrices in a row; an activation between them leaves no trace in a state dict; save "
+    "the model as .onnx"
+)
+DOUBTS: dict[str, tuple[Parts, str]] = {
+    "head registered first": (
+        {"head": linear(4, 9), "rnn": lstm(9, 4)}, f"'head' and 'rnn' {MORE_ORDERS}{ROUND}",
+    ),
+    "equal layers": (
+        {"emb": embedding(9, 4), "b": lstm(4, 4), "a": lstm(4, 4), "head": linear(4, 9)},
+        f"'b' and 'a' {MORE_ORDERS}{ROUND}",
+    ),
+    "numbers against the registration": (
+        {"emb": embedding(9, 4), "rnn2": lstm(4, 4), "rnn1": lstm(4, 4), "head": linear(4, 9)},
+        f"'rnn2' and 'rnn1' {MORE_ORDERS}{ROUND}",
+    ),
+    "two matrices behind": (
+        {"rnn": lstm(9, 4), "a": linear(4, 4), "b": linear(4, 9)}, f"'a' and 'b' {IN_A_ROW}",
+    ),
+    "two matrices, and numbers": (
+        {"0": lstm(4, 4), "1": linear(4, 4), "3": linear(4, 4)}, f"'1' and '3' {IN_A_ROW}",
+    ),
+    "a square matrix first": (
+        {"first": linear(5, 5, bias=False), "rnn": lstm(5, 4), "head": linear(4, 5)},
+        f"'first' {SWAPPED}",
+    ),
+    "a matrix alone": ({"first": linear(9, 5, bias=False)}, f"'first' {SWAPPED}"),
+    "a second head": (
+        {"rnn": lstm(9, 4), "actor": linear(4, 9), "critic": linear(4, 1)},
+        "its modules do not fit in the order of the file, and nn.Linear may stand anywhere; "
+        f"{ROUND}",
+    ),
+    "nothing fits": (
+        {"rnn": lstm(9, 4), "head": linear(5, 8)},
+        "its arrays are no chain of LSTM and Linear: no order fits",
+    ),
+    "equal layers without end": (
+        {**{c: lstm(4, 4) for c in "abcdefghijkl"}, "head": linear(3, 4), "y": linear(5, 7)},
+        f"its modules fit in too many ways; {ROUND}",
+    ),
+    "many modules": ({str(i): lstm(4, 4) for i in range(101)}, "101 modules; more than 100"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOUBTS)
+def test_a_second_order_that_fits_is_a_doubt_and_refused(name: str) -> None:
+    parts, said = DOUBTS[name]
+    with pytest.raises(WeightsError) as error:
+        from_state(state_of(parts), "a.pt")
+    assert str(error.value) == f"a.pt: {said}"
+
+
+def test_what_was_assumed_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    from_state(numpy_state(char_lstm()), "a.pt")
+    assert caplog.messages == [
+        "a.pt: assumed nn.Embedding(9, 5) 'embedding', nn.LSTM(5, 4, 2) 'lstm', nn.Linear(4, 9) "
+        "'decoder', in this order; activations and residual connections between them leave no "
+        "trace in a state dict"
+    ]
+
+
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "GRU": (
         lambda: torch.nn.GRU(3, 4),

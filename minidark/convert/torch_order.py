@@ -1,0 +1,167 @@
+"""In which order the modules of a PyTorch state dict are used.
+
+A state dict lists modules in the order of their registration, which is often, but not always, the
+order of their use; and it has nothing of what a module's `forward` does between them. So an order
+is accepted only where names, shapes and registration leave no second one:
+
+- Widths fit: each module reads as many features as the one before it gives.
+- An nn.Embedding comes first. A matrix without biases may be one, or an nn.Linear.
+- The last module is no nn.LSTM where there is another, unless the registered order ends in one.
+- If the registered order does not fit, another one may have an nn.Linear at its end only.
+- Where several orders are left, numbers in the names decide ("lstm1", "lstm2"; "0.", "1."), if the
+  modules were registered in that order.
+- Two matrices in a row are refused: without an activation between them they would be one, and an
+  activation leaves no trace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+
+from minidark.errors import WeightsError, echo
+
+EMBEDDING, LINEAR, LSTM = "nn.Embedding", "nn.Linear", "nn.LSTM"
+MOST_MODULES, MOST_STEPS = 100, 10_000  # of a search for orders
+ENOUGH = 64  # orders: more than one is a doubt already
+WAY_ROUND = (
+    "save the model as .onnx, or its arrays in the order of use, under names that begin with 0., "
+    "1. and so on"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A module, and what kind of module its arrays may belong to."""
+
+    name: str  # with its dot: "encoder.lstm."
+    kind: str
+    inputs: int
+    outputs: int
+    layers: int = 1  # of an nn.LSTM
+
+    def __str__(self) -> str:
+        layers = f", {self.layers}" if self.layers > 1 else ""
+        return f"{self.kind}({self.inputs}, {self.outputs}{layers}) {echo(self.label)}"
+
+    @property
+    def label(self) -> str:
+        return self.name.rstrip(".") or "weight"
+
+
+Order = tuple[Reading, ...]
+
+
+def matrix_readings(name: str, rows: int, columns: int, biased: bool) -> list[Reading]:
+    """What an array `weight` (rows, columns) may be: without biases, an embedding, which has a row
+    for each symbol. That is what a name with "emb" says."""
+    linear = Reading(name, LINEAR, columns, rows)
+    if biased:
+        return [linear]
+    embedding = Reading(name, EMBEDDING, rows, columns)
+    return [embedding] if "emb" in name.lower() else [embedding, linear]
+
+
+def order_of_use(modules: Sequence[Sequence[Reading]], path: Path | str) -> Order:
+    """The one order, in which each of the modules stands once. modules: in the order of their
+    registration, the readings of each. Raises WeightsError where there is none, or another."""
+    search = _Search(modules, path)
+    found = search.orders()
+    registered = [order for order in found if search.is_registered(order)]
+    closed = [order for order in found if order[-1].kind != LSTM]
+    usual = closed if closed and (not registered or {*registered} & {*closed}) else found
+    if not usual:
+        raise WeightsError(f"{path}: its arrays are no chain of LSTM and Linear: no order fits")
+    if len(usual) > 1:
+        numbered = [order for order in search.orders(by_names=True) if order in usual]
+        if len(numbered) != 1 or numbered[0] not in registered:
+            for order in registered:
+                _check_apart(order, path)
+            raise _doubt(numbered if len(numbered) > 1 else usual, path)
+        usual = numbered
+    (order,) = usual
+    if order not in registered and any(reading.kind == LINEAR for reading in order[:-1]):
+        raise WeightsError(  # it may as well be a second head beside the last one
+            f"{path}: its modules do not fit in the order of the file, and nn.Linear may stand "
+            f"anywhere; {WAY_ROUND}"
+        )
+    _check_apart(order, path)
+    return order
+
+
+def _check_apart(order: Order, path: Path | str) -> None:
+    for one, following in pairwise(order):
+        if LSTM not in (one.kind, following.kind):
+            raise WeightsError(
+                f"{path}: {echo(one.label)} and {echo(following.label)} are two matrices in a row; "
+                "an activation between them leaves no trace in a state dict; save the model as "
+                ".onnx"
+            )
+
+
+class _Search:
+    """For the orders of modules whose widths fit."""
+
+    def __init__(self, modules: Sequence[Sequence[Reading]], path: Path | str):
+        if len(modules) > MOST_MODULES:
+            raise WeightsError(f"{path}: {len(modules)} modules; more than {MOST_MODULES}")
+        self.modules, self.path = modules, path
+        self.names = [readings[0].name for readings in modules]
+        self.steps = 0
+        self.before: list[set[int]] = []
+
+    def orders(self, by_names: bool = False) -> list[Order]:
+        """ENOUGH of them, the registered one, if it fits, first. by_names: only those that numbers
+        in the names do not contradict."""
+        self.steps = 0
+        self.before = [
+            {j for j, other in enumerate(self.names) if by_names and _is_numbered(other, name)}
+            for name in self.names
+        ]
+        return list(islice(self._continued((), frozenset(range(len(self.names)))), ENOUGH))
+
+    def is_registered(self, order: Order) -> bool:
+        return [reading.name for reading in order] == self.names
+
+    def _continued(self, order: Order, left: frozenset[int]) -> Iterator[Order]:
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise WeightsError(f"{self.path}: its modules fit in too many ways; {WAY_ROUND}")
+        if not left:
+            yield order
+        for i in sorted(left):
+            for reading in self.modules[i]:
+                if not self.before[i] & left and _follows(order, reading):
+                    yield from self._continued((*order, reading), left - {i})
+
+
+def _follows(order: Order, reading: Reading) -> bool:
+    if not order:
+        return True
+    return reading.kind != EMBEDDING and reading.inputs == order[-1].outputs
+
+
+def _is_numbered(a: str, b: str) -> bool:
+    """Whether numbers in the names put a before b: "lstm1." and "lstm2.", "0." and "1.fc."."""
+    for x, y in zip(*(re.findall(r"[0-9]+|[^0-9]+", name) for name in (a, b)), strict=False):
+        if x != y:
+            return (x + y).isdigit() and int(x) < int(y)
+    return False
+
+
+def _doubt(orders: Sequence[Order], path: Path | str) -> WeightsError:
+    """What distinguishes the first two."""
+    one, other = next((a, b) for a, b in zip(*orders[:2], strict=True) if a != b)
+    if one.name == other.name:
+        return WeightsError(
+            f"{path}: {echo(one.label)} may be {one.kind} or {other.kind}, whose rows and columns "
+            "are swapped, and a state dict does not tell; save the model as .onnx, or, if it is an "
+            "embedding, name it embedding.weight"
+        )
+    return WeightsError(
+        f"{path}: {echo(one.label)} and {echo(other.label)} fit in more than one order, and a "
+        f"state dict does not tell in which they are used; {WAY_ROUND}"
+    )
