@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -240,7 +241,7 @@ def test_a_cfg_without_layers_is_refused(write: Write) -> None:
     ],
 )
 def test_an_unknown_device_or_dtype_is_refused(
-    write: Write, kwargs: dict[str, str], message: str
+    write: Write, kwargs: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BackendError) as error:
         parse_network_cfg(write("net inputs=4", "gru"), **kwargs)

@@ -111,7 +111,10 @@ def test_a_mistyped_command_is_told_the_nearest(typed: str, meant: str) -> None:
         (["qqqq"], "No such command 'qqqq'."),
         (["train", "a.cfg"], "Missing argument 'DATA...'"),
         (["generate", "a.cfg"], "which weights? minidark generate CFG WEIGHTS"),
-        (["generate", "a.cfg", "a.weights", "--temp", "-1"], "-1.0 is not in the range 0, or 1e-20 and more"),
+        (
+            ["generate", "a.cfg", "a.weights", "--temp", "-1"],
+            "-1.0 is not in the range 0, or 1e-20 and more",
+        ),
         (["generate", "a.cfg", "a.weights", "--len", "ten"], "'ten' is not a valid integer"),
         (["generate", "a.cfg", "a.weights", "--top-p", "0"], "0.0 is not in the range 0<x<=1"),
         (["info", "a.cfg", "--weights-order", "keras"], "'keras' is not one of"),
