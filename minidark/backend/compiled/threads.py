@@ -57,7 +57,7 @@ _load_openmp()
 warnings.filterwarnings("ignore", "Could not obtain multiprocessing lock")
 
 
-def spread(shared: Callable[..., None], size: int, work: int, *args: Any, grain: int = 1) -> None:
+def spread(shared: Any, size: int, work: int, *args: Any, grain: int = 1) -> None:
     """shared(*args, (size, grain, threads)): a kernel that hands its rows to `share`, on as many
     threads as `work` elementary operations are worth.
 
@@ -72,7 +72,8 @@ def spread(shared: Callable[..., None], size: int, work: int, *args: Any, grain:
     try:
         watch = kernels_watch()
         threads = _awake(min(threads, watch.count))
-        began = watch.begin(time.process_time)
+        compiled = bool(shared.overloads)  # if not, its first call takes the time of a compiler
+        began = watch.begin(time.process_time) if compiled else None
         shared(*args, (size, grain, threads))
         watch.end(began, time.process_time, parts / -(-parts // threads))
     finally:
