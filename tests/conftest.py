@@ -21,7 +21,7 @@ from tests.report.browser import browser
 
 BLAS_THREADS = threads.blas_threads()
 # Results of numpy's products may depend on the number of threads, and that on what else runs here.
-os.environ.setdefault(threads.BLAS_VARIABLES[0], str(BLAS_THREADS))
+os.environ[threads.WATCH_VARIABLE] = "off"
 WriteText = Callable[[bytes], Path]
 
 # As behind `&`, or `nohup`: those that tests start and send signals to would inherit it.
@@ -42,17 +42,13 @@ def logger_as_before() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def threads_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """--threads, or MINIDARK_THREADS, hold for the whole process. Nor do other tests that run at
-    the same time change the number of threads."""
-    monkeypatch.setattr(threads, "KERNELS_FREE", 0.0)
-    monkeypatch.setattr(threads, "BLAS_FREE", 0.0)
-    threads.forget_watches()
+def threads_as_before() -> Iterator[None]:
+    """--threads, or MINIDARK_THREADS, hold for the whole process."""
     yield
     if threads._count is not None:
         threads.set_threads(BLAS_THREADS)
         threads._count = None
-    threads.forget_watches()
+        threads.forget_watches()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS") 
 # Shares of the processor time that free processors would give: to all threads of the compiled
 # kernels, and to the calling thread of a BLAS, which never sleeps while it waits for the others.
 KERNELS_FREE, BLAS_FREE = 0.6, 0.8
+WATCH_VARIABLE = "MINIDARK_WATCH"  # "off" keeps the number of threads, and says nothing
 
 _count: int | None = None
 
@@ -40,20 +41,25 @@ def blas_threads() -> int:
 def _blas_variable() -> int:
     """The number of threads that the environment tells numpy's BLAS, or 0."""
     values = (os.environ.get(name, "") for name in BLAS_VARIABLES)
-    return next((int(text) for text in values if text.isdecimal() and int(text)), 0)
+    counts = (int(text) for text in values if text.isdecimal() and len(text) < 10)
+    return next((count for count in counts if count), 0)
 
 
 @functools.cache
 def kernels_watch() -> Watch:
     """Of the compiled kernels, whose results do not depend on the number of threads."""
-    return Watch(thread_count(), KERNELS_FREE, fixed=_count is not None)
+    return Watch(thread_count(), _free(KERNELS_FREE), fixed=_count is not None)
 
 
 @functools.cache
 def blas_watch() -> Watch:
     """Of numpy's products, whose last digits may depend on it."""
     fixed = bool(_count or _blas_variable())
-    return Watch(blas_threads(), BLAS_FREE, fixed, _limit_blas)
+    return Watch(blas_threads(), _free(BLAS_FREE), fixed, _limit_blas)
+
+
+def _free(share: float) -> float:
+    return 0.0 if os.environ.get(WATCH_VARIABLE) == "off" else share
 
 
 @functools.cache

@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from minidark.backend import threads
 from minidark.backend.watch import FIRST_WAIT, WINDOW, Watch
 
 FREE = 0.6
@@ -153,7 +154,11 @@ print(watch.count)
 @pytest.mark.parametrize("kernels", ["fast", "numpy"])
 def test_threads_that_share_one_processor_become_one(kernels: str) -> None:
     pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")
-    environment = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name != threads.WATCH_VARIABLE and not name.endswith("_NUM_THREADS")
+    }
     result = subprocess.run(
         [sys.executable, "-c", ONE_PROCESSOR, kernels],
         env=environment, capture_output=True, text=True, timeout=100,
@@ -161,3 +166,21 @@ def test_threads_that_share_one_processor_become_one(kernels: str) -> None:
     assert result.returncode == 0, result.stderr
     assert result.stdout == "1\n"
     assert result.stderr.count("computing on 1 thread instead of 2") == 1
+
+
+@pytest.mark.parametrize(("value", "free"), [("off", 0.0), ("on", threads.BLAS_FREE)])
+def test_a_variable_of_the_environment_ends_the_watch(
+    value: str, free: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(threads.WATCH_VARIABLE, value)
+    threads.forget_watches()
+    assert threads.blas_watch().free == free
+    threads.forget_watches()
+
+
+def test_a_number_of_threads_with_thousands_of_digits_is_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in threads.BLAS_VARIABLES:
+        monkeypatch.setenv(name, "9" * 5000)
+    assert threads.blas_threads() >= 1

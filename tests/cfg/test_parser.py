@@ -244,7 +244,7 @@ def test_an_unknown_device_or_dtype_is_refused(
     write: Write, kwargs: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(BackendError) as error:
-        parse_network_cfg(write("net inputs=4", "gru"), **kwargs)  # type: ignore[arg-type]
+        parse_network_cfg(write("net inputs=4", "gru"), **kwargs)
     assert str(error.value) == message
 
 

@@ -12,7 +12,6 @@ import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
