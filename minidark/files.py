@@ -40,6 +40,23 @@ def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.
     return os.fdopen(descriptor, "rb")
 
 
+def open_plain(path: Path | str, error: Callable[[str], MinidarkError]) -> io.BufferedReader:
+    """`open_regular` for a file that another file names: it must be no link, of either kind, since
+    a link could lead out of its folder."""
+    try:
+        before = os.lstat(path)
+    except (OSError, ValueError) as reason:
+        raise error(f"cannot read: {_reason(reason)}") from reason
+    hard = stat.S_ISREG(before.st_mode) and before.st_nlink > 1
+    if stat.S_ISLNK(before.st_mode) or hard:
+        raise error("a link; put a copy of the file there")
+    file = open_regular(path, error)
+    if not os.path.samestat(before, os.fstat(file.fileno())):
+        file.close()
+        raise error("changed while it was opened")
+    return file
+
+
 def named(path: Path | str, kind: type[MinidarkError]) -> Callable[[str], MinidarkError]:
     """An error for `open_regular` that begins with the path."""
     return lambda said: kind(f"{path}: {said}")

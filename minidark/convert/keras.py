@@ -36,13 +36,15 @@ from minidark.backend import Array
 from minidark.cfg.sections import format_sections
 from minidark.convert.found import Found, carried
 from minidark.convert.proof import Proven
-from minidark.convert.workers import run_worker
-from minidark.errors import BackendError, CfgError, MinidarkError, WeightsError, bare
+from minidark.convert.workers import read_arrays, run_worker
+from minidark.errors import CfgError, MinidarkError, WeightsError, bare
 from minidark.files import named, open_regular
 from minidark.layers import Layer
 from minidark.layers.batchnorm import Divisor
 from minidark.network import Network
 
+FORM = "Keras 3 model"
+WEIGHTS = "model.weights.h5"
 NOTE = "minidark.json"  # in the zip beside Keras's own members: the cfg and `seen`
 LARGEST_CONFIG, LARGEST = 1 << 24, 1 << 31  # bytes of members
 LONGEST = 60  # seconds that it may take to unpack them
@@ -160,7 +162,8 @@ LAYERS: dict[str, Callable[[Any], Step]] = {
 
 
 def read(path: Path | str) -> Found:
-    """What is in a model. Raises WeightsError, BackendError where there is no h5py."""
+    """What is in a model. Raises WeightsError, BackendError where there is no h5py, SaveError where
+    the folder for temporary files is full."""
     with open_regular(path, named(path, WeightsError)) as file:
         return read_model(file, path)
 
@@ -175,16 +178,14 @@ def read_model(file: BinaryIO, path: Path | str) -> Found:
             config = json.loads(_member(archive, "config.json", LARGEST_CONFIG))
             layers = _layers(config, path)
             note = _note(archive)
-            files = {"model.weights.h5": _member(archive, "model.weights.h5", LARGEST)}
-        script = "keras_state_worker.py"
-        arrays, _ = run_worker(script, files, [], "arrays.npz", limit=LONGEST)
-        with np.load(io.BytesIO(arrays)) as loaded:
-            model = Layers(layers, dict(loaded), path, config["config"].get("output_layers"))
+            weights = _member(archive, WEIGHTS, LARGEST)
+        arrays = read_arrays("keras_state_worker.py", WEIGHTS, weights, path, FORM, LONGEST)
+        model = Layers(layers, arrays, path, config["config"].get("output_layers"))
         return model.fill(carried(path, note["cfg"], note["seen"])) if note else model.found()
-    except (BackendError, WeightsError):
+    except MinidarkError:
         raise
-    except (MinidarkError, zipfile.BadZipFile, zlib.error, *MALFORMED) as error:
-        raise WeightsError(f"{path}: not a Keras 3 model, or damaged") from error
+    except (zipfile.BadZipFile, zlib.error, *MALFORMED) as error:
+        raise WeightsError(f"{path}: not a {FORM}, or damaged") from error
 
 
 def _layers(config: dict[str, Any], path: Path | str) -> list[Any]:

@@ -1,33 +1,92 @@
-"""Takes the arrays out of a Keras model's HDF5: python keras_state_worker.py FOLDER, which has
-model.weights.h5; arrays.npz and an empty outputs.npz are left there.
+"""Reads the arrays of a Keras model's HDF5, for `state_worker`: FOLDER has model.weights.h5.
 
-In a process of its own, because libhdf5 may hang or crash on damaged bytes.
+In a process of its own, because libhdf5 may hang or crash on damaged bytes. HDF5 can point into
+other files in several ways: external and soft links, external storage, virtual datasets, filters
+that are loaded as plugins. Each is refused before it is followed.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 
-folder = Path(sys.argv[1])
+os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # libhdf5 loads no plugins
 try:
     import h5py
 except ImportError:
     print("reading .keras needs h5py: pip install 'minidark[keras]'", file=sys.stderr)
     sys.exit(3)
 
-arrays = {}
-with h5py.File(folder / "model.weights.h5", "r") as stored:
-    for group in stored["layers"].values():
-        holder = group.get("cell", group)  # a cell has the arrays of its layer
-        for i in range(len(holder["vars"])):
-            dataset = holder["vars"][str(i)]
-            if dataset.external or dataset.is_virtual:
-                sys.exit("an array that lies in another file")
-            if dataset.nbytes > max(64, 2 * dataset.id.get_storage_size()):
-                sys.exit("a packed array")  # what it unpacks to may be beyond any memory
-            arrays[f"{group['vars'].attrs['name']}/{i}"] = dataset[()]
-np.savez(folder / "arrays.npz", **arrays)
-np.savez(folder / "outputs.npz")
+MOST_LAYERS, MOST_ARRAYS = 1000, 5000
+MOST_UNPACKED = 2  # times the file's size: Keras packs nothing
+LONGEST_NAME = 1000  # bytes
+FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+
+
+def read(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
+    path = folder / "model.weights.h5"
+    with h5py.File(path, "r") as file:
+        return arrays(file, path.stat().st_size)
+
+
+def arrays(file: Any, size: int) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays of an open file of `size` bytes, by the layer's name and a number: "gru_0/1"."""
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    left = MOST_UNPACKED * size
+    layers = member(file, "layers", h5py.Group)
+    if len(layers) > MOST_LAYERS:
+        refuse(f"more than {MOST_LAYERS:,} layers")
+    for key in layers:
+        layer = member(layers, key, h5py.Group)
+        name = layer_name(member(layer, "vars", h5py.Group))
+        has_cell = layer.get("cell", getlink=True) is not None  # `in` would follow a link
+        holder = member(layer, "cell", h5py.Group) if has_cell else layer
+        variables = member(holder, "vars", h5py.Group)
+        if len(found) + len(variables) > MOST_ARRAYS:
+            refuse(f"more than {MOST_ARRAYS:,} arrays")
+        for i in range(len(variables)):
+            dataset = member(variables, str(i), h5py.Dataset)
+            check(dataset)
+            left -= dataset.nbytes
+            if left < 0:
+                refuse(f"its arrays take more than {MOST_UNPACKED} times the file's size")
+            found[f"{name}/{i}"] = dataset[()]
+    return found
+
+
+def member(group: Any, name: str, kind: type) -> Any:
+    """A group's member that lies in this file, by a hard link: a link of another kind leads to
+    another name, and from there into another file."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        refuse(f"{group.name}/{name} is a link to another place")
+    found = group[name]
+    if not isinstance(found, kind):
+        refuse(f"{group.name}/{name} is no {kind.__name__.lower()}")
+    return found
+
+
+def layer_name(variables: Any) -> str:
+    attribute = variables.attrs.get_id("name")
+    if attribute.shape != () or attribute.get_storage_size() > LONGEST_NAME:
+        refuse("a layer's name is no text")
+    return str(variables.attrs["name"])
+
+
+def check(dataset: Any) -> None:
+    """Refuse numbers that lie elsewhere, and what is no array of numbers."""
+    if dataset.external or dataset.is_virtual:
+        refuse(f"the numbers of {dataset.name} lie in another file")
+    if dataset.dtype.kind not in "biuf" or not dataset.size:
+        refuse(f"{dataset.name} is no array of numbers")
+    plan = dataset.id.get_create_plist()
+    if {plan.get_filter(i)[0] for i in range(plan.get_nfilters())} - FILTERS:
+        refuse(f"{dataset.name} is packed in a way that is not read here")
+
+
+def refuse(why: str) -> NoReturn:
+    print(why, file=sys.stderr)
+    sys.exit(4)

@@ -33,6 +33,7 @@ from minidark.activations import SELU_ALPHA, SELU_SCALE
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
 from minidark.convert.found import LARGEST, Found, carried, whole
+from minidark.convert.onnx_data import Beside, inside, is_elsewhere
 from minidark.convert.proof import Proven
 from minidark.errors import BackendError, MinidarkError, WeightsError, bare
 from minidark.layers import Layer
@@ -344,8 +345,9 @@ def read_model(data: bytes, path: Path | str) -> Found:
     """`read` of a file's bytes."""
     try:
         model = onnx.load_model_from_string(data)
+        beside = Beside(path)
         constants: Constants = {
-            tensor.name: functools.partial(array_of, tensor, path)
+            tensor.name: functools.partial(array_of, tensor, path, beside)
             for tensor in model.graph.initializer
         }
         notes = {prop.key: prop.value for prop in model.metadata_props}
@@ -360,16 +362,15 @@ def read_model(data: bytes, path: Path | str) -> Found:
         raise WeightsError(f"{path}: not an ONNX model, or damaged") from error
 
 
-def array_of(tensor: Any, path: Path | str) -> Array:
-    """The numbers of a float32 tensor. Raises WeightsError for another."""
-    if tensor.data_location == TensorProto.EXTERNAL:
-        said = "lies in another file; save the model with its data inside"
-        raise WeightsError(f"{path}: {bare(tensor.name)} {said}")
+def array_of(tensor: Any, path: Path | str, beside: Beside | None = None) -> Array:
+    """The numbers of a float32 tensor, which are in the model or, where that is allowed, in the
+    file beside it. Raises WeightsError for another."""
     if tensor.data_type != TensorProto.FLOAT:
         kind = TensorProto.DataType.Name(tensor.data_type)
         raise WeightsError(f"{path}: {bare(tensor.name)} is {kind}; expected FLOAT")
-    array: Array = numpy_helper.to_array(tensor)
-    return array
+    if beside and is_elsewhere(tensor):
+        return beside.read(tensor)
+    return inside(tensor, path)
 
 
 def _ours(found: Found, constants: Constants) -> Found:

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from minidark.backend import Array
 from minidark.convert.found import Found
 from minidark.convert.onnx import Constants, array_of, unpacked
+from minidark.convert.onnx_data import inside
 from minidark.errors import WeightsError, bare, echo
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ OWN = ("", "ai.onnx")  # domain: that of ONNX itself
 GATED = ("GRU", "LSTM")
 LAST_STATE = "what follows reads its last state, and darknet's layers pass on all steps' outputs"
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE}
+MOST_AXES = 8
 FEATURES, ONE = "features", "one"  # names of axes; those of the input are numbers
 PLAIN_ACTIVATIONS = {"Sigmoid": "logistic", "Tanh": "tanh", "Relu": "relu"}
 SLOPED: dict[str, tuple[float, dict[float, str]]] = {  # the default of alpha; names by alpha
@@ -171,7 +174,7 @@ class Chain:
                 raise self._refused(node, "it names no axes, and takes those that happen to be 1")
             if name not in self.tensors:
                 raise self._refused(node, "its axes are no constant")
-            axes = numpy_helper.to_array(self.tensors[name]).reshape(-1).tolist()
+            axes = self._axes(node, self.tensors[name])
         rank += len(axes) if node.op_type == "Unsqueeze" else 0
         found = sorted(axis % rank for axis in axes)
         if node.op_type == "Unsqueeze":
@@ -181,6 +184,13 @@ class Chain:
         self.axes = [name for i, name in enumerate(self.axes) if i not in found]
         if FEATURES not in self.axes:
             raise self._refused(node, "it takes away the axis of the features")
+
+    def _axes(self, node: Any, tensor: Any) -> list[int]:
+        """The integers of a constant, no more than there can be axes."""
+        if tensor.data_type != TensorProto.INT64 or math.prod(tensor.dims) > MOST_AXES:
+            raise self._refused(node, f"its axes are not up to {MOST_AXES} integers")
+        axes: list[int] = inside(tensor, self.path).reshape(-1).tolist()
+        return axes
 
     def _recurrent(self, node: Any, attributes: dict[str, Any]) -> None:
         kind = node.op_type.lower()
@@ -235,7 +245,7 @@ class Chain:
             return True
         node = self.makers[name]
         if node.op_type == "ConstantOfShape":
-            return not any(numpy_helper.to_array(a.t).any() for a in node.attribute)
+            return not any(inside(a.t, self.path).any() for a in node.attribute)
         return node.op_type in RESHAPED and self._zero(node.input[0])
 
     def _product(self, node: Any, attributes: dict[str, Any]) -> None:

@@ -15,8 +15,6 @@ product with the state.
 
 from __future__ import annotations
 
-import io
-import json
 import logging
 import re
 from dataclasses import dataclass
@@ -33,8 +31,8 @@ from minidark.convert.torch_order import (
     matrix_readings,
     order_of_use,
 )
-from minidark.convert.workers import run_worker
-from minidark.errors import BackendError, MinidarkError, WeightsError, bare
+from minidark.convert.workers import read_arrays
+from minidark.errors import WeightsError, bare
 
 log = logging.getLogger(__name__)
 
@@ -48,18 +46,11 @@ OTHERS = {
 
 
 def read(path: Path | str) -> Found:
-    """What is in a state dict. Raises WeightsError, BackendError where there is no torch."""
+    """What is in a state dict. Raises WeightsError, BackendError where there is no torch, SaveError
+    where the folder for temporary files is full."""
     data = whole(path)
-    try:
-        script = "torch_state_worker.py"
-        made, _ = run_worker(script, {"state.pt": data}, [], "arrays.npz", limit=LONGEST)
-    except BackendError as error:
-        raise BackendError(f"{path}: {error}") from error
-    except MinidarkError as error:
-        raise WeightsError(f"{path}: {error}") from error
-    with np.load(io.BytesIO(made)) as arrays:
-        names = json.loads(str(arrays["names"]))
-        return from_state({name: arrays[str(i)] for i, name in enumerate(names)}, path)
+    arrays = read_arrays("torch_state_worker.py", "state.pt", data, path, "state dict", LONGEST)
+    return from_state(arrays, path)
 
 
 def from_state(arrays: dict[str, Array], path: Path | str) -> Found:

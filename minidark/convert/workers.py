@@ -6,44 +6,85 @@ So nothing of that program is imported here, whatever it does to the process it 
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from minidark.backend import Array
-from minidark.errors import BackendError, MinidarkError, bare
+from minidark.errors import BackendError, MinidarkError, SaveError, WeightsError, bare
 
-MISSING = 3  # what a worker exits with where its library cannot be imported; it prints which
+# A worker's exit codes; it prints why.
+MISSING = 3  # its library cannot be imported
+REFUSED = 4  # the file is none that is read
+FULL = 5  # it cannot write its result
+KINDS: dict[int, type[MinidarkError]] = {
+    MISSING: BackendError, REFUSED: WeightsError, FULL: SaveError,
+}  # fmt: skip
+UNWRITABLE = "cannot write into the folder for temporary files (TMPDIR)"
 
 
 def run_worker(
-    script: str,
-    files: Mapping[str, bytes],
-    calls: Sequence[Array],
-    made: str,
-    limit: float | None = None,
+    script: str, files: Mapping[str, bytes], calls: Sequence[Array], made: str
 ) -> tuple[bytes, list[Array]]:
     """Run a worker of this package on files and on the inputs of some calls: the file of the name
     `made`, and what it gives for each call. Raises BackendError where its library is missing,
-    MinidarkError where it fails or takes longer than `limit` seconds."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for file, data in files.items():
-            (folder / file).write_bytes(data)
-        np.savez(folder / "calls.npz", *calls)
-        # -P: what lies in the working folder is not imported, whatever its name
-        command = [sys.executable, "-P", str(Path(__file__).with_name(script)), name]
-        try:
-            done = subprocess.run(command, capture_output=True, check=False, timeout=limit)
-        except subprocess.TimeoutExpired as error:
-            raise MinidarkError(f"{script} took longer than {limit} seconds") from error
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines()
-            last = bare(said[-1] if said else f"exit code {done.returncode}", 300)
-            raise BackendError(last) if done.returncode == MISSING else MinidarkError(last)
+    SaveError where the temporary folder cannot be written, MinidarkError where it fails."""
+    packed = io.BytesIO()
+    np.savez(packed, *calls)
+    with _folder({**files, "calls.npz": packed.getvalue()}) as folder:
+        _run(script, str(folder))
         with np.load(io.BytesIO((folder / "outputs.npz").read_bytes())) as outputs:
             return (folder / made).read_bytes(), [outputs[key] for key in outputs.files]
+
+
+def read_arrays(
+    reader: str, file: str, data: bytes, path: Path | str, form: str, limit: float
+) -> dict[str, Array]:
+    """The arrays that `reader` finds in the bytes of `path`, which it gets under the name `file`;
+    `form` is what they should be. Raises WeightsError where it refuses them, crashes, or takes
+    longer than `limit` seconds; BackendError and SaveError as `run_worker` does."""
+    with _folder({file: data}) as folder:
+        try:
+            _run("state_worker.py", reader, str(folder), limit=limit)
+        except (BackendError, SaveError, WeightsError) as error:
+            raise type(error)(f"{path}: {error}") from error
+        except MinidarkError as error:
+            raise WeightsError(f"{path}: not a {form}, or damaged") from error
+        with np.load(io.BytesIO((folder / "arrays.npz").read_bytes())) as arrays:
+            names = json.loads(str(arrays["names"]))
+            return {name: arrays[str(i)] for i, name in enumerate(names)}
+
+
+@contextmanager
+def _folder(files: Mapping[str, bytes]) -> Iterator[Path]:
+    """A temporary folder with these files. Raises SaveError where it cannot be written."""
+    with ExitStack() as stack:
+        try:
+            made = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            folder = Path(stack.enter_context(made))
+            for name, data in files.items():
+                (folder / name).write_bytes(data)
+        except OSError as error:
+            raise SaveError(f"{UNWRITABLE}: {error.strerror or error}") from error
+        yield folder
+
+
+def _run(script: str, *args: str, limit: float | None = None) -> None:
+    # -P: what lies in the working folder is not imported, whatever its name
+    command = [sys.executable, "-P", str(Path(__file__).with_name(script)), *args]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False, timeout=limit)
+    except subprocess.TimeoutExpired as error:
+        raise WeightsError(f"{args[0]} took longer than {limit} seconds") from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        last = bare(said[-1] if said else f"exit code {done.returncode}", 300)
+        if done.returncode == FULL:
+            last = f"{UNWRITABLE}: {last}"
+        raise KINDS.get(done.returncode, MinidarkError)(last)

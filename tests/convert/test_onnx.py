@@ -384,16 +384,6 @@ def test_damaged_and_missing_files_are_one_line(tmp_path: Path) -> None:
         read(tmp_path / "b.onnx")
 
 
-def test_weights_in_another_file_are_not_followed() -> None:
-    model = onnx.load_model_from_string(chain(("MatMul", [normal(INPUTS, 4)], {})))
-    tensor = model.graph.initializer[0]
-    tensor.ClearField("raw_data")
-    tensor.data_location = onnx.TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="/etc/passwd")
-    with pytest.raises(WeightsError, match="lies in another file; save the model with its data"):
-        read_model(model.SerializeToString(), "a.onnx")
-
-
 def test_a_cfg_that_is_carried_is_checked_like_any_other() -> None:
     model = onnx.load_model_from_string(write(folded(RECURRENT["gru"]), [])[0])
     for cfg, said in {

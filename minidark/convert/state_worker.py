@@ -1,0 +1,62 @@
+"""Reads the arrays of a model that another program wrote: python state_worker.py READER FOLDER.
+
+READER is a script of this folder whose `read(folder)` returns arrays by name. They are written to
+arrays.npz, numbered, because a name may be any text; `names` lists the names in JSON.
+
+The reader runs on bytes from anywhere, so the process has limits: on the processor's seconds and on
+memory, both by the size of what it reads. They are set once its libraries are imported.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+
+FULL = 5  # the exit code when arrays.npz cannot be written
+SECONDS, BYTES_A_SECOND = 2, 20 << 20
+MEMORY, TIMES = 128 << 20, 8  # bytes, and how often the file's size
+
+
+def limit(size: int) -> None:
+    """Set the limits for a file of `size` bytes, as far as this platform has them."""
+    try:
+        import resource
+    except ImportError:
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = used.ru_utime + used.ru_stime + SECONDS + size / BYTES_A_SECOND
+    _lower(resource.RLIMIT_CPU, math.ceil(seconds))
+    status = Path("/proc/self/status")
+    if status.exists():
+        data = next(line for line in status.read_text().splitlines() if line.startswith("VmData"))
+        _lower(resource.RLIMIT_DATA, 1024 * int(data.split()[1]) + MEMORY + TIMES * size)
+
+
+def _lower(kind: int, value: int) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(kind)
+    limits = [value, *(n for n in (soft, hard) if n != resource.RLIM_INFINITY)]
+    resource.setrlimit(kind, (min(limits), hard))
+
+
+def main(reader: str, folder: Path) -> None:
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    read = runpy.run_path(str(Path(__file__).with_name(reader)))["read"]
+    limit(size)
+    arrays = read(folder)
+    numbered = {str(i): array for i, array in enumerate(arrays.values())}
+    try:
+        np.savez(folder / "arrays.npz", **numbered, names=np.array(json.dumps([*arrays])))
+    except OSError as error:
+        print(error.strerror or error, file=sys.stderr)
+        sys.exit(FULL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
