@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,15 +30,15 @@ Array = npt.NDArray[Any]
 
 SAFETENSORS, NPZ = ".safetensors", ".npz"
 SUFFIXES = (SAFETENSORS, NPZ)
-LARGEST_HEADER = 1 << 23  # bytes; a network's has a few thousand
+LARGEST_JSON = 2 << 20  # bytes, which Python may make 25 times as large; a network's has thousands
+MOST_UNPACKED = 20  # times an .npz's size; trained weights hardly pack
 LONGEST_NOTE = 1 << 20  # characters
 LONGEST_NOTES = 4 << 20  # characters, all together
-MOST_ARRAYS = 20_000
 STORED, DEFLATED = 0, 8  # a zip's numbers for how a member is packed
 # What Python raises for bytes of another kind than were meant.
 MALFORMED = (
     LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
-    MemoryError, EOFError, RuntimeError, NotImplementedError, OSError,
+    EOFError, RuntimeError, NotImplementedError, OSError,
 )  # fmt: skip
 
 
@@ -49,6 +50,11 @@ class Archive:
     notes: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
     read: Callable[[str], Array]
+
+
+# Numbers that a cfg may need beyond those in its file: below, the first array that is missing is
+# named, which takes the whole network.
+SPARE = 1 << 20
 
 
 def is_archive(path: Path | str) -> bool:
@@ -85,7 +91,7 @@ def _open_safetensors(file: BinaryIO, path: Path | str) -> Archive:
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
-    if not 1 < length <= min(size - 8, LARGEST_HEADER):
+    if not 1 < length <= min(size - 8, LARGEST_JSON):
         raise ValueError
     header = json.loads(file.read(length))
     notes = header.pop("__metadata__", {})
@@ -140,13 +146,15 @@ def _note(text: Any) -> str:
 
 def _open_npz(file: BinaryIO, path: Path | str) -> Archive:
     """zipfile is imported here: a command that reads none would wait for it."""
-    import zipfile
-    import zlib
+    from minidark import zips
 
-    damaged = (zipfile.BadZipFile, zlib.error)
+    malformed = (*MALFORMED, *zips.DAMAGED)
     try:
-        return _npz(zipfile.ZipFile(file), path, (*MALFORMED, *damaged))
-    except damaged as error:
+        archive = zips.open_zip(file, MOST_UNPACKED)
+        return _npz(archive, path, malformed)
+    except zips.PackedError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except zips.DAMAGED as error:
         raise ValueError from error
 
 
@@ -155,20 +163,23 @@ def _npz(
 ) -> Archive:
     """A zip of .npy files. A member's own header is read at once, what is behind it by `read`, as
     many bytes as its shape says and the zip must have."""
-    members = archive.infolist()
-    if len(members) > MOST_ARRAYS:
-        raise ValueError
     notes: dict[str, str] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     transposed: set[str] = set()  # arrays with the last axis outermost
     left = LONGEST_NOTES
-    for member in members:
+    for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if member.compress_type not in (STORED, DEFLATED):
             raise WeightsError(f"{path}: {bare(name)} is packed in a way that is not read here")
         with archive.open(member) as opened:
             shape, fortran, dtype = _npy_header(opened)
-            if dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * LONGEST_NOTE:
+            is_note = dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * LONGEST_NOTE
+            if not is_note and dtype != np.dtype("<f4"):
+                shown = "Python objects" if dtype.hasobject else echo(dtype.name)
+                raise WeightsError(f"{path}: {bare(name)} is {shown}; expected float32")
+            if opened.tell() + dtype.itemsize * math.prod(shape) != member.file_size:
+                raise WeightsError(f"{path}: {bare(name)} is damaged")
+            if is_note:
                 left -= dtype.itemsize // 4
                 if left < 0:
                     raise WeightsError(
@@ -176,9 +187,6 @@ def _npz(
                     )
                 notes[name] = str(np.frombuffer(opened.read(dtype.itemsize), dtype)[0])
                 continue
-        if dtype != np.dtype("<f4"):
-            shown = "Python objects" if dtype.hasobject else echo(dtype.name)
-            raise WeightsError(f"{path}: {bare(name)} is {shown}; expected float32")
         shapes[name] = _shape(shape)
         if fortran:
             transposed.add(name)
@@ -200,13 +208,35 @@ def _npz(
     return Archive(notes, shapes, read)
 
 
+LONGEST_HEADER = 1024  # bytes; numpy's own has 118
+_ITEM = (
+    r"""'(descr|fortran_order|shape)': ?('[<>|=]?[?biufcSUO][0-9]{0,9}'|True|False|\([0-9L, ]*\))"""
+)
+_HEADER = re.compile(rf"\{{ ?{_ITEM}, ?{_ITEM}, ?{_ITEM},? ?\}} *\n?", re.ASCII)
+
+
 def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = np.lib.format.read_magic(file)
-    reader = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }[version]
-    return reader(file, max_header_size=10_000)
+    """Shape, whether in Fortran's order, and kind of the numbers that follow. Raises ValueError.
+
+    numpy's own reader parses the header as Python, at length, and warns of what Python 2 wrote.
+    """
+    if file.read(6) != b"\x93NUMPY":
+        raise ValueError
+    form = {b"\1\0": "<H", b"\2\0": "<I"}[file.read(2)]
+    (length,) = struct.unpack(form, file.read(struct.calcsize(form)))
+    if length > LONGEST_HEADER:
+        raise ValueError
+    match = _HEADER.fullmatch(file.read(length).decode("latin-1"))
+    if not match:
+        raise ValueError
+    items = dict(zip(match.groups()[::2], match.groups()[1::2], strict=True))
+    sizes = [size.strip().rstrip("L") for size in items["shape"][1:-1].split(",") if size.strip()]
+    shape = tuple(int(size) for size in sizes)
+    return (
+        shape,
+        {"True": True, "False": False}[items["fortran_order"]],
+        np.dtype(items["descr"][1:-1]),
+    )
 
 
 _FORMS: dict[str, tuple[Callable[[BinaryIO, Path | str], Archive], str]] = {

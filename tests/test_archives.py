@@ -61,6 +61,36 @@ def test_an_npz_may_be_compressed_and_in_fortrans_order() -> None:
     np.testing.assert_array_equal(archive.read("m.x"), ARRAYS["0.gru.uz.weights"])
 
 
+def test_a_header_that_python_2_wrote_is_read_in_silence() -> None:
+    """numpy warns of its long integers."""
+    archive = open_archive(io.BytesIO(npz(a=npy("(2L, 1L)", bytes(8)))), "a.npz")
+    assert archive.shapes == {"a": (2, 1)}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 1), }",
+        "{'shape': (2, 1), 'fortran_order': True, 'descr': '<f4'}",
+        "{'descr':'<f4','fortran_order':True,'shape':(2,1)}" + " " * 60,
+    ],
+)
+def test_headers_of_other_programs_are_read(header: str) -> None:
+    text = header.encode() + b"\n"
+    member = b"\x93NUMPY\x02\x00" + struct.pack("<I", len(text)) + text
+    archive = open_archive(
+        io.BytesIO(npz(a=member + np.array([3, 4], np.float32).tobytes())), "a.npz"
+    )
+    np.testing.assert_array_equal(archive.read("a"), [[3], [4]])
+
+
+@pytest.mark.parametrize("text", ["'\\d'", "0or 1", "(1 (2))"])
+def test_a_header_of_odd_python_is_refused_in_silence(text: str) -> None:
+    """Python's parser warns of it."""
+    with pytest.raises(WeightsError, match="damaged"):
+        open_archive(io.BytesIO(npz(a=npy(text))), "a.npz")
+
+
 # --- what is wrong --------------------------------------------------------------------------
 
 
@@ -162,9 +192,8 @@ def test_a_wrong_file_is_refused_and_nothing_is_run(
     [("(4,)", bytes(15)), ("(4,)", bytes(17)), ("(1000000, 250)", bytes(16))],
 )
 def test_a_member_that_is_not_as_long_as_it_says_is_damaged(shape: str, data: bytes) -> None:
-    archive = open_archive(io.BytesIO(npz(a=npy(shape, data))), "a.npz")
     with pytest.raises(WeightsError, match=r"^a\.npz: a is damaged$"):
-        archive.read("a")
+        open_archive(io.BytesIO(npz(a=npy(shape, data))), "a.npz")
 
 
 def test_offsets_that_overlap_are_refused_by_the_library() -> None:
@@ -175,7 +204,8 @@ def test_offsets_that_overlap_are_refused_by_the_library() -> None:
 
 
 def test_many_long_notes_are_refused_before_they_are_unpacked() -> None:
-    note = npy("()", bytes(4 << 20), f"'<U{1 << 20}'")
+    letters = np.random.default_rng(0).integers(1, 0xD000, 1 << 20, dtype="<u4")
+    note = npy("()", letters.tobytes(), f"'<U{1 << 20}'")
     data = npz(**{f"n{i}": note for i in range(5)})
     with pytest.raises(WeightsError, match=r"^a\.npz: its notes have more than 4,194,304 letters$"):
         open_archive(io.BytesIO(data), "a.npz")

@@ -10,6 +10,7 @@ Source: darknet src/parser.c (parse_network_cfg, parse_gru, ...).
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark import made_with
-from minidark.archives import is_archive
+from minidark.archives import SPARE, is_archive, open_archive
 from minidark.backend import Backend, get_backend
 from minidark.cfg import options as o
 from minidark.cfg.fit import changes_that_fit, stored_bytes
 from minidark.cfg.plan import CANONICAL, Doubts, Plan, override, plan_cfg
 from minidark.cfg.sections import Section, read_cfg
 from minidark.errors import CfgError, WeightsError, bare
+from minidark.files import open_regular
 from minidark.glibc_rand import GlibcRand
 from minidark.layers import (
     Layer,
@@ -206,7 +208,20 @@ def parse_network_cfg(
         overrides=given,
         itemsize=backend.dtype.itemsize,
     )
+    if is_archive(path) and not overrides:
+        _check_carried(plan, path)
     return build_network(plan, path, seed, backend, draw)
+
+
+def _check_carried(plan: Plan, path: Path | str) -> None:
+    """Raise CfgError where the cfg in an archive asks for far more numbers than are in there."""
+    with open_regular(path, lambda said: CfgError(said, path)) as file:
+        shapes = open_archive(file, path).shapes.values()
+    needed = sum(la.size.held for la in plan.layers if not la.options.dontsave)
+    existing = sum(map(math.prod, shapes))
+    if needed > existing + SPARE:
+        said = f"its cfg needs {needed:,} numbers, and {existing:,} are in it"
+        raise CfgError(said, path)
 
 
 def load_network(

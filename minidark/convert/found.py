@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from minidark.archives import SPARE
 from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
-from minidark.cfg.plan import CANONICAL, check_memory, plan_cfg, plan_network
-from minidark.cfg.sections import Pair, Section
+from minidark.cfg.plan import CANONICAL, Plan, check_memory, plan_cfg, plan_network
+from minidark.cfg.sections import MOST_SECTIONS, Pair, Section
 from minidark.errors import CfgError, WeightsError, bare
 from minidark.files import named, open_regular
 from minidark.named_weights import check_finite
@@ -31,22 +32,27 @@ class Found:
     arrays: dict[str, Array] = field(default_factory=dict)
     seen: int = 0
     completed: bool = False  # by a [softmax] that the file does not have
+    names: list[str] = field(init=False)  # of its layers: "0.gru"
+
+    def __post_init__(self) -> None:
+        self.names = [self._name(i, section) for i, section in enumerate(self.sections[1:])]
 
     @classmethod
     def begin(cls, path: Path | str) -> Found:
         """Nothing but [net], whose inputs are those of the first layer that is added."""
         return cls(path, [_section("net", {"batch": 1, "time_steps": 1})])
 
-    @property
-    def names(self) -> list[str]:
-        """Of its layers: "0.gru"."""
-        types = [CANONICAL.get(section.type, section.type) for section in self.sections[1:]]
-        return [f"{i}.{type_}" for i, type_ in enumerate(types)]
+    @staticmethod
+    def _name(index: int, section: Section) -> str:
+        return f"{index}.{CANONICAL.get(section.type, section.type)}"
 
     def add(self, type_: str, arrays: Mapping[str, Array] | None = None, **keys: object) -> None:
         """Another layer; arrays by the last parts of their names: "uz.weights"."""
+        if len(self.sections) == MOST_SECTIONS:
+            raise WeightsError(f"{self.path}: more than {MOST_SECTIONS:,} layers; not read")
         self.sections.append(_section(type_, keys))
-        name = self.names[-1]
+        name = self._name(len(self.names), self.sections[-1])
+        self.names.append(name)
         self.arrays |= {f"{name}.{part}": array for part, array in (arrays or {}).items()}
 
     def set_inputs(self, inputs: int) -> None:
@@ -85,12 +91,21 @@ class Found:
         try:
             plan = plan_network(self.sections, None, lambda message, line: None)
             check_memory(plan, None, 4)
+            self._check_numbers(plan)
             net = build_network(plan, None, 0, get_backend(), draw=False)
         except CfgError as error:
             raise WeightsError(f"{self.path}: no network: {error}") from error
         fill(net, self.arrays, self.path, allow_nonfinite)
         net.seen = self.seen
         return net
+
+    def _check_numbers(self, plan: Plan) -> None:
+        """Raise WeightsError for a network that is far larger than its arrays."""
+        needed = sum(layer.size.held for layer in plan.layers)
+        existing = sum(array.size for array in self.arrays.values())
+        if needed > existing + SPARE:
+            said = f"its layers need {needed:,} numbers, and {existing:,} are in it"
+            raise WeightsError(f"{self.path}: {said}")
 
 
 def fill(

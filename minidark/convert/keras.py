@@ -24,17 +24,17 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from minidark.archives import MALFORMED
+from minidark import zips
+from minidark.archives import LARGEST_JSON, MALFORMED
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
-from minidark.convert.found import Found, carried
+from minidark.convert.found import LARGEST, Found, carried
 from minidark.convert.proof import Proven
 from minidark.convert.workers import read_arrays, run_worker
 from minidark.errors import CfgError, MinidarkError, WeightsError, bare
@@ -46,8 +46,8 @@ from minidark.network import Network
 FORM = "Keras 3 model"
 WEIGHTS = "model.weights.h5"
 NOTE = "minidark.json"  # in the zip beside Keras's own members: the cfg and `seen`
-LARGEST_CONFIG, LARGEST = 1 << 24, 1 << 31  # bytes of members
-LONGEST = 60  # seconds that it may take to unpack them
+MOST_UNPACKED = 2  # times the file's size: Keras packs nothing
+LONGEST = 60  # seconds that it may take to unpack it, on a machine that is busy
 
 LISTED = ("Functional", "Sequential")  # kinds of model whose config lists their layers
 GATES = {  # sublayers in the order of Keras's gates
@@ -174,8 +174,8 @@ def read_model(file: BinaryIO, path: Path | str) -> Found:
     from minidark.convert.keras_chain import Layers
 
     try:
-        with zipfile.ZipFile(file) as archive:
-            config = json.loads(_member(archive, "config.json", LARGEST_CONFIG))
+        with zips.open_zip(file, MOST_UNPACKED) as archive:
+            config = json.loads(_member(archive, "config.json", LARGEST_JSON))
             layers = _layers(config, path)
             note = _note(archive)
             weights = _member(archive, WEIGHTS, LARGEST)
@@ -184,7 +184,9 @@ def read_model(file: BinaryIO, path: Path | str) -> Found:
         return model.fill(carried(path, note["cfg"], note["seen"])) if note else model.found()
     except MinidarkError:
         raise
-    except (zipfile.BadZipFile, zlib.error, *MALFORMED) as error:
+    except zips.PackedError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except (*zips.DAMAGED, *MALFORMED) as error:
         raise WeightsError(f"{path}: not a {FORM}, or damaged") from error
 
 
@@ -204,7 +206,7 @@ def _note(archive: zipfile.ZipFile) -> dict[str, str]:
     """What `write` left in it; nothing in a model of another."""
     if NOTE not in archive.namelist():
         return {}
-    note: dict[str, str] = json.loads(_member(archive, NOTE, LARGEST_CONFIG))
+    note: dict[str, str] = json.loads(_member(archive, NOTE, LARGEST_JSON))
     return note
 
 

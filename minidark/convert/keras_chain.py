@@ -37,6 +37,7 @@ class Layers:
         its config has them."""
         self.layers, self.path, self.outputs = layers, path, outputs
         self.divisor = CPU
+        self.taken: set[str] = set()  # layers whose arrays are in the network
         self.arrays: dict[str, list[Array]] = {}
         for name, array in arrays.items():
             self.arrays.setdefault(name.rpartition("/")[0], []).append(array)
@@ -122,6 +123,9 @@ class Layers:
 
     def _taken(self, type_: str, name: str) -> dict[str, Array]:
         """A layer's arrays under the last parts of minidark's names. Raises WeightsError."""
+        if name in self.taken:  # a network many times the file's size
+            raise WeightsError(f"{self.path}: the layer {echo(name)} is used twice")
+        self.taken.add(name)
         arrays = self.arrays[name]
         if odd := {a.dtype.name for a in arrays} - {"float32"}:
             raise WeightsError(f"{self.path}: {echo(name)} is {min(odd)}; expected float32")

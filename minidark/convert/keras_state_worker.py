@@ -21,7 +21,7 @@ except ImportError:
     print("reading .keras needs h5py: pip install 'minidark[keras]'", file=sys.stderr)
     sys.exit(3)
 
-MOST_LAYERS, MOST_ARRAYS = 1000, 5000
+MOST_LAYERS, MOST_ARRAYS = 500, 2000
 MOST_UNPACKED = 2  # times the file's size: Keras packs nothing
 LONGEST_NAME = 1000  # bytes
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
@@ -35,27 +35,35 @@ def read(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 def arrays(file: Any, size: int) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of an open file of `size` bytes, by the layer's name and a number: "gru_0/1"."""
+    groups = variables(member(file, "layers", h5py.Group))
+    if sum(map(len, groups.values())) > MOST_ARRAYS:
+        refuse(f"more than {MOST_ARRAYS:,} arrays")
     found: dict[str, np.ndarray[Any, Any]] = {}
     left = MOST_UNPACKED * size
-    layers = member(file, "layers", h5py.Group)
-    if len(layers) > MOST_LAYERS:
-        refuse(f"more than {MOST_LAYERS:,} layers")
-    for key in layers:
-        layer = member(layers, key, h5py.Group)
-        name = layer_name(member(layer, "vars", h5py.Group))
-        has_cell = layer.get("cell", getlink=True) is not None  # `in` would follow a link
-        holder = member(layer, "cell", h5py.Group) if has_cell else layer
-        variables = member(holder, "vars", h5py.Group)
-        if len(found) + len(variables) > MOST_ARRAYS:
-            refuse(f"more than {MOST_ARRAYS:,} arrays")
-        for i in range(len(variables)):
-            dataset = member(variables, str(i), h5py.Dataset)
+    for name, group in groups.items():
+        for i in range(len(group)):
+            dataset = member(group, str(i), h5py.Dataset)
             check(dataset)
             left -= dataset.nbytes
             if left < 0:
                 refuse(f"its arrays take more than {MOST_UNPACKED} times the file's size")
             found[f"{name}/{i}"] = dataset[()]
     return found
+
+
+def variables(layers: Any) -> dict[str, Any]:
+    """Each layer's group of arrays, by the layer's name."""
+    if len(layers) > MOST_LAYERS:
+        refuse(f"more than {MOST_LAYERS:,} layers")
+    groups = {}
+    for key in layers:
+        layer = member(layers, key, h5py.Group)
+        own = member(layer, "vars", h5py.Group)
+        # A cell has the arrays of its layer. `in` would follow a link into another file.
+        has_cell = layer.get("cell", getlink=True) is not None
+        cell = member(layer, "cell", h5py.Group) if has_cell else layer
+        groups[layer_name(own)] = member(cell, "vars", h5py.Group)
+    return groups
 
 
 def member(group: Any, name: str, kind: type) -> Any:
@@ -69,11 +77,11 @@ def member(group: Any, name: str, kind: type) -> Any:
     return found
 
 
-def layer_name(variables: Any) -> str:
-    attribute = variables.attrs.get_id("name")
+def layer_name(group: Any) -> str:
+    attribute = group.attrs.get_id("name")
     if attribute.shape != () or attribute.get_storage_size() > LONGEST_NAME:
         refuse("a layer's name is no text")
-    return str(variables.attrs["name"])
+    return str(group.attrs["name"])
 
 
 def check(dataset: Any) -> None:

@@ -34,6 +34,7 @@ from minidark.backend import Array
 from minidark.cfg.sections import format_sections
 from minidark.convert.found import LARGEST, Found, carried, whole
 from minidark.convert.onnx_data import Beside, inside, is_elsewhere
+from minidark.convert.onnx_size import check_size
 from minidark.convert.proof import Proven
 from minidark.errors import BackendError, MinidarkError, WeightsError, bare
 from minidark.layers import Layer
@@ -344,10 +345,11 @@ def read(path: Path | str) -> Found:
 def read_model(data: bytes, path: Path | str) -> Found:
     """`read` of a file's bytes."""
     try:
+        check_size(data, path)
         model = onnx.load_model_from_string(data)
         beside = Beside(path)
         constants: Constants = {
-            tensor.name: functools.partial(array_of, tensor, path, beside)
+            tensor.name: functools.cache(functools.partial(array_of, tensor, path, beside))
             for tensor in model.graph.initializer
         }
         notes = {prop.key: prop.value for prop in model.metadata_props}
@@ -356,7 +358,7 @@ def read_model(data: bytes, path: Path | str) -> Found:
         from minidark.convert.onnx_chain import Chain
 
         return Chain(model, constants, path).found()
-    except MinidarkError:
+    except (MinidarkError, MemoryError):
         raise
     except Exception as error:  # protobuf's errors have no base of their own
         raise WeightsError(f"{path}: not an ONNX model, or damaged") from error

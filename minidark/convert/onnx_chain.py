@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ GATED = ("GRU", "LSTM")
 LAST_STATE = "what follows reads its last state, and darknet's layers pass on all steps' outputs"
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE}
 MOST_AXES = 8
+LONGEST_PATH = 100  # nodes between a state and where it comes from
+SHARED_FREELY, MOST_USES = 1 << 16, 8  # bytes of a constant; how often a larger one may be used
 FEATURES, ONE = "features", "one"  # names of axes; those of the input are numbers
 PLAIN_ACTIVATIONS = {"Sigmoid": "logistic", "Tanh": "tanh", "Relu": "relu"}
 SLOPED: dict[str, tuple[float, dict[float, str]]] = {  # the default of alpha; names by alpha
@@ -62,6 +65,7 @@ class Chain:
         self.axes: list[str] = []  # of the tensor that is read
         self.single = {ONE}  # axes that are always of length 1
         self.time = ""  # the axis along which recurrent layers run
+        self.uses: Counter[str] = Counter()  # of large constants
 
     def found(self) -> Found:
         if self.opset < OLDEST:
@@ -76,6 +80,8 @@ class Chain:
         at = given[0].name if given else ""
         tensor = given[0].type.tensor_type if given else None
         dims = tensor.shape.dim if tensor and tensor.HasField("shape") else [None] * 3
+        if len(dims) > MOST_AXES:
+            raise WeightsError(f"{self.path}: its first input has more than {MOST_AXES} axes")
         self.axes = [*map(str, range(len(dims) - 1)), FEATURES]
         self.single |= {str(i) for i, dim in enumerate(dims) if dim and dim.dim_value == 1}
         for _ in range(len(self.graph.node)):
@@ -154,7 +160,7 @@ class Chain:
         """Nothing, unless it is to train: its third input, since opset 12."""
         if self._given(node, 2) and (
             node.input[2] not in self.tensors
-            or numpy_helper.to_array(self.tensors[node.input[2]]).any()
+            or self._flag(self.tensors[node.input[2]])
         ):
             raise self._refused(node, "its training_mode is not false")
 
@@ -175,6 +181,8 @@ class Chain:
             if name not in self.tensors:
                 raise self._refused(node, "its axes are no constant")
             axes = self._axes(node, self.tensors[name])
+        if rank + len(axes) > MOST_AXES:
+            raise self._refused(node, f"there are more than {MOST_AXES} axes")
         rank += len(axes) if node.op_type == "Unsqueeze" else 0
         found = sorted(axis % rank for axis in axes)
         if node.op_type == "Unsqueeze":
@@ -184,6 +192,10 @@ class Chain:
         self.axes = [name for i, name in enumerate(self.axes) if i not in found]
         if FEATURES not in self.axes:
             raise self._refused(node, "it takes away the axis of the features")
+
+    def _flag(self, tensor: Any) -> bool:
+        """Whether a constant is anything but one number that is zero."""
+        return math.prod(tensor.dims) != 1 or bool(inside(tensor, self.path).any())
 
     def _axes(self, node: Any, tensor: Any) -> list[int]:
         """The integers of a constant, no more than there can be axes."""
@@ -239,14 +251,20 @@ class Chain:
 
     def _zero(self, name: str) -> bool:
         """Whether a state is zero, or the caller's to give."""
-        if name in self.constants:
-            return not self.constants[name]().any()
-        if name not in self.makers:
-            return True
-        node = self.makers[name]
-        if node.op_type == "ConstantOfShape":
-            return not any(inside(a.t, self.path).any() for a in node.attribute)
-        return node.op_type in RESHAPED and self._zero(node.input[0])
+        for _ in range(LONGEST_PATH):
+            if name in self.constants:
+                return not self._numbers(name).any()
+            if name not in self.makers:
+                return True
+            node = self.makers[name]
+            if node.op_type == "ConstantOfShape":
+                values = [a.t for a in node.attribute]
+                single = all(math.prod(value.dims) == 1 for value in values)
+                return single and not any(inside(value, self.path).any() for value in values)
+            if node.op_type not in RESHAPED:
+                return False
+            name = node.input[0]
+        return False
 
     def _product(self, node: Any, attributes: dict[str, Any]) -> None:
         if self.axes[-1] != FEATURES:
@@ -272,7 +290,10 @@ class Chain:
             raise self._refused(node, "it adds behind an activation")
         if self.axes[-1] != FEATURES:
             raise self._refused(node, "the last axis before it is not that of the features")
-        self.result.arrays[name] = self.result.arrays[name] + self._constant(node, other)
+        biases, more = self.result.arrays[name], self._constant(node, other)
+        if np.broadcast_shapes(biases.shape, more.shape) != biases.shape:
+            raise self._refused(node, "it adds no biases")
+        self.result.arrays[name] = biases + more
 
     def _given(self, node: Any, at: int) -> bool:
         return len(node.input) > at and bool(node.input[at])
@@ -281,7 +302,17 @@ class Chain:
         name = node.input[at] if self._given(node, at) else ""
         if name not in self.constants:
             raise self._refused(node, f"its input {at} is no constant")
-        return self.constants[name]()
+        return self._numbers(name)
+
+    def _numbers(self, name: str) -> Array:
+        """Of a constant. Layers may share one, but the network is not many times the file."""
+        array = self.constants[name]()
+        if array.nbytes > SHARED_FREELY:
+            self.uses[name] += 1
+            if self.uses[name] > MOST_USES:
+                said = f"{bare(name)} is used more than {MOST_USES} times"
+                raise WeightsError(f"{self.path}: {said}")
+        return array
 
     def _refused(self, node: Any, why: str) -> WeightsError:
         name = f" {echo(node.name)}" if node.name else ""

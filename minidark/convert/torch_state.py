@@ -15,6 +15,7 @@ product with the state.
 
 from __future__ import annotations
 
+import io
 import logging
 import re
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from minidark import zips
+from minidark.archives import MALFORMED
 from minidark.backend import Array
 from minidark.convert.found import Found, whole
 from minidark.convert.torch_order import (
@@ -36,7 +39,10 @@ from minidark.errors import WeightsError, bare
 
 log = logging.getLogger(__name__)
 
-LONGEST = 60  # seconds that it may take to unpack it
+FORM = "state dict"
+LARGEST_PICKLE = 1 << 20  # bytes: names and shapes, which are unpacked one by one
+MOST_UNPACKED = 2  # times the file's size: torch packs nothing
+LONGEST = 60  # seconds that it may take to unpack it, on a machine that is busy
 GATES = ("i", "f", "g", "o")
 OTHERS = {
     3: "nn.GRU resets after the product, darknet's GRU before it: no weights of the one are "
@@ -49,8 +55,25 @@ def read(path: Path | str) -> Found:
     """What is in a state dict. Raises WeightsError, BackendError where there is no torch, SaveError
     where the folder for temporary files is full."""
     data = whole(path)
-    arrays = read_arrays("torch_state_worker.py", "state.pt", data, path, "state dict", LONGEST)
+    _check_zip(data, path)
+    arrays = read_arrays("torch_state_worker.py", "state.pt", data, path, FORM, LONGEST)
     return from_state(arrays, path)
+
+
+def _check_zip(data: bytes, path: Path | str) -> None:
+    """Raise WeightsError for a zip that unpacks to more than it should. Older files are none."""
+    if not data.startswith(b"PK"):
+        return
+    try:
+        with zips.open_zip(io.BytesIO(data), MOST_UNPACKED) as archive:
+            pickles = [m.file_size for m in archive.infolist() if m.filename.endswith(".pkl")]
+    except zips.PackedError as error:
+        said = "its arrays are packed; save net.state_dict() with torch.save"
+        raise WeightsError(f"{path}: {said}") from error
+    except (*zips.DAMAGED, *MALFORMED) as error:
+        raise WeightsError(f"{path}: not a {FORM}, or damaged") from error
+    if sum(pickles) > LARGEST_PICKLE:
+        raise WeightsError(f"{path}: more than {LARGEST_PICKLE:,} bytes beside its tensors")
 
 
 def from_state(arrays: dict[str, Array], path: Path | str) -> Found:

@@ -49,16 +49,17 @@ def read_arrays(
     """The arrays that `reader` finds in the bytes of `path`, which it gets under the name `file`;
     `form` is what they should be. Raises WeightsError where it refuses them, crashes, or takes
     longer than `limit` seconds; BackendError and SaveError as `run_worker` does."""
-    with _folder({file: data}) as folder:
-        try:
+    try:
+        with _folder({file: data}) as folder:
             _run("state_worker.py", reader, str(folder), limit=limit)
-        except (BackendError, SaveError, WeightsError) as error:
-            raise type(error)(f"{path}: {error}") from error
-        except MinidarkError as error:
-            raise WeightsError(f"{path}: not a {form}, or damaged") from error
-        with np.load(io.BytesIO((folder / "arrays.npz").read_bytes())) as arrays:
-            names = json.loads(str(arrays["names"]))
-            return {name: arrays[str(i)] for i, name in enumerate(names)}
+            made = (folder / "arrays.npz").read_bytes()
+    except (BackendError, SaveError, WeightsError) as error:
+        raise type(error)(f"{path}: {error}") from error
+    except MinidarkError as error:
+        raise WeightsError(f"{path}: not a {form}, or damaged") from error
+    with np.load(io.BytesIO(made)) as arrays:
+        names = json.loads(str(arrays["names"]))
+        return {name: arrays[str(i)] for i, name in enumerate(names)}
 
 
 @contextmanager
