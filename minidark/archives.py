@@ -173,7 +173,9 @@ def _npz(
             raise WeightsError(f"{path}: {bare(name)} is packed in a way that is not read here")
         with archive.open(member) as opened:
             shape, fortran, dtype = _npy_header(opened)
-            is_note = dtype.kind == "U" and shape == () and dtype.itemsize <= 4 * LONGEST_NOTE
+            is_note = (
+                dtype.str.startswith("<U") and shape == () and dtype.itemsize <= 4 * LONGEST_NOTE
+            )
             if not is_note and dtype != np.dtype("<f4"):
                 shown = "Python objects" if dtype.hasobject else echo(dtype.name)
                 raise WeightsError(f"{path}: {bare(name)} is {shown}; expected float32")
@@ -185,7 +187,9 @@ def _npz(
                     raise WeightsError(
                         f"{path}: its notes have more than {LONGEST_NOTES:,} letters"
                     )
-                notes[name] = str(np.frombuffer(opened.read(dtype.itemsize), dtype)[0])
+                # numpy itself fails on letters that there are none of
+                text = opened.read(dtype.itemsize).decode("utf-32-le", "surrogatepass")
+                notes[name] = text.rstrip("\0")
                 continue
         shapes[name] = _shape(shape)
         if fortran:
@@ -222,8 +226,8 @@ def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """
     if file.read(6) != b"\x93NUMPY":
         raise ValueError
-    form = {b"\1\0": "<H", b"\2\0": "<I"}[file.read(2)]
-    (length,) = struct.unpack(form, file.read(struct.calcsize(form)))
+    width = {b"\1\0": 2, b"\2\0": 4}[file.read(2)]
+    length = int.from_bytes(file.read(width), "little")
     if length > LONGEST_HEADER:
         raise ValueError
     match = _HEADER.fullmatch(file.read(length).decode("latin-1"))

@@ -26,12 +26,17 @@ _open_books: list[set[tuple[str, str]]] = []
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if _open_books and event in EVENTS:
-        if event == "open" and isinstance(arguments[0], int):
-            return  # a descriptor, whose file was opened before
+        if event == "open" and (isinstance(arguments[0], int) or _imports()):
+            return  # a descriptor, whose file was opened before, or a module
         what = str(arguments[0]) if arguments else ""
         if event != "open" or not what.startswith(MEMORY_LIMITS):
             for book in _open_books:
                 book.add((event, what))
+
+
+def _imports() -> bool:
+    """Whether it is Python's import that is about to open a file."""
+    return sys._getframe(2).f_code.co_filename == "<frozen importlib._bootstrap_external>"
 
 
 _installed = False  # a hook cannot be taken away again, so that it is set only when it is used

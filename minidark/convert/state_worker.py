@@ -31,8 +31,15 @@ def limit(size: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = used.ru_utime + used.ru_stime + SECONDS + size / BYTES_A_SECOND
     _lower(resource.RLIMIT_CPU, math.ceil(seconds))
+    limit_memory(size)
+
+
+def limit_memory(size: int) -> None:
+    """The limit on memory alone, which Linux has."""
     status = Path("/proc/self/status")
     if status.exists():
+        import resource
+
         data = next(line for line in status.read_text().splitlines() if line.startswith("VmData"))
         _lower(resource.RLIMIT_DATA, 1024 * int(data.split()[1]) + MEMORY + TIMES * size)
 

@@ -54,7 +54,11 @@ OTHERS = {
 def read(path: Path | str) -> Found:
     """What is in a state dict. Raises WeightsError, BackendError where there is no torch, SaveError
     where the folder for temporary files is full."""
-    data = whole(path)
+    return read_state(whole(path), path)
+
+
+def read_state(data: bytes, path: Path | str) -> Found:
+    """`read` of a file's bytes."""
     _check_zip(data, path)
     arrays = read_arrays("torch_state_worker.py", "state.pt", data, path, FORM, LONGEST)
     return from_state(arrays, path)

@@ -6,6 +6,9 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from tests.fuzz import structured
+from tests.fuzz.seeds import made
+
 CORPUS = Path(__file__).parents[1] / "corpus"
 LARGE = 10_000  # one file in so many is blown up
 LARGEST = 1 << 20  # bytes
@@ -47,33 +50,82 @@ WORDS["npz"] = [
 WORDS["onnx"] = [
     *NUMBERS, b"GRU", b"LSTM", b"MatMul", b"Softmax", b"cfg", b"seen", b"[net]\n", b"output=3\n",
     b"linear_before_reset", b"direction", b"minidark", b"\x08\x01", b"\x12\x04", b"0.gru.W",
+    b"Squeeze", b"Unsqueeze", b"Transpose", b"Add", b"Gemm", b"Constant", b"ConstantOfShape",
+    b"axes", b"perm", b"location", b"offset", b"length", b"beside.bin", b"../secret.bin",
+    b"/etc/passwd", b"secret.bin", b"-1", b"48", b"9" * 30,
 ]  # fmt: skip
+WORDS["json"] = [
+    *NUMBERS, b"{", b"}", b"[", b"]", b'"', b",", b":", b"null", b"true", b"NaN", b"-Infinity",
+    b"1e999", b"-0", b"9" * 400, b"\\ud800", b"\\u0000", b"\n", b"[" * 600, b'{"a":' * 600, b"\xff",
+]  # fmt: skip
+WORDS["keras"] = [
+    *WORDS["json"], b"\x89HDF\r\n\x1a\n", b"OHDR", b"OCHK", b"FRHP", b"FHDB", b"TREE", b"HEAP",
+    b"SNOD", b"GCOL", b"FADB", b"layers", b"vars", b"cell", b"name", b"secret.h5", b"/secret",
+    b'"GRU"', b'"LSTM"', b'"Dense"', b'"units": ', b'"reset_after": true', b"cfg", b"[net]\\n",
+]  # fmt: skip
+WORDS["pt"] = [
+    *NUMBERS, b"ctorch._utils\n_rebuild_tensor_v2\n", b"cbuiltins\neval\n", b"cos\nsystem\n",
+    b"ctorch\nFloatStorage\n", b"ctorch\nHalfStorage\n", b"ctorch\nload\n",
+    b"ccollections\nOrderedDict\n", b"\x85R", b"Q", b"q\1", b"h\1", b"\x86", b"\x87", b"K\1",
+    b"J\xff\xff\xff\x7f", b"X\3\0\0\0abc", b"}", b"]", b")", b"(", b"t", b"u", b"s", b".", b"cpu",
+    b"storage", b"\x88", b"N", b"weight_ih_l0", b"bias",
+]  # fmt: skip
+for kind in ("checkpoint", "run", "log"):
+    WORDS[kind] = WORDS["json"]
 
 
 def corpus(kind: str) -> list[Path]:
     """The files that are kept: good ones, and what was found."""
-    return sorted((CORPUS / kind).iterdir())
+    folder = CORPUS / kind
+    return sorted(folder.iterdir()) if folder.exists() else []
 
 
 def mutations(kind: str, seed: int) -> Iterator[bytes]:
-    """Mutated corpus files without end."""
-    rng = random.Random(seed)
-    files = [data for path in corpus(kind) if len(data := path.read_bytes()) <= LONGEST_SEED]
-    return (_mutated(rng, files, WORDS[kind]) for _ in iter(int, 1))
+    """Mutated corpus files without end. Of a form with an inner structure most are changed there,
+    the others anywhere."""
+    rng, words, inner = random.Random(seed), WORDS[kind], STRUCTURED.get(kind)
+    longest = LARGEST if inner else LONGEST_SEED
+    good = [*(path.read_bytes() for path in corpus(kind)), *made(kind)]
+    files = [data for data in good if len(data) <= longest]
+    return (
+        inner(rng, rng.choice(files), words)
+        if inner and rng.random() < INSIDE
+        else _mutated(rng, files, words)
+        for _ in iter(int, 1)
+    )
 
 
 def _mutated(rng: random.Random, files: Sequence[bytes], words: Sequence[bytes]) -> bytes:
     random, choice = rng.random, rng.choice
-    data = choice(files)
-    for _ in range(1 + int(4 * random() ** 2)):
-        change = choice(CHANGES)
-        at = int(random() * (len(data) + 1))
-        data = change(data, at, at + int(random() ** 3 * 40), choice(words))
+    data = _changed(rng, choice(files), words)
     if random() * LARGE < 1:  # a line, or what it takes to be larger than any cfg
         piece = choice([data, choice(words), b"[gru]\n", data[: len(data) // 8]]) or b"\n"
         at = int(random() * (len(data) + 1))
         data = data[:at] + piece * (int(random() * LARGEST) // len(piece)) + data[at:]
     return data
+
+
+def _changed(rng: random.Random, data: bytes, words: Sequence[bytes]) -> bytes:
+    """A few small changes."""
+    random, choice = rng.random, rng.choice
+    for _ in range(1 + int(4 * random() ** 2)):
+        change = choice(CHANGES)
+        at = int(random() * (len(data) + 1))
+        data = change(data, at, at + int(random() ** 3 * 40), choice(words))
+    return data
+
+
+INSIDE = 0.8  # the share of changes within the structure, of forms that have one
+STRUCTURED: dict[str, structured.Change] = {
+    "safetensors": structured.in_safetensors(structured.json_text(_changed)),
+    "npz": structured.in_a_zip({}, _changed),
+    "onnx": structured.in_protobuf(_changed),
+    "keras": structured.in_a_zip({".json": structured.json_text(_changed)}, _changed),
+    "pt": structured.in_a_zip({}, _changed),
+    "checkpoint": structured.in_a_checkpoint,
+    "run": structured.json_text(_changed),
+    "log": structured.a_line(structured.json_text(_changed)),
+}
 
 
 Change = Callable[[bytes, int, int, bytes], bytes]

@@ -7,18 +7,28 @@ once is found again.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+from unittest.mock import patch
 
 import numpy as np
 
 from minidark import CfgError, Network, WeightsError, named_weights
-from minidark.backend import get_backend
+from minidark.backend import Array, get_backend
 from minidark.cfg.parser import build_network
 from minidark.cfg.plan import Doubts, Plan, plan_cfg
 from minidark.cfg.sections import format_sections
-from minidark.errors import MinidarkError
+from minidark.checkpoint import Checkpoint
+from minidark.convert.found import Found
+from minidark.errors import MinidarkError, bare
+from minidark.records import _length_upto
+from minidark.report.run import figures, read_run_folder
 from minidark.weights import read_weights
+from tests.fuzz import seeds
 from tests.helpers import network
 
 RARELY = 32  # one input in so many
@@ -161,16 +171,97 @@ def named_target(data: bytes, path: str) -> None:
     assert all(np.isfinite(edge).all() for edge in edges)
 
 
-def onnx_target(data: bytes) -> None:
-    """A model's bytes are a network, or one line of WeightsError."""
-    from minidark.convert.onnx import read_model
-
+def check_model(read: Callable[[], Found]) -> None:
+    """What `read` finds is a network, or one line of WeightsError."""
     try:
-        net = read_model(data, "x.onnx").network()
+        net = read().network()
     except WeightsError as error:
         check_message(error)
         return
     assert all(np.isfinite(p.value).all() for p in net.parameters())
+
+
+def onnx_target(data: bytes) -> None:
+    from minidark.convert.onnx import read_model
+
+    check_model(lambda: read_model(data, "x.onnx"))
+
+
+def keras_target(data: bytes) -> None:
+    from minidark.convert import keras
+
+    with patch.object(keras, "read_arrays", read_here):
+        check_model(lambda: keras.read_model(io.BytesIO(data), "x.keras"))
+
+
+def torch_target(data: bytes) -> None:
+    from minidark.convert import torch_state
+
+    with patch.object(torch_state, "read_arrays", read_here):
+        check_model(lambda: torch_state.read_state(data, "x.pt"))
+
+
+HDF5 = "x.h5"  # in the working folder
+
+
+def read_here(
+    reader: str, file: str, data: bytes, path: str, form: str, limit: float
+) -> dict[str, Array]:
+    """`workers.read_arrays` without a process for each file: the same reader, and whatever goes
+    wrong there is the same error."""
+    del file, limit
+    module = import_module(f"minidark.convert.{reader.removesuffix('.py')}")
+
+    def refuse(why: str) -> NoReturn:
+        raise WeightsError(f"{path}: {bare(why, 300)}")
+
+    with patch.object(module, "refuse", refuse):
+        try:
+            if "keras" not in reader:
+                return dict(module.arrays(io.BytesIO(data), module.MOST * len(data)))
+            Path(HDF5).write_bytes(data)
+            with module.h5py.File(HDF5, "r") as opened:
+                return dict(module.arrays(opened, len(data)))
+        except WeightsError:
+            raise
+        except Exception as error:
+            raise WeightsError(f"{path}: not a {form}, or damaged") from error
+
+
+# --- what a training run leaves -----------------------------------------------------------------
+
+
+def checkpoint_target(data: bytes) -> None:
+    """A checkpoint with the right digest goes on for a batch, or is one line."""
+    path = Path("x.ckpt")
+    path.write_bytes(data)
+    try:
+        next(seeds.begin(resume=Checkpoint.read(path)), None)
+    except MinidarkError as error:
+        check_message(error)
+
+
+def run_target(data: bytes) -> None:
+    """A run's folder is a report's figures, in JSON, or one line."""
+    check_report(data, seeds.made("log")[0])
+
+
+def log_target(data: bytes) -> None:
+    check_report(seeds.made("run")[0], data)
+    assert 0 <= _length_upto(data, len(data) % 40) <= len(data)
+
+
+def check_report(run: bytes, log: bytes) -> None:
+    Path("run.json").write_bytes(run)
+    Path("log.jsonl").write_bytes(log)
+    try:
+        found = read_run_folder(Path())
+    except MinidarkError as error:
+        check_message(error)
+        return
+    json.dumps(figures(found))
+    assert found.state
+    assert len(found.speeds) <= len(found.lines)
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
@@ -180,4 +271,9 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "safetensors": lambda data: named_target(data, "x.safetensors"),
     "npz": lambda data: named_target(data, "x.npz"),
     "onnx": onnx_target,
+    "keras": keras_target,
+    "pt": torch_target,
+    "checkpoint": checkpoint_target,
+    "run": run_target,
+    "log": log_target,
 }

@@ -1,0 +1,156 @@
+"""Good files that a corpus does not keep, because they hold where and with what they were made, or
+are large: made for a kind when they are mutated."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+
+from minidark import Text, files, train
+from minidark.records import Records
+from minidark.train import Training
+from tests.helpers import network
+
+BESIDE = "beside.bin"  # in the working folder: the weights of an ONNX model
+
+
+@functools.cache
+def made(kind: str) -> tuple[bytes, ...]:
+    return MAKERS[kind]() if kind in MAKERS else ()
+
+
+def ones(*shape: int) -> Any:
+    return np.ones(shape, np.float32)
+
+
+# --- .keras -----------------------------------------------------------------------------------
+
+CELLS = {"activation": "tanh", "recurrent_activation": "sigmoid", "return_sequences": True}
+
+
+def keras() -> tuple[bytes, ...]:
+    """A chain of a Dense and a cell of each kind, in both of HDF5's layouts."""
+    gru = {"units": 1, "reset_after": False, **CELLS}
+    return tuple(
+        keras_model([(kind, config, shapes), ("Dense", dense, [(1, 2), (2,)])], layout)
+        for layout in ("earliest", "latest")
+        for dense in [{"units": 2, "activation": "softmax"}]
+        for kind, config, shapes in (
+            ("GRU", gru, [(2, 3), (1, 3), (3,)]),
+            ("LSTM", {"units": 1, **CELLS}, [(2, 4), (1, 4), (4,)]),
+        )
+    )
+
+
+def keras_model(
+    layers: list[tuple[str, dict[str, Any], list[tuple[int, ...]]]], layout: str
+) -> bytes:
+    import h5py
+
+    hdf5, data = io.BytesIO(), io.BytesIO()
+    config: list[dict[str, Any]] = []
+    with h5py.File(hdf5, "w", libver=layout) as file:
+        for number, (kind, own, shapes) in enumerate(layers):
+            name = f"l{number}"
+            config.append({"class_name": kind, "config": {"name": name, **own}})
+            layer = file.create_group(f"layers/{name}")
+            layer.create_group("vars").attrs["name"] = name
+            holder = layer if kind == "Dense" else layer.create_group("cell")
+            for i, shape in enumerate(shapes):
+                holder.require_group("vars").create_dataset(str(i), data=ones(*shape))
+    with zipfile.ZipFile(data, "w") as archive:
+        archive.writestr("config.json", json.dumps({"config": {"layers": config}}))
+        archive.writestr("model.weights.h5", hdf5.getvalue())
+    return data.getvalue()
+
+
+# --- .pt --------------------------------------------------------------------------------------
+
+
+def state_dicts() -> tuple[bytes, ...]:
+    """An LSTM and a Linear, as torch saves them now and as it did before 1.6."""
+    import torch
+
+    state = torch.nn.ModuleDict({"l": torch.nn.LSTM(2, 1), "d": torch.nn.Linear(1, 2)}).state_dict()
+    files = []
+    for zipped in (True, False):
+        data = io.BytesIO()
+        torch.save(state, data, _use_new_zipfile_serialization=zipped)
+        files.append(data.getvalue())
+    return tuple(files)
+
+
+# --- .onnx ------------------------------------------------------------------------------------
+
+
+def onnx_beside() -> tuple[bytes, ...]:
+    """A product whose matrix lies in another file, behind a Squeeze."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    tensor = TensorProto(name="w", data_type=1, dims=[3, 4], data_location=1)
+    for key, value in (("location", BESIDE), ("offset", "0"), ("length", "48")):
+        tensor.external_data.add(key=key, value=value)
+    values = (
+        helper.make_tensor_value_info(n, 1, s) for n, s in (("x", ["T", 1, "S", 3]), ("y", None))
+    )
+    axes = numpy_helper.from_array(np.array([1]), "axes")
+    nodes = [
+        helper.make_node("Squeeze", ["x", "axes"], ["h"]),
+        helper.make_node("MatMul", ["h", "w"], ["y"]),
+    ]
+    x, y = values
+    graph = helper.make_graph(nodes, "g", [x], [y], [tensor, axes])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return (bytes(model.SerializeToString()),)
+
+
+# --- a run ------------------------------------------------------------------------------------
+
+NET = ("net inputs=3 batch=2 time_steps=2", "gru output=2", "connected output=3", "softmax")
+
+
+@functools.cache
+def text() -> Text:
+    """What the run was trained on; closed with the process."""
+    path = Path(tempfile.mkdtemp(prefix="minidark-fuzz-"), "text")
+    path.write_bytes(bytes([0, 1, 2] * 100))
+    return Text(path, 3)
+
+
+def begin(**resumed: Any) -> Training:
+    return train(network(*NET, dtype="float32"), text(), 30, valid_fraction=0.1, **resumed)
+
+
+@functools.cache
+def a_run() -> Path:
+    """A folder with checkpoint, log and run.json after 30 batches."""
+    folder = Path(tempfile.mkdtemp(prefix="minidark-fuzz-"))
+    training = begin()
+    unsynced = dataclasses.replace(files.SYSTEM, fsync=lambda descriptor: None)
+    with patch.object(files, "SYSTEM", unsynced):  # a busy disk takes its time
+        records = Records(training, folder, "a", "a.cfg", ["minidark", "train", "a.cfg", "text"])
+        for report in training:
+            records.add(report)
+            if report.batch == 20:
+                records.save()
+    return folder
+
+
+MAKERS: dict[str, Callable[[], tuple[bytes, ...]]] = {
+    "keras": keras,
+    "pt": state_dicts,
+    "onnx": onnx_beside,
+    "checkpoint": lambda: ((a_run() / "a.ckpt").read_bytes(),),
+    "run": lambda: ((a_run() / "run.json").read_bytes(),),
+    "log": lambda: ((a_run() / "log.jsonl").read_bytes(),),
+}
