@@ -127,8 +127,14 @@ def text() -> Text:
     return Text(path, 3)
 
 
-def begin(**resumed: Any) -> Training:
-    return train(network(*NET, dtype="float32"), text(), 30, valid_fraction=0.1, **resumed)
+@functools.cache
+def one_run() -> Training:
+    """A run that goes on from one checkpoint after the other."""
+    return begin()
+
+
+def begin() -> Training:
+    return train(network(*NET, dtype="float32"), text(), 30, valid_fraction=0.1)
 
 
 @functools.cache
