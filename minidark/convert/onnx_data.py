@@ -17,7 +17,7 @@ from onnx import TensorProto, numpy_helper
 from minidark.backend import Array
 from minidark.convert.found import LARGEST
 from minidark.errors import WeightsError, bare, echo
-from minidark.files import named, open_plain, read_at
+from minidark.files import open_plain, read_at
 
 
 def is_elsewhere(tensor: Any) -> bool:
@@ -56,28 +56,28 @@ class Beside:
         offset = self._number(tensor, keys.get("offset", "0"))
         if self._number(tensor, keys.get("length", str(size))) != size:
             raise self._wrong(tensor, f"has {echo(keys['length'])} bytes, and {size:,} by its axes")
-        file = self._file(tensor, keys.get("location", ""))
-        with open_plain(file, named(file, WeightsError)) as opened:
-            there = os.fstat(opened.fileno()).st_size
+        self._check_name(tensor, keys.get("location", ""))
+        with open_plain(Path(self.path).parent / self.name, self._refused) as opened:
+            existing = os.fstat(opened.fileno()).st_size
             self.taken += size
-            if offset + size > there or self.taken > there:
-                raise self._wrong(tensor, f"is {size:,} bytes at {offset:,}; {file} has {there:,}")
+            if offset + size > existing or self.taken > existing:
+                said = f"is {size:,} bytes at {offset:,}; {bare(self.name)} has {existing:,}"
+                raise self._wrong(tensor, said)
             if self.taken > LARGEST:
-                raise WeightsError(f"{file}: more than {LARGEST:,} bytes of weights are not read")
+                raise self._refused(f"more than {LARGEST:,} bytes are not read")
             data = read_at(opened, size, offset)
         if len(data) != size:
-            raise WeightsError(f"{file}: changed while it was read; try again")
+            raise self._refused("changed while it was read; try again")
         return np.frombuffer(data, "<f4").reshape(tensor.dims)
 
-    def _file(self, tensor: Any, name: str) -> Path:
-        """Where it lies; a name of a file, and the same for all tensors."""
+    def _check_name(self, tensor: Any, name: str) -> None:
+        """It must name a file in this folder, and the same for all tensors."""
         if not name or name in (".", "..") or set(name) & set("/\\:\0"):
             said = f"lies in {echo(name)}; only a file in the model's own folder is opened"
             raise self._wrong(tensor, said)
         self.name = self.name or name
         if name != self.name:
             raise self._wrong(tensor, f"lies in {echo(name)}, others in {echo(self.name)}")
-        return Path(self.path).parent / name
 
     def _number(self, tensor: Any, text: str) -> int:
         if not (text.isascii() and text.isdigit() and len(text) < 19):
@@ -86,3 +86,6 @@ class Beside:
 
     def _wrong(self, tensor: Any, said: str) -> WeightsError:
         return WeightsError(f"{self.path}: {bare(tensor.name)} {said}")
+
+    def _refused(self, said: str) -> WeightsError:
+        return WeightsError(f"{self.path}: {bare(self.name)} beside it: {said}")
