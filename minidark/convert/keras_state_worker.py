@@ -69,7 +69,10 @@ def variables(layers: Any) -> dict[str, Any]:
 def member(group: Any, name: str, kind: type) -> Any:
     """A group's member that lies in this file, by a hard link: a link of another kind leads to
     another name, and from there into another file."""
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+    link = group.get(name, getlink=True)
+    if link is None:
+        refuse(f"{group.name}/{name} is missing")
+    if not isinstance(link, h5py.HardLink):
         refuse(f"{group.name}/{name} is a link to another place")
     found = group[name]
     if not isinstance(found, kind):
