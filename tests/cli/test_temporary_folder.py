@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from tests.cli.running import assert_refused, run
-from tests.cli.test_saving_run import disk as disk  # a fixture, of 256 KiB
 
 WHY = "cannot write into the folder for temporary files (TMPDIR)"
 
