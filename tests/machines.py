@@ -29,6 +29,11 @@ ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "machines"
 NUMERIC = ("tests/backend", "tests/layers", "tests/test_golden.py", "tests/test_valid.py",
            "tests/test_network.py")  # fmt: skip
+# What uses click, PyYAML, rich and safetensors: more for a row with versions of its own.
+OTHER_DEPENDENCIES = ("tests/cfg", "tests/test_main.py", "tests/test_named_weights.py",
+                      "tests/cli/test_cli.py", "tests/cli/test_check.py",
+                      "tests/cli/test_display.py", "tests/cli/test_overrides.py",
+                      "tests/cli/test_weights_verbs.py")  # fmt: skip
 CORETYPE, CPU_NAME, CPU_FEATURES = "OPENBLAS_CORETYPE", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"
 NUMPY_WITHOUT = "NPY_DISABLE_CPU_FEATURES"
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -116,7 +121,7 @@ def numpys_features() -> list[str]:
 
 
 def child(paths: list[str]) -> int:
-    """Tell what really computes here, then run the tests, or say why they cannot run."""
+    """Print what really computes here, then run the tests, or print why they cannot run."""
     import pytest
 
     facts = really()
@@ -154,7 +159,7 @@ def really() -> dict[str, Any]:
 
 @dataclass
 class Result:
-    """`facts` is what `really` told, or nothing if the row came to no process."""
+    """`facts` is what `really` returned, or empty if no process was started."""
 
     status: str
     remark: str
@@ -162,7 +167,7 @@ class Result:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def run(row: Row, paths: Sequence[str] = NUMERIC) -> Result:
+def run(row: Row, paths: Sequence[str]) -> Result:
     """Of the tests in `paths`; their output goes to a log in build/machines."""
     began = time.monotonic()
     log = BUILD / f"{_slug(row.name)}.log"
@@ -194,7 +199,7 @@ def run(row: Row, paths: Sequence[str] = NUMERIC) -> Result:
 
 
 def surroundings(row: Row) -> dict[str, str]:
-    """The variables of a row; kernels are kept by what they are compiled for, and by what."""
+    """The environment variables of a row; each target and each numba has its own kernels."""
     result = {name: value for name, value in os.environ.items() if name not in KNOBS}
     target = row.target.environment if row.target else {}
     kernels = _slug(" ".join((*(row.versions or ("this",)), *target.values())))
@@ -278,8 +283,8 @@ def _output(*command: str) -> str:
 def _succeed(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        raise CannotRunError((said or done.stderr.splitlines() or ["no reason was given"])[-1])
+        errors = re.findall("^ERROR: (.*)", done.stderr, re.MULTILINE)
+        raise CannotRunError(" ".join(errors)[:300] or f"{command} failed: {done.stderr[-300:]}")
 
 
 def _slug(text: str) -> str:
@@ -304,7 +309,7 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     red = False
     for row in rows:
-        result = run(row)
+        result = run(row, [*NUMERIC, *(OTHER_DEPENDENCIES if row.versions else ())])
         red |= result.status == "RED"
         print(_line(row, result), flush=True)
     return int(red)
@@ -312,11 +317,11 @@ def main() -> int:
 
 def _line(row: Row, result: Result) -> str:
     facts = result.facts
-    told = ""
+    versions = ""
     if facts:
-        told = (f"Python {facts['python']}, numpy {facts['numpy']}, BLAS {facts['blas']} with "
-                f"{facts['threads']} threads, tile {facts['tile']}")  # fmt: skip
-    first = f"{result.status:10} {row.name:41} {result.seconds:4.0f} s  {told}".rstrip()
+        versions = (f"Python {facts['python']}, numpy {facts['numpy']}, BLAS {facts['blas']} with "
+                    f"{facts['threads']} threads, tile {facts['tile']}")  # fmt: skip
+    first = f"{result.status:10} {row.name:41} {result.seconds:4.0f} s  {versions}".rstrip()
     return f"{first}\n{'':11}{result.remark}"
 
 

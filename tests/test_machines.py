@@ -57,7 +57,7 @@ def test_a_blas_kernel_that_is_not_taken_is_said_not_tested(tmp_path: Path) -> N
 def test_what_this_processor_or_system_lacks_is_said() -> None:
     with pytest.raises(CannotRunError, match=r"has no amx-nonesuch$|is x86-64; this is"):
         machines.check_processor(Target("haswell", "", ("amx-nonesuch",)))
-    assert run(Row("old", versions=("3.1", "newest"))) == machines.Result(
+    assert run(Row("old", versions=("3.1", "newest")), []) == machines.Result(
         "cannot run", "no python3.1 on PATH or in pyenv's versions"
     )
 

@@ -58,7 +58,8 @@ def test_a_command_shows_the_options_that_do_something_in_it(name: str) -> None:
 def test_weights_order_is_taken_without_weights_so_that_one_line_of_options_fits_all() -> None:
     assert output("ops", "a.cfg", "--weights-order", "alexey") == output("ops", "a.cfg")
     refused = run("ops", "a.cfg", "--allow-nonfinite")
-    assert_wrong_usage(refused, "No such option '--allow-nonfinite'.")
+    assert refused.exit_code == 2
+    assert "No such option" in refused.stderr  # how the rest of it looks differs between clicks
 
 
 def test_ops_counts_without_numbers(folder: Path) -> None:

@@ -159,6 +159,12 @@ _externals: list[External] = []
 
 
 def provide_externals() -> None:
+    """Make ready what machine code from disk refers to.
+
+    It may link `threads._fork`, which needs numba's threads. Before 0.63 numba started them only
+    for a kernel that is parallel itself, and any other ended the process.
+    """
+    numba.get_num_threads()  # starts them
     for one in _externals:
         one.provide()
 
