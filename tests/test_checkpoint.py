@@ -753,7 +753,7 @@ def test_the_threads_that_the_environment_gives_numpys_products_are_kept(
         monkeypatch.delenv(name, raising=False)
     for name, value in told.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(backend_threads, "_processors", lambda: 4)
+    monkeypatch.setattr(backend_threads, "processors", lambda: 4)
     assert checkpoints.surroundings()["threads"] == threads
     monkeypatch.setattr(backend_threads, "_count", 2)
     assert checkpoints.surroundings()["threads"] == 2

@@ -29,13 +29,13 @@ _count: int | None = None
 
 def thread_count() -> int:
     """Of the compiled kernels: as many as were chosen, else one for each processor."""
-    return _count or _processors()
+    return _count or processors()
 
 
 def blas_threads() -> int:
     """Of numpy's products: as many as were chosen, or as the environment tells its BLAS, or one for
     each processor."""
-    return _count or min(_blas_variable() or _processors(), _processors())
+    return _count or min(_blas_variable() or processors(), processors())
 
 
 def _blas_variable() -> int:
@@ -63,7 +63,8 @@ def _free(share: float) -> float:
 
 
 @functools.cache
-def _processors() -> int:
+def processors() -> int:
+    """Those that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

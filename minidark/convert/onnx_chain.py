@@ -159,8 +159,7 @@ class Chain:
     def _dropout(self, node: Any) -> None:
         """Nothing, unless it is to train: its third input, since opset 12."""
         if self._given(node, 2) and (
-            node.input[2] not in self.tensors
-            or self._flag(self.tensors[node.input[2]])
+            node.input[2] not in self.tensors or self._flag(self.tensors[node.input[2]])
         ):
             raise self._refused(node, "its training_mode is not false")
 

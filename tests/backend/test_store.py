@@ -18,6 +18,9 @@ CODE = """
 import logging, sys
 import numpy as np
 logging.basicConfig(format="%(message)s")
+if "older" in sys.argv:
+    import numba
+    numba.__version__ = "0.0.1"
 if "full" in sys.argv:
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -93,3 +96,42 @@ def test_forms_are_kept_by_their_key_and_forgotten_under_another_stamp(tmp_path:
     assert other.load("z") == [3]
     other.flush()
     assert not path.exists()
+
+
+def test_kernels_that_another_numba_compiled_are_not_run(tmp_path: Path) -> None:
+    """Its machine code calls helpers of that version; numba's own cache refuses it, too."""
+    sums(tmp_path, "older")
+    older = [file.read_bytes() for file in kept(tmp_path)]
+    assert sums(tmp_path) == ""  # which is no damage, and needs no note
+    newer = [file.read_bytes() for file in kept(tmp_path)]
+    assert len(newer) == len(older) > 0
+    assert all(a != b for a, b in zip(older, newer, strict=True))
+    assert sums(tmp_path) == ""
+    assert [file.read_bytes() for file in kept(tmp_path)] == newer
+
+
+class Foreign:
+    """Cannot be unpickled here, like a type that another version of numba has."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no number",)
+
+
+def test_forms_under_another_stamp_are_not_even_unpickled(tmp_path: Path) -> None:
+    path = tmp_path / "a.kernel"
+    store.KernelFile(path, "stamp").save("x", Foreign())
+    assert store.KernelFile(path, "another").load("x") is None
+    with pytest.raises(ValueError, match="no number"):
+        store.KernelFile(path, "stamp").load("x")
+
+
+def test_a_signal_while_a_file_is_written_leaves_no_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise SystemExit(143)
+
+    monkeypatch.setattr(store.os, "replace", interrupted)
+    with pytest.raises(SystemExit):
+        store.KernelFile(tmp_path / "a.kernel", "stamp").save("x", [1])
+    assert not list(tmp_path.iterdir())

@@ -3,8 +3,8 @@
 numba keeps machine code beside the sources and asks only whether the file of a function changed.
 But the code of one kernel holds what it calls from other files, and the form of the tile, which
 follows the processor that numba compiles for: so what is kept is stamped with all sources of this
-package and that form. A global of a kernel is frozen into its code: none may come from another
-package but numpy's.
+package, that form, and the versions of numba and llvmlite, whose helpers the code calls. A global
+of a kernel is frozen into its code: none may come from another package but numpy's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import llvmlite
 import llvmlite.binding as llvm
 import numba
 from llvmlite import ir
@@ -62,7 +63,8 @@ EXACT = frozenset({"nsz"})
 
 
 def _stamp() -> str:
-    digest = hashlib.sha256(f"{WIDTH} {VECTORS} {FUSED}".encode())
+    compiler = f"numba {numba.__version__}, llvmlite {llvmlite.__version__}"
+    digest = hashlib.sha256(f"{compiler}, tile {WIDTH} {VECTORS} {FUSED}".encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -9,6 +9,7 @@ would not, such as one flipped bit of machine code.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import pickle
@@ -51,12 +52,12 @@ class KernelFile:
             forms = self.read()
         except Exception:  # damaged: reading it has said so
             forms = {}
-        content = dumps((self.stamp, {**forms, key: compiled}))
+        content = dumps(self.stamp) + dumps({**forms, key: compiled})
         part = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:16]}")
         try:
             part.write_bytes(hashlib.sha256(content).digest() + content)
             os.replace(part, self.path)
-        except OSError:
+        except BaseException:  # a signal may end the process here, too
             part.unlink(missing_ok=True)
             raise
 
@@ -70,8 +71,11 @@ class KernelFile:
         digest, content = data[:DIGEST], data[DIGEST:]
         if hashlib.sha256(content).digest() != digest:
             raise ValueError("its digest is wrong")
-        stamp, forms = pickle.loads(content)
-        return forms if stamp == self.stamp else {}
+        stream = io.BytesIO(content)
+        if pickle.load(stream) != self.stamp:  # another numba's forms may not even unpickle here
+            return {}
+        forms: dict[object, Any] = pickle.load(stream)
+        return forms
 
     def flush(self) -> None:
         """Forget all forms."""

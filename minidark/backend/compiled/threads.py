@@ -22,7 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from minidark.backend.compiled.kernel import kernel
-from minidark.backend.threads import kernels_watch, thread_count
+from minidark.backend.threads import kernels_watch, processors, thread_count
 
 _chosen = threading.local()
 _several = threading.Lock()  # held while several threads work for one of the caller's
@@ -70,22 +70,30 @@ def spread(shared: Any, size: int, work: int, *args: Any, grain: int = 1) -> Non
         return
     try:
         watch = kernels_watch()
-        threads = _awake(min(threads, watch.count))
-        compiled = bool(shared.overloads)  # if not, its first call takes the time of a compiler
-        began = watch.begin(time.process_time) if compiled else None
+        threads = min(threads, watch.count)
+        cores = min(parts / -(-parts // threads), _wake(threads), processors())
+        forms = _forms(shared)
+        began = watch.begin(time.process_time)
         shared(*args, (size, grain, threads))
-        watch.end(began, time.process_time, parts / -(-parts // threads))
+        if _forms(shared) == forms:  # compiling keeps one processor busy, however many are free
+            watch.end(began, time.process_time, cores)
     finally:
         _several.release()
 
 
-def _awake(threads: int) -> int:
-    """So many threads, which numba is told; it keeps the number for each of the caller's."""
-    awake = min(threads, numba.config.NUMBA_NUM_THREADS)
+def _forms(shared: Callable[..., None]) -> int:
+    """How many forms of a kernel this process has compiled, or read from disk."""
+    return len(getattr(shared, "overloads", ()))
+
+
+def _wake(threads: int) -> int:
+    """Tell numba to compute on so many threads, which it keeps for each thread of the caller's.
+    Returns how many it has: with NUMBA_NUM_THREADS, fewer may have to do the work of all."""
+    awake: int = min(threads, numba.config.NUMBA_NUM_THREADS)
     if getattr(_chosen, "threads", 0) != awake:
         numba.set_num_threads(awake)
         _chosen.threads = awake
-    return threads
+    return awake
 
 
 def _after_fork() -> None:
