@@ -81,7 +81,7 @@ def spread(shared: Any, size: int, work: int, *args: Any, grain: int = 1) -> Non
         _several.release()
 
 
-def _forms(shared: Callable[..., None]) -> int:
+def _forms(shared: Any) -> int:
     """How many forms of a kernel this process has compiled, or read from disk."""
     return len(getattr(shared, "overloads", ()))
 
