@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import sys
 from importlib import import_module
 
 from minidark.backend.watch import Watch
@@ -54,12 +55,25 @@ def kernels_watch() -> Watch:
 @functools.cache
 def blas_watch() -> Watch:
     """Of numpy's products, whose last digits may depend on it."""
-    fixed = bool(_count or _blas_variable())
-    return Watch(blas_threads(), _free(BLAS_FREE), fixed, _limit_blas)
+    limit = _blas_limit()
+    fixed = bool(_count or _blas_variable()) or limit is None
+    most = min(blas_threads(), limit or sys.maxsize)
+    return Watch(most, _free(BLAS_FREE), fixed, _limit_blas)
 
 
 def _free(share: float) -> float:
     return 0.0 if os.environ.get(WATCH_VARIABLE) == "off" else share
+
+
+def _blas_limit() -> int | None:
+    """How many threads numpy's BLAS may take now, which the caller may have chosen with
+    threadpoolctl; None where that is not installed, and nothing can change it."""
+    try:
+        libraries = import_module("threadpoolctl").threadpool_info()
+    except ImportError:
+        return None
+    counts = [lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"]
+    return max(counts, default=1)
 
 
 @functools.cache

@@ -128,6 +128,42 @@ def test_the_share_is_of_the_time_that_free_processors_would_give(
     assert shares == pytest.approx([1.0, 0.5])
 
 
+@pytest.fixture
+def two_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads of BLAS, which nobody chose in the environment."""
+    for name in threads.BLAS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(threads, "processors", lambda: 2)
+    monkeypatch.setattr(threads, "BLAS_FREE", FREE)
+
+
+def test_a_limit_set_with_threadpoolctl_is_never_raised(two_of_blas: None) -> None:
+    control = pytest.importorskip("threadpoolctl", reason="threadpoolctl is not installed")
+
+    def limits() -> set[int]:
+        return {
+            lib["num_threads"] for lib in control.threadpool_info() if lib["user_api"] == "blas"
+        }
+
+    with control.threadpool_limits(1, user_api="blas"):
+        watch = threads.blas_watch()
+        for tick in range(50):
+            watch.judge(0.2 if tick < 5 else 1.0, float(tick))
+        assert limits() <= {1}
+
+
+def test_without_threadpoolctl_one_note_claims_nothing_that_is_not_so(
+    two_of_blas: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    watch = threads.blas_watch()
+    for tick in range(200):
+        watch.judge(0.3, float(tick))
+    assert watch.count == 2
+    (record,) = caplog.records
+    assert "may be faster" in record.getMessage()
+
+
 class Noted:
     """In place of a watch: what it was told of each piece of work."""
 
