@@ -356,7 +356,7 @@ def _difference(now: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]])
     for i, (here, there) in enumerate(zip(now, before, strict=True)):
         place = f"layer {i - 1} [{here['section']}]" if i else "[net]"
         if here["section"] != there["section"]:
-            return f"{place} is [{there['section']}] in the checkpoint"
+            return f"{place} is [{bare(there['section'])}] in the checkpoint"
         for key in {**here, **there}:
             if here.get(key) != there.get(key):
                 return f"{place} {_pair(key, here)}, and {_pair(key, there)} in the checkpoint"
@@ -365,9 +365,9 @@ def _difference(now: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]])
 
 def _pair(key: str, values: dict[str, Any]) -> str:
     if key not in values:
-        return f"no {key}"
+        return f"no {bare(key)}"
     value = values[key]
-    return f"{key}={echo(int(value) if isinstance(value, bool) else value)}"
+    return f"{bare(key)}={echo(int(value) if isinstance(value, bool) else value)}"
 
 
 def computing(backend: Backend) -> dict[str, Any]:

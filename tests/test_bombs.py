@@ -178,7 +178,10 @@ def keras(fill: Callable[[Any], None], config: str = "", method: int = zipfile.Z
         file.create_group("layers")
         fill(file)
     with zipfile.ZipFile(data, "w", method) as archive:
-        archive.writestr("config.json", config or json.dumps({"config": {"layers": []}}))
+        archive.writestr(
+            "config.json",
+            config or json.dumps({"class_name": "Sequential", "config": {"layers": []}}),
+        )
         archive.writestr("model.weights.h5", hdf5.getvalue())
     return data.getvalue()
 

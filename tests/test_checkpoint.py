@@ -381,6 +381,16 @@ def test_another_cfg_is_an_error_that_names_the_difference(
     assert str(error.value).startswith(said + "; a run goes on with the cfg that it began with")
 
 
+@pytest.mark.parametrize("changed", [{"section": "\x1b[2J"}, {"\x1b[2J": 1}])
+def test_names_that_a_terminal_would_obey_are_escaped(
+    since: Checkpoint, changed: dict[str, Any]
+) -> None:
+    cfg = [since.cfg[0], {**since.cfg[1], **changed}, *since.cfg[2:]]
+    with pytest.raises(CfgError) as error:
+        checkpoints.check_cfg(make(), dataclasses.replace(since, cfg=cfg))
+    assert str(error.value).isprintable()
+
+
 def test_max_batches_is_part_of_the_cfg_where_the_rate_falls_towards_it(text: Text) -> None:
     for policy, refused in {"cosine": True, "poly": True, "exp gamma=.9": False}.items():
         nets = [network(f"{NET} policy={policy} max_batches={n}", TANH, *OUT) for n in (9, 10)]

@@ -16,7 +16,7 @@ except ImportError:
 
 MOST = 8  # times the file's size: what is stored in one byte takes four here, and may be shared
 MOST_ARRAYS = 5000
-LONGEST_NAME = 1000  # letters
+LONGEST_NAME = 200  # letters
 
 
 def read(folder: Path) -> dict[str, np.ndarray[Any, Any]]:

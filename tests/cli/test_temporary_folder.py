@@ -25,7 +25,9 @@ def keras(kilobytes: int) -> None:
         variables["0"] = np.ones((kilobytes, 256), np.float32)
     with zipfile.ZipFile("a.keras", "w") as archive:
         layers = [{"class_name": "Dense", "config": dense}]
-        archive.writestr("config.json", json.dumps({"config": {"layers": layers}}))
+        archive.writestr(
+            "config.json", json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+        )
         archive.write("a.h5", "model.weights.h5")
 
 

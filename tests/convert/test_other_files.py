@@ -55,7 +55,9 @@ def keras(path: str, fill: Attack) -> None:
         variables.attrs["name"] = "it"
         fill(layer, variables)
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("config.json", json.dumps({"config": {"layers": [DENSE]}}))
+        archive.writestr(
+            "config.json", json.dumps({"class_name": "Sequential", "config": {"layers": [DENSE]}})
+        )
         archive.writestr("model.weights.h5", hdf5.getvalue())
 
 

@@ -69,7 +69,9 @@ def keras_model(
             for i, shape in enumerate(shapes):
                 holder.require_group("vars").create_dataset(str(i), data=ones(*shape))
     with zipfile.ZipFile(data, "w") as archive:
-        archive.writestr("config.json", json.dumps({"config": {"layers": config}}))
+        archive.writestr(
+            "config.json", json.dumps({"class_name": "Sequential", "config": {"layers": config}})
+        )
         archive.writestr("model.weights.h5", hdf5.getvalue())
     return data.getvalue()
 
