@@ -22,8 +22,10 @@ test: lint
 	$(BIN)/pytest --numprocesses auto --dist loadfile tests/backend
 	$(BIN)/pytest --numprocesses auto --dist loadfile --ignore tests/backend
 
+# The loops over mutated files are many minutes of one processor each, and need nothing else.
 test-long: .venv/dev
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m long --ignore tests/fuzz
+	$(BIN)/pytest -m long --numprocesses auto --dist worksteal tests/fuzz
 
 # The numeric tests with other BLAS kernels, instruction sets, threads, Pythons and dependencies;
 # with SHORT=1 with three BLAS kernels and two instruction sets.
