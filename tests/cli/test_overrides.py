@@ -11,7 +11,7 @@ import pytest
 
 from minidark import load_network
 from minidark.cli import COMMANDS, cli
-from tests.cli.running import assert_refused, assert_wrong_usage, output, run
+from tests.cli.running import assert_refused, output, run
 from tests.helpers import cfg
 
 NO_CFG = {"init", "doctor", "run", "look", "report", "compare", "completion"}
