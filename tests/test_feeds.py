@@ -268,7 +268,7 @@ def test_another_file_or_separator_is_an_error(pairs: Pairs, write_text: WriteTe
 
 def test_a_pair_longer_than_time_steps_is_named(write_text: WriteText) -> None:
     read = Pairs(write_text(b"\x01\t\x01\n\x01\x01\x01\x01\x01\t\x01\x01\x01\x01\n"))
-    with pytest.raises(DataError, match="line 2 has 10 symbols; time_steps=9 is the most"):
+    with pytest.raises(DataError, match="line 2 has 10 symbols, which is the longest pair"):
         train(make(), read, 1)
 
 

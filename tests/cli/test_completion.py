@@ -180,7 +180,8 @@ def test_completing_loads_neither_numpy_nor_a_command() -> None:
     assert not names & {*HEAVY, "numpy", "rich", "yaml", "safetensors"}
     assert {name for name in names if name.startswith("minidark.")} <= {
         "minidark._lazy", "minidark.__main__", "minidark.cli", "minidark.cli.command",
-        "minidark.cli.shells", "minidark.cli.stderr", "minidark.cli.stdout", "minidark.cli.words",
+        "minidark.cli.shells", "minidark.cli.stderr", "minidark.cli.stdout",
+        "minidark.cli.stopping", "minidark.cli.words",
         "minidark.errors", "minidark.shipped",
     }  # fmt: skip
 
