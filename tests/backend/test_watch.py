@@ -9,6 +9,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -129,12 +130,15 @@ def test_the_share_is_of_the_time_that_free_processors_would_give(
 
 
 @pytest.fixture
-def two_of_blas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two threads of BLAS, which nobody chose in the environment."""
-    for name in threads.BLAS_VARIABLES:
+def two_of_blas(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two threads of BLAS, which nobody chose in the environment, and a watch of its own."""
+    for name in (*threads.BLAS_VARIABLES, threads.WATCH_VARIABLE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(threads, "processors", lambda: 2)
     monkeypatch.setattr(threads, "BLAS_FREE", FREE)
+    threads.forget_watches()
+    yield
+    threads.forget_watches()
 
 
 def test_a_limit_set_with_threadpoolctl_is_never_raised(two_of_blas: None) -> None:
