@@ -35,6 +35,8 @@ def denormalize(net: Network) -> Network:
         if "batch_normalize" in section.pairs:
             line = section.pairs["batch_normalize"].line
             section.pairs["batch_normalize"] = Pair("batch_normalize", "0", line)
+    if not any(section.type == "batchnorm" for section in sections):
+        sections[0].pairs.pop("batchnorm", None)  # which has no effect any more
     plan = plan_network(sections, None, lambda message, line: None)
     folded = build_network(plan, None, 0, net.backend)
     folded.seen = net.seen
@@ -93,5 +95,5 @@ def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading
         net.settle_batchnorm(divided[0])
         log.warning(
             "the batch norm of these weights divides in both ways; their mean divides as that of "
-            "%s; --set net.batchnorm=cpu or gpu takes all alike", paths[0],
+            "%s; --set net.batchnorm=cpu (or gpu) --allow-other-cfg takes all alike", paths[0],
         )  # fmt: skip

@@ -64,7 +64,7 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) 
         if len(divided) > 1:
             raise WeightsError(
                 f"{path}: its batch norm divides otherwise than that of {paths[0]}; --set "
-                "net.batchnorm=cpu or gpu takes all alike"
+                "net.batchnorm=cpu (or gpu) --allow-other-cfg takes all alike"
             )
         joined.seen = max(joined.seen, net.seen)
         pairs.append(byte_pairs(net).pairs)

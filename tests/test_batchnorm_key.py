@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from minidark import Network, WeightsError, load_network, load_weights
+from minidark import Network, WeightsError, load_network, load_weights, made_with
 from minidark.backend import Array
 from minidark.cfg.difference import difference
 from minidark.exact import ExactNetwork
@@ -158,6 +158,31 @@ def test_weights_that_divide_otherwise_are_not_joined_and_their_mean_divides_as_
         average(net, [f"{first}.weights", f"{second}.weights"])
         assert net.batchnorm == name
     assert "warning: the batch norm of these weights divides" in run("average", *words).stderr
+
+
+@pytest.mark.parametrize("verb", ["average", "join"])
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
+def test_weights_that_divide_otherwise_are_taken_alike_as_the_message_says(
+    verb: str, name: str
+) -> None:
+    """Also those that a file beside them tells of."""
+    for divides in ("cpu", "gpu"):
+        net, path = loaded(f"{divides}.cfg", "pjreddie.weights"), Path(f"{divides}.weights")
+        made_with.write(path, net, f"{divides}.cfg", save_weights(net, path))
+    refused = run(verb, "plain.cfg", "out.weights", "cpu.weights", "gpu.weights")
+    assert f"net.batchnorm={name}"[:-3] in refused.stderr
+    assert "--allow-other-cfg takes all alike" in refused.stderr
+    alike = ["--force", "--set", f"net.batchnorm={name}", "--allow-other-cfg"]
+    done = run(verb, "plain.cfg", "out.weights", "cpu.weights", "gpu.weights", *alike)
+    assert (done.exit_code, "divide" in done.stderr) == (0, False)
+
+
+def test_a_cfg_without_batch_norm_loses_the_key() -> None:
+    Path("sub.cfg").write_text(
+        cfg("net inputs=3 batch=2 batchnorm=gpu", "gru output=2 batch_normalize=1", "softmax")
+    )
+    folded = denormalize(load_network("sub.cfg"))
+    assert "batchnorm" not in folded.sections[0].pairs
 
 
 def test_folded_it_is_in_the_weights() -> None:

@@ -24,7 +24,7 @@ NORMED = (o.GruOptions, o.LstmOptions, o.RnnOptions)
 RATE_OF_SGD = 0.05  # Adam's steps are as long as its rate, whatever the gradient
 FEW_EPOCHS, MANY_EPOCHS = 0.1, 200
 ONE_SYMBOL_HINT = "set batch to the number of streams and time_steps to some 50"
-UTF16 = "looks like UTF-16, of which every other byte is NUL"
+UTF16 = "looks like UTF-16, and would be read byte by byte"
 OF_SGD, OF_ADAM = ("momentum",), ("B1", "B2", "eps")
 OF_POLICY = {  # the keys that a policy reads; power is also burn_in's
     "step": ("step", "scale"),

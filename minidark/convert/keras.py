@@ -193,11 +193,14 @@ def read_model(file: BinaryIO, path: Path | str) -> Found:
 def _layers(config: dict[str, Any], path: Path | str) -> list[Any]:
     """The layers of a model's config. Raises WeightsError for a model that has none there."""
     if (kind := config["class_name"]) not in LISTED:
-        raise WeightsError(
-            f"{path}: {bare(str(kind))} is a subclassed model: the order of its layers is in its "
-            "Python code, not in the file; build it with keras.Sequential or keras.Model(inputs, "
-            "outputs)"
+        said = (
+            "is a class of your own, whose call may do more than its layers; save "
+            "keras.Model(model.inputs, model.outputs)"
+            if "layers" in config["config"]
+            else "is a subclassed model: the order of its layers is in its Python code, not in the "
+            "file; build it with keras.Sequential or keras.Model(inputs, outputs)"
         )
+        raise WeightsError(f"{path}: {bare(str(kind))} {said}")
     layers: list[Any] = config["config"]["layers"]
     return layers
 

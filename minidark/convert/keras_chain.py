@@ -23,6 +23,7 @@ ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu", "elu": "el
 GATED = {"GRU", "LSTM"}
 LEAKS = {0.1: "leaky", 0.01: "relie"}
 PASSED_OVER = {"Dropout", "Identity"}
+OWN = "keras."  # the modules of Keras itself
 READ = "GRU, LSTM, Dense, Activation, Softmax, LeakyReLU, Dropout and Identity"
 REASONS = {"SimpleRNN": "it is act(W x + W s), darknet's [rnn] act(W x) + act(W s)"}
 
@@ -61,6 +62,8 @@ class Layers:
             kind, config, name = layer["class_name"], layer["config"], layer["config"]["name"]
             if kind == "InputLayer":
                 continue
+            if not str(layer.get("module", OWN)).startswith(OWN):
+                raise self._refused(kind, name, "it is a class of your own, not Keras's")
             if why := _unchained(layer, before, inputs):
                 raise self._refused(kind, name, why)
             self._take(found, kind, config, name)

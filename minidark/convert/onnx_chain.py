@@ -275,7 +275,8 @@ class Chain:
             raise self._refused(node, "it is no plain matrix product")
         weights = matrix if attributes.get("transB") else matrix.T
         outputs, inputs = weights.shape
-        biases = self._constant(node, 2) if self._given(node, 2) else np.zeros(outputs, "f4")
+        zero = np.zeros(outputs, "f4")
+        biases = self._biases_of(node, 2, outputs) if self._given(node, 2) else zero
         self.result.set_inputs(inputs)
         arrays = {"biases": biases, "weights": weights}
         self.result.add("connected", arrays, output=outputs, activation="linear")
@@ -289,10 +290,16 @@ class Chain:
             raise self._refused(node, "it adds behind an activation")
         if self.axes[-1] != FEATURES:
             raise self._refused(node, "the last axis before it is not that of the features")
-        biases, more = self.result.arrays[name], self._constant(node, other)
-        if np.broadcast_shapes(biases.shape, more.shape) != biases.shape:
-            raise self._refused(node, "it adds no biases")
-        self.result.arrays[name] = biases + more
+        biases = self.result.arrays[name]
+        self.result.arrays[name] = biases + self._biases_of(node, other, len(biases))
+
+    def _biases_of(self, node: Any, at: int, outputs: int) -> Array:
+        """A constant (outputs,), which may have more axes of length 1, or be one number for all."""
+        array = self._constant(node, at)
+        in_row = array.size == max(array.shape[-1:], default=1) and array.ndim <= len(self.axes)
+        if array.size not in (1, outputs) or not in_row:
+            raise self._refused(node, "what it adds is not one number for each output")
+        return np.broadcast_to(array.reshape(-1), (outputs,))
 
     def _given(self, node: Any, at: int) -> bool:
         return len(node.input) > at and bool(node.input[at])

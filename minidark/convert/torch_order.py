@@ -26,6 +26,7 @@ from minidark.errors import WeightsError, echo
 
 EMBEDDING, LINEAR, LSTM = "nn.Embedding", "nn.Linear", "nn.LSTM"
 MOST_MODULES, MOST_STEPS = 100, 10_000  # of a search for orders
+NAMES_EMBEDDING = re.compile(r"(?<![A-Za-z])(?i:emb)|(?<=[a-z])Emb")  # not "ensemble"
 ENOUGH = 64  # orders: more than one is a doubt already
 WAY_ROUND = (
     "save the model as .onnx, or its arrays in the order of use, under names that begin with 0., "
@@ -57,20 +58,23 @@ Order = tuple[Reading, ...]
 
 def matrix_readings(name: str, rows: int, columns: int, biased: bool) -> list[Reading]:
     """What an array `weight` (rows, columns) may be: without biases, an embedding, which has a row
-    for each symbol. That is what a name with "emb" says."""
+    for each symbol. That is what a name says in which a word begins with "emb"."""
     linear = Reading(name, LINEAR, columns, rows)
     if biased:
         return [linear]
     embedding = Reading(name, EMBEDDING, rows, columns)
-    return [embedding] if "emb" in name.lower() else [embedding, linear]
+    return [embedding] if NAMES_EMBEDDING.search(name) else [embedding, linear]
 
 
-def order_of_use(modules: Sequence[Sequence[Reading]], path: Path | str) -> Order:
-    """The one order, in which each of the modules stands once. modules: in the order of their
-    registration, the readings of each. Raises WeightsError where there is none, or another."""
+def order_of_use(
+    modules: Sequence[Sequence[Reading]], path: Path | str, is_registered: bool = True
+) -> Order:
+    """The one order, in which each of the modules stands once. modules: the readings of each, in
+    the order of their registration; `is_registered` is False where that order is lost. Raises
+    WeightsError where there is no such order, or more than one."""
     search = _Search(modules, path)
     found = search.orders()
-    registered = [order for order in found if search.is_registered(order)]
+    registered = [order for order in found if is_registered and search.is_registered(order)]
     closed = [order for order in found if order[-1].kind != LSTM]
     usual = closed if closed and (not registered or {*registered} & {*closed}) else found
     if not usual:

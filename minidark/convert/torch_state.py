@@ -84,8 +84,9 @@ def from_state(arrays: dict[str, Array], path: Path | str) -> Found:
     """The layers of named arrays, in the one order that fits. Raises WeightsError."""
     found = Found.begin(path)
     try:
-        modules = _modules(arrays, path)
-        order = order_of_use([module.readings for module in modules.values()], path)
+        modules, is_registered = _modules(arrays, path)
+        readings = [module.readings for module in modules.values()]
+        order = order_of_use(readings, path, is_registered)
         for reading in order:
             modules[reading.name].add_to(found, reading)
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
@@ -123,23 +124,27 @@ class Module:
         found.add("connected", arrays, output=reading.outputs, activation="linear")
 
 
-def _modules(arrays: dict[str, Array], path: Path | str) -> dict[str, Module]:
-    """By their prefixes, in the order of the dict."""
+def _modules(arrays: dict[str, Array], path: Path | str) -> tuple[dict[str, Module], bool]:
+    """By their prefixes, in the order of the dict, and whether that is the order of registration:
+    torch registers a module's weights first, and another program may have sorted the names."""
     left = dict(arrays)
     modules: dict[str, Module] = {}
+    is_registered = True
     while left:
         name = next(iter(left))
-        if match := re.fullmatch(r"(.*)weight_ih_l0", name):
-            modules[match[1]] = _lstm(left, match[1], path)
+        prefix = re.sub(r"(weight|bias)(_[ih]h_l[0-9]+)?$", "", name)
+        lstm = f"{prefix}weight_ih_l0"
+        is_registered &= name in (lstm, f"{prefix}weight")
+        if lstm in left:
+            modules[prefix] = _lstm(left, prefix, path)
         else:
-            prefix = name.removesuffix("weight")
             modules[prefix] = _matrix(left, name, prefix, path)
-    return modules
+    return modules, is_registered
 
 
 def _matrix(left: dict[str, Array], name: str, prefix: str, path: Path | str) -> Module:
-    weights = left.pop(name)
-    if prefix == name or weights.ndim != 2:
+    weights = left.pop(f"{prefix}weight", None)
+    if prefix == name or weights is None or weights.ndim != 2:
         raise WeightsError(f"{path}: {bare(name)} is none of nn.LSTM's and nn.Linear's arrays")
     biases = left.pop(f"{prefix}bias", None)
     layer = {"weights": weights} if biases is None else {"weights": weights, "biases": biases}

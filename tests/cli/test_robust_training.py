@@ -156,7 +156,7 @@ ONE_SYMBOL = (
     "reaches an earlier step; set batch to the number of streams and time_steps to some 50 in [net]"
 )
 WIDE_TEXT = (
-    "minidark: warning: wide.txt looks like UTF-16, of which every other byte is NUL; save it as "
+    "minidark: warning: wide.txt looks like UTF-16, and would be read byte by byte; save it as "
     "UTF-8"
 )
 

@@ -208,6 +208,10 @@ REFUSED = {
         [layer("GRU", **GRU), layer("Softmax", "a", "it"), layer("Softmax", "b", "it")],
         "Softmax 'b' cannot be taken over: the model is no chain: its paths part",
     ),
+    "a class of one's own": (
+        [layer("GRU", **GRU) | {"module": None, "registered_name": "GRU"}],
+        "GRU 'it' cannot be taken over: it is a class of your own, not Keras's",
+    ),
     "nothing": ([layer("InputLayer")], "no GRU, LSTM or Dense in this model"),
 }
 
@@ -249,6 +253,10 @@ class Sub(keras.Model):
 sub = Sub()
 sub(keras.ops.zeros((1, 2, 7)))
 sub.save(f"{folder}/subclassed.keras")
+class Own(keras.Model):
+    pass
+x = Input()
+Own(x, layers.Dense(7)(x)).save(f"{folder}/own.keras")
 x, h, c = Input(), keras.Input((7,)), keras.Input((7,))
 y, *after = LSTM(return_state=True)(x, initial_state=[h, c])
 save("logits", [x, h, c], [layers.Dense(7)(y), *after])
@@ -267,6 +275,8 @@ SAVED = {
     "dropping": "Dropout 'it' cannot be taken over: a mask, and training=True, have no counterpart",
     "subclassed": "Sub is a subclassed model: the order of its layers is in its Python code, not "
     "in the file; build it with keras.Sequential or keras.Model(inputs, outputs)",
+    "own": "Own is a class of your own, whose call may do more than its layers; save "
+    "keras.Model(model.inputs, model.outputs)",
 }
 
 

@@ -128,6 +128,22 @@ def test_a_chain_of_another_program_is_the_same_network() -> None:
     np.testing.assert_allclose(net.forward(x), y, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (6,), (1, 6), (1, 1, 6)])
+def test_biases_with_other_axes_are_the_same_network(shape: tuple[int, ...]) -> None:
+    product: Any = ("MatMul", [normal(INPUTS, 6)], {})
+    biases = np.asarray(normal(*shape), np.float32)
+    data = chain(product, ("Add", [biases], {}), ("Tanh", [], {}))
+    x = inputs(1)[0]
+    (y,) = session(data).run(None, {"in": x})
+    np.testing.assert_allclose(
+        read_model(data, "a.onnx").network().forward(x), y, rtol=0, atol=1e-6
+    )
+    gemm = read_model(chain(("Gemm", [normal(INPUTS, 6), biases], {})), "a.onnx")
+    np.testing.assert_array_equal(
+        gemm.arrays["0.connected.biases"], np.broadcast_to(biases.ravel(), 6)
+    )
+
+
 def test_streams_first_around_and_states_of_zero_are_the_same_network() -> None:
     swap: Any = ("Transpose", [], {"perm": [1, 0, 2]})
     cells = with_inputs(recurrent("GRU", 3, 4, INPUTS), NO_LENGTHS, np.zeros((1, 3, 4)))
@@ -215,6 +231,18 @@ REFUSED = {
     "biases behind the activation": (
         [PRODUCT, ("Relu", [], {}), ("Add", [normal(4)], {})],
         "Add 'n2' cannot be taken over: it adds behind an activation",
+    ),
+    "a number for each step": (
+        [PRODUCT, ("Add", [normal(4, 1, 1)], {})],
+        "Add 'n1' cannot be taken over: what it adds is not one number for each output",
+    ),
+    "a number for each stream and output": (
+        [PRODUCT, ("Add", [normal(3, 4)], {})],
+        "Add 'n1' cannot be taken over: what it adds is not one number for each output",
+    ),
+    "more axes than before": (
+        [PRODUCT, ("Add", [normal(1, 1, 1, 4)], {})],
+        "Add 'n1' cannot be taken over: what it adds is not one number for each output",
     ),
     "other gates of an LSTM": (
         [recurrent("LSTM", 4, 5, INPUTS, activations=["Sigmoid", "Relu", "Tanh"])],

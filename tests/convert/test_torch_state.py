@@ -37,6 +37,27 @@ def test_an_lstm_is_the_same_network() -> None:
     np.testing.assert_allclose(net.predict(ids), wanted, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_arrays_sorted_by_name_are_the_same_network(reverse: bool) -> None:
+    state = numpy_state(char_lstm())
+    wanted = from_state(state, "a.pt")
+    found = from_state(dict(sorted(state.items(), reverse=reverse)), "a.pt")
+    assert [s.type for s in found.sections] == [s.type for s in wanted.sections]
+    for name, array in wanted.arrays.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+
+
+def test_names_that_were_sorted_decide_no_order() -> None:
+    state = state_of({"rnn": lstm(4, 4), "fc": linear(4, 4)})
+    sorted_layers = [section.type for section in from_state(state, "a.pt").sections]
+    assert sorted_layers == ["net", "lstm", "connected", "softmax"]
+    found = from_state(dict(sorted(state.items())), "a.pt")
+    assert [section.type for section in found.sections] == sorted_layers
+    equal = {"b": lstm(4, 4), "a": lstm(4, 4), "head": linear(4, 9)}
+    with pytest.raises(WeightsError, match="fit in more than one order"):
+        from_state(dict(sorted(state_of(equal).items())), "a.pt")
+
+
 @pytest.mark.long
 def test_a_file_is_what_it_was_saved_from(tmp_path: Path) -> None:
     torch.save(char_lstm().state_dict(), tmp_path / "a.pt")
@@ -93,6 +114,10 @@ IN_ORDER: dict[str, tuple[Parts, list[str]]] = {  # the names in the order of us
     "a linear layer first": (
         {"0in": linear(9, 5), "1rnn": lstm(5, 4, 2), "2head": linear(4, 9, bias=False)},
         ["0in", "1rnn", "2head"],
+    ),
+    "a word that begins with emb": (
+        {"charEmb": embedding(5, 5), "rnn": lstm(5, 4), "head": linear(4, 5)},
+        ["charEmb", "rnn", "head"],
     ),
     "no symbols": ({"rnn": lstm(3, 4), "head": linear(4, 1)}, ["rnn", "head"]),
 }  # fmt: skip
@@ -157,6 +182,10 @@ DOUBTS: dict[str, tuple[Parts, str]] = {
     "a square matrix first": (
         {"first": linear(5, 5, bias=False), "rnn": lstm(5, 4), "head": linear(4, 5)},
         f"'first' {SWAPPED}",
+    ),
+    "a word with emb in it": (
+        {"ensemble": linear(5, 5, bias=False), "rnn": lstm(5, 4), "head": linear(4, 5)},
+        f"'ensemble' {SWAPPED}",
     ),
     "a matrix alone": ({"first": linear(9, 5, bias=False)}, f"'first' {SWAPPED}"),
     "a second head": (
