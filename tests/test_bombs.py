@@ -159,7 +159,7 @@ ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
     "shared weights.onnx": (shared_weights, "c1.0 is used more than 8 times"),
     "biases of another axis.onnx": (
         lambda: onnx_chain(product(7, 10_000), ("Add", [ones(10_000, 1)], {})),
-        "it adds no biases",
+        "what it adds is not one number for each output",
     ),
     "a layer far larger than its arrays.onnx": (
         lambda: onnx_chain(GRU_OF_A_MILLION),
