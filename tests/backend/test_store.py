@@ -27,6 +27,8 @@ if "full" in sys.argv:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 from minidark.backend import get_backend
 kernels = get_backend(kernels="fast").kernels
+if "gather" in sys.argv:
+    kernels.gather(np.ones((2, 3), np.float32), np.zeros(9, np.intp))
 print(kernels.column_sums(np.ones((3, 2), np.float32)).tolist())
 """
 
@@ -48,6 +50,15 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kernels")
     assert sums(folder) == ""
     return folder
+
+
+def test_a_kernel_compiled_after_the_parallel_one_was_loaded_can_be_loaded(
+    compiled_once: Path, tmp_path: Path
+) -> None:
+    """numba does not note then that it needs threads, and calling it ended the process."""
+    folder = shutil.copytree(compiled_once, tmp_path / "kernels")
+    for _ in ("compiled", "loaded"):
+        assert sums(folder, "gather") == ""
 
 
 def kept(folder: Path) -> list[Path]:

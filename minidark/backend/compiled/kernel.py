@@ -163,8 +163,9 @@ _externals: list[External] = []
 def provide_externals() -> None:
     """Make ready what machine code from disk refers to.
 
-    It may link `threads._fork`, which needs numba's threads. Before 0.63 numba started them only
-    for a kernel that is parallel itself, and any other ended the process.
+    It may link `threads._fork`, which needs numba's threads. numba starts them only for a kernel
+    that is parallel itself (up to 0.62), or that was compiled beside one (0.68); loading any other
+    ended the process.
     """
     numba.get_num_threads()  # starts them
     for one in _externals:
