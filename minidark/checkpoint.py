@@ -337,7 +337,7 @@ def cfg_values(net: Network) -> list[dict[str, Any]]:
 def settle_cfg(net: Network, since: Checkpoint) -> None:
     """Take over what weights settled where the cfg has no say."""
     name = since.cfg[0].get("batchnorm")
-    if name in DIVISORS:
+    if isinstance(name, str) and name in DIVISORS:
         net.settle_batchnorm(name)
 
 
