@@ -327,7 +327,7 @@ def test_a_name_that_takes_for_ever_is_stopped(tmp_path: Path) -> None:
     good = good_worker(".pt", tmp_path)
     assert good
     with (
-        bounded(good, seconds=3),
+        bounded(good, seconds=6),
         pytest.raises(MinidarkError, match="not a state dict, or damaged"),
     ):
         read(path)
