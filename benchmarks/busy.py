@@ -22,7 +22,7 @@ from minidark.backend.threads import set_threads
 GOAL = 1.3  # times one thread, at most
 BUSY = (0, 1, 2, 4, 8)  # other processes
 ROUNDS = 2
-SECONDS = 3.0  # of each measurement, behind the first repetition
+SECONDS = 6.0  # of each measurement, behind the first repetition
 
 
 def characters(sample: Sample) -> Callable[[], object]:
