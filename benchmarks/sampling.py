@@ -14,7 +14,7 @@ from benchmarks import nets, shapes
 from benchmarks.shapes import Shape
 from benchmarks.table import Row, machine, show
 from benchmarks.turns import medians
-from minidark.generate import sample_many
+from minidark.inference.generate import sample_many
 
 # Characters, and the goals: times ONNX Runtime, times PyTorch, and of 64 streams times one.
 GOALS = {

@@ -30,8 +30,8 @@ from minidark import Network, Text, load_network, train
 from minidark.backend import Array
 from minidark.backend.threads import set_threads
 from minidark.layers import Layer
-from minidark.parallel.mpi import find_ranks
-from minidark.parallel.ranks import Ranks
+from minidark.training.parallel.mpi import find_ranks
+from minidark.training.parallel.ranks import Ranks
 
 SYMBOLS, LAYERS, WIDTH, STEPS, STREAMS = 256, 2, 512, 64, 64
 GOAL = 1.7  # times one rank, of two

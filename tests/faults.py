@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minidark.files import System
+from minidark.files.disk import System
 
 Watch = Callable[[int, str], object]  # called with the number of a call, from 1, and its name
 

@@ -15,9 +15,9 @@ import pytest
 
 from minidark import Network, load_network
 from minidark.backend import Array, get_backend
-from minidark.cfg.parser import build_network
 from minidark.cfg.plan import Plan, plan_cfg
 from minidark.layers import CostLayer, Layer
+from minidark.network.parser import build_network
 
 
 @dataclass

@@ -27,13 +27,13 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "machines"
-NUMERIC = ("tests/backend", "tests/layers", "tests/test_golden.py", "tests/test_valid.py",
-           "tests/test_network.py")  # fmt: skip
+NUMERIC = ("tests/backend", "tests/layers", "tests/test_golden.py", "tests/inference/test_valid.py",
+           "tests/network/test_network.py")  # fmt: skip
 # What uses click, PyYAML, rich and safetensors: more for a row with versions of its own.
-OTHER_DEPENDENCIES = ("tests/cfg", "tests/test_main.py", "tests/test_named_weights.py",
-                      "tests/cli/test_cli.py", "tests/cli/test_check.py",
-                      "tests/cli/test_display.py", "tests/cli/test_overrides.py",
-                      "tests/cli/test_weights_verbs.py")  # fmt: skip
+OTHER_DEPENDENCIES = ("tests/cfg", "tests/test_main.py", "tests/weights/test_named.py",
+                      "tests/cli/test_cli.py", "tests/cli/commands/test_check.py",
+                      "tests/cli/output/test_display.py", "tests/cli/options/test_overrides.py",
+                      "tests/cli/commands/test_weights_verbs.py")  # fmt: skip
 CORETYPE, CPU_NAME, CPU_FEATURES = "OPENBLAS_CORETYPE", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"
 NUMPY_WITHOUT = "NPY_DISABLE_CPU_FEATURES"
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.learning.generation import windowed
-from minidark.bytepairs import byte_pairs
+from minidark.data.bytepairs import byte_pairs
 from tests.helpers import network, randomize
 
 DATA = b"the cat sat on the mat, and the hat sat on the cat. " * 6

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from minidark.shipped import folder
+from minidark.files.shipped import folder
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 
@@ -40,8 +40,8 @@ def interrupted_at(module: str, **kwargs: object) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize(
     "module",
-    ["click", "minidark.cli", "minidark.errors", "numpy", "numpy.linalg", "minidark.cli.generate",
-     "minidark.layers.gru"],
+    ["click", "minidark.cli", "minidark.errors", "numpy", "numpy.linalg",
+     "minidark.cli.commands.generate", "minidark.layers.gru"],
 )  # fmt: skip
 def test_an_interrupt_among_the_imports_is_130_and_silent(module: str) -> None:
     done = interrupted_at(module)

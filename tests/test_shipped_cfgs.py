@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import minidark
-from minidark import shipped
+from minidark.files import shipped
 
 CFGS = shipped.names("cfg", ".cfg")
 

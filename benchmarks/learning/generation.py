@@ -25,7 +25,7 @@ import numpy.typing as npt
 import minidark
 from benchmarks.learning.commands import run
 from benchmarks.table import Row
-from minidark.bytepairs import byte_pairs
+from minidark.data.bytepairs import byte_pairs
 
 CFG = "bytepairs"
 ONE, FOUR = 1.48, 1.42  # the goals, nats a character, in so many times the recipe's time

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import minidark
-from minidark._lazy import HOMES
+from minidark import _HOMES as HOMES
 from minidark.cli import COMMANDS, cli, shared_options
 
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -30,7 +30,7 @@ INSIDE = (  # what layers and networks are made of
     "minidark.backend.numpy_kernels",
     "minidark.layers.affine",
     "minidark.layers.batchnorm",
-    "minidark.optim",
+    "minidark.network.optim",
     "minidark.glibc_rand",
 )
 DOCUMENTED = {*HOMES.values(), *FACTORIES.values(), *INSIDE}

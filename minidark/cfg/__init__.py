@@ -1,1 +1,1 @@
-"""From cfg text to a network: sections (text), options (typed values), parser (layers)."""
+"""From cfg text to a plan: sections (text), options (typed values), plan (sizes)."""

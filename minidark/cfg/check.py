@@ -13,11 +13,11 @@ from pathlib import Path
 
 from minidark.backend import get_backend
 from minidark.cfg.forms import parse_cfg
-from minidark.cfg.parser import build_layer
 from minidark.cfg.plan import Plan, check_first, check_memory, override, plan_network
 from minidark.cfg.rules import RULES, Case, Rule
 from minidark.cfg.sections import Doubt, Refuse
 from minidark.errors import CfgError
+from minidark.network.parser import build_layer
 
 MISTAKE, DOUBT = "error", "warning"
 READING = {  # the doubts of reading, by the name that they come with

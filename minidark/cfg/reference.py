@@ -16,7 +16,7 @@ from typing import Any
 from minidark.cfg import options as o
 from minidark.cfg.plan import CANONICAL
 from minidark.cfg.sections import Section, parse_sections
-from minidark.files import write_atomically
+from minidark.files.disk import write_atomically
 
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 SHARED = frozenset(o.keys(o.LayerOptions))

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from minidark.archives import is_archive, open_archive
 from minidark.cfg.comments import Comments
 from minidark.errors import CfgError, WeightsError, bare, echo
-from minidark.files import open_regular
+from minidark.files.archives import is_archive, open_archive
+from minidark.files.disk import open_regular
 
 LARGEST_CFG = 1 << 20  # bytes; a real one has a few thousand
 MOST_SECTIONS = 1000

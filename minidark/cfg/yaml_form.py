@@ -22,11 +22,11 @@ from pathlib import Path
 
 import yaml
 
-from minidark import yaml_lines
 from minidark.cfg.comments import Comments
 from minidark.cfg.sections import MOST_SECTIONS, Pair, Section, without_blanks
 from minidark.errors import CfgError, bare, echo, nearest
-from minidark.yaml_lines import Items, Mapping, Node, Scalar
+from minidark.files import yaml_lines
+from minidark.files.yaml_lines import Items, Mapping, Node, Scalar
 
 NET, LAYERS = ("net", "network"), "layers"
 FLAGS = {"true": "1", "True": "1", "false": "0", "False": "0"}

@@ -18,11 +18,11 @@ from typing import Any
 
 import click
 
-import minidark
+from minidark._version import __version__
 from minidark.cli.command import Command, long_name, name_variable, variable, variables
-from minidark.cli.stderr import LogHandler, tell_error, tell_usage
-from minidark.cli.stdout import checked, discard, discard_output, flush
-from minidark.cli.stopping import Interrupts
+from minidark.cli.options.stopping import Interrupts
+from minidark.cli.output.stderr import LogHandler, tell_error, tell_usage
+from minidark.cli.output.stdout import checked, discard, discard_output, flush
 from minidark.errors import (
     BackendError,
     CfgError,
@@ -169,12 +169,12 @@ def load(name: str, light: bool = False) -> click.Command:
     """The command of that name, with its module; or with `light`, for a shell that completes, what
     stands for it in a table."""
     if light:
-        from minidark.cli.words import stand_in
+        from minidark.cli.shell.words import stand_in
 
         if command := stand_in(name):
             return command
-    module, _ = COMMANDS[name]
-    return Command.of(getattr(import_module(f"minidark.cli.{module}"), name), shared_options())
+    module = import_module(f"minidark.cli.commands.{COMMANDS[name][0]}")
+    return Command.of(getattr(module, name), shared_options())
 
 
 # In ctx.meta, which a command shares with its group.
@@ -230,7 +230,7 @@ def told(ctx: click.Context, whose: str = "") -> Iterator[None]:
     "Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 the cfg, 4 weights or data, 5 diverged, "
     "130 and 143 interrupted.",
 )
-@click.version_option(minidark.__version__, message="minidark %(version)s")
+@click.version_option(__version__, message="minidark %(version)s")
 def cli() -> None:
     """Recurrent networks from darknet's cfg files: train, sample, measure.
 
@@ -252,7 +252,7 @@ def main(imported: Callable[[], object] | None = None) -> None:
     """The `minidark` command. `imported` is called once its modules are there, before it runs."""
     _replace_closed_streams()
     if "_MINIDARK_COMPLETE" in os.environ:
-        import_module("minidark.cli.shells")
+        import_module("minidark.cli.shell.shells")
     code: Any = EXIT_CODES[MinidarkError]
     try:
         with checked():  # as a shell is answered that completes

@@ -14,7 +14,7 @@ import re
 import click
 from click.core import ParameterSource
 
-from minidark.cli.stdout import checked
+from minidark.cli.output.stdout import checked
 
 PREFIX = "MINIDARK"
 
@@ -81,7 +81,9 @@ class Command(click.Command):
             raise
 
     def _check_missing(self, ctx: click.Context, missing: str | None) -> None:
-        from minidark.cli.order import check_missing  # imported only here, for it brings numpy
+        from minidark.cli.options.order import (
+            check_missing,  # imported only here, for it brings numpy
+        )
 
         arguments = [p for p in self.get_params(ctx) if isinstance(p, click.Argument)]
         usage = " ".join([ctx.command_path, *(p.make_metavar(ctx) for p in arguments)])

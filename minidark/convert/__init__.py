@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from minidark.archives import SUFFIXES as ARCHIVES
 from minidark.cfg.forms import SUFFIXES as YAML
+from minidark.files.archives import SUFFIXES as ARCHIVES
 
 if TYPE_CHECKING:
     from minidark.convert.found import Found

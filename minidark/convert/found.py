@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from minidark.archives import SPARE
 from minidark.backend import Array, get_backend
-from minidark.cfg.parser import build_network
 from minidark.cfg.plan import CANONICAL, Plan, check_memory, plan_cfg, plan_network
 from minidark.cfg.sections import MOST_SECTIONS, Pair, Section
 from minidark.errors import CfgError, WeightsError, bare
-from minidark.files import named, open_regular
-from minidark.named_weights import check_finite
+from minidark.files.archives import SPARE
+from minidark.files.disk import named, open_regular
 from minidark.network import Network
+from minidark.network.parser import build_network
+from minidark.weights.named import check_finite
 
 log = logging.getLogger(__name__)
 

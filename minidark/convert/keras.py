@@ -30,15 +30,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from minidark import zips
-from minidark.archives import LARGEST_JSON, MALFORMED
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
 from minidark.convert.found import LARGEST, Found, carried
 from minidark.convert.proof import Proven
 from minidark.convert.workers import read_arrays, run_worker
 from minidark.errors import CfgError, MinidarkError, WeightsError, bare
-from minidark.files import named, open_regular
+from minidark.files import zips
+from minidark.files.archives import LARGEST_JSON, MALFORMED
+from minidark.files.disk import named, open_regular
 from minidark.layers import Layer
 from minidark.layers.batchnorm import Divisor
 from minidark.network import Network

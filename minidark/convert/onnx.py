@@ -28,8 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from minidark import __version__
-from minidark.activations import SELU_ALPHA, SELU_SCALE
+from minidark._version import __version__
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
 from minidark.convert.found import LARGEST, Found, carried, whole
@@ -38,6 +37,7 @@ from minidark.convert.onnx_size import check_size
 from minidark.convert.proof import Proven
 from minidark.errors import BackendError, MinidarkError, WeightsError, bare
 from minidark.layers import Layer
+from minidark.layers.activations import SELU_ALPHA, SELU_SCALE
 from minidark.layers.batchnorm import Divisor
 from minidark.network import Network
 

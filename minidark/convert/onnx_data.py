@@ -17,7 +17,7 @@ from onnx import TensorProto, numpy_helper
 from minidark.backend import Array
 from minidark.convert.found import LARGEST
 from minidark.errors import WeightsError, bare, echo
-from minidark.files import open_plain, read_at
+from minidark.files.disk import open_plain, read_at
 
 
 def is_elsewhere(tensor: Any) -> bool:

@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from minidark.backend import Array
+from minidark.convert.fold import in_float64
 from minidark.errors import MinidarkError
-from minidark.fold import in_float64
 from minidark.layers.base import one_hot
 from minidark.network import Network
 

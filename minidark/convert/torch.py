@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from minidark import __version__
+from minidark._version import __version__
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
 from minidark.convert.proof import Proven

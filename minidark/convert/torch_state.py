@@ -23,8 +23,6 @@ from pathlib import Path
 
 import numpy as np
 
-from minidark import zips
-from minidark.archives import MALFORMED
 from minidark.backend import Array
 from minidark.convert.found import Found, whole
 from minidark.convert.torch_order import (
@@ -36,6 +34,8 @@ from minidark.convert.torch_order import (
 )
 from minidark.convert.workers import read_arrays
 from minidark.errors import WeightsError, bare
+from minidark.files import zips
+from minidark.files.archives import MALFORMED
 
 log = logging.getLogger(__name__)
 

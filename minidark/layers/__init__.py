@@ -1,6 +1,6 @@
 """The layers, one file each, and the factories that make them in darknet's argument order."""
 
-from minidark.layers.activation import make_activation_layer as make_activation_layer
+from minidark.layers.activation_layer import make_activation_layer as make_activation_layer
 from minidark.layers.base import CostLayer as CostLayer
 from minidark.layers.base import Layer as Layer
 from minidark.layers.base import Parameter as Parameter

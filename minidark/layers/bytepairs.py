@@ -1,8 +1,8 @@
 """What makes the symbols: pairs of symbols that often stand together are symbols themselves.
 
 The network's first layer. It computes nothing, ids go through it; what it holds are the pairs, so
-that they stand in the weight file and go where the weights go. `minidark.bytepairs` learns them
-from a text, and turns bytes into symbols and back.
+that they stand in the weight file and go where the weights go. `minidark.data.bytepairs` learns
+them from a text, and turns bytes into symbols and back.
 
 minidark's own; no darknet has it.
 """

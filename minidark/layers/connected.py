@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from minidark.activations import checked_activation
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
+from minidark.layers.activations import checked_activation
 from minidark.layers.affine import AffinePass, PackedLayer, initialize, one_order
 
 

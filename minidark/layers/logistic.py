@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidark.activations import checked_activation
 from minidark.backend import Array, Backend, Scalar
+from minidark.layers.activations import checked_activation
 from minidark.layers.base import CostLayer, truth_rows
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minidark.activations import checked_activation
 from minidark.backend import RNN_ACTIVATIONS, Array, Backend
 from minidark.glibc_rand import GlibcRand
+from minidark.layers.activations import checked_activation
 from minidark.layers.affine import AffinePass, RecurrentLayer, initialize, one_order
 
 

@@ -9,13 +9,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minidark.compare import Outcome
 from minidark.report.curves import SIZE, axes_of
 from minidark.report.figures import SERIES, figure_svg, literal
 from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON
 from minidark.report.training import hashed
-from minidark.train import StepReport
+from minidark.training.compare import Outcome
+from minidark.training.train import StepReport
 
 if TYPE_CHECKING:
     from markupsafe import Markup

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from minidark.files import write_atomically
+from minidark.files.disk import write_atomically
+from minidark.inference.trace import Floats, LayerTrace, Trace
 from minidark.report.packing import GATES, pack
 from minidark.report.pages import encoded, render_page
 from minidark.report.properties import by_chance, trackers
-from minidark.trace import Floats, LayerTrace, Trace
 
 log = logging.getLogger(__name__)
 

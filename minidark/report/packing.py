@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from minidark.trace import LayerTrace
+from minidark.inference.trace import LayerTrace
 
 Values = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.intp]  # (T, H)

@@ -16,9 +16,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import minidark
+from minidark._version import __version__
 from minidark.errors import visible
-from minidark.files import write_atomically
+from minidark.files.disk import write_atomically
 from minidark.report.extra import needed
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def render_page(name: str, **values: Any) -> str:
         policy=_policy(scripts),
         style=markup(_beside("base", ".css") + _beside(name, ".css")),
         scripts=[markup(text) for text in scripts],
-        version=minidark.__version__,
+        version=__version__,
         **values,
     )
     return rendered

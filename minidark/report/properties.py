@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from minidark.trace import LayerTrace
+from minidark.inference.trace import LayerTrace
 
 Floats = npt.NDArray[np.float64]
 Property = Callable[[bytes], Floats]  # (T,) numbers of a text of T bytes

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from minidark.errors import DataError
-from minidark.records import read_log, read_whole_run
+from minidark.training.records import read_log, read_whole_run
 
 NUMBERS = ("batch", "loss", "average", "rate", "symbols", "epochs", "seconds")
 MADE_ON = ("device", "kernels", "dtype", "threads", "machine", "minidark", "numpy", "python")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minidark.backend import Array, numpy_kernels, threads
-from minidark.generate import sample, sample_many
+from minidark.inference.generate import sample, sample_many
 from tests.helpers import network, randomize, values
 
 pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")

@@ -6,16 +6,17 @@ import itertools
 
 import pytest
 
-from minidark import CfgError, shipped
+from minidark import CfgError
 from minidark.backend import get_backend
 from minidark.cfg.check import READING, STAGES, Checked, check_cfg
-from minidark.cfg.parser import build_network
 from minidark.cfg.plan import plan_cfg
 from minidark.cfg.rules import RULES
+from minidark.files import shipped
+from minidark.network.parser import build_network
+from tests.docs.test_reference_pages import documented
 from tests.fuzz.mutation import corpus, mutations
 from tests.helpers import cfg
 from tests.test_darknet_cfgs import CFGS, NET
-from tests.test_reference_pages import documented
 
 SOUND = (
     "net inputs=8 batch=4 time_steps=3 max_batches=9 learning_rate=.01",

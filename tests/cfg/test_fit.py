@@ -14,7 +14,7 @@ from minidark import WeightsError, load_network
 from minidark.cfg.fit import changes_that_fit, stored_bytes
 from minidark.cfg.options import LAYER_TYPES
 from minidark.cfg.sections import Section, parse_sections
-from minidark.weights import load_weights
+from minidark.weights.darknet import load_weights
 from tests.helpers import cfg, network
 
 ABSENT = ("dontload", "dontloadscales")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from minidark import CfgError, Network
 from minidark.backend import get_backend
-from minidark.cfg.parser import build_network
 from minidark.cfg.plan import MOST_DOUBTS, Plan, plan_cfg, plan_network
 from minidark.cfg.sections import MOST_SECTIONS, format_sections, parse_sections
+from minidark.network.parser import build_network
 from tests.cfg.test_fit import LAYERS, NET
 from tests.helpers import cfg, network
 

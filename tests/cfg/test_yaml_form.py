@@ -16,7 +16,7 @@ from minidark.cfg.plan import plan_cfg
 from minidark.cfg.presets import PRESETS
 from minidark.cfg.reference import commented
 from minidark.cfg.sections import Pair, Section, format_sections
-from minidark.shipped import folder
+from minidark.files.shipped import folder
 from tests.fuzz.mutation import corpus
 from tests.helpers import cfg
 

@@ -645,7 +645,7 @@ def test_ctrl_c_that_a_library_turns_into_an_error_of_its_own_is_130(
         except KeyboardInterrupt:
             raise MinidarkError("ONNX needs onnxruntime") from None
 
-    monkeypatch.setattr("minidark.cli.cfg_options.CfgChoice.path", imported)
+    monkeypatch.setattr("minidark.cli.options.cfg_options.CfgChoice.path", imported)
     result = run("check", "rnn")
     assert (result.exit_code, result.stderr) == (130, "")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 import pytest
 
-from minidark import load_network, shipped
+from minidark import load_network
 from minidark.cli import COMMANDS, load
 from minidark.cli.command import GROUPS, NONE, OWN, long_name, variables
+from minidark.files import shipped
 from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from minidark import Network
-from minidark.activations import ACTIVATIONS
 from minidark.backend import Array
-from minidark.fold import denormalize
+from minidark.convert.fold import denormalize
+from minidark.layers.activations import ACTIVATIONS
 from tests.helpers import network, randomize
 
 INPUTS = 7

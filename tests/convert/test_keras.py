@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from minidark import CfgError, WeightsError
-from minidark.activations import ACTIVATIONS
 from minidark.backend import Array
 from minidark.convert.keras import read, read_model, write
 from minidark.convert.keras_chain import Layers
+from minidark.layers.activations import ACTIVATIONS
 from tests.convert.nets import KERAS, NET, RECURRENT, after, begin, folded, inputs
 
 needs_keras = pytest.mark.skipif(

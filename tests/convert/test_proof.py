@@ -10,8 +10,8 @@ import pytest
 
 from minidark import MinidarkError, Network
 from minidark.backend import Array
+from minidark.convert.fold import in_float64
 from minidark.convert.proof import Proven, Write, drawn_symbols, written
-from minidark.fold import in_float64
 from tests.convert.nets import RECURRENT, folded
 from tests.helpers import network, randomize
 

@@ -101,8 +101,8 @@ def test_without_torch_the_file_is_written_and_told_to_be_unproven(
 def test_a_cfg_cannot_get_out_of_the_docstring(written: Any, tmp_path: Path) -> None:
     """Keys that are unknown are only warned of, and stand in the cfg that is written."""
     from minidark.backend import get_backend
-    from minidark.cfg.parser import build_network
     from minidark.cfg.plan import plan_cfg
+    from minidark.network.parser import build_network
 
     text = cfg(f"net inputs={INPUTS}", 'connected output=3 """\\nraise=SystemExit()')
     plan = plan_cfg(text.encode(), warn=lambda *_: None)

@@ -20,8 +20,8 @@ from tests.docs.pages import PAGES, ROOT, Fence, examples, fences, prose
 
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 RUN_ELSEWHERE = {  # by what takes the files of its page, or smaller numbers
-    "docs/convert.md": "tests/test_convert_doc.py",
-    "docs/pairs.md": "tests/test_pairs_doc.py",
+    "docs/convert.md": "tests/docs/test_convert.py",
+    "docs/pairs.md": "tests/docs/test_pairs.py",
 }
 WITH_PYTHON = [
     name

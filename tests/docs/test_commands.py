@@ -13,7 +13,7 @@ import click
 import pytest
 
 from minidark.cli import COMMANDS, cli
-from minidark.cli.rnn import VERBS, parse_line
+from minidark.cli.commands.rnn import VERBS, parse_line
 from tests.cli.running import run
 from tests.docs.pages import PAGES, ROOT, fences, prose
 

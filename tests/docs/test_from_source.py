@@ -54,7 +54,7 @@ def test_a_link_to_source_leads_to_what_the_site_has_of_it(from_source: ModuleTy
     page = (
         "[`GruLayer.forward`](../minidark/layers/gru.py) "
         "[`GruLayer._gate_biases`](../minidark/layers/gru.py) "
-        "[`Network.update`](../minidark/network.py) [`main`](../minidark/__main__.py)"
+        "[`Network.update`](../minidark/network/network.py) [`main`](../minidark/__main__.py)"
     )
     assert from_source.fill(page) == (
         "{py:obj}`GruLayer.forward <minidark.layers.gru.GruLayer.forward>` "

@@ -16,9 +16,10 @@ from unittest.mock import patch
 
 import numpy as np
 
-from minidark import Text, files, train
-from minidark.records import Records
-from minidark.train import Training
+from minidark import Text, train
+from minidark.files import disk
+from minidark.training.records import Records
+from minidark.training.train import Training
 from tests.helpers import network
 
 BESIDE = "beside.bin"  # in the working folder: the weights of an ONNX model
@@ -144,8 +145,8 @@ def a_run() -> Path:
     """A folder with checkpoint, log and run.json after 30 batches."""
     folder = Path(tempfile.mkdtemp(prefix="minidark-fuzz-"))
     training = begin()
-    unsynced = dataclasses.replace(files.SYSTEM, fsync=lambda descriptor: None)
-    with patch.object(files, "SYSTEM", unsynced):  # a busy disk takes its time
+    unsynced = dataclasses.replace(disk.SYSTEM, fsync=lambda descriptor: None)
+    with patch.object(disk, "SYSTEM", unsynced):  # a busy disk takes its time
         records = Records(training, folder, "a", "a.cfg", ["minidark", "train", "a.cfg", "text"])
         for report in training:
             records.add(report)

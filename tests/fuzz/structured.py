@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from minidark.checkpoint import KEY, _sha256
+from minidark.training.checkpoint import KEY, _sha256
 
 Rng = random.Random
 Change = Callable[[Rng, bytes, Sequence[bytes]], bytes]  # of some bytes, with a kind's words

@@ -17,17 +17,18 @@ from unittest.mock import patch
 
 import numpy as np
 
-from minidark import CfgError, Network, WeightsError, named_weights
+from minidark import CfgError, Network, WeightsError
 from minidark.backend import Array, get_backend
-from minidark.cfg.parser import build_network
 from minidark.cfg.plan import Doubts, Plan, plan_cfg
 from minidark.cfg.sections import format_sections
-from minidark.checkpoint import Checkpoint
 from minidark.convert.found import Found
 from minidark.errors import MinidarkError, bare
-from minidark.records import _Log
+from minidark.network.parser import build_network
 from minidark.report.run import figures, read_run_folder
-from minidark.weights import read_weights
+from minidark.training.checkpoint import Checkpoint
+from minidark.training.records import _Log
+from minidark.weights import named as named_weights
+from minidark.weights.darknet import read_weights
 from tests.fuzz import seeds
 from tests.helpers import network
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minidark import CfgError, WeightsError
 from minidark.cfg.plan import plan_cfg
-from minidark.weights import read_weights
+from minidark.weights.darknet import read_weights
 from tests.helpers import network
 
 MANY = settings(max_examples=400, deadline=None, derandomize=True)

@@ -17,9 +17,9 @@ import pytest
 
 from minidark import BackendError, Network, load_network
 from minidark.backend import Array, Backend, get_backend, numpy_kernels
-from minidark.cfg.parser import build_network
-from minidark.parallel.gpus import NcclRanks, PinnedRanks, transport
-from minidark.parallel.ranks import Ranks
+from minidark.network.parser import build_network
+from minidark.training.parallel.gpus import NcclRanks, PinnedRanks, transport
+from minidark.training.parallel.ranks import Ranks
 from tests.conftest import dependent
 from tests.golden_cases import GOLDEN, arrays, names
 from tests.gpu_proof import sequences

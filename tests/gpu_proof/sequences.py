@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from minidark.activations import checked_activation
 from minidark.backend import RNN_ACTIVATIONS, Array, numpy_kernels
+from minidark.layers.activations import checked_activation
 from tests.gpu_proof.test_kernels import Draws
 
 SIZES = [(1, 1, 1), (3, 7, 8), (2, 9, 100), (2, 3, 300), (2, 5, 512)]  # T, S, H

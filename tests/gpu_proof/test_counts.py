@@ -12,8 +12,8 @@ import pytest
 import tests.fakecp as fakecp
 from minidark import Network, Text, generate, train
 from minidark.backend import Array, get_backend
-from minidark.cfg.parser import build_network
-from minidark.generate import BLOCK, Sampler
+from minidark.inference.generate import BLOCK, Sampler
+from minidark.network.parser import build_network
 from tests.fakecp import COUNTS
 from tests.helpers import planned
 from tests.stand_in import host, needs_compiler, put_in_place

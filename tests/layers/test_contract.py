@@ -80,7 +80,7 @@ def train_once(layer: Layer, x: Array) -> tuple[Array, Array, list[Array]]:
 
 
 def test_every_type_in_the_table_has_a_case() -> None:
-    types = set(LAYER_TYPES) - {"bytepairs"}  # computes nothing; tests/test_bytepairs.py
+    types = set(LAYER_TYPES) - {"bytepairs"}  # computes nothing; tests/data/test_bytepairs.py
     assert {case.split()[0] for case in CASES} == types
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from minidark import Text, load_network, train
 from minidark.cfg.plan import plan_cfg
-from minidark.gradcheck import check_gradients
 from minidark.layers.affine import RecurrentLayer
 from minidark.network import Network
+from minidark.training.gradcheck import check_gradients
 from tests.conftest import WriteText
 from tests.helpers import cfg, gradients, network, randomize
 

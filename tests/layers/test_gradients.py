@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from minidark import Network
-from minidark.activations import ACTIVATIONS
 from minidark.backend import Array
 from minidark.cfg.options import LAYER_TYPES
+from minidark.layers.activations import ACTIVATIONS
 from minidark.layers.dropout import DropoutLayer
 from tests.helpers import (
     cost_layer,

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from minidark import Text, train
-from minidark.backups import Backups
-from minidark.checkpoint import Checkpoint
-from minidark.records import sampled
+from minidark.training.backups import Backups
+from minidark.training.checkpoint import Checkpoint
+from minidark.training.records import sampled
 from tests.helpers import network
 
 NET = "net inputs=128 batch=4 time_steps=4 learning_rate=.01 adam=1 policy=cosine max_batches=800"

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pytest
 
 from minidark import Network, load_network
+from minidark.files.shipped import folder
+from minidark.inference.trace import Trace, trace
 from minidark.report import look
 from minidark.report.look import LARGEST, STEPS, Look, cells, symbol_name
 from minidark.report.properties import by_chance, trackers
-from minidark.shipped import folder
-from minidark.trace import Trace, trace
 from tests.helpers import network, randomize
 from tests.report.browser import opened
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from minidark import load_network
+from minidark.files.shipped import folder
+from minidark.inference.trace import Trace, trace
 from minidark.report.look import STEPS
 from minidark.report.properties import PROPERTIES, trackers
-from minidark.shipped import folder
-from minidark.trace import Trace, trace
 
 DOC = (Path(__file__).parents[2] / "docs" / "look.md").read_text(encoding="utf-8")
 TEXT = b"""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from minidark.inference.trace import LayerTrace, trace
 from minidark.report.packing import Packed, Scale, pack
-from minidark.trace import LayerTrace, trace
 from tests.helpers import network, randomize
 
 T = 40

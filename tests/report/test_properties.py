@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from minidark.inference.trace import LayerTrace
 from minidark.report.properties import PROPERTIES, by_chance, correlations, trackers
-from minidark.trace import LayerTrace
 
 EXAMPLES = {  # property: texts, with a digit for each byte
     "inside double quotes": [

@@ -1,0 +1,1 @@
+"""One module for each command; `minidark.cli.COMMANDS` names them."""

@@ -1,0 +1,180 @@
+"""`minidark check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minidark.backend import get_backend
+from minidark.cfg.check import DOUBT, MISTAKE, Finding, check_cfg
+from minidark.cfg.plan import Plan
+from minidark.cfg.sections import read_cfg
+from minidark.cli.commands.info import fill, header_facts
+from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.output.stderr import tell
+from minidark.cli.output.stdout import say, say_json
+from minidark.data.text import Text, looks_like_utf16
+from minidark.errors import OVERRIDDEN, WeightsError
+from minidark.files.archives import is_archive
+from minidark.files.shipped import as_typed
+from minidark.network.parser import build_network
+from minidark.weights.darknet import array_statistics
+
+MOST_SHOWN = 200
+WRONG_CFG, WRONG_WEIGHTS = 3, 4
+
+Found = list[tuple[Path, Finding]]
+Facts = dict[str, Any] | None
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights", required=False)
+@click.option("--data", multiple=True, metavar="FILE",
+              help="The text to train on, which max_batches is compared with.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(["text", "json", "github"]), default="text",
+              show_default=True, help="github: annotations for a workflow.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@cfg_options
+def check(
+    cfg: str,
+    weights: str | None,
+    data: tuple[str, ...],
+    form: str,
+    as_json: bool,
+    choice: CfgChoice,
+) -> None:
+    """Say all that is wrong or doubtful in a cfg, and whether weights fit it.
+
+    \b
+    minidark check my.cfg
+    minidark check my.cfg backup/my_best.weights
+    minidark check my.cfg --data book.txt --strict
+    minidark check my.cfg --format github
+
+    Ends with 0 where nothing is wrong, with 3 for a cfg and 4 for weights that are; with --strict
+    a doubt is wrong, too. docs/cfg.md lists what is looked for.
+    """
+    path = choice.path(cfg)
+    text_bytes, utf16 = None, any(map(looks_like_utf16, data))
+    if data:
+        with Text(data, inputs=256) as text:
+            text_bytes = text.size
+    checked = check_cfg(read_cfg(path), path, choice.overrides, text_bytes, utf16)
+    found = [(path, finding) for finding in checked.findings]
+    facts: Facts = None
+    weights = cfg if weights is None and is_archive(cfg) else weights
+    if weights and checked.plan:
+        facts, wrong = _weights(checked.plan, weights, choice)
+        found += [(Path(weights), finding) for finding in wrong]
+    FORMS["json" if as_json else form](found, facts, path)
+    raise SystemExit(_exit_code(found, choice.strict))
+
+
+def _weights(plan: Plan, weights: str, choice: CfgChoice) -> tuple[Facts, list[Finding]]:
+    """What a weight file says of itself, and what is wrong with it."""
+    net = build_network(plan, None, 0, get_backend(kernels="numpy"), draw=False)
+    try:
+        header = fill(net, weights, choice.with_nonfinite())
+    except WeightsError as error:
+        return None, [_of_weights("E101", "weights-do-not-fit", str(error), weights)]
+    bad = [a for a in array_statistics(net) if a["not_finite"]]
+    facts = header_facts(header, choice.reading["weights_order"])
+    facts["not_finite"] = sum(a["not_finite"] for a in bad)
+    if bad and not choice.reading["allow_nonfinite"]:
+        said = f"{facts['not_finite']:,} numbers are NaN or infinite, the first in {bad[0]['name']}"
+        return facts, [_of_weights("E102", "weights-not-finite", said, weights)]
+    return facts, []
+
+
+def _of_weights(code: str, name: str, said: str, path: str) -> Finding:
+    return Finding(code, name, MISTAKE, None, said.removeprefix(f"{path}: "))
+
+
+def _exit_code(found: Found, strict: bool) -> int:
+    codes = [f.code for _, f in found if strict or f.severity == MISTAKE]
+    in_cfg = [code for code in codes if not code.startswith("E1")]
+    return WRONG_CFG if in_cfg else WRONG_WEIGHTS if codes else 0
+
+
+# --- how it is shown ----------------------------------------------------------------------
+
+
+def _as_text(found: Found, facts: Facts, cfg: Path) -> None:
+    for path, f in found[:MOST_SHOWN]:
+        at = _at(path, f.line)
+        say(f"{at}: {f.severity}: {_said(f)} [{f.code} {f.name}]")
+    if len(found) > MOST_SHOWN:
+        say(f"{as_typed(str(cfg))}: and {len(found) - MOST_SHOWN:,} more")
+    if facts:
+        say(
+            f"weights: version {facts['version']} ({facts['program']}), {facts['order']}'s order "
+            f"of arrays, {facts['seen']:,} rows seen"
+        )
+    mistakes, doubts = _counts(found)
+    tell(f"minidark: {cfg}: {_number(mistakes, 'mistake')}, {_number(doubts, 'warning')}")
+
+
+def _as_json(found: Found, facts: Facts, cfg: Path) -> None:
+    mistakes, doubts = _counts(found)
+    findings = [
+        {
+            "file": str(path),
+            "line": f.line or None,
+            "severity": f.severity,
+            "code": f.code,
+            "name": f.name,
+            "message": f.message,
+            "hint": f.hint,
+        }
+        for path, f in found[:MOST_SHOWN]
+    ]
+    shown = {"cfg": str(cfg), "mistakes": mistakes, "warnings": doubts, "findings": findings}
+    say_json(shown if facts is None else {**shown, "weights": facts})
+
+
+def _as_github(found: Found, facts: Facts, cfg: Path) -> None:
+    """Workflow commands, which have escapes of their own."""
+    del facts, cfg
+    for path, f in found[:MOST_SHOWN]:
+        line = f",line={f.line}" if f.line else ""
+        title = f"{f.code} {f.name}"
+        say(f"::{f.severity} file={_property(str(path))}{line},title={title}::{_data(_said(f))}")
+
+
+FORMS: dict[str, Callable[[Found, Facts, Path], None]] = {
+    "text": _as_text,
+    "json": _as_json,
+    "github": _as_github,
+}
+
+
+def _at(path: Path, line: int | None) -> str:
+    name = as_typed(str(path))
+    if line == OVERRIDDEN:
+        return f"{name} as overridden"
+    return name if line is None else f"{name}:{line}"
+
+
+def _said(finding: Finding) -> str:
+    return f"{finding.message}; {finding.hint}" if finding.hint else finding.message
+
+
+def _counts(found: Found) -> tuple[int, int]:
+    severities = [f.severity for _, f in found]
+    return severities.count(MISTAKE), severities.count(DOUBT)
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

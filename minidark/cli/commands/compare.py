@@ -1,0 +1,187 @@
+"""`minidark compare`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+
+from minidark.backend import get_backend
+from minidark.cli.command import typed
+from minidark.cli.commands.train import multiply_adds
+from minidark.cli.options.cfg_options import CfgChoice, weightless_options
+from minidark.cli.options.compute import Compute, compute_options
+from minidark.cli.options.numbers import Number, count
+from minidark.cli.options.stopping import Stop, stoppable
+from minidark.cli.output.display import validated
+from minidark.cli.output.outputs import PAGE, check_output, force_option
+from minidark.cli.output.stderr import tell
+from minidark.cli.output.stdout import say, say_json
+from minidark.cli.output.tables import print_table
+from minidark.data.text import Text
+from minidark.errors import DivergedError, MinidarkError
+from minidark.report.comparison import COLUMNS, cells, write_comparison_page
+from minidark.report.extra import needed
+from minidark.training.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
+from minidark.training.train import StepReport
+
+BATCHES = 1000
+MOST_SECONDS = 10**7  # four months
+
+
+def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
+    """Whole numbers between commas, each once."""
+    try:
+        seeds = [int(seed) for seed in given.split(",")]
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is not whole numbers between commas.") from None
+    if len({*seeds}) < len(seeds):
+        raise click.BadParameter(f"{given!r} has a seed twice.")
+    return seeds
+
+
+@click.command()
+@click.argument("cfgs", metavar="CFG CFG...", nargs=-1, required=True)
+@click.argument("data")
+@click.option("--parameters", type=count(), metavar="N",
+              help="Trained numbers of each: recurrent widths are scaled to come close to them; "
+              "as many as the first cfg has unless given.")  # fmt: skip
+@click.option("--batches", type=count(), metavar="N",
+              help=f"Batches that each is trained for [{BATCHES}].")  # fmt: skip
+@click.option(
+    "--seconds",
+    type=Number(0, MOST_SECONDS, min_open=True),
+    metavar="X",
+    help="In place of --batches: as many batches of each as it does in X seconds.",
+)
+@click.option("--seeds", callback=_seeds, default="1", metavar="A,B,C", show_default=True,
+              help="A run of each cfg with each of these seeds.")  # fmt: skip
+@click.option("--valid-fraction", type=Number(0, 1, max_open=True), default=0.05, metavar="F",
+              show_default=True, help="Share of the text, its end, to validate on.")  # fmt: skip
+@click.option("--patience", type=count(), metavar="N",
+              help="Stop a run after N validations without a new best.")  # fmt: skip
+@click.option("--backup", metavar="DIR",
+              help="Keep each run, in DIR/CFG-seedN.")  # fmt: skip
+@click.option("-o", "--output", metavar="FILE", help="Write a page of it, HTML in one file.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the table.")
+@force_option
+@compute_options("auto")
+@weightless_options
+def compare(
+    cfgs: tuple[str, ...],
+    data: str,
+    parameters: int | None,
+    batches: int | None,
+    seconds: float | None,
+    seeds: list[int],
+    valid_fraction: float,
+    patience: int | None,
+    backup: str | None,
+    output: str | None,
+    as_json: bool,
+    force: bool,
+    compute: Compute,
+    choice: CfgChoice,
+) -> None:
+    """Train several cfgs alike on one text, and show which learns it best.
+
+    \b
+    minidark compare gru lstm rnn-vanilla data.txt
+    minidark compare gru lstm data.txt --parameters 150000 --batches 2000 --seeds 1,2,3
+    minidark compare gru lstm data.txt --seconds 60 --threads 1 --backup runs -o page.html
+
+    All have the first cfg's batch, subdivisions and time_steps, and with a seed the same streams of
+    the text; the rest is each cfg's own. Recurrent widths are scaled by one factor for each cfg, so
+    that all train as many numbers. The same --batches are the same symbols for each; the same
+    --seconds as many batches as each does in them, which is measured first, in turns. Rates fall
+    towards the end of that budget where the cfg lets them fall.
+
+    Bits per character are of the lowest validation, mean and standard deviation over the seeds.
+    Ctrl-C shows what is finished.
+    """
+    if len(cfgs) < 2:
+        raise click.UsageError("it takes two cfgs or more, and then the text")
+    if batches and seconds and typed("batches") != typed("seconds"):  # one is of the environment
+        batches, seconds = (batches, None) if typed("batches") else (None, seconds)
+    if batches and seconds:
+        raise click.UsageError("--batches and --seconds are two budgets; give either")
+    if output is not None:
+        needed("jinja2"), needed("matplotlib")  # before the runs, and not after them
+    paths = [choice.path(c) for c in cfgs]
+    check_output(output, *paths, data, form=PAGE, force=force)
+    there = candidates(paths, choice.overrides, parameters, choice.strict)
+    backend, folder = get_backend(**compute.loading), Path(backup) if backup else None
+    with Text([data], there[0].plan.net.row_inputs) as text, stoppable() as stop:
+        comparison = Comparison(there, text, backend, valid_fraction, patience, folder)
+        _settle(compute, comparison, batches or BATCHES, len(seeds))
+        numbers = comparison.batches_in(seconds) if seconds else [batches or BATCHES] * len(there)
+        outcomes, failed = _finished(comparison, seeds, numbers, stop)
+    facts = comparison_facts(comparison, outcomes, seconds)
+    if outcomes and output is not None:
+        write_comparison_page(output, facts, outcomes, ["minidark", *sys.argv[1:]])
+        tell(f"minidark: {output} is written")
+    if as_json:
+        say_json(facts)
+    elif outcomes:
+        show(facts)
+    if failed:
+        raise failed
+    if stop.signal:
+        tell(f"minidark: stopped; {len(outcomes)} of {len(there) * len(seeds)} runs were finished")
+        sys.exit(128 + stop.signal)
+    if all(outcome.diverged for outcome in outcomes):
+        raise DivergedError("every run diverged; try a lower learning_rate")
+
+
+def _finished(
+    comparison: Comparison, seeds: list[int], numbers: list[int], stop: Stop
+) -> tuple[list[Outcome], MinidarkError | None]:
+    """The outcomes until all runs are done, or one is stopped or fails: hours of others may have
+    gone before, which are shown first."""
+
+    def follow(candidate: Candidate, seed: int, report: StepReport) -> bool:
+        if report.valid_loss is not None:
+            tell(f"{candidate.name}, seed {seed}: {validated(report, in_bits=True)}")
+        return not stop.signal
+
+    for candidate, number in zip(comparison.candidates, numbers, strict=True):
+        tell(_taking_part(candidate, number))
+    outcomes: list[Outcome] = []
+    try:
+        for outcome in comparison.runs(seeds, numbers, follow):
+            outcomes.append(outcome)
+            if outcome.diverged:
+                tell(f"{outcome.name}, seed {outcome.seed}: {outcome.diverged}")
+    except MinidarkError as error:
+        return outcomes, error
+    return outcomes, None
+
+
+def _settle(compute: Compute, comparison: Comparison, batches: int, seeds: int) -> None:
+    """Kernels for all of it."""
+    nets = [c.network(0, comparison.backend, batches) for c in comparison.candidates]
+    compute.settle(nets[0], seeds * sum(multiply_adds(net, batches) for net in nets))
+
+
+def _taking_part(candidate: Candidate, batches: int) -> str:
+    widths = ", ".join(map(str, candidate.widths))
+    return (
+        f"{candidate.name}: recurrent width {widths}, {candidate.plan.trained:,} parameters, "
+        f"{batches:,} batches"
+    )
+
+
+def show(facts: dict[str, Any]) -> None:
+    """The table, then what each wrote."""
+    table = Table("cfg", box=None, pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, justify="right")
+    for cfg in facts["cfgs"]:
+        table.add_row(cfg["name"], *cells(cfg))
+    print_table(table)
+    for cfg in facts["cfgs"]:
+        if sample := next((r["sample"] for r in cfg["runs"] if r["sample"]), None):
+            say(f"\n--- {cfg['name']}:\n{sample}")

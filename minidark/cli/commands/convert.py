@@ -1,0 +1,208 @@
+"""`minidark convert`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from minidark import convert as forms
+from minidark.backend import Array
+from minidark.cfg.forms import rewritten
+from minidark.cfg.plan import Doubts, plan_cfg
+from minidark.cfg.sections import read_cfg
+from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.numbers import Number
+from minidark.cli.output.outputs import (
+    CFG,
+    check_cfg_output,
+    check_output,
+    check_place,
+    force_option,
+)
+from minidark.cli.output.stdout import say, say_json
+from minidark.convert.fold import denormalize
+from minidark.convert.found import fill
+from minidark.convert.proof import SYMBOLS, drawn_symbols, written
+from minidark.data.text import Text
+from minidark.files.archives import is_archive
+from minidark.files.disk import write_atomically
+from minidark.layers.base import ALEXEY
+from minidark.layers.batchnorm import CPU, DIVISORS, GPU
+from minidark.layers.gru import GruLayer
+from minidark.network import Network
+from minidark.weights.darknet import ORDERS, save_weights, saved_arrays
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("out")
+@click.option("--cfg", metavar="CFG", help="The cfg that IN was made with, where IN carries none.")
+@click.option("--out-cfg", metavar="FILE", help="Where the cfg goes that belongs to OUT.")
+@click.option("--dialect", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True,
+              help="Whose order of arrays a .weights has that is written.")  # fmt: skip
+@click.option("--text", "text", metavar="FILE",
+              help="Prove a model on its first 1,000 characters [on drawn ones].")  # fmt: skip
+@click.option("--tolerance", type=Number(0, min_open=True), metavar="X",
+              help="The largest difference that a model may have [10 times what float32 itself "
+              "loses].")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@force_option
+@cfg_options
+def convert(
+    source: str,
+    out: str,
+    cfg: str | None,
+    out_cfg: str | None,
+    dialect: str,
+    text: str | None,
+    tolerance: float | None,
+    as_json: bool,
+    force: bool,
+    choice: CfgChoice,
+) -> None:
+    """Rewrite a network in another form: IN's and OUT's suffixes say which.
+
+    \b
+    minidark convert my.weights my.safetensors --cfg rnn      (which carries its cfg)
+    minidark convert my.safetensors my.onnx                   (proven by running it)
+    minidark convert my.weights theirs.weights --cfg rnn --dialect alexey
+    minidark convert theirs.onnx my.weights --out-cfg my.cfg
+    minidark convert my.cfg my.yaml                           (and back)
+
+    Weights: .weights, .backup, .safetensors, .npz. Models: .onnx and .keras there and back, .py for
+    PyTorch, .pt of a PyTorch LSTM. Of a model that is written, batch norm is folded away, and it is
+    run: what is printed is the largest difference from minidark's own outputs in float64 over 1,000
+    characters. One that rounding does not explain is an error, and no file is left.
+    """
+    kinds = [_kind(path) for path in (source, out)]
+    inputs = [source, choice.path(cfg) if cfg else None, text]
+    if kinds[0] == "cfg":
+        inputs.append(choice.path(source))
+    if kinds[1] == "cfg":
+        check_place(out, *inputs)
+    else:
+        check_output(out, *inputs, force=force)
+    check_output(out_cfg, out, *inputs, form=CFG, force=force)
+    if "cfg" in kinds:
+        if kinds != ["cfg", "cfg"]:
+            raise click.UsageError("a cfg becomes a cfg: .cfg and .yaml, there and back")
+        sections = _rewrite_cfg(source, out, choice, force)
+        _tell_written(out, source, {"sections": sections}, as_json)
+        return
+    model = forms.MODELS.get(_suffix(out))
+    if model and not model.writes:
+        raise click.UsageError(f"{out}: {_suffix(out)} is read, not written; .py is for PyTorch")
+    net = _load(source, cfg, choice)
+    if model:
+        net = denormalize(net)
+        _write_model(net, out, model, text, tolerance, as_json)
+    else:
+        if _suffix(out) in forms.DARKNET:
+            for said in _lost(net, dialect):
+                log.warning("%s: %s", out, said)
+        save_weights(net, out, dialect)
+        _tell_written(out, source, {"arrays": len(saved_arrays(net, dialect))}, as_json)
+    if out_cfg:
+        net.save_cfg(out_cfg)
+    elif cfg is None and _suffix(out) in forms.DARKNET:
+        log.info("%s has no place for the cfg; --out-cfg FILE writes it", out)
+
+
+def _suffix(path: str) -> str:
+    return Path(path).suffix.lower()
+
+
+def _kind(path: str) -> str:
+    suffix = _suffix(path) or ".cfg"  # the bare name of one that is shipped
+    tables = {"cfg": forms.CFGS, "weights": forms.WEIGHTS, "model": forms.MODELS}
+    for kind, suffixes in tables.items():
+        if suffix in suffixes:
+            return kind
+    known = ", ".join(s for suffixes in tables.values() for s in suffixes)
+    raise click.UsageError(f"{path}: converts by suffix; known are {known}")
+
+
+def _tell_written(out: str, source: str, held: dict[str, int], as_json: bool) -> None:
+    """What is in a file that nothing else is to be said of."""
+    if as_json:
+        say_json({"out": out, "in": source, **held})
+        return
+    ((what, number),) = held.items()
+    log.info("%s is written: %d %s, from %s", out, number, what, source)
+
+
+def _rewrite_cfg(source: str, out: str, choice: CfgChoice, force: bool) -> int:
+    """Checked as every cfg is that is read, and its comments go along; how many sections."""
+    path = choice.path(source)
+    data = read_cfg(path)
+    plan = plan_cfg(data, path, warn=Doubts(path, choice.strict), overrides=choice.overrides)
+    text = rewritten(plan.sections, data, path, out).encode()
+    check_cfg_output(out, text, force)
+    write_atomically(out, [text])
+    return len(plan.sections)
+
+
+def _load(source: str, cfg: str | None, choice: CfgChoice) -> Network:
+    model = forms.MODELS.get(_suffix(source))
+    if model and not model.reads:
+        raise click.UsageError(f"{source}: {_suffix(source)} is written, not read")
+    if not model:
+        if cfg is None and not is_archive(source):
+            raise click.UsageError(f"which cfg was {source} made with? give --cfg CFG")
+        return choice.load(cfg or source, source)
+    found = model.read(source)
+    allowed = bool(choice.reading["allow_nonfinite"])
+    if cfg is None:
+        return found.network(allowed)
+    net = choice.load(cfg)
+    fill(net, found.arrays, source, allowed)
+    net.seen = found.seen
+    return net
+
+
+def _write_model(
+    net: Network,
+    out: str,
+    model: forms.Model,
+    text: str | None,
+    tolerance: float | None,
+    as_json: bool,
+) -> None:
+    symbols = _symbols(net, text)
+    data, difference = written(net, model.write, symbols, tolerance)
+    write_atomically(out, [data])
+    if as_json:
+        figures = {"out": out, "characters": len(symbols), "largest_difference": difference}
+        say_json(figures)
+    elif difference is not None:
+        say(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
+    else:  # why it is not proven has been told
+        log.info("%s is written", out)
+
+
+def _lost(net: Network, dialect: str) -> Iterator[str]:
+    """What a darknet that reads this dialect takes for something else, or minidark without a cfg
+    that says otherwise."""
+    if dialect == ALEXEY and any(isinstance(x, GruLayer) and x.tanh for x in net.layers):
+        yield (
+            "AlexeyAB's darknet ignores [gru] tanh=1 and takes logistic candidates: there this "
+            "network predicts something else"
+        )
+    read_as = GPU.name if dialect == ALEXEY else CPU.name
+    if any(layer.norms for layer in net.layers) and net.batchnorm != read_as:
+        yield (
+            f"batch norm divides by {DIVISORS[net.batchnorm]} here, and by {DIVISORS[read_as]} "
+            f"where such a file is read; in minidark [net] batchnorm={net.batchnorm} keeps it"
+        )
+
+
+def _symbols(net: Network, path: str | None) -> Array:
+    if path is None:
+        return drawn_symbols(net.inputs)
+    with Text([path], net.inputs) as text:
+        return text.read(0, min(SYMBOLS, text.size))

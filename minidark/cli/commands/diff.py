@@ -1,0 +1,86 @@
+"""`minidark diff`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from minidark.cfg.difference import Change, Difference, LayerChange, difference
+from minidark.cfg.options import keys
+from minidark.cfg.reference import section_types, written
+from minidark.cli.options.cfg_options import CfgChoice, weightless_options
+from minidark.cli.output.stdout import say, say_json
+
+DIFFERENT = 1  # with --exit-code, as git has it
+
+
+@click.command()
+@click.argument("a")
+@click.argument("b", required=False)
+@click.option("--exit-code", is_flag=True, help="End with 1 where they differ.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@weightless_options
+def diff(a: str, b: str | None, exit_code: bool, as_json: bool, choice: CfgChoice) -> None:
+    """Say how two networks differ: not their text, but what their cfgs mean.
+
+    \b
+    minidark diff rnn my.cfg
+    minidark diff old.cfg new.cfg --exit-code
+    minidark diff rnn --set gru.output=512 --set net.adam=0
+
+    Defaults are filled in, and what has no effect is left out: two cfgs that mean the same network
+    have no difference, and nothing is printed. --set overrules B alone; without B, that is A again.
+    Ends with 0, or with --exit-code with 1 where there are differences.
+    """
+    if not (b or choice.overrides):
+        raise click.UsageError("it takes two cfgs, A and B, or A and what --set makes of it")
+    before = dataclasses.replace(choice, overrides=())
+    found = difference(before.plan(a), choice.plan(b or a))
+    if as_json:
+        facts = {"a": a, "b": b or a, "same": not found, **dataclasses.asdict(found)}
+        say_json(facts)
+    elif found:
+        say("\n".join(_lines(found, a, b or f"{a} as overridden")))
+    raise SystemExit(DIFFERENT if exit_code and found else 0)
+
+
+def _lines(found: Difference, a: str, b: str) -> list[str]:
+    lines = [f"--- {a}", f"+++ {b}"]
+    lines += [f"[net] {_change(change)}" for change in found.net]
+    for layer in found.layers:
+        lines += _layer(layer)
+    before, after = found.parameters
+    if before != after:
+        lines.append(f"parameters: {before:,} -> {after:,} ({after - before:+,})")
+    return lines
+
+
+def _layer(layer: LayerChange) -> list[str]:
+    name = f"[{layer.type}]"
+    if layer.a is None:
+        return [f"+ {layer.b} {name} {_values(layer)}".rstrip()]
+    if layer.b is None:
+        return [f"- {layer.a} {name} {_values(layer)}".rstrip()]
+    number = f"{layer.a}" if layer.a == layer.b else f"{layer.a} -> {layer.b}"
+    return [f"  {number} {name} {_change(change)}" for change in layer.changes]
+
+
+def _values(layer: LayerChange) -> str:
+    """What it has that is not a default."""
+    known = keys(section_types()[layer.type])
+    said = [f"{k}={written(v)}" for k, v in layer.values.items() if _told(known, k, v)]
+    return " ".join(said)
+
+
+def _told(known: dict[str, Any], key: str, value: Any) -> bool:
+    return key in known and key != "hidden" and value != known[key].default
+
+
+def _change(change: Change) -> str:
+    return f"{change.key}: {_value(change.a)} -> {_value(change.b)}"
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else written(value) or "none"

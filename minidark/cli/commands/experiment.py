@@ -1,0 +1,377 @@
+"""An experiment in YAML: the runs that it asks for.
+
+    cfg: rnn                      # a cfg's file or bare name
+    data: [a.txt, b.txt]          # one text, of one file or several
+    folder: runs/width            # where the runs go, below the folder that the command runs in;
+                                  # runs/NAME-OF-THIS-FILE unless given
+    options: {batches: 500}       # train's options by their names
+    set: {gru.output: [128, 256]} # what --set overrules
+    seeds: [1, 2, 3]
+
+A list of `cfg`, `seeds`, or of an option or key makes a sweep: every value with every other, each
+run in a folder of its own that is named by what differs. There it leaves `experiment.json`: which
+file asked for it, and with what words, so that no other experiment goes on with it as its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minidark.cfg.plan import plan_cfg
+from minidark.cfg.sections import read_cfg
+from minidark.cli.commands.train import train
+from minidark.errors import (
+    OVERRIDDEN,
+    CfgError,
+    DataError,
+    MinidarkError,
+    bare,
+    echo,
+    nearest,
+)
+from minidark.files import schema, yaml_lines
+from minidark.files.disk import open_regular, write_atomically
+from minidark.files.shipped import find_cfg
+from minidark.files.yaml_lines import Items, Mapping, Node, Scalar
+from minidark.training.backups import base_name
+from minidark.training.checkpoint import previous
+
+KEYS = ("cfg", "data", "folder", "options", "set", "seeds")
+OURS = {  # options that the experiment itself gives, and what says them
+    "backup": "; say `folder: ...`",
+    "seed": "; say `seeds: ...`",
+    "set": "; say `set: ...`",
+    "resume": "",
+}
+NOT_FOR_RUNS = frozenset({"explain", "json", "help", "debug", "quiet", "verbose"})
+FLAGS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+CHANGEABLE = frozenset({"batches", "patience", "save-every", "tensorboard", "threads"})
+CLAIM = "experiment.json"
+LARGEST_CLAIM = 1 << 20  # bytes
+CLAIMED = schema.Record(
+    {"experiment": schema.String(path=True), "words": schema.MapOf(schema.String())}
+)
+MOST_RUNS = 1000
+LONGEST_NAME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run: `name` is what differs from the others, "" where there are none."""
+
+    name: str
+    folder: Path
+    cfg: str
+    data: tuple[str, ...]
+    options: tuple[tuple[str, ...], ...]  # each as it stands on a command line
+    overrides: tuple[str, ...]
+    seed: str | None
+
+    file: str  # the experiment's
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / f"{base_name(find_cfg(self.cfg))}.ckpt"
+
+    @property
+    def began(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.checkpoint.exists() or previous(self.checkpoint).exists()
+
+    def arguments(self) -> list[str]:
+        """Of `minidark train`: to begin, or where the run began already, to go on."""
+        began = self.began
+        options = [o for o in self.options if not (began and o[0] in ("--weights", "--clear"))]
+        words = [self.cfg, *self.data, *itertools.chain(*options)]
+        words += itertools.chain(*(("--set", text) for text in self.overrides))
+        words += ["--seed", self.seed] if self.seed else []
+        words += ["--backup", str(self.folder)]
+        return [*words, "--resume", "auto"] if began else words
+
+    def words(self) -> dict[str, str]:
+        """What it was begun with, by the names that the file has for it."""
+        options = {o[0].removeprefix("--"): o[-1].removeprefix("--") for o in self.options}
+        return {
+            "cfg": self.cfg,
+            "data": " ".join(self.data),
+            **{name: value for name, value in options.items() if name not in CHANGEABLE},
+            **dict(text.split("=", 1) for text in self.overrides),
+            **({"seed": self.seed} if self.seed else {}),
+        }
+
+    def claim(self) -> None:
+        """Let its folder say whose it is, if none has said so before. Raises MinidarkError."""
+        path = self.folder / CLAIM
+        if path.exists():
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MinidarkError(f"{self.folder}: cannot write: {error.strerror}") from error
+        claim = {"experiment": self.file, "words": self.words()}
+        write_atomically(path, [json.dumps(claim, indent=1).encode(), b"\n"])
+
+    def claimed(self) -> tuple[str, dict[str, Any]] | None:
+        """By which experiment's file, and with what words; None where nothing sound says so."""
+        with (
+            contextlib.suppress(MinidarkError, ValueError),
+            open_regular(self.folder / CLAIM, MinidarkError) as file,
+        ):
+            claim = schema.parse(file.read(LARGEST_CLAIM))
+            if not schema.mistake(claim, CLAIMED):
+                return claim["experiment"], claim["words"]
+        return None
+
+
+def read_experiment(path: Path | str, anywhere: bool = False) -> list[Run]:
+    """The runs of a file, checked as far as can be before the first: options, cfgs with what
+    overrules them, and whether the texts are there. anywhere: their folder may lie outside of the
+    one that the command runs in. Raises CfgError and DataError at their line."""
+    with open_regular(path, lambda said: CfgError(said, path)) as file:
+        tree = yaml_lines.load(file.read(yaml_lines.LARGEST + 1), path)
+    return _Experiment(path, tree, anywhere).runs()
+
+
+Axis = list[tuple[str, Scalar]]  # a key and its values, of which each run has one
+
+
+class _Experiment:
+    def __init__(self, path: Path | str, tree: Node, anywhere: bool):
+        self.path, self.anywhere = path, anywhere
+        self.tree = self._mapping(tree, "an experiment")
+        self._known(self.tree, KEYS, "an experiment")
+        for key in ("cfg", "data"):
+            if key not in self.tree:
+                raise CfgError(f"an experiment needs `{key}: ...`", path, self.tree.line)
+        self.options, self.set = (
+            self._mapping(self.tree.get(key, Mapping(0)), key) for key in ("options", "set")
+        )
+        self._known(self.options, _train_options(), "options")
+
+    def runs(self) -> list[Run]:
+        """All of them, in their order; how many these are is known before any is made."""
+        swept = [self.tree["cfg"], *self.options.values(), *self.set.values()]
+        swept += [self.tree["seeds"]] if "seeds" in self.tree else []
+        count = math.prod(len(node) for node in swept if isinstance(node, Items))
+        if count > MOST_RUNS:
+            raise self._wrong(f"{count:,} runs; {MOST_RUNS:,} are the most", self.tree)
+        self._check_folder()
+        cfgs = self._axis("cfg", self.tree["cfg"])
+        seeds = self._axis("seed", self.tree["seeds"]) if "seeds" in self.tree else []
+        options = [self._axis(key, value) for key, value in self.options.items()]
+        keys = [self._axis(key, value) for key, value in self.set.items()]
+        axes = [axis for axis in (cfgs, *options, *keys, seeds) if axis]
+        runs = [self._run(dict(chosen), axes) for chosen in itertools.product(*axes)]
+        self._check_names(runs)
+        self._check_data()
+        for run in runs:
+            self._check(run)
+        return runs
+
+    def _run(self, chosen: dict[str, Scalar], axes: Sequence[Axis]) -> Run:
+        name = _name((key, chosen[key]) for axis in axes for key in [axis[0][0]] if len(axis) > 1)
+        folder = self._text("folder") or f"runs/{Path(self.path).stem}"
+        options = [self._option(key, chosen[key]) for key in self.options]
+        return Run(
+            name=name,
+            folder=Path(folder, name) if name else Path(folder),
+            cfg=str(chosen["cfg"]),
+            data=self._data(),
+            options=tuple(filter(None, options)),
+            overrides=tuple(f"{key}={_plain(chosen[key])}" for key in self.set),
+            seed=str(chosen["seed"]) if "seeds" in self.tree else None,
+            file=str(self.path),
+        )
+
+    # --- what stands in the file ----------------------------------------------------------
+
+    def _mapping(self, node: Node, what: str) -> Mapping:
+        if not isinstance(node, Mapping):
+            raise self._wrong(f"{what} is a mapping, `key: value`", node)
+        return node
+
+    def _known(self, mapping: Mapping, known: Iterable[str], what: str) -> None:
+        """Raise CfgError at the first key that is not known, or that is said elsewhere."""
+        names = [name for name in known if name not in NOT_FOR_RUNS]
+        for key, line in mapping.lines.items():
+            if key in names and (mapping is self.tree or key not in OURS):
+                continue
+            said = f"unknown key {echo(key)} in {what}{nearest(key, names)}"
+            if mapping is not self.tree and key in OURS:
+                said = f"{key} is for each run to know{OURS[key]}"
+            raise CfgError(said, self.path, line)
+
+    def _axis(self, key: str, node: Node) -> Axis:
+        """The values of a key: one, or those of a list."""
+        given = node if isinstance(node, Items) else [node]
+        items = [item for item in given if isinstance(item, Scalar) and item]
+        if not items or len(items) < len(given):
+            raise self._wrong(f"{bare(key)} is a value, or a list of values for a sweep", node)
+        seen: set[int | str] = set()
+        for item in items:
+            value = _number(item) if key == "seed" else item
+            if value in seen:
+                said = f"{bare(key)} has {echo(str(item))} twice"
+                raise CfgError(said, self.path, item.line)
+            seen.add(value)
+        return [(key, item) for item in items]
+
+    def _text(self, key: str) -> str | None:
+        node = self.tree.get(key)
+        if node is not None and not (isinstance(node, Scalar) and node):
+            raise self._wrong(f"{key} is a text", node)
+        return None if node is None else str(node)
+
+    def _data(self) -> tuple[str, ...]:
+        return tuple(str(item) for _, item in self._axis("data", self.tree["data"]))
+
+    def _option(self, key: str, value: Scalar) -> tuple[str, ...]:
+        if not _train_options()[key].is_flag:
+            return (f"--{key}", str(value))
+        if value not in FLAGS:
+            raise CfgError(f"{key}={echo(str(value))} is not true or false", self.path, value.line)
+        return (f"--{key}",) if FLAGS[value] else ()
+
+    # --- whether it can be run ------------------------------------------------------------
+
+    def _check_names(self, runs: Sequence[Run]) -> None:
+        by_folder: dict[Path, str] = {}
+        for run in runs:
+            other = by_folder.setdefault(run.folder, run.name)
+            if other is not run.name:
+                raise self._wrong(f"two runs would have the folder {run.folder}", self.tree)
+
+    def _check_folder(self) -> None:
+        """Raise CfgError for one outside of the folder that the command runs in, where a file from
+        somebody else has no business to write."""
+        folder = self._text("folder")
+        if folder is None or self.anywhere:
+            return
+        inside = os.path.normpath(folder)
+        if os.path.isabs(folder) or inside == os.pardir or inside.startswith(os.pardir + os.sep):
+            said = f"folder {bare(folder)} lies outside of this one; --anywhere allows that"
+            raise CfgError(said, self.path, self._lines("folder")[0])
+
+    def _check_data(self) -> None:
+        for name, line in zip(self._data(), self._lines("data"), strict=True):
+            if not Path(name).is_file():
+                raise DataError(f"{self.path}:{line}: {bare(name, LONGEST_NAME)}: no such text")
+
+    def _check(self, run: Run) -> None:
+        try:
+            train.make_context("train", run.arguments())
+        except click.BadParameter as error:
+            line = self._line_of_option(error.param)
+            raise CfgError(error.format_message().rstrip("."), self.path, line) from error
+        except click.UsageError as error:
+            raise self._wrong(error.format_message().rstrip("."), self.tree) from error
+        self._check_cfg(run)
+        self._check_claim(run)
+
+    def _check_claim(self, run: Run) -> None:
+        """Raise CfgError where the run's folder is another experiment's, with other words."""
+        other, theirs = run.claimed() or (run.file, {})
+        if os.path.realpath(other) == os.path.realpath(run.file):
+            return  # what changed in the file since, `train` tells
+        ours = run.words()
+        for key in {**theirs, **ours}:
+            if ours.get(key) != theirs.get(key):
+                line = self._lines("folder")[0] if "folder" in self.tree else self.tree.line
+                raise CfgError(
+                    f"{run.folder} holds a run of {bare(other)}, with {_said(key, theirs)}, and "
+                    f"here it is {_said(key, ours)}; say `folder: ...` for one of its own",
+                    self.path,
+                    line,
+                )
+
+    def _line_of_option(self, param: click.Parameter | None) -> int:
+        if param is None:
+            return self.tree.line
+        if param.name == "seed":
+            return self._lines("seeds")[0]
+        return self.options.lines.get((param.name or "").replace("_", "-"), self.tree.line)
+
+    def _check_cfg(self, run: Run) -> None:
+        """Raise CfgError at the cfg's line, or at that of the first key whose overruling makes it
+        wrong."""
+        try:
+            cfg = find_cfg(run.cfg)
+            data = read_cfg(cfg)
+        except CfgError as error:
+            line = self._lines("cfg")[0]
+            raise CfgError(f"{run.cfg}: {error.message}", self.path, line) from error
+        batches = [f"net.max_batches={o[1]}" for o in run.options if o[0] == "--batches"]
+        first = _mistake(data, cfg, batches)
+        whole = _mistake(data, cfg, [*run.overrides, *batches])
+        if whole is None:
+            return
+        if first is not None and first.message == whole.message:
+            raise first
+        for upto, key in enumerate(self.set, start=1):
+            wrong = _mistake(data, cfg, [*run.overrides[:upto], *batches])
+            if wrong is not None and wrong.message == whole.message:
+                raise CfgError(f"{key}: {wrong.message}", self.path, self.set.lines[key])
+
+    def _lines(self, key: str) -> list[int]:
+        node = self.tree[key]
+        return [item.line for item in node] if isinstance(node, Items) else [node.line]
+
+    def _wrong(self, message: str, node: Node) -> CfgError:
+        return CfgError(message, self.path, node.line)
+
+
+def _train_options() -> dict[str, click.Option]:
+    """`minidark train`'s, by their long names without dashes."""
+    return {
+        max(param.opts, key=len).lstrip("-"): param
+        for param in train.params
+        if isinstance(param, click.Option)
+    }
+
+
+def _said(key: str, words: dict[str, Any]) -> str:
+    return bare(f"{key}={words[key]}") if key in words else f"no {key}"
+
+
+def _plain(value: Scalar) -> str:
+    """As a cfg has it: 1 and 0 for true and false."""
+    return str(int(FLAGS[value])) if value.plain and value in FLAGS else str(value)
+
+
+def _name(values: Iterator[tuple[str, Scalar]]) -> str:
+    """ "gru.output=128,seed=1", of signs that any system takes in a name."""
+    parts = (f"{key}={Path(value).stem if key == 'cfg' else value}" for key, value in values)
+    return re.sub(r"[^A-Za-z0-9._=,+-]", "_", ",".join(parts))[:LONGEST_NAME].strip(".")
+
+
+def _mistake(data: bytes, cfg: Path, overrides: Sequence[str]) -> CfgError | None:
+    try:
+        plan_cfg(data, cfg, warn=_only_overridden, overrides=overrides)
+    except CfgError as error:
+        return error
+    return None
+
+
+def _only_overridden(message: str, line: int) -> None:
+    """A key that nobody knows would make a sweep of runs that are all alike."""
+    if line == OVERRIDDEN:
+        raise CfgError(message, None, OVERRIDDEN)
+
+
+def _number(seed: str) -> int | str:
+    """1, 01 and +1 are one seed."""
+    try:
+        return int(seed)
+    except ValueError:
+        return seed

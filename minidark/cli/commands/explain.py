@@ -1,0 +1,289 @@
+"""`train --explain`: what a run would be, found out without it.
+
+The first four batches of the run are trained, three of them timed, and the network is thrown away:
+no file is written, and none is changed. Of a network so large that they would take long there are
+fewer. Where one of them diverges, as the run itself will there, the figures come all the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from minidark.cfg.plan import plan_network
+from minidark.cli.options.compute import NUMPY_RATE
+from minidark.cli.output.stdout import say, say_json
+from minidark.errors import DivergedError
+from minidark.inference.valid import Pieces, evaluate, evaluate_pairs
+from minidark.network import Network, policy
+from minidark.training.feeds import LEAST_VALIDATION, Feed, PairsFeed, TextFeed
+from minidark.training.train import VALIDATE_EVERY, VALIDATE_SHARE, Training
+
+log = logging.getLogger(__name__)
+
+TIMED = 3  # batches, after one that warms up
+ENOUGH = 10.0  # seconds, after which no further batch is begun
+TIMED_SYMBOLS = 8192  # of a validation, or as many as come close to
+VALIDATED = 5.0  # seconds
+LONG = 5.0  # seconds that are not waited for without a word
+POINTS = 48  # of the curve
+BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # whether the terminal's encoding has them
+MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A run that is not run. Sizes in bytes, times in seconds, rates as `train` reports them: of
+    the update that ends a batch."""
+
+    parameters: int
+    parameter_bytes: int  # with gradients and the optimizer's slots
+    pass_bytes: int  # states, and what a training pass keeps, at the least
+    streams: int
+    time_steps: int
+    subdivisions: int
+    characters_per_batch: int
+    batches: int  # to come
+    batches_seen: int
+    characters: int  # of the text, to train on; of pairs, the symbols of targets and their ends
+    characters_validated: int  # each time
+    pairs: bool
+    epochs: float
+    rates: dict[str, float]  # by the batch, as text: JSON has no other keys
+    curve: list[float]
+    diverged: str | None  # what ended the timed batches early
+    timed_batches: int
+    seconds_per_batch: float
+    seconds_per_validation: float
+    validations: int
+
+    @property
+    def characters_per_second(self) -> float:
+        return self.characters_per_batch / self.seconds_per_batch
+
+    @property
+    def seconds_training(self) -> float:
+        return self.batches * self.seconds_per_batch
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_training + self.validations * self.seconds_per_validation
+
+    def to_json(self) -> dict[str, Any]:
+        names = ("characters_per_second", "seconds_training", "seconds")
+        figures = {**asdict(self), **{name: getattr(self, name) for name in names}}
+        figures["rates"] = {batch: _finite(rate) for batch, rate in self.rates.items()}
+        return {**figures, "curve": [*map(_finite, self.curve)]}
+
+
+def _finite(rate: float) -> float | None:
+    """JSON has no infinity, which a rate can grow to."""
+    return rate if math.isfinite(rate) else None
+
+
+def explain(training: Training, batches: int) -> Explained:
+    """What it would take to continue a run up to `batches` batches. The run is continued a little,
+    which changes its network. Raises what training raises, but for DivergedError."""
+    net, learned = training.net, training.feed
+    options, seen = net.options, net.batches_seen
+    plan = plan_network(net.sections, None, lambda message, line: None)
+    characters = _characters_per_batch(net, learned)
+    to_come = batches - seen
+    rates = rate_curve(net, seen, batches)
+    if (1 + TIMED) * training.rows * _work(net) > LONG * NUMPY_RATE:
+        log.info("timing a few batches, which takes a while with %s parameters",
+                 f"{plan.trained:,}")  # fmt: skip
+    times, diverged = _seconds_of_batches(training, characters)
+    if diverged:
+        log.warning("%s", diverged)
+    return Explained(
+        parameters=plan.trained,
+        parameter_bytes=plan.parameter_bytes(net.backend.dtype.itemsize),
+        pass_bytes=plan.pass_bytes(net.backend.dtype.itemsize),
+        streams=net.streams,
+        time_steps=options.time_steps,
+        subdivisions=options.subdivisions,
+        characters_per_batch=characters,
+        batches=to_come,
+        batches_seen=seen,
+        characters=learned.size,
+        characters_validated=learned.validated,
+        pairs=isinstance(learned, PairsFeed),
+        epochs=to_come * characters / learned.size,
+        rates={str(batch): rates[batch] for batch in key_batches(net, rates)},
+        curve=_sampled(list(rates.values()), POINTS),
+        diverged=diverged,
+        timed_batches=len(times),
+        seconds_per_batch=statistics.median(times),
+        seconds_per_validation=_seconds_per_validation(net, learned),
+        validations=validations(to_come, characters, learned.validated),
+    )
+
+
+def rate_curve(net: Network, seen: int, batches: int) -> dict[int, float]:
+    """The rate of each batch to come, at most a thousand of them, the first and the last among
+    them. Of the random policy, that of the middle draw."""
+    first, last = seen + 1, batches
+    step = max(1, (last - first) // 1000)
+    chosen = sorted({*range(first, last + 1, step), last, *_turns(net, first, last)})
+    return {b: policy.learning_rate(b, net.options, lambda: 0.5) for b in chosen}
+
+
+def _turns(net: Network, first: int, last: int) -> list[int]:
+    """Where the rate changes its course."""
+    turns = [net.options.burn_in, *net.options.steps]
+    return [batch for batch in turns if first <= batch <= last]
+
+
+def key_batches(net: Network, rates: dict[int, float]) -> list[int]:
+    """The first, that of the highest rate, the turns, the middle and the last."""
+    known = [*rates]
+    highest = max(rates, key=lambda batch: rates[batch])
+    turns = _turns(net, known[0], known[-1])[:8]
+    return sorted({known[0], highest, *turns, known[len(known) // 2], known[-1]})
+
+
+def _sampled(values: list[float], points: int) -> list[float]:
+    if len(values) <= points:
+        return values
+    return [values[i * (len(values) - 1) // (points - 1)] for i in range(points)]
+
+
+def validations(batches: int, characters: int, scored: int) -> int:
+    """How many a run of so many batches makes, as `train` has them due, and one at its end."""
+    if not scored or not batches:
+        return 0
+    due = VALIDATE_EVERY * math.ceil(VALIDATE_SHARE * scored / (VALIDATE_EVERY * characters))
+    return math.ceil(batches / max(VALIDATE_EVERY, due))
+
+
+def _work(net: Network) -> float:
+    """Multiply-adds of training on one character: forward, and twice as many backward."""
+    return 3.0 * sum(layer.work() for layer in net.layers)
+
+
+def _characters_per_batch(net: Network, learned: Feed) -> int:
+    """The mean over an epoch; where a pair ends early, or a symbol is several, not its rows."""
+    if isinstance(learned, PairsFeed):
+        return round(learned.size * net.options.subdivisions / len(learned.order))
+    assert isinstance(learned, TextFeed)
+    part = learned.streams.part
+    return net.options.rows * net.options.subdivisions * part.characters // part.size
+
+
+def _seconds_of_batches(training: Training, characters: int) -> tuple[list[float], str | None]:
+    """Of three batches, after one whose buffers are new; of fewer where they take longer than
+    ENOUGH, or where one diverges, and what is said of that. Of the first one where there is no
+    other. Each is as if it had so many characters; none ends in a validation."""
+    training.begin_unvalidated(1 + TIMED)
+    times: list[float] = []
+    diverged, total, symbols = None, 0.0, 0
+    while len(times) < 1 + TIMED and total <= ENOUGH and not diverged:
+        began = time.perf_counter()
+        try:
+            report = next(training)
+        except DivergedError as error:
+            diverged = str(error)
+        seconds = time.perf_counter() - began
+        total += seconds
+        if not diverged:
+            times.append(seconds * characters / (report.symbols - symbols))
+            symbols = report.symbols
+        elif not times:
+            times.append(seconds)
+    return times[1:] or times, diverged
+
+
+def _seconds_per_validation(net: Network, learned: Feed) -> float:
+    if not learned.validated:
+        return 0.0
+    quick = int(VALIDATED * NUMPY_RATE * 3 / max(1.0, _work(net)))
+    few = min(TIMED_SYMBOLS, max(LEAST_VALIDATION, quick), learned.validated)
+    began = time.perf_counter()
+    with np.errstate(all="ignore"):  # of a network that diverged
+        scored = _scored(net, learned, few)
+    return (time.perf_counter() - began) * learned.validated / scored
+
+
+def _scored(net: Network, learned: Feed, few: int) -> int:
+    """How many symbols were, of a validation that is to have few."""
+    if isinstance(learned, PairsFeed):
+        apart = math.ceil(learned.validated / few)
+        return evaluate_pairs(net, learned.pairs, learned.held_out[::apart]).symbols
+    assert isinstance(learned, TextFeed)
+    evaluate(net, learned.held_out, most=few)
+    return Pieces.of(learned.held_out, most=few).characters(learned.text)
+
+
+# --- how it is shown ----------------------------------------------------------------------
+
+
+def show(e: Explained, as_json: bool) -> None:
+    if as_json:
+        say_json(e.to_json())
+        return
+    rates = ", ".join(f"{rate:.3g} at {batch}" for batch, rate in e.rates.items())
+    passes = f", {e.subdivisions} passes" if e.subdivisions > 1 else ""
+    what, side, about = ("characters", "streams of", "")
+    if e.pairs:
+        what, side, about = ("symbols of targets", "pairs of up to", "about ")
+    rows = {
+        "parameters": f"{e.parameters:,}",
+        "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters, gradients and updates, "
+        f"{e.pass_bytes / MIB:,.1f} MiB or more for a pass",
+        "a batch": f"{about}{e.characters_per_batch:,} {what}: {e.streams} {side} "
+        f"{e.time_steps} steps{passes}",
+        "the run": f"{e.batches:,} batches{_after(e.batches_seen)}, {e.epochs:.2f} epochs of "
+        f"{e.characters:,} {what}",
+        "rate": sparkline(e.curve, _has_bars()),
+        "": rates,
+        "speed": f"{e.characters_per_second:,.0f} {what} a second, from {_number(e.timed_batches)}",
+        "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
+        f"{e.validations:,} validations {duration(e.seconds - e.seconds_training)}",
+    }
+    say("\n".join(f"{name:12}{said}" for name, said in rows.items()))
+
+
+def _number(batches: int) -> str:
+    return f"{batches} batch{'' if batches == 1 else 'es'}"
+
+
+def _after(seen: int) -> str:
+    return f" after {seen:,}" if seen else ""
+
+
+def sparkline(values: list[float], bars: bool) -> str:
+    """A bar for each value, the highest a full one."""
+    signs = BARS[bars]
+    top = max((v for v in values if math.isfinite(v)), default=0.0)
+    heights = (min(v / top, 1.0) if top > 0 else 0.0 for v in values)
+    return "".join(signs[round(height * (len(signs) - 1))] for height in heights)
+
+
+def _has_bars() -> bool:
+    try:
+        BARS[True].encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def duration(seconds: float) -> str:
+    """ "3 s", "2 min 5 s", "1 h 4 min", "3 d 2 h"."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    whole = max(round(seconds), 1 if seconds > 0 else 0)
+    at = next((i for i, (_, size) in enumerate(units) if whole >= size), len(units) - 1)
+    name, size = units[at]
+    said = f"{whole // size} {name}"
+    if at + 1 < len(units):
+        below, unit = units[at + 1]
+        rest = whole % size // unit
+        said += f" {rest} {below}" if rest else ""
+    return said

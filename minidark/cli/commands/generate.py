@@ -1,0 +1,190 @@
+"""`minidark generate`."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.compute import Compute, compute_options
+from minidark.cli.options.numbers import Number, Temperature, cache_option, count
+from minidark.cli.output.stderr import tell
+from minidark.cli.output.stdout import whole_characters, write
+from minidark.data.bytepairs import byte_pairs
+from minidark.data.text import Ids, Text
+from minidark.data.tokens import NEWLINE, byte_names, read_token_names
+from minidark.errors import DataError, echo, nearest
+from minidark.files import shipped
+from minidark.files.archives import is_archive
+from minidark.inference.generate import cut, default_primer, sample, sample_many
+from minidark.inference.novelty import Copied, longest_copied
+from minidark.network import Network
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 64  # texts that are sampled side by side
+CHARACTER = 2e6  # multiply-adds that would take as long as what else numpy does for a character
+SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
+
+
+@click.command()
+@click.argument("cfg", required=False)
+@click.argument("weights", required=False)
+@click.option(
+    "--seed", "seed", default=None, metavar="TEXT", help="What to go on from [two newlines]."
+)
+@click.option(
+    "--srand", type=int, metavar="N", help="Seed of the draws: the same text again [a fresh one]."
+)
+@click.option("--len", "length", type=count(0), metavar="N", default=1000, show_default=True,
+              help="Characters to sample.")  # fmt: skip
+@click.option("--temp", "temperature", type=Temperature(), metavar="T", default=0.7,
+              show_default=True, help="Lower is likelier; 0 takes the likeliest.")  # fmt: skip
+@click.option("--top-k", type=count(), metavar="N", help="Draw from the k likeliest only.")
+@click.option("--top-p", type=Number(0, 1, min_open=True), metavar="P",
+              help="Draw from the fewest that hold this share.")  # fmt: skip
+@cache_option
+@click.option("--tokens", metavar="FILE", help="Names of the tokens, one a line; see rnn -tokens.")
+@click.option("--samples", type=count(), metavar="N", default=1, show_default=True,
+              help="How many texts, with srand, srand + 1, ...")  # fmt: skip
+@click.option("--check-copy", "originals", multiple=True, metavar="DATA",
+              help="Tell the longest stretch of the samples that stands in this text, word for "
+              "word; may be given again.")  # fmt: skip
+@compute_options("cpu")
+@cfg_options
+def generate(
+    cfg: str | None,
+    weights: str | None,
+    seed: str | None,
+    srand: int | None,
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    cache: int,
+    tokens: str | None,
+    samples: int,
+    originals: tuple[str, ...],
+    compute: Compute,
+    choice: CfgChoice,
+) -> None:
+    """Sample text from a network.
+
+    \b
+    minidark generate                                      (the shipped network)
+    minidark generate rnn backup/rnn_final.weights
+    minidark generate my.safetensors                       (which carries its cfg)
+    minidark generate rnn my.weights --seed "def " --len 300 --temp .5 --srand 1
+    minidark generate rnn my.weights --check-copy data.txt
+
+    The seed's text comes first, then the sample as it is drawn, then a newline, on standard output;
+    of several samples each below a line `--- srand N:`.
+    The same --srand gives the text that darknet's `rnn generate -srand` gives on a CPU.
+    """
+    if originals and tokens is not None:
+        raise click.UsageError("--check-copy compares bytes, and --tokens samples none")
+    if cfg is None:
+        cfg, weights = SHIPPED, str(shipped.folder("weights") / f"{SHIPPED}.weights")
+    elif weights is None and not is_archive(cfg):
+        raise click.UsageError("which weights? minidark generate CFG WEIGHTS")
+    net = choice.load(cfg, weights, batch=1, time_steps=1, **compute.loading)
+    if srand is None:
+        srand = secrets.randbelow(2**31)
+        log.info("--srand %d", srand)
+    symbols = _symbols(net, seed, tokens)
+    work = sum(layer.work() for layer in net.layers)
+    compute.settle(net, length * (samples * work + CHARACTER))
+    net.backend.announce_compiling(layer.type for layer in net.layers)
+    with contextlib.ExitStack() as held:
+        original = held.enter_context(Text(originals, 256)) if originals else None
+        copied = []
+        texts = _texts(
+            net, symbols, length, temperature, srand, samples,
+            top_k=top_k, top_p=top_p, cache=cache,
+        )  # fmt: skip
+        for number, drawn in enumerate(texts):
+            if samples > 1:
+                write([b"--- srand %d:\n" % (srand + number)])
+            parts: list[bytes] = []
+            sampled: Iterator[bytes] = (symbols.names[symbol] for symbol in drawn)
+            if symbols.lengths is not None:
+                sampled = cut(sampled, length)
+            primer = (symbols.names[symbol] for symbol in symbols.primer)
+            text = itertools.chain(primer, _kept(sampled, parts), [b"\n"])
+            write(whole_characters(text))
+            if original:
+                copied.append(longest_copied(b"".join(parts), original))
+        if copied:
+            _tell_copied(max(copied, key=lambda c: len(c.span)), originals, length)
+
+
+def _texts(
+    net: Network,
+    symbols: _Symbols,
+    length: int,
+    temperature: float,
+    srand: int,
+    samples: int,
+    **likeliest: Any,
+) -> Iterator[Iterable[int]]:
+    """The symbols of each sample: of a single one as they are drawn, else AT_ONCE side by side."""
+    if samples == 1:
+        yield sample(net, symbols.primer, length, temperature, srand, **likeliest)
+        return
+    for begin in range(srand, srand + samples, AT_ONCE):
+        srands = range(begin, min(begin + AT_ONCE, srand + samples))
+        yield from sample_many(
+            net, symbols.primer, length, temperature, srands, lengths=symbols.lengths, **likeliest
+        )
+
+
+def _kept(parts: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
+    for part in parts:
+        into.append(part)
+        yield part
+
+
+def _tell_copied(copied: Copied, originals: tuple[str, ...], length: int) -> None:
+    where = f"in {', '.join(originals)} at offset {copied.offset:,}"
+    shown = f", {where}: {echo(copied.span.decode(errors='replace'), 200)}" if copied.span else ""
+    tell(f"minidark: longest copied stretch: {len(copied.span):,} of {length:,} characters{shown}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Symbols:
+    """How a network's symbols are written, and those to go on from."""
+
+    names: list[bytes]
+    primer: list[int]
+    lengths: Ids | None  # how many characters each is; of tokens, --len counts themselves
+
+
+def _symbols(net: Network, seed: str | None, tokens: str | None) -> _Symbols:
+    """The seed's symbols, or the tokens of its words; two line breaks, or the first symbol."""
+    given = None if seed is None else seed.encode("utf-8", "surrogateescape")
+    if tokens is None:
+        pairs = byte_pairs(net)
+        names = pairs.names if pairs.pairs else byte_names(net.outputs)
+        primer = pairs.encode(default_primer(net.inputs) if given is None else given)
+        return _Symbols(names, primer.tolist(), pairs.lengths)
+    names = read_token_names(tokens, net.inputs)
+    return _Symbols(names, [0] if given is None else _tokens(given, names, tokens), None)
+
+
+def _tokens(seed: bytes, names: list[bytes], path: str) -> list[int]:
+    """Those of the seed's words."""
+    by_name = {name.strip() or NEWLINE: symbol for symbol, name in enumerate(names)}
+    words = seed.split()
+    for word in words:
+        if word not in by_name:
+            known = [name.decode(errors="replace") for name in by_name]
+            said = word.decode(errors="replace")
+            raise DataError(f"{path}: no token is named {echo(said)}{nearest(said, known)}")
+    return [by_name[word] for word in words]

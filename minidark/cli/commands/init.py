@@ -1,0 +1,49 @@
+"""`minidark init`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from minidark.cfg.presets import PRESETS
+from minidark.cfg.reference import commented
+from minidark.cli.output.stdout import say
+from minidark.files.disk import write_atomically
+
+LISTED = "\n".join(f"{name:13}{preset.says}" for name, preset in PRESETS.items())
+
+
+@click.command(epilog=f"\b\nPresets:\n{LISTED}", context_settings={"allow_extra_args": True})
+@click.option("--preset", type=click.Choice([*PRESETS]), default="small", show_default=True,
+              help="Which network.")  # fmt: skip
+@click.option("-o", "--output", metavar="FILE", help="Write here, and not to standard output.")
+@click.option("--force", is_flag=True, help="Write over a FILE that is there.")
+@click.pass_context
+def init(ctx: click.Context, preset: str, output: str | None, force: bool) -> None:
+    """Write a cfg to start from, with every key and what it does.
+
+    \b
+    minidark init > my.cfg
+    minidark init --preset lstm -o lstm.cfg
+    minidark init --preset tiny -o tiny.cfg --force
+
+    Keys that are not needed stand behind a `#`, at their defaults: take it away and change them.
+    """
+    if ctx.args:
+        raise click.UsageError(
+            f"init takes no name alone; `minidark init -o {ctx.args[0]}` writes there"
+        )
+    chosen = PRESETS[preset]
+    heading = [
+        f"{chosen.says[0].upper()}{chosen.says[1:]}.",
+        "`minidark train THIS.cfg TEXT` trains it.",
+        "Other keys stand behind a `#`, at their defaults; [in brackets] the defaults of these.",
+    ]
+    text = commented(chosen.text, heading)
+    if output is None:
+        say(text, end="")
+        return
+    if Path(output).exists() and not force:
+        raise click.UsageError(f"{output} is there already; --force writes over it")
+    write_atomically(output, [text.encode()])

@@ -1,0 +1,101 @@
+"""`minidark predict`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+
+import click
+
+from minidark.cli.command import typed
+from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.compute import Compute, compute_options
+from minidark.cli.options.numbers import count
+from minidark.cli.options.pair_options import search_options, separator_option
+from minidark.cli.output.stderr import tell_if_waiting
+from minidark.cli.output.stdout import json_text, write
+from minidark.inference.predict import Prediction, Predictor
+
+log = logging.getLogger(__name__)
+
+PIECE = 1 << 16  # bytes
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights")
+@search_options("the cfg's time_steps")
+@click.option("--n-best", type=count(), default=1, show_default=True, metavar="N",
+              help="Lines out for each line in, the best first; N is at most K, which is N "
+              "unless given.")  # fmt: skip
+@click.option("--scores", is_flag=True,
+              help="Before each target its log probability in nats, and a tab.")  # fmt: skip
+@separator_option("What stood in training")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object for each line in.")
+@compute_options("cpu")
+@cfg_options
+def predict(
+    cfg: str,
+    weights: str,
+    beam: int,
+    n_best: int,
+    scores: bool,
+    max_length: int | None,
+    separator: str,
+    as_json: bool,
+    compute: Compute,
+    choice: CfgChoice,
+) -> None:
+    """Predict the target of each line of standard input, for networks trained with --pairs.
+
+    \b
+    minidark predict cfg/pairs.cfg backup/pairs_best.weights < sources.txt > targets.txt
+    cut -f1 pairs.tsv | minidark predict pairs my.weights --beam 5 --n-best 3 --scores
+
+    Lines in, lines out, in their order and each as soon as it can be. An empty line gives an empty
+    line.
+    """
+    if n_best > beam:
+        if typed("beam"):
+            raise click.UsageError(f"--n-best {n_best} needs a --beam of as many, and it is {beam}")
+        beam = n_best
+    net = choice.load(cfg, weights, batch=1, **compute.loading)
+    predictor = Predictor(net, beam, n_best, max_length=max_length, separator=separator)
+    number, cut = 1, 0
+    tell_if_waiting()
+    for lines in arriving(predictor.at_once):
+        for source, found in zip(lines, predictor.search(lines, number), strict=True):
+            write([_shown(source, found, scores, as_json)])
+            cut += found[0].cut
+        number += len(lines)
+    if cut:
+        log.warning(
+            "%d of %d targets did not end within --max-length %d",
+            cut, number - 1, predictor.max_length,
+        )  # fmt: skip
+
+
+def arriving(most: int) -> Iterator[list[bytes]]:
+    """Lines of standard input without their ends, as many at once as are there, but not more than
+    `most`: who types a line gets its answer, and a file's are taken side by side."""
+    rest = b""
+    while data := sys.stdin.buffer.read1(PIECE):  # type: ignore[union-attr]
+        *lines, rest = (rest + data).split(b"\n")
+        yield from _groups(lines, most)
+    if rest:
+        yield [rest.removesuffix(b"\r")]
+
+
+def _groups(lines: Sequence[bytes], most: int) -> Iterator[list[bytes]]:
+    for at in range(0, len(lines), most):
+        yield [line.removesuffix(b"\r") for line in lines[at : at + most]]
+
+
+def _shown(source: bytes, found: Sequence[Prediction], scores: bool, as_json: bool) -> bytes:
+    if as_json:
+        predictions = [{"target": p.text, "nats": p.score, "cut": p.cut} for p in found]
+        line = {"source": source.decode(), "predictions": predictions}
+        return json_text(line, ascii_only=False).encode() + b"\n"
+    heads = [f"{p.score:.4f}\t".encode() if scores else b"" for p in found]
+    return b"".join(head + p.target + b"\n" for head, p in zip(heads, found, strict=True))

@@ -1,0 +1,75 @@
+"""`minidark report`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minidark.cli.output.outputs import PAGE, check_output, force_option
+from minidark.cli.output.stderr import tell
+from minidark.cli.output.stdout import say, say_json
+from minidark.report.run import figures, read_run_folder
+from minidark.report.training import write_run_page
+
+
+@click.command()
+@click.argument("rundir")
+@click.option("-o", "--output", metavar="FILE", help="Write a page, HTML in one file.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object of all figures.")
+@force_option
+def report(rundir: str, output: str | None, as_json: bool, force: bool) -> None:
+    """Show how a training run went, in a page or a few lines.
+
+    \b
+    minidark report backup -o page.html
+    minidark report backup
+    minidark report runs/books --json
+
+    RUNDIR is the folder that `train --backup` was given. The page has the curves of loss, learning
+    rate, gradient norms and speed, the samples in their order, cfg, text, machine, and the command
+    that repeats the run. A run that still goes on can be shown as well.
+    """
+    run = read_run_folder(Path(rundir))
+    others = [file for file in run.folder.iterdir() if file.suffix != ".html"]
+    others += [Path(run.facts["cfg"]), *(Path(text["path"]) for text in run.facts["text"])]
+    check_output(output, *others, form=PAGE, force=force)
+    facts = figures(run)
+    if output is not None:
+        write_run_page(output, run)
+        tell(f"minidark: {output} is written")
+    if as_json:
+        say_json(facts)
+    elif output is None:
+        show(facts)
+
+
+def show(facts: dict[str, Any]) -> None:
+    """The run in a few lines."""
+    for name, said in summary(facts).items():
+        say(f"{name:22} {said}")
+
+
+def summary(facts: dict[str, Any]) -> dict[str, str]:
+    in_nats = facts["in_nats"]
+    said = {
+        "cfg": facts["cfg"],
+        "state": facts["state"] + (f": {facts['diverged']}" if facts["diverged"] else ""),
+        "batches": f"{facts['batch']:,} of {facts['batches']:,}",
+        "parameters": f"{facts['parameters']:,}",
+        "trained on": f"{facts['symbols']:,} characters, {facts['epochs']:.2f} epochs",
+    }
+    if facts["characters_per_second"]:
+        said["characters a second"] = f"{facts['characters_per_second']:,.0f}"
+    if facts["average"] is not None:
+        said["training, average"] = _cost(facts["average"], in_nats)
+    if best := facts["best"]:
+        cost = best["nats"] if in_nats else best["cost"]
+        said["best validation"] = f"{_cost(cost, in_nats)}, at batch {best['batch']:,}"
+    return said | {"to repeat it": facts["command"]}
+
+
+def _cost(cost: float, in_nats: bool) -> str:
+    return f"{cost:.4f} nats = {cost / math.log(2):.3f} bits" if in_nats else f"cost {cost:.4f}"

@@ -1,0 +1,240 @@
+"""`minidark rnn VERB`: darknet's own spelling and behaviour.
+
+An old command line pastes in unchanged: single-dash flags stand anywhere, defaults and formats are
+darknet's, and the arithmetic of what is printed is its own to the last bit
+(`minidark.inference.exact`). Unknown verbs and flags are errors, where darknet ignores them.
+
+Source: darknet examples/rnn.c (run_char_rnn).
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import click
+
+from minidark.cli.commands.doubts import text_doubts
+from minidark.cli.commands.train import open_text
+from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.stopping import stoppable
+from minidark.cli.output.display import report_line
+from minidark.cli.output.stderr import tell
+from minidark.cli.output.stdout import say, whole_characters, write
+from minidark.data.bytepairs import check_symbols
+from minidark.data.tokens import byte_names, read_token_names, token_blocks
+from minidark.errors import DataError, nearest
+from minidark.files.shipped import find_cfg
+from minidark.inference import darknet_rnn
+from minidark.inference.generate import Sampler, until_full_stop
+from minidark.network import Network
+from minidark.training.backups import Backups
+from minidark.training.train import train as train_network
+
+log = logging.getLogger(__name__)
+
+VALUES = ("-file", "-seed", "-srand", "-len", "-temp", "-tokens", "-i", "-gpus")
+SWITCHES = ("-tokenized", "-clear", "-nogpu")
+
+
+@dataclass(slots=True)
+class Line:
+    """A command line as darknet reads it."""
+
+    words: list[str] = field(default_factory=list)
+    flags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def seed(self) -> bytes:
+        return self.flags.get("-seed", "\n\n").encode("utf-8", "surrogateescape")
+
+    def integer(self, flag: str, default: int) -> int:
+        return int(self._number(flag, r"[+-]?[0-9]{1,10}", "an integer", default))
+
+    def number(self, flag: str, default: float) -> float:
+        return self._number(
+            flag, r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?", "a number", default
+        )
+
+    def _number(self, flag: str, grammar: str, expected: str, default: float) -> float:
+        text = self.flags.get(flag)
+        if text is None:
+            return default
+        if not re.fullmatch(grammar, text):
+            raise click.UsageError(f"{flag} {text!r} is not {expected}")
+        return float(text)
+
+
+def parse_line(arguments: list[str]) -> Line:
+    """Flags out, wherever they stand; what is left are verb, cfg and weights."""
+    line, rest = Line(), iter(arguments)
+    for word in rest:
+        if word in VALUES:
+            value = next(rest, None)
+            if value is None:
+                raise click.UsageError(f"{word} needs a value")
+            line.flags.setdefault(word, value)  # the first of two counts, as in darknet
+        elif word in SWITCHES:
+            line.flags[word] = "1"
+        elif re.match("-[a-z]", word):
+            raise click.UsageError(f"unknown flag {word}{nearest(word, VALUES + SWITCHES)}")
+        else:
+            line.words.append(word)
+    return line
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command line, and how to load the networks it names."""
+
+    line: Line
+    choice: CfgChoice
+
+    def load(self, seed: int = 1) -> Network:
+        """The cfg's network for one stream; C's rand() without srand is seeded with 1."""
+        _, cfg, *weights = self.line.words
+        return self.choice.load(cfg, *weights[:1], batch=1, time_steps=1, seed=seed)
+
+    def names(self, net: Network) -> list[bytes]:
+        path = self.line.flags.get("-tokens")
+        return byte_names(net.outputs) if path is None else read_token_names(path, net.inputs)
+
+
+def _train(job: Job) -> None:
+    """`-file`, from `weights` or afresh; a line per batch on standard error, with the seconds of
+    that batch. `-srand` seeds the initial weights and the places where streams begin."""
+    _, cfg, *weights = job.line.words
+    seed = job.line.integer("-srand", secrets.randbelow(2**31))
+    net = job.choice.load(cfg, *weights[:1], seed=seed)
+    if "-clear" in job.line.flags:
+        net.seen = 0
+    path = job.line.flags.get("-file", "data/shakespeare.txt")
+    with (
+        open_text([path], net, "-tokenized" in job.line.flags) as text,
+        stoppable() as stop,
+        Backups(net, "backup", find_cfg(cfg)) as backups,
+    ):
+        for doubt in text_doubts(net, [] if text.tokenized else [path]):
+            log.warning("%s", doubt)
+        o = net.options
+        tell(f"Learning Rate: {o.learning_rate:g}, Momentum: {o.momentum:g}, Decay: {o.decay:g}")
+        report, seconds = None, 0.0
+        training = train_network(net, text, o.max_batches, seed=seed, valid_fraction=0)
+        with stop.before_batches():
+            training.rehearse()
+        for report in training:
+            epochs = net.seen / training.feed.size  # of all rows that the weights have seen
+            duration, seconds = report.seconds - seconds, report.seconds
+            tell(report_line(replace(report, seconds=duration, epochs=epochs)))
+            backups.after(report)
+            if stop.signal and not report.last:
+                backups.stop()
+                break
+        if report is None:
+            backups.save("_final.weights")  # as darknet, where nothing was left to train
+    if stop.signal and report and not report.last:
+        sys.exit(128 + stop.signal)
+
+
+def _generate(job: Job) -> None:
+    _write_sample(job, job.line.seed, echoed=job.line.seed)
+
+
+def _generatetactic(job: Job) -> None:
+    prompt = sys.stdin.buffer.read()
+    if not prompt:
+        raise DataError("standard input is empty; generatetactic goes on from what it holds")
+    _write_sample(job, prompt, to_full_stop=True)
+
+
+def _write_sample(
+    job: Job, seed: bytes, *, echoed: bytes = b"", to_full_stop: bool = False
+) -> None:
+    length, temperature = job.line.integer("-len", 1000), job.line.number("-temp", 0.7)
+    srand = job.line.integer("-srand", secrets.randbelow(2**31))
+    net = job.load(srand)
+    names = job.names(net)
+    sampler = Sampler(net, temperature, [srand], exact=True)
+    sampler.read(seed)
+    symbols = sampler.symbols(length)
+    if to_full_stop:
+        symbols = until_full_stop(symbols)
+    text = (names[symbol] for symbol in itertools.chain(echoed, symbols))
+    write(whole_characters(itertools.chain(text, [b"\n"])))
+
+
+def _valid(job: Job) -> None:
+    """Bytes; or with `-tokenized` integers, which are read without a seed unless one is given."""
+    net, tokenized = job.load(), "-tokenized" in job.line.flags
+    check_symbols(net, tokenized, "-tokenized")
+    if not tokenized:
+        _print(darknet_rnn.valid_lines(net, sys.stdin.buffer.read(), job.line.seed))
+        return
+    blocks = token_blocks(sys.stdin.buffer, "standard input", net.inputs)
+    tokens = (token for block in blocks for token in block.tolist())
+    primer = job.line.seed if "-seed" in job.line.flags else b""
+    _print(darknet_rnn.valid_lines(net, tokens, primer, tokenized=True))
+
+
+def _validtactic(job: Job) -> None:
+    net = job.load()
+    check_symbols(net, False, "valid -tokenized")
+    _print(darknet_rnn.validtactic_lines(net, sys.stdin.buffer.read(), job.line.seed))
+
+
+def _vec(job: Job) -> None:
+    lines = darknet_rnn.vec_lines(job.load(), sys.stdin.buffer, job.line.seed, as_darknet=True)
+    write(line + b"\n" for line in lines)
+
+
+def _print(lines: Iterator[str]) -> None:
+    for line in lines:
+        say(line)
+
+
+VERBS: dict[str, Callable[[Job], None]] = {
+    "train": _train,
+    "generate": _generate,
+    "valid": _valid,
+    "vec": _vec,
+    "generatetactic": _generatetactic,
+    "validtactic": _validtactic,
+}
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
+    options_metavar="",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="VERB CFG [WEIGHTS] [FLAGS]")
+@cfg_options
+def rnn(arguments: tuple[str, ...], choice: CfgChoice) -> None:
+    """darknet's `rnn` command, in its own spelling.
+
+    \b
+    minidark rnn train cfg/rnn.train.cfg -file shakespeare.txt
+    minidark rnn generate cfg/rnn.cfg shakespeare.weights -srand 0 -seed CLEOPATRA -len 200
+    minidark rnn valid cfg/rnn.cfg shakespeare.weights < held-out.txt
+
+    Verbs: train, generate, valid, vec, generatetactic, validtactic. Flags, anywhere on the line:
+    -file -seed -srand -len -temp -tokens -tokenized -clear; -i, -gpus and -nogpu are accepted
+    and have no effect. Output is darknet's to the last digit. `rnn` computes on the CPU;
+    `train` and `generate` have --device. No option is taken from the environment: an
+    old command line does what it did.
+    """
+    line = parse_line(list(arguments))
+    if len(line.words) < 2:
+        raise click.UsageError("give a verb and a cfg: minidark rnn VERB CFG [WEIGHTS] [FLAGS]")
+    verb, *rest = line.words
+    if verb not in VERBS:
+        raise click.UsageError(
+            f"unknown verb {verb!r}{nearest(verb, VERBS)}; there are {', '.join(VERBS)}"
+        )
+    if len(rest) > 2:
+        raise click.UsageError(f"one argument too many: {rest[2]!r}")
+    VERBS[verb](Job(line, choice))

@@ -1,0 +1,212 @@
+"""`minidark run`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import click
+from rich.table import Table
+
+from minidark.cli import EXIT_CODES
+from minidark.cli.commands.experiment import Run, read_experiment
+from minidark.cli.commands.train import train
+from minidark.cli.options.stopping import stoppable
+from minidark.cli.output.stderr import tell, tell_error
+from minidark.cli.output.stdout import say, say_json
+from minidark.cli.output.tables import print_table
+from minidark.errors import WeightsError
+from minidark.training.checkpoint import Checkpoint, newest_sound
+from minidark.training.parallel.mpi import started
+
+USAGE = 2
+INTERRUPTED = 128  # and the signal's number
+
+
+@click.command()
+@click.argument("file")
+@click.option("--dry-run", is_flag=True, help="Only list the runs, as command lines.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--anywhere", is_flag=True,
+              help="Let the file's `folder` lie outside of the current one.")  # fmt: skip
+def run(file: str, dry_run: bool, as_json: bool, anywhere: bool) -> None:
+    """Train what a YAML file says: a run, or a sweep of runs.
+
+    \b
+    minidark run experiment.yaml --dry-run
+    minidark run experiment.yaml
+    minidark run experiment.yaml --json > results.json
+
+    \b
+    cfg: rnn
+    data: book.txt
+    options: {batches: 500, valid-fraction: .1}
+    set: {gru.output: [128, 256], net.learning_rate: .004}
+    seeds: [1, 2]
+
+    A list makes a sweep: every value with every other, each run in a folder of its own below
+    `folder` (runs/ and the file's name). Run again, it passes over what is finished and goes on
+    with what was interrupted, to the same bytes. Ctrl-C saves the run that is at work, and ends.
+    Ends with the highest exit code of its runs. docs/runs.md tells all keys.
+    """
+    runs = read_experiment(file, anywhere)
+    if started() > 1 and not dry_run:
+        raise click.UsageError("mpiexec is for `train`; a sweep trains each of its runs by itself")
+    if dry_run:
+        _list(runs, as_json)
+        return
+    done, code = _train(runs)
+    if as_json:
+        say_json({"exit_code": code, "runs": [_facts(one) for one in done]})
+    else:
+        _show(done)
+    raise SystemExit(code)
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of a run. Figures are its checkpoint's; loss: the lowest on the part that is kept
+    out, None without one."""
+
+    run: Run
+    result: str  # done, finished before, stopped, failed, not begun
+    exit_code: int | None  # None of a run that an interruption kept from its turn
+    batches: int
+    best_valid_loss: float | None
+    seconds: float
+
+
+def _train(runs: list[Run]) -> tuple[list[Done], int]:
+    """One after another, until one is interrupted; and the exit code of all."""
+    done = []
+    with stoppable() as stop:  # a signal may come between two, or in the last batch of one
+        for number, one in enumerate(runs, start=1):
+            if stop.signal:
+                done.append(_left(one))
+                continue
+            tell(f"minidark: run {number} of {len(runs)}: {one.name or one.folder}")
+            done.append(_train_one(one))
+    if stop.signal:
+        return done, INTERRUPTED + stop.signal
+    return done, max((one.exit_code or 0 for one in done), default=0)
+
+
+def _train_one(one: Run) -> Done:
+    """What was wrong is told."""
+    before, code = _checkpoint(one), 0
+    try:
+        with train.make_context(
+            "train", one.arguments(), parent=click.get_current_context()
+        ) as ctx:
+            one.claim()
+            _invoke(ctx, before)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    except click.ClickException as error:
+        tell_error(error.format_message())
+        code = USAGE
+    except tuple(EXIT_CODES) as error:
+        if not isinstance(error, KeyboardInterrupt):
+            tell_error(str(error))
+        code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+    after = _checkpoint(one)
+    unmoved = before is not None and after is not None and before.batch == after.batch
+    result = "failed" if code else "finished before" if unmoved else "done"
+    return _done(one, "stopped" if code > INTERRUPTED else result, code, after)
+
+
+def _invoke(ctx: click.Context, before: Checkpoint | None) -> None:
+    """`train`; without its notes where the run is over, and what it asks is only whether it is
+    another's."""
+    asked = ctx.params
+    if before and before.over and before.falls and asked["batches"] not in (None, before.batches):
+        tell(
+            f"minidark: it ended with {before.batches} batches, towards which its rate fell; "
+            f"{asked['batches']} take a folder of their own"
+        )
+        asked["batches"] = before.batches
+    if before and before.ends(asked["batches"], asked["patience"]):
+        with _quiet():
+            train.invoke(ctx)
+    else:
+        train.invoke(ctx)
+
+
+def _left(one: Run) -> Done:
+    """A run whose turn did not come."""
+    since = _checkpoint(one)
+    result = "not begun" if since is None else "finished before" if since.over else "stopped"
+    return _done(one, result, None, since)
+
+
+def _done(one: Run, result: str, code: int | None, since: Checkpoint | None) -> Done:
+    if since is None:
+        return Done(one, result, code, 0, None, 0.0)
+    return Done(one, result, code, since.batch, since.lowest, since.seconds)
+
+
+def _checkpoint(one: Run) -> Checkpoint | None:
+    """That which the run has got to; None before its first. What is damaged, `train` tells."""
+    if one.began:
+        with contextlib.suppress(WeightsError), _quiet():
+            return newest_sound(one.checkpoint)[1]
+    return None
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("minidark")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+# --- how it is shown ----------------------------------------------------------------------
+
+
+def _list(runs: list[Run], as_json: bool) -> None:
+    commands = [["minidark", "train", *one.arguments()] for one in runs]
+    if as_json:
+        listed = [
+            {**_described(one), "command": command, "goes_on": one.began}
+            for one, command in zip(runs, commands, strict=True)
+        ]
+        say_json({"runs": listed})
+        return
+    say("\n".join(map(shlex.join, commands)))
+
+
+def _described(one: Run) -> dict[str, Any]:
+    described = {**asdict(one), "folder": str(one.folder)}
+    del described["file"]
+    return described
+
+
+def _facts(one: Done) -> dict[str, Any]:
+    figures = asdict(one)
+    del figures["run"]
+    return {**_described(one.run), **figures}
+
+
+def _show(done: list[Done]) -> None:
+    table = Table("run", "result", box=None, pad_edge=False)
+    for name in ("batches", "best validation", "seconds", "exit code"):
+        table.add_column(name, justify="right")
+    for one in done:
+        loss = one.best_valid_loss
+        table.add_row(
+            one.run.name or str(one.run.folder),
+            one.result,
+            f"{one.batches:,}",
+            "-" if loss is None else f"{loss:.4f}",
+            f"{one.seconds:,.0f}",
+            "-" if one.exit_code is None else str(one.exit_code),
+        )
+    print_table(table)

@@ -1,0 +1,107 @@
+"""`minidark score`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import click
+from rich.table import Table
+
+from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.compute import Compute, compute_options
+from minidark.cli.options.numbers import count
+from minidark.cli.options.pair_options import search_options, separator_option
+from minidark.cli.output.stdout import say, say_json
+from minidark.cli.output.tables import print_table
+from minidark.data.pairs import Pairs
+from minidark.inference.score import Score
+from minidark.inference.score import score as score_network
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights")
+@click.argument("pairs")
+@search_options("time_steps, or PAIRS' longest")
+@click.option("--worst", type=count(0), default=0, metavar="N",
+              help="Show the N predictions that are farthest off.")  # fmt: skip
+@separator_option("What stands")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@compute_options("cpu")
+@cfg_options
+def score(
+    cfg: str,
+    weights: str,
+    pairs: str,
+    beam: int,
+    max_length: int | None,
+    worst: int,
+    separator: str,
+    as_json: bool,
+    compute: Compute,
+    choice: CfgChoice,
+) -> None:
+    """Measure how well a network predicts the targets of PAIRS, which it did not learn from.
+
+    \b
+    minidark score cfg/pairs.cfg backup/pairs_best.weights held-out.tsv
+    minidark score pairs my.weights held-out.tsv --beam 5 --worst 10
+    minidark score pairs my.weights held-out.tsv --json
+
+    The share of targets that are exact; the character error rate, which is edits over characters;
+    the cost of a symbol. Where there are 20 distinct targets or fewer, which was taken for which.
+    """
+    read = Pairs(pairs, separator)
+    net = choice.load(cfg, weights, batch=1, **compute.loading)
+    compute.settle(net, beam * int(read.lengths().sum()) * sum(x.work() for x in net.layers))
+    net.backend.announce_compiling(layer.type for layer in net.layers)
+    found = score_network(net, read, beam=beam, max_length=max_length)
+    if as_json:
+        say_json(_figures(found, worst), ascii_only=False)
+    else:
+        _show(found, worst)
+
+
+def _figures(found: Score, worst: int) -> dict[str, object]:
+    figures: dict[str, object] = {
+        "pairs": len(found.pairs),
+        "exact": found.exact,
+        "character_error_rate": found.character_error_rate,
+        "nats_per_symbol": found.nats,
+    }
+    if found.classes:
+        figures |= {"accuracy": found.exact, "confusion": found.confusion()}
+    if worst:
+        figures["worst"] = [dataclasses.asdict(pair) for pair in found.worst(worst)]
+    return figures
+
+
+def _show(found: Score, worst: int) -> None:
+    rows = {
+        "pairs": f"{len(found.pairs):,}",
+        "accuracy" if found.classes else "exact": f"{found.exact:.2%}",
+        "character error rate": f"{found.character_error_rate:.2%}",
+        "nats per symbol": f"{found.nats:.4f}",
+    }
+    for name, figure in rows.items():
+        say(f"{name:20} {figure:>14}")
+    if found.classes:
+        say()
+        print_table(_confusion(found))
+    for pair in found.worst(worst):
+        say(f"line {pair.line}: {pair.source} -> {pair.predicted} (not {pair.target})")
+
+
+def _confusion(found: Score) -> Table:
+    confusion = found.confusion()
+    others = {p for counts in confusion.values() for p in counts} - set(found.classes)
+    columns = [*found.classes, *(["other"] if others else [])]
+    table = Table("true", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right")
+    for true, counts in confusion.items():
+        cells = [str(counts.get(name, 0)) for name in found.classes]
+        if others:
+            cells.append(str(sum(counts.get(name, 0) for name in others)))
+        table.add_row(true, *cells)
+    return table

@@ -1,0 +1,239 @@
+"""`minidark valid`."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text as Cell
+
+from minidark.cli.command import typed
+from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.numbers import cache_option, count
+from minidark.cli.output.stderr import tell_if_waiting
+from minidark.cli.output.stdout import say, say_json, write
+from minidark.cli.output.tables import print_table
+from minidark.cli.output.tint import Tint
+from minidark.data.bytepairs import BytePairs, byte_pairs, check_symbols
+from minidark.data.text import Ids, Text
+from minidark.data.tokens import token_blocks
+from minidark.errors import CfgError, DataError
+from minidark.files.disk import named, open_regular
+from minidark.inference.surprise import Surprise, Worst
+from minidark.inference.valid import Measure, Reading, Tally, readings
+
+BLOCK = 2**16  # symbols that are read at once
+COLUMNS = ("bits", "offset", "before", "", "after", "likeliest")
+RIGHT = COLUMNS[:3]  # aligned there, so that each character stands between its neighbours
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights")
+@click.argument("data", required=False)
+@click.option(
+    "--seed", default="\n\n", metavar="TEXT", help="Read before DATA, unscored [two newlines]."
+)
+@cache_option
+@click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
+@click.option("--color", is_flag=True, help="Show the text too, tinted by how surprising each "
+              "character was; as it is where there is no terminal.")  # fmt: skip
+@click.option("--worst", type=count(), metavar="N",
+              help="Show the N most surprising characters, in their contexts.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@cfg_options
+def valid(
+    cfg: str,
+    weights: str,
+    data: str | None,
+    seed: str,
+    cache: int,
+    tokenized: bool,
+    color: bool,
+    worst: int | None,
+    as_json: bool,
+    choice: CfgChoice,
+) -> None:
+    """Measure how well a network predicts a text: DATA, or standard input.
+
+    \b
+    minidark valid rnn backup/rnn_best.weights held-out.txt
+    head -c 100000 book.txt | minidark valid rnn my.weights --json
+    minidark valid rnn my.weights held-out.txt --color --worst 20
+    minidark valid words.cfg words.weights held-out.ids --tokenized
+
+    Bits per character, perplexity per character (2 to that power) and per word. With --tokenized
+    they are per token, and nothing is read before DATA; in --json a character is a token.
+
+    --color heeds NO_COLOR, and FORCE_COLOR=1 where a pipe shall have colours, as `less -R` likes.
+    """
+    if color and as_json:
+        raise click.UsageError("--color is for reading and --json for programs; give either")
+    if tokenized:
+        _check_tokenized(seed, color, worst)
+    net = choice.load(cfg, weights, batch=1, time_steps=1)
+    if not net.predicts_symbols:
+        raise CfgError("ends in no plain [softmax]: its cost is not bits", choice.path(cfg))
+    check_symbols(net, tokenized, path=choice.path(cfg))
+    pairs = byte_pairs(net)
+    tally, surprises = Tally(pairs, tokenized), Worst(worst or 0)
+    shown = _Show(pairs) if color else None
+    primer = b"" if tokenized else seed.encode("utf-8", "surrogateescape")
+    opened = _tokens(data, net.inputs) if tokenized else _blocks(data, net.inputs, pairs)
+    with opened as blocks:
+        for reading in readings(net, blocks, primer, cache):
+            tally.add(reading)
+            if worst:
+                surprises.add(reading)
+            if shown:
+                shown.add(reading)
+    if shown:
+        shown.end()
+    figures = _figures(tally.measure())
+    found = [_facts(surprise, pairs) for surprise in surprises.found()]
+    if as_json:
+        finite = {k: _finite(figure) for k, figure in figures.items()}
+        say_json(finite | ({"worst": found} if worst else {}))
+        return
+    _print_figures(figures, tokenized)
+    if worst:
+        say()
+        print_table(_table(found, pairs))
+
+
+def _print_figures(figures: dict[str, float], tokenized: bool) -> None:
+    for name, figure in figures.items():
+        label = name.replace("_", " ")
+        if tokenized:
+            label = label.replace("character", "token")
+        if not (tokenized and name == "word_perplexity"):  # a token is a word
+            rounded = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"
+            say(f"{label:20} {rounded:>14}")
+
+
+def _check_tokenized(seed: str, color: bool, worst: int | None) -> None:
+    for name, asked in (("seed", typed("seed") and seed), ("color", color), ("worst", worst)):
+        if asked:
+            raise click.UsageError(f"--{name} is for text; --tokenized reads integers")
+
+
+@contextlib.contextmanager
+def _tokens(data: str | None, inputs: int) -> Iterator[Iterator[Ids]]:
+    """The tokens of a file, or of standard input, a piece at a time."""
+    if data is None:
+        tell_if_waiting()
+        yield token_blocks(sys.stdin.buffer, "standard input", inputs)
+        return
+    with open_regular(data, named(data, DataError)) as file:
+        yield token_blocks(file, data, inputs)
+
+
+@contextlib.contextmanager
+def _blocks(data: str | None, inputs: int, pairs: BytePairs) -> Iterator[Iterator[Ids]]:
+    """The symbols of a file, or of standard input, BLOCK bytes at a time."""
+    if data is None:
+        tell_if_waiting()
+        try:
+            yield map(pairs.encode, _pieces(sys.stdin.buffer))
+        except DataError as error:
+            raise DataError(f"standard input: {error}") from error
+        return
+    with Text([data], inputs) as text:
+        begins = range(0, text.size, BLOCK)
+        read = (text.read(at, min(at + BLOCK, text.size)) for at in begins)
+        yield (pairs.encode(bytes(symbols.astype(np.uint8))) for symbols in read)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """To its end, at which somebody at a keyboard says so once."""
+    while piece := file.read(BLOCK):
+        yield piece
+        if len(piece) < BLOCK:
+            return
+
+
+class _Show:
+    """The text on standard output, as it is read: tinted on a terminal, else as it is."""
+
+    def __init__(self, pairs: BytePairs) -> None:
+        self.pairs, self.first = pairs, True
+        self.tint = Tint(Console(file=sys.stdout))
+        if self.tint.on:
+            write([f"{self.tint.legend()}\n\n".encode()])
+
+    def add(self, reading: Reading) -> None:
+        symbols, bits = reading.symbols, reading.bits
+        if self.first:  # nothing was thought of it
+            symbols, bits = np.insert(symbols, 0, reading.last), np.insert(bits, 0, 0.0)
+            self.first = False
+        lengths = self.pairs.lengths[symbols]  # each byte of a symbol has its share of the bits
+        symbols, bits = self.pairs.spell(symbols), np.repeat(bits / lengths, lengths)
+        text = self.tint.text(symbols, bits).encode() if self.tint.on else symbols.astype(np.uint8)
+        write([bytes(text)])
+
+    def end(self) -> None:
+        write([f"{self.tint.rest()}\n\n".encode()])
+
+
+def _figures(m: Measure) -> dict[str, float]:
+    return {
+        "characters": m.characters,
+        "nats_per_character": m.nats / m.characters,
+        "bits_per_character": m.bits_per_character,
+        "perplexity": m.perplexity,
+        "word_perplexity": m.word_perplexity,
+    }
+
+
+def _finite(figure: float) -> float | None:
+    """JSON has no NaN."""
+    return figure if math.isfinite(figure) else None
+
+
+def _facts(surprise: Surprise, pairs: BytePairs) -> dict[str, Any]:
+    return {
+        "offset": surprise.offset,
+        "bits": _finite(surprise.bits),
+        "symbol": surprise.symbol,
+        "likeliest": surprise.likeliest,
+        "likeliest_probability": _finite(surprise.probability),
+        "before": _spelled(pairs, surprise.before),
+        "after": _spelled(pairs, surprise.after),
+    }
+
+
+def _spelled(pairs: BytePairs, symbols: Ids | Sequence[int]) -> str:
+    return pairs.decode(symbols).decode(errors="replace")
+
+
+def _table(found: list[dict[str, Any]], pairs: BytePairs) -> Table:
+    """Each character between what was read and what came next."""
+    table = Table(box=None, pad_edge=False)
+    for name in COLUMNS:
+        table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=True)
+    for facts in found:
+        likeliest = (
+            f"{_printable(_spelled(pairs, [facts['likeliest']]))} "
+            f"({_rounded(facts['likeliest_probability'])})"
+        )
+        words = (facts["before"], _spelled(pairs, [facts["symbol"]]), facts["after"])
+        figures = (_rounded(facts["bits"]), f"{facts['offset']:,}")
+        table.add_row(*map(Cell, (*figures, *map(_printable, words), likeliest)))
+    return table
+
+
+def _rounded(figure: float | None) -> str:
+    """A dash for what damaged weights make of it."""
+    return "-" if figure is None else f"{figure:.2f}"
+
+
+def _printable(text: str) -> str:
+    """In one line: what cannot be printed as an escape."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,35 @@
+"""`minidark vec`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.output.stderr import tell_if_waiting
+from minidark.cli.output.stdout import write
+from minidark.inference.darknet_rnn import vec_lines
+
+
+@click.command()
+@click.argument("cfg")
+@click.argument("weights")
+@click.option(
+    "--seed", default="\n\n", metavar="TEXT", help="Read before each line [two newlines]."
+)
+@cfg_options
+def vec(cfg: str, weights: str, seed: str, choice: CfgChoice) -> None:
+    """Turn lines of standard input into vectors: the first layer's output after each.
+
+    \b
+    minidark vec rnn my.weights < sentences.txt > vectors.csv
+
+    A line out for a line in: the line, then its numbers, separated by commas. Each line starts
+    from zero state (`minidark rnn vec` runs on from line to line, as darknet does on a CPU).
+    """
+    net = choice.load(cfg, weights, batch=1, time_steps=1)
+    tell_if_waiting()
+    primer = seed.encode("utf-8", "surrogateescape")
+    lines = vec_lines(net, sys.stdin.buffer, primer, as_darknet=False)
+    write(line + b"\n" for line in lines)

@@ -1,0 +1,138 @@
+"""What every command that takes a cfg shares: its argument, its options, and the loading."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from minidark.cfg.plan import Doubts, Plan, plan_cfg
+from minidark.cfg.sections import read_cfg
+from minidark.cli.options.order import check_order
+from minidark.errors import CfgError, OverrideError, bare
+from minidark.files.shipped import find_cfg
+from minidark.network import Network
+from minidark.network.parser import load_network, parse_network_cfg
+from minidark.weights.darknet import ORDERS, Reading
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class CfgChoice:
+    """How to read the cfg that was named, and the weights beside it."""
+
+    strict: bool
+    overrides: tuple[str, ...]
+    reading: Reading
+
+    def load(self, cfg: str, weights: str | None = None, **kwargs: Any) -> Network:
+        """With numpy's kernels unless asked for others: a command that is soon over would spend
+        more time on importing the compiled ones than on its work."""
+        return load_network(
+            find_cfg(cfg),
+            weights,
+            strict=self.strict,
+            overrides=self.overrides,
+            **self.reading,
+            **{"kernels": "numpy", **kwargs},
+        )
+
+    def plan(self, cfg: str) -> Plan:
+        """What the cfg asks for, before any array is made."""
+        path = find_cfg(cfg)
+        warn = Doubts(path, self.strict)
+        return plan_cfg(read_cfg(path), path, warn=warn, overrides=self.overrides)
+
+    def empty(self, cfg: str, **kwargs: Any) -> Network:
+        """The network with weights of zero, for what does not ask for their values: to draw those
+        of a large one takes long."""
+        return parse_network_cfg(
+            find_cfg(cfg),
+            strict=self.strict,
+            overrides=self.overrides,
+            draw=False,
+            **{"kernels": "numpy", **kwargs},
+        )
+
+    def with_nonfinite(self) -> CfgChoice:
+        """As with --allow-nonfinite: for what only shows a file."""
+        return dataclasses.replace(self, reading={**self.reading, "allow_nonfinite": True})
+
+    def overruled(self, override: str) -> CfgChoice:
+        return dataclasses.replace(self, overrides=(*self.overrides, override))
+
+    def path(self, cfg: str) -> Path:
+        return find_cfg(cfg)
+
+
+READING: dict[str, dict[str, Any]] = {  # how to read weights
+    "weights_order": {
+        "type": click.Choice(ORDERS),
+        "help": "Order of arrays in the weight file; by its header, unless given.",
+    },
+    "allow_nonfinite": {"is_flag": True, "help": "Take weights that hold NaN or infinity."},
+    "allow_other_cfg": {
+        "is_flag": True,
+        "help": "Take weights that were made with a cfg of other layers.",
+    },
+}
+EVERYWHERE = {"weights_order"}  # taken without weights too, so that one line of options fits all
+
+
+def _cfg_options(*reading: str) -> Callable[[Command], Command]:
+    """Adds --strict, --set and those of READING; the command gets them as `choice`."""
+
+    def decorate(command: Command) -> Command:
+        @click.option("--strict", is_flag=True, help="Refuse what the cfg would only be warned of.")
+        @click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="SECTION.KEY=VALUE",
+            help="Overrule the cfg: gru.output=64 in every [gru], 1.output=64 in layer 1 alone, "
+            "as info counts. May be given again.",
+        )
+        @_reading_options(*reading)
+        @functools.wraps(command)
+        def wrapped(*args: Any, strict: bool, overrides: tuple[str, ...], **kwargs: Any) -> Any:
+            given = Reading(
+                weights_order=kwargs.pop("weights_order"),
+                allow_nonfinite=kwargs.pop("allow_nonfinite", False),
+                allow_other_cfg=kwargs.pop("allow_other_cfg", False),
+            )
+            check_order(kwargs)
+            try:
+                return command(*args, choice=CfgChoice(strict, overrides, given), **kwargs)
+            except OverrideError as error:
+                raise CfgError(f"--set {bare(error.text)}{error.said}") from error
+            except CfgError as error:  # found out only when the network was used
+                cfg = kwargs.get("cfg")
+                if error.path or not cfg:
+                    raise
+                raise CfgError(str(error), find_cfg(cfg)) from error
+
+        return wrapped  # type: ignore[return-value]
+
+    return decorate
+
+
+def _reading_options(*names: str) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for name, option in reversed(READING.items()):
+            if name in {*names, *EVERYWHERE}:
+                flag = f"--{name.replace('_', '-')}"
+                command = click.option(flag, **option, hidden=name not in names)(command)
+        return command
+
+    return decorate
+
+
+cfg_options = _cfg_options(*READING)
+showing_options = _cfg_options("weights_order", "allow_other_cfg")  # what only shows a file
+weightless_options = _cfg_options()

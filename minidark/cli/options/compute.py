@@ -1,0 +1,79 @@
+"""Where a command computes, with which kernels and on how many threads."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from minidark.backend import DEVICES, KERNELS
+from minidark.backend.threads import set_threads
+from minidark.cli.options.numbers import count
+from minidark.network import Network
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+NUMPY_RATE = 2e10  # multiply-adds a second, in training on two cores
+WORTH_COMPILING = 20  # seconds of numpy's, of which the fast kernels save half: as much as their
+# first compilation on a machine takes
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What was chosen of --device and --kernels."""
+
+    device: str
+    kernels: str
+
+    @property
+    def loading(self) -> dict[str, str]:
+        """Arguments for `load_network`: numpy's kernels until it is known how long the run is."""
+        return {
+            "device": self.device,
+            "kernels": "numpy" if self.kernels == "auto" else self.kernels,
+        }
+
+    def settle(self, net: Network, multiply_adds: float) -> None:
+        """With "auto", take the fast kernels for a run long enough to pay for compiling them."""
+        if self.kernels == "auto" and multiply_adds > NUMPY_RATE * WORTH_COMPILING:
+            net.backend.use_kernels("auto")
+
+
+def compute_options(device: str) -> Callable[[Command], Command]:
+    """Adds --device with its default, --kernels and --threads; the command gets `compute`."""
+
+    def decorate(command: Command) -> Command:
+        @click.option(
+            "--device",
+            type=click.Choice(DEVICES),
+            default=device,
+            show_default=True,
+            help="Where to compute: cuda is a GPU; auto takes one that works, else the CPU.",
+        )
+        @click.option(
+            "--kernels",
+            type=click.Choice(KERNELS),
+            default="auto",
+            show_default=True,
+            help="fast are compiled, with the extra of that name; auto takes them for long runs.",
+        )
+        @click.option(
+            "--threads",
+            type=count(),
+            metavar="N",
+            help="Threads to compute with; one for each processor unless given.",
+        )
+        @functools.wraps(command)
+        def wrapped(
+            *args: Any, device: str, kernels: str, threads: int | None, **kwargs: Any
+        ) -> Any:
+            if threads is not None:
+                set_threads(threads)
+            return command(*args, compute=Compute(device, kernels), **kwargs)
+
+        return wrapped  # type: ignore[return-value]
+
+    return decorate

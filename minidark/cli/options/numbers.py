@@ -1,0 +1,63 @@
+"""Number types for options: ranges of finite numbers, with a short name in the help."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import click
+
+from minidark.inference.generate import LEAST_TEMPERATURE
+
+LARGEST_INT = 2**31 - 1  # darknet's int
+
+
+class Number(click.FloatRange):
+    """A FloatRange without NaN and infinity."""
+
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return float(number)
+
+
+class Temperature(Number):
+    """0, or from the least that a softmax can divide by."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def _describe_range(self) -> str:
+        return f"0, or {LEAST_TEMPERATURE:g} and more"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = super().convert(value, param, ctx)
+        if 0 < number < LEAST_TEMPERATURE:
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
+class _Count(click.IntRange):
+    name = "integer"
+
+    def _describe_range(self) -> str:
+        return f"{self.min} or more"  # the other end is darknet's int, which nobody reaches
+
+
+def count(least: int = 1) -> click.IntRange:
+    """A whole number from `least` to the largest that a cfg can hold."""
+    return _Count(least, LARGEST_INT)
+
+
+cache_option = click.option(
+    "--cache", type=count(0), default=0, metavar="N",
+    help="Remember the last N symbols: what followed states like the present one is expected, "
+    "too, which helps with names. [none]",
+)  # fmt: skip

@@ -1,0 +1,41 @@
+"""What the commands share that predict the targets of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from minidark.cli.options.numbers import count
+from minidark.data.pairs import TAB
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def separator_option(what: str) -> Callable[[Command], Command]:
+    return click.option(
+        "--separator", default=TAB, metavar="C", help=f"{what} between source and target [a tab]."
+    )
+
+
+def search_options(longest: str) -> Callable[[Command], Command]:
+    """Adds --beam, and --max-length, which is `longest` unless given."""
+
+    def decorate(command: Command) -> Command:
+        command = click.option(
+            "--max-length",
+            type=count(),
+            metavar="N",
+            help=f"Symbols of the longest target [{longest}].",
+        )(command)
+        return click.option(
+            "--beam",
+            type=count(),
+            default=1,
+            show_default=True,
+            metavar="K",
+            help="Follow the K likeliest beginnings.",
+        )(command)
+
+    return decorate

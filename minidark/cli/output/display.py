@@ -1,0 +1,156 @@
+"""How a training run shows itself: a live bar on a terminal, darknet's lines elsewhere, and to
+programs a line of JSON now and then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import sys
+from collections.abc import Iterator
+from typing import Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from minidark.cli.output.stderr import tell
+from minidark.cli.output.stdout import OutputError, discard_output, say_json
+from minidark.errors import visible
+from minidark.training.records import is_logged, log_line
+from minidark.training.train import StepReport
+
+log = logging.getLogger(__name__)
+
+LINE_EVERY = 20  # batches between lines where there is no terminal
+
+
+class Display(Protocol):
+    def step(self, report: StepReport) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+class Lines:
+    """darknet's line now and then: for logs and pipes."""
+
+    def __init__(self, in_bits: bool):
+        self.in_bits = in_bits
+
+    def step(self, report: StepReport) -> None:
+        if report.batch % LINE_EVERY == 0 or report.last:
+            tell(report_line(report))
+        if report.valid_loss is not None:
+            tell(validated(report, self.in_bits))
+
+    def note(self, text: str) -> None:
+        tell(text)
+
+
+class Bar:
+    """A live bar: for terminals."""
+
+    def __init__(self, progress: Progress, batches: int, in_bits: bool):
+        self.progress, self.in_bits = progress, in_bits
+        self.task = progress.add_task("", total=batches, figures="")
+        self.valid = self.exact = ""
+
+    def step(self, report: StepReport) -> None:
+        if report.valid_loss is not None:
+            self.valid = f", validation {self._figure(report.valid_loss)}"
+            if report.valid_exact is not None:
+                self.exact = f", {report.valid_exact:.2%} exact"
+            if report.last:
+                self.note(validated(report, self.in_bits))
+        unit = " bits" if self.in_bits else ""
+        figures = (
+            f"loss {self._figure(report.average)}{self.valid}{unit}{self.exact}, "
+            f"{report.symbols / report.seconds:,.0f} chars/s"
+        )
+        self.progress.update(self.task, completed=report.batch, figures=figures)
+
+    def _figure(self, cost: float) -> str:
+        return f"{cost / math.log(2):.2f}" if self.in_bits else f"{cost:.3f}"
+
+    def note(self, text: str) -> None:
+        self.progress.console.print(visible(text), markup=False, highlight=False)
+
+
+class Silent:
+    """Nothing: for --quiet."""
+
+    def step(self, report: StepReport) -> None:
+        pass
+
+    def note(self, text: str) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def display(batches: int, in_bits: bool) -> Iterator[Display]:
+    """in_bits: the cost is in nats per character, and is shown in bits as well."""
+    if not log.isEnabledFor(logging.INFO):
+        yield Silent()
+        return
+    console = Console(stderr=True)
+    if not sys.stderr.isatty() or console.is_dumb_terminal:
+        yield Lines(in_bits)
+        return
+    columns = (
+        TextColumn("{task.completed}/{task.total}"),
+        BarColumn(bar_width=None),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=console, expand=True) as progress:
+        yield Bar(progress, batches, in_bits)
+
+
+class JsonLines:
+    """What log.jsonl has of a run, on standard output as it comes, where it is `read`.
+
+    A reader that goes away does not end the run, nor does a full disk: that is a warning, and the
+    end of the `with` raises the OutputError.
+    """
+
+    def __init__(self, read: bool):
+        self.read = read
+        self._lost: OutputError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._lost and error is None:
+            raise self._lost
+
+    def step(self, report: StepReport) -> None:
+        if not self.read or not is_logged(report):
+            return
+        try:
+            say_json(log_line(report))
+        except BrokenPipeError:
+            self.read = False
+            discard_output()
+        except OutputError as error:
+            self.read, self._lost = False, error
+            log.warning("%s; the run goes on without its lines", error)
+
+
+def report_line(report: StepReport) -> str:
+    """darknet's line for a batch."""
+    return (
+        f"{report.batch}: {report.loss:f}, {report.average:f} avg, {report.rate:f} rate, "
+        f"{report.seconds:f} seconds, {report.epochs:f} epochs"
+    )
+
+
+def validated(report: StepReport, in_bits: bool) -> str:
+    assert report.valid_loss is not None
+    cost, exact = report.valid_loss, report.valid_exact
+    if exact is not None:
+        figures = f"{cost:.4f} nats per target symbol, {exact:.2%} exact"
+    elif in_bits:
+        figures = f"{cost:.4f} nats, {cost / math.log(2):.3f} bits per character"
+    else:
+        figures = f"cost {cost:.4f} per character"
+    return f"{report.batch}: validation {figures}{', the best so far' if report.best else ''}"

@@ -1,0 +1,130 @@
+"""Files that a command writes, and which existing ones it may replace.
+
+What a command wrote before, it may write again: weights, models and pages are replaced where the
+file that is there is of the same form. Anything else is refused without --force, and so is every
+cfg, which somebody may have written by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from minidark.convert import CFGS
+from minidark.errors import MinidarkError
+from minidark.files.archives import NPZ, SAFETENSORS
+from minidark.files.disk import check_writable, open_regular
+from minidark.weights.darknet import LARGEST_VERSION, VERSION_BYTES
+from minidark.weights.made_with import beside
+
+CFG, PAGE = ".cfg", ".html"  # the forms of cfgs and pages, whatever their names
+HEAD = 4096  # bytes, by which the form of a file is known
+
+force_option = click.option(
+    "--force", is_flag=True, help="Write over a file that is no earlier output."
+)
+
+
+def check_output(
+    output: str | None, *others: str | Path | None, form: str | None = None, force: bool = False
+) -> None:
+    """Before the work, and not after it: raise UsageError where `output` is one of the other files
+    of the command, is no file, or without `force` holds something else than `form` (None: what its
+    suffix says); and SaveError where it cannot be written."""
+    check_place(output, *others)
+    if output and not force and (said := _holds_something_else(output, form)):
+        raise click.UsageError(f"{output} is there, and is {said}; --force writes over it")
+
+
+def check_cfg_output(output: str, data: bytes, force: bool) -> None:
+    """Raise UsageError for an existing file that is not `data`, without `force`."""
+    with suppress(OSError):
+        if Path(output).read_bytes() == data:
+            return
+    check_output(output, form=CFG, force=force)
+
+
+def check_place(output: str | None, *others: str | Path | None) -> None:
+    """The part of `check_output` that does not look at what `output` holds."""
+    if output == "-":
+        raise click.UsageError("- is no file to write to: standard output is not supported here")
+    for other in others:
+        if output and other and str(other) != "-" and _same(output, other):
+            raise click.UsageError(f"{output} is a file that this command needs; write to another")
+    if output:
+        check_writable(output)
+
+
+def _holds_something_else(output: str, form: str | None) -> str | None:
+    """What an existing file is that would be lost; None for nothing, and for an earlier output."""
+    form = form or Path(output).suffix.lower()
+    try:
+        with open_regular(output, MinidarkError) as file:
+            head = file.read(HEAD)
+            size = file.seek(0, os.SEEK_END)
+    except MinidarkError:
+        return None if not os.path.lexists(output) else "a file that cannot be read"
+    if not size:
+        return None
+    if form in CFGS:
+        return "a file already"
+    known, name = FORMS.get(form, (_is_weights, "weights"))
+    if not known(head, size):
+        return f"no earlier output: it does not hold {name}"
+    if name == "weights" and beside(output).exists():
+        return f"a training run's: {beside(output)} tells of it"
+    return None
+
+
+def _is_weights(head: bytes, size: int) -> bool:
+    """darknet's: a version, `seen`, and numbers of four bytes."""
+    if len(head) < VERSION_BYTES + 4 or size % 4:
+        return False
+    return all(0 <= number < LARGEST_VERSION for number in struct.unpack_from("<3i", head))
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size
+
+
+def _is_zip(head: bytes, size: int) -> bool:
+    return head.startswith(b"PK\x03\x04")
+
+
+def _is_onnx(head: bytes, size: int) -> bool:
+    """It begins with the version of its format, field 1 of the message."""
+    return head.startswith(b"\x08")
+
+
+def _is_python(head: bytes, size: int) -> bool:
+    return head.startswith(b'"""A network by minidark ')
+
+
+def _is_page(head: bytes, size: int) -> bool:
+    """By its policy, `report.pages`."""
+    return head.startswith(b"<!doctype html>") and b"script-src &#39;sha256-" in head
+
+
+Known = Callable[[bytes, int], bool]
+FORMS: dict[str, tuple[Known, str]] = {  # by suffix; any other holds darknet's weights
+    SAFETENSORS: (_is_safetensors, "weights"),
+    NPZ: (_is_zip, "weights"),
+    ".keras": (_is_zip, "a Keras model"),
+    ".onnx": (_is_onnx, "an ONNX model"),
+    ".py": (_is_python, "a network that minidark wrote"),
+    PAGE: (_is_page, "a page of minidark's"),
+}
+
+
+def _same(one: str, other: str | Path) -> bool:
+    """Under whatever names, and where neither is there yet."""
+    with suppress(OSError, ValueError):
+        return os.path.samefile(one, other)
+    with suppress(OSError, ValueError):
+        return os.path.realpath(one) == os.path.realpath(other)
+    return False

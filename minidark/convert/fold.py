@@ -1,0 +1,99 @@
+"""Networks made from networks: batch norm folded away, in float64, the mean of several.
+
+Source: darknet examples/darknet.c (denormalize_net, average, partial). darknet's denormalize reads
+pointers of a GRU that nothing ever set, and its average passes over recurrent layers.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Unpack
+
+import numpy as np
+
+from minidark.backend import Backend, get_backend
+from minidark.cfg.plan import plan_network
+from minidark.cfg.sections import Pair
+from minidark.data.bytepairs import byte_pairs
+from minidark.errors import WeightsError
+from minidark.layers.affine import PackedLayer, Sublayer
+from minidark.network import Network
+from minidark.network.parser import build_network
+from minidark.weights.darknet import Reading, load_weights
+
+log = logging.getLogger(__name__)
+
+
+def denormalize(net: Network) -> Network:
+    """The network that infers the same without batch norm in its sublayers: W f and b - mean f,
+    with f = scale / divisor(variance). A `[batchnorm]` layer stays as it is."""
+    sections = copy.deepcopy(net.sections)
+    for section in sections[1:]:
+        if "batch_normalize" in section.pairs:
+            line = section.pairs["batch_normalize"].line
+            section.pairs["batch_normalize"] = Pair("batch_normalize", "0", line)
+    if not any(section.type == "batchnorm" for section in sections):
+        sections[0].pairs.pop("batchnorm", None)  # which has no effect any more
+    plan = plan_network(sections, None, lambda message, line: None)
+    folded = build_network(plan, None, 0, net.backend)
+    folded.seen = net.seen
+    for old, new in zip(net.layers, folded.layers, strict=True):
+        if isinstance(old, PackedLayer) and isinstance(new, PackedLayer):
+            for name, sublayer in old.sublayers.items():
+                _fold(sublayer, new.sublayers[name], net.backend)
+        else:
+            for a, b in zip(old.arrays(), new.arrays(), strict=True):
+                b.value[...] = a.value
+    return folded
+
+
+def in_float64(net: Network) -> Network:
+    """A copy that computes in float64, on the CPU and with numpy's kernels, the reference."""
+    backend = get_backend("cpu", "float64", kernels="numpy")
+    plan = plan_network(net.sections, None, lambda message, line: None)
+    wide = build_network(plan, None, 0, backend, draw=False)
+    for old, new in zip(net.layers, wide.layers, strict=True):
+        for a, b in zip(old.arrays(), new.arrays(), strict=True):
+            b.value[...] = net.backend.asnumpy(a.value)
+    return wide
+
+
+def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
+    if not old.batch_norm:
+        new.weights[...], new.biases[...] = old.weights, old.biases
+        return
+    scales, mean, variance = (backend.asnumpy(array).astype(np.float64) for array in old.norm)
+    factor = scales / old.batch_norm.divisor.of(variance)
+    new.weights[...] = backend.asarray(backend.asnumpy(old.weights) * factor[:, None])
+    new.biases[...] = backend.asarray(backend.asnumpy(old.biases) - mean * factor)
+
+
+def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) -> None:
+    """Fill `net` with the mean of several weight files: every array, rolling statistics too.
+    `seen` is the largest. reading: as for `load_weights`. Raises WeightsError."""
+    if not paths:
+        raise WeightsError("no weight files to average")
+    arrays = [a for layer in net.layers for a in layer.arrays()]
+    sums = [np.zeros(a.value.shape, np.float64) for a in arrays]
+    seen, pairs, divided = 0, [], []
+    for path in paths:
+        load_weights(net, path, **reading)
+        divided.append(net.batchnorm)
+        seen = max(seen, net.seen)
+        for total, array in zip(sums, arrays, strict=True):
+            total += net.backend.asnumpy(array.value)
+        pairs.append(byte_pairs(net).pairs)
+        if pairs[-1] != pairs[0]:
+            raise WeightsError(f"{path}: has other byte pairs than {paths[0]}")
+    for total, array in zip(sums, arrays, strict=True):
+        array.value[...] = net.backend.asarray(total / len(paths))
+    net.seen = seen
+    if len({*divided}) > 1:
+        net.settle_batchnorm(divided[0])
+        log.warning(
+            "the batch norm of these weights divides in both ways; their mean divides as that of "
+            "%s; --set net.batchnorm=cpu (or gpu) --allow-other-cfg takes all alike", paths[0],
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""What a network learns from: texts, tokens, pairs, and byte pairs."""

@@ -1,0 +1,345 @@
+"""Text as streams of symbols.
+
+A text is the bytes of one or more files, one after another; each byte is a symbol. It is read
+window by window, never whole, so that its size does not matter; each window's symbols are checked
+as it is read, and a file that shrinks under the reader is an error and not a crash.
+
+A run must know whether the text is still the same, the next moment and on another day, and reading
+10 GB to find out takes minutes: an `Identity` is each file's size, its time, and a hash of 64
+samples.
+
+Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state).
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import hashlib
+import io
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from minidark.errors import DataError
+from minidark.files.disk import named, open_regular, read_at, stamp
+
+Ids = npt.NDArray[np.intp]
+
+RESTART = 1 / 64  # a stream's chance, per batch, to begin anew elsewhere
+SAMPLES, SAMPLE_BYTES = 64, 4096
+FIRST_BYTES = 1 << 16  # of a file that may be UTF-16
+MANY_NULS, NEARLY_ALL = 0.5, 0.95  # shares of the bytes at every other place
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """What a file was when it was opened. Where it lay is not compared."""
+
+    path: str = field(compare=False)
+    size: int  # bytes
+    modified: int  # nanoseconds since 1970
+    sampled: str  # sha256, in hex, of the samples; see `sample_offsets`
+
+    @classmethod
+    def of(cls, path: Path | str, file: io.BufferedReader, opened: os.stat_result) -> FileIdentity:
+        sampled = _sampled(file, opened.st_size)
+        return cls(str(path), opened.st_size, opened.st_mtime_ns, sampled)
+
+    def change(self, since: FileIdentity) -> str | None:
+        """What became of the file that was `since`, in one line, or None."""
+        if more := self.size - since.size:
+            change = f"{abs(more):,} bytes {'longer' if more > 0 else 'shorter'} than before"
+        elif self.sampled != since.sampled:
+            change = "as long as before, with other bytes"
+        elif self.modified != since.modified:
+            change = "written anew, though its size and the bytes that were compared are the same"
+        else:
+            return None
+        return f"{self.path}: {change}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a text was: its files in their order. Equal means the same text, as far as sizes,
+    times and samples can tell."""
+
+    files: tuple[FileIdentity, ...]
+
+    def change(self, since: Identity) -> str | None:
+        """How the text differs from what it was, in one line that names the file, or None."""
+        if len(self.files) != len(since.files):
+            return f"{_number(self.files)} in place of {_number(since.files)} before"
+        changes = (f.change(before) for f, before in zip(self.files, since.files, strict=True))
+        return next(filter(None, changes), None)
+
+    def undated(self) -> Identity:
+        """Without the times: what a copy of the same bytes has in common with them."""
+        return Identity(tuple(replace(f, modified=0) for f in self.files))
+
+    def content(self) -> list[list[Any]]:
+        """What does not hang on where and when it was written: sizes and samples."""
+        return [[f.size, f.sampled] for f in self.files]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [asdict(f) for f in self.files]
+
+    @classmethod
+    def from_json(cls, files: list[dict[str, Any]]) -> Identity:
+        """Of what `to_json` gave. Raises DataError for anything else."""
+        try:
+            return cls(tuple(FileIdentity(**f) for f in files))
+        except TypeError as error:
+            raise DataError(f"no identity of a text: {error}") from error
+
+
+def _number(files: tuple[FileIdentity, ...]) -> str:
+    return f"{len(files)} file{'' if len(files) == 1 else 's'}"
+
+
+def looks_like_utf16(path: Path | str) -> bool:
+    """Whether a file begins with UTF-16's or UTF-32's byte order mark, or NULs stand at every other
+    place of its first bytes, and text between them. Raises DataError."""
+    with open_regular(path, named(path, DataError)) as file:
+        begin = np.frombuffer(file.read(FIRST_BYTES), np.uint8)
+    if bytes(begin[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return True
+    even, odd = begin[0::2], begin[1::2]
+    return begin.size >= 4 and any(
+        bool((nuls == 0).mean() > MANY_NULS and (text >= ord("\t")).mean() > NEARLY_ALL)
+        for nuls, text in ((even, odd), (odd, even))
+    )
+
+
+def _sampled(file: io.BufferedReader, size: int) -> str:
+    digest = hashlib.sha256()
+    for offset in sample_offsets(size):
+        digest.update(read_at(file, min(SAMPLE_BYTES, size - offset), offset))
+    return digest.hexdigest()
+
+
+def sample_offsets(size: int) -> list[int]:
+    """Where the samples begin of a file of `size` bytes: all of a small file, else evenly
+    spaced, the first at its beginning and the last at its end."""
+    if size <= SAMPLES * SAMPLE_BYTES:
+        return [*range(0, size, SAMPLE_BYTES)]
+    return [i * (size - SAMPLE_BYTES) // (SAMPLES - 1) for i in range(SAMPLES)]
+
+
+class _File:
+    """An open file of a text, which begins at offset `begin` of it."""
+
+    def __init__(self, path: Path, begin: int):
+        self.path, self.begin = path, begin
+        self.place = path.absolute()
+        self.file = open_regular(path, named(path, DataError))
+        self.opened = self.as_seen_last = os.fstat(self.file.fileno())
+        self.size = self.opened.st_size
+        with self.told():
+            self.identity = FileIdentity.of(path, self.file, self.opened)
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes from offset `start` of the text to `stop`."""
+        with self.told():
+            data = read_at(self.file, stop - start, start - self.begin)
+        if len(data) < stop - start:
+            raise self.shrunk()
+        return data
+
+    def check(self) -> None:
+        """Raise DataError where the file is no longer what it was."""
+        with contextlib.suppress(OSError):  # where it is gone, what is open is read on
+            if not os.path.samestat(os.stat(self.place), self.opened):
+                raise DataError(f"{self.path}: replaced by another file since the start")
+        with self.told():
+            now = os.fstat(self.file.fileno())
+            if stamp(now) == stamp(self.as_seen_last):
+                return
+            if now.st_size < self.size:
+                raise self.shrunk()
+            if _sampled(self.file, self.size) != self.identity.sampled:
+                raise DataError(f"{self.path}: has other bytes than at the start")
+        self.as_seen_last = now
+
+    def shrunk(self) -> DataError:
+        return DataError(f"{self.path}: shorter than it was at the start; it changed meanwhile")
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot read: {error.strerror}") from error
+
+
+class Symbols(ABC):
+    """A sequence of `size` symbols below `inputs`; use it in a `with`, it may hold files open."""
+
+    tokenized: ClassVar[bool] = False  # integers between blanks, and not bytes
+    inputs: int
+    size: int
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Ids:
+        """The symbols from offset `start` to `stop`, as ids."""
+
+    @abstractmethod
+    def identity(self) -> Identity:
+        """What to know this text by on another day."""
+
+    def check(self) -> None:  # noqa: B027  a text in memory stays what it was
+        """Raise DataError where a file was replaced, is shorter, or has other bytes than at the
+        start as far as its samples tell. That it grew does not matter."""
+
+    def characters(self, begin: int, end: int) -> int:
+        """How many there are from offset `begin` to `end`, where a symbol can be several."""
+        return end - begin
+
+    def characters_of(self, symbols: Ids) -> int:
+        """How many these symbols are."""
+        return symbols.size
+
+    def place(self, character: int) -> int:
+        """The offset of the symbol that holds a character."""
+        return character
+
+    def part(self, begin: int, end: int) -> Part:
+        return Part(self, begin, end)
+
+    def split(self, valid_fraction: float) -> tuple[Part, Part]:
+        """All but the last `valid_fraction` of the characters to train on, and that to validate
+        on."""
+        if not 0 <= valid_fraction < 1:
+            raise DataError(f"valid_fraction {valid_fraction} is not from 0 to below 1")
+        characters = self.characters(0, self.size)
+        at = self.place(characters - int(characters * valid_fraction))
+        return self.part(0, at), self.part(at, self.size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:  # noqa: B027  a text in memory holds nothing
+        """Give back what is held."""
+
+
+class Text(Symbols):
+    """The bytes of `paths`, a path or several, one file after another. Threads may share it.
+    Raises DataError."""
+
+    def __init__(self, paths: Path | str | Sequence[Path | str], inputs: int):
+        paths = [paths] if isinstance(paths, Path | str) else paths
+        self.inputs = inputs
+        self.files: list[_File] = []
+        self.size = 0
+        try:
+            for path in map(Path, paths):
+                self.files.append(_File(path, self.size))
+                self.size += self.files[-1].size
+            if not self.size:
+                raise DataError(f"{', '.join(map(str, paths))}: empty; there is no text in it")
+        except DataError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for f in self.files:
+            f.file.close()
+
+    def read(self, start: int, stop: int) -> Ids:
+        parts = [
+            self._read(f, max(start, f.begin), min(stop, f.begin + f.size))
+            for f in self.files
+            if f.begin < stop and start < f.begin + f.size
+        ]
+        return np.frombuffer(b"".join(parts), dtype=np.uint8).astype(np.intp)
+
+    def identity(self) -> Identity:
+        return Identity(tuple(f.identity for f in self.files))
+
+    def check(self) -> None:
+        for f in self.files:
+            f.check()
+
+    def _read(self, f: _File, start: int, stop: int) -> bytes:
+        data = f.read(start, stop)
+        if self.inputs < 256:
+            symbols = np.frombuffer(data, dtype=np.uint8)
+            wrong = np.flatnonzero(symbols >= self.inputs)
+            if wrong.size:
+                offset = start - f.begin + int(wrong[0])
+                raise DataError(
+                    f"{f.path}: byte {symbols[wrong[0]]} at offset {offset}; this network's "
+                    f"symbols are 0 to {self.inputs - 1}, bytes take inputs=256"
+                )
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A stretch of a text, from offset `begin` to `end`."""
+
+    text: Symbols
+    begin: int
+    end: int
+
+    @property
+    def size(self) -> int:
+        return self.end - self.begin
+
+    @property
+    def characters(self) -> int:
+        return self.text.characters(self.begin, self.end)
+
+    def window(self, at: int, length: int) -> Ids:
+        """`length` symbols from the part's own offset `at`; past its end it begins again."""
+        if not self.size:
+            raise DataError("an empty stretch of text has no windows")
+        pieces = []
+        while length > 0:
+            take = min(length, self.size - at)
+            pieces.append(self.text.read(self.begin + at, self.begin + at + take))
+            length, at = length - take, 0
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+class Streams:
+    """S places in a part of a text that move on as they are read; read are those of `own`."""
+
+    def __init__(
+        self, part: Part, streams: int, rng: np.random.Generator, own: slice = slice(None)
+    ):
+        self.part, self.rng, self.own = part, rng, own
+        self.offsets = rng.integers(0, part.size, streams)
+
+    def move(self, offsets: Sequence[int]) -> None:
+        """Go to other places, one for each stream. Raises ValueError where there are none such."""
+        places = np.array(offsets, dtype=self.offsets.dtype)
+        if (
+            places.shape != self.offsets.shape
+            or not ((places >= 0) & (places < self.part.size)).all()
+        ):
+            raise ValueError("offsets that are not the streams'")
+        self.offsets = places
+
+    def next(self, steps: int) -> tuple[Ids, Ids]:
+        """The next `steps` symbols of each stream that is read, and what follows each: ids (T, S),
+        (T, S)."""
+        places = self.offsets[self.own]
+        windows = np.stack([self.part.window(int(at), steps + 1) for at in places], axis=1)
+        self.offsets = (self.offsets + steps) % self.part.size
+        return windows[:-1], windows[1:]
+
+    def restart(self) -> list[int]:
+        """Move some streams to random places; which ones, so that their states can be cleared."""
+        chosen = np.flatnonzero(self.rng.random(self.offsets.size) < RESTART)
+        self.offsets[chosen] = self.rng.integers(0, self.part.size, chosen.size)
+        return [int(stream) for stream in chosen]

@@ -1,0 +1,220 @@
+"""What a network that was trained on pairs makes of new sources: beam search, many at once.
+
+Each source has K streams of a frozen network. A stream reads the source's next symbol while there
+is one, then the separator, and from there on what it has written itself; so sources of different
+lengths run side by side. After each step the K likeliest of all beginnings stay, and the streams
+change places with them. A target that has ended stays among the K as it is, and since a beginning
+only gets less likely, a search is over once the best are all ended. With K = 1 that is greedy.
+
+The score of a target is the summed log probability of its symbols and of the end mark, in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from minidark.backend import Array
+from minidark.data.pairs import END, TAB, beyond, check_separator, not_utf8, separator_byte
+from minidark.errors import CfgError, DataError
+from minidark.network import Network
+from minidark.network.frozen import Frozen
+from minidark.network.nonfinite import not_finite
+
+AT_ONCE = 256  # streams
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    target: bytes
+    score: float  # nats, at most 0
+    cut: bool = False  # ended only because it had the most symbols allowed
+
+    @property
+    def text(self) -> str:
+        """What is no UTF-8 is replaced."""
+        return self.target.decode(errors="replace")
+
+
+def predict(
+    net: Network,
+    sources: Iterable[str | bytes],
+    *,
+    beam: int = 1,
+    max_length: int | None = None,
+    separator: str = TAB,
+) -> list[str]:
+    """The best target found for each source, by a beam of so many.
+
+    max_length: symbols of the longest target (None: the network's time_steps). What a source may
+    hold, and what is raised, see `Predictor`.
+    """
+    predictor = Predictor(net, beam, max_length=max_length, separator=separator)
+    return [best.text for best, *_ in predictor.search(sources)]
+
+
+class Predictor:
+    """Searches with a network, which is left as it was, for the `n_best` targets of sources.
+
+    Raises CfgError for a network whose outputs are not the probabilities of its symbols.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        beam: int = 1,
+        n_best: int = 1,
+        *,
+        max_length: int | None = None,
+        separator: str = TAB,
+    ):
+        check_predicts(net, separator)
+        if not 1 <= n_best <= beam:
+            raise DataError(f"n_best {n_best} is not from 1 to the beam, {beam}")
+        self.net, self.beam, self.n_best, self.separator = net, beam, n_best, separator
+        self.max_length = net.options.time_steps if max_length is None else max_length
+        if self.max_length < 1:
+            raise DataError(f"max_length {max_length} is not 1 or more")
+        self.at_once = max(1, AT_ONCE // beam)
+
+    def search(self, sources: Iterable[str | bytes], first: int = 1) -> Iterator[list[Prediction]]:
+        """For each source its targets, the best first, `at_once` sources side by side. An empty
+        source has empty targets.
+
+        Raises DataError for one string in the place of several; for a source that holds a line
+        feed, the separator or a symbol that the network does not have, or is not UTF-8, by its
+        number from `first` on; DivergedError for an output of NaN or infinity.
+        """
+        if isinstance(sources, str | bytes):
+            raise DataError("sources is one string; give a list of them")
+        checked = (self._source(source, n) for n, source in enumerate(sources, start=first))
+        while group := list(islice(checked, self.at_once)):
+            there = [source for source in group if source]
+            found = iter(_Search(self, there).run() if there else [])
+            for source in group:
+                yield next(found) if source else [Prediction(b"", 0.0)] * self.n_best
+
+    def _source(self, source: str | bytes, number: int) -> bytes:
+        line = source.encode(errors="surrogateescape") if isinstance(source, str) else source
+        wrong = not_utf8(line) or beyond(line, self.net.inputs)
+        if self.separator.encode() in line:
+            wrong = f"holds the separator {self.separator!r}; a source is what stands before it"
+        if b"\n" in line:
+            wrong = "holds a line feed, the end mark"
+        if wrong:
+            raise DataError(f"line {number} {wrong}")
+        return line
+
+
+def check_predicts(net: Network, separator: str) -> None:
+    """Raise DataError or CfgError for what cannot be trained on pairs, or predict."""
+    separator_byte(separator)
+    if not net.predicts_symbols:
+        raise CfgError(
+            "ends in no plain [softmax]: it has no probabilities of symbols; end the cfg in "
+            "[softmax] without groups"
+        )
+    if net.outputs != net.inputs:
+        raise CfgError(
+            f"{net.outputs} outputs and {net.inputs} inputs: to read what it writes a network "
+            "needs as many"
+        )
+    if net.layers[0].gives_ids:
+        raise CfgError("[bytepairs] is for texts; the symbols of pairs are bytes")
+    check_separator(separator, net.inputs)
+
+
+class _Search:
+    """L sources with K beginnings each. (L, K) throughout: the best first, once there are any."""
+
+    def __init__(self, predictor: Predictor, sources: Sequence[bytes]):
+        net, beam, lines = predictor.net, predictor.beam, len(sources)
+        self.n_best, self.most = predictor.n_best, predictor.max_length
+        self.lengths = np.array([len(source) + 1 for source in sources])
+        self.prompts = np.full((lines, self.lengths.max()), END)
+        for row, source in zip(self.prompts, sources, strict=True):
+            row[: len(source) + 1] = [*source, ord(predictor.separator)]
+        self.net, self.backend = net, net.backend
+        self.step: Frozen = net.frozen(lines * beam)
+        self.scores = np.full((lines, beam), -np.inf)
+        self.scores[:, 0] = 0  # all K streams of a source are the same at first
+        self.ended, self.cut = (np.zeros((lines, beam), bool) for _ in range(2))
+        self.texts = np.full((lines, beam, self.most + 1), END, np.intp)
+        self.written = np.zeros(lines, np.intp)
+        self.tiny = np.finfo(net.backend.dtype).tiny
+
+    def run(self) -> list[list[Prediction]]:
+        lines, beam = self.scores.shape
+        symbols = np.repeat(self.prompts[:, :1], beam, axis=1)
+        time = 0
+        while not (over := self._over()).all():
+            p = self.backend.asnumpy(self.step(self.backend.asids(symbols.reshape(-1))))
+            writing = np.flatnonzero(~over & (time >= self.lengths - 1))
+            if writing.size:
+                self._write(writing, p.reshape(lines, beam, -1)[writing])
+            time += 1
+            last = np.take_along_axis(
+                self.texts, np.maximum(self.written - 1, 0)[:, None, None], axis=2
+            )[:, :, 0]
+            source = self.prompts[:, min(time, self.prompts.shape[1] - 1), None]
+            symbols = np.where(time < self.lengths[:, None], source, last)
+        return [self._best(line) for line in range(lines)]
+
+    def _over(self) -> npt.NDArray[np.bool_]:
+        """Of which lines the best have ended."""
+        return np.logical_and.reduce(self.ended[:, : self.n_best], axis=1)
+
+    def _write(self, lines: npt.NDArray[np.intp], p: Array) -> None:
+        """One more symbol of these lines (R,), from its probabilities p (R, K, O)."""
+        if not np.isfinite(p).all():
+            raise not_finite(self.net)
+        beam = p.shape[1]
+        logs = np.log(np.maximum(p, self.tiny), dtype=np.float64)
+        likeliest_is_end = p.argmax(axis=2) == END
+        ended, scores = self.ended[lines], self.scores[lines]
+        full = self.written[lines] == self.most
+        logs[full[:, None] & ~ended, :END] = logs[full[:, None] & ~ended, END + 1 :] = -np.inf
+        logs[ended] = -np.inf
+        logs[ended, END] = 0  # it stays what it is
+        origin, symbol, scores = _likeliest(scores[:, :, None] + logs, beam)
+
+        ended = np.take_along_axis(ended, origin, axis=1)
+        forced = ~ended & full[:, None] & ~np.take_along_axis(likeliest_is_end, origin, axis=1)
+        self.cut[lines] = np.take_along_axis(self.cut[lines], origin, axis=1) | forced
+        texts = np.take_along_axis(self.texts[lines], origin[:, :, None], axis=1)
+        np.put_along_axis(texts, self.written[lines][:, None, None], symbol[:, :, None], axis=2)
+        self.texts[lines], self.scores[lines] = texts, scores
+        self.ended[lines] = ended | (symbol == END)
+        self.written[lines] += 1
+        if beam > 1:
+            places = np.arange(self.scores.size).reshape(self.scores.shape)
+            places[lines] = lines[:, None] * beam + origin
+            self.step.reorder(self.backend.asids(places.reshape(-1)))
+
+    def _best(self, line: int) -> list[Prediction]:
+        return [
+            Prediction(bytes(text.tolist()).partition(b"\n")[0], float(score), bool(cut))
+            for text, score, cut in zip(
+                self.texts[line], self.scores[line], self.cut[line], strict=True
+            )
+            if np.isfinite(score)  # fewer where there are not so many targets
+        ][: self.n_best]
+
+
+def _likeliest(
+    scores: Array, beam: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Array]:
+    """The `beam` highest of each line's (K, O), the highest first: k, o and scores, (R, beam)."""
+    flat = scores.reshape(len(scores), -1)
+    if beam == 1:
+        top = flat.argmax(axis=1)[:, None]
+    else:
+        top = np.argpartition(-flat, beam - 1, axis=1)[:, :beam]
+        order = np.argsort(-np.take_along_axis(flat, top, axis=1), axis=1, kind="stable")
+        top = np.take_along_axis(top, order, axis=1)
+    origin, symbol = np.divmod(top, scores.shape[2])
+    return origin, symbol, np.take_along_axis(flat, top, axis=1)

@@ -1,0 +1,3 @@
+"""The network and what moves it: optimizers, learning rates, the way from a plan to layers."""
+
+from minidark.network.network import Network as Network

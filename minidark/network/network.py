@@ -1,0 +1,532 @@
+"""The network: layers in order, their state, how many rows they have seen.
+
+    predict      x -> y, inference, state carried from call to call
+    accumulate   forward and backward in training mode; adds to the gradients
+    update       one optimizer step, then the gradients are zero
+    train_batch  accumulate, count, and update when `subdivisions` passes are in
+
+Source: darknet src/network.c (forward_network, backward_network, update_network,
+train_network_datum, get_current_rate).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Self, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from minidark.backend import Array, Backend, Scalar, get_backend
+from minidark.cfg.forms import format_cfg
+from minidark.cfg.options import LayerOptions, NetOptions
+from minidark.cfg.sections import Pair, Section
+from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, echo, nearest
+from minidark.files.disk import write_atomically
+from minidark.layers.base import CostLayer, Layer, Parameter, Stored, is_ids, one_hot
+from minidark.layers.batchnorm import CPU, DIVISORS
+from minidark.layers.softmax import SoftmaxLayer
+from minidark.network import policy
+from minidark.network.frozen import Frozen
+from minidark.network.given import Truth, check_ids, checked_dtype, wrong_shape
+from minidark.network.html_table import html_table
+from minidark.network.optim import Adam, Optimizer, Sgd
+from minidark.weights import darknet
+
+
+def unheard(layer: int) -> None:
+    """Of `accumulate`, where nobody asks when a layer is done."""
+
+
+class Network:
+    """Layers, one after another, over S streams of rows.
+
+    On a GPU what comes back and what `parameters()` holds is in its memory, costs too: `float()`
+    and `backend.asnumpy` wait for it. What goes in may be in either memory.
+
+    `layer_options` says, layer by layer, what the network does with it: learning-rate scale,
+    stopbackward, dontload, dontsave, dontloadscales. `sections` is the cfg it came from.
+    `rng` feeds dropout and the random policy.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        options: NetOptions,
+        layer_options: Sequence[LayerOptions] | None = None,
+        *,
+        sections: Sequence[Section] = (),
+        rng: np.random.Generator | None = None,
+        backend: Backend | None = None,
+    ):
+        self.layers = list(layers)
+        self.options = options
+        self.layer_options = list(layer_options or [LayerOptions()] * len(self.layers))
+        self.sections = list(sections)
+        self.rng = rng or np.random.default_rng(0)
+        self.backend = backend or get_backend()
+        self.streams = self.layers[0].streams
+        self.seen = 0
+        self.optimizer = _optimizer(options, self.backend)
+        self._parameters = [layer.parameters() for layer in self.layers]
+        self._costs = _costs(self.layers)
+        self._y: Array | None = None  # the cost layer's output, between forward and backward
+        self.clip_norm = options.clip_norm
+        self.chooses_batchnorm = options.batchnorm is None  # and not the cfg
+        if options.batchnorm:
+            self._divide(options.batchnorm)
+        self.last_rate = 0.0  # the learning rate of the last update
+        self.last_norms: dict[str, Scalar] = {}  # of its gradient, where that was measured
+        self.accumulated = 0  # rows, since the last update
+        self._passes = 0  # likewise, counted by train_batch
+        self._diverged = False  # whether the cost of one of them was NaN or infinite
+
+    @property
+    def inputs(self) -> int:
+        """Width of a row (T, S, inputs) that goes in, and how many symbols there are for ids."""
+        return self.layers[0].inputs
+
+    @property
+    def outputs(self) -> int:
+        """Width of a row (T, S, outputs) that comes out."""
+        return self.layers[-1].outputs
+
+    def __repr__(self) -> str:
+        layers = ", ".join(f"{layer.type} {layer.outputs}" for layer in self.layers)
+        return (
+            f"<Network: {self.inputs} -> {layers}; {self._size():,} parameters, "
+            f"{self.streams} streams, {self.seen:,} rows seen>"
+        )
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        rows = [
+            (layer.name, layer.inputs, layer.outputs, sum(p.value.size for p in parameters))
+            for layer, parameters in zip(self.layers, self._parameters, strict=True)
+        ]
+        title = f"{self._size():,} parameters, {self.streams} streams, {self.seen:,} rows seen"
+        return html_table(title, ("layer", "inputs", "outputs", "parameters"), rows)
+
+    def _size(self) -> int:
+        return sum(p.value.size for p in self.parameters())
+
+    @overload
+    def __getitem__(self, key: int) -> Layer: ...
+    @overload
+    def __getitem__(self, key: str) -> Layer | Stored: ...
+    def __getitem__(self, key: int | str) -> Layer | Stored:
+        """A layer by its number or name, `net[0]` or `net["0.gru"]`, or an array by its name,
+        `net["0.gru.uz.weights"]`, live. Raises DataError for a name that there is not, IndexError
+        for a number."""
+        if isinstance(key, int):
+            return self.layers[key]
+        named: dict[str, Layer | Stored] = {layer.name: layer for layer in self.layers}
+        named |= {a.name: a for layer in self.layers for a in layer.arrays()}
+        if key not in named:
+            near = (
+                nearest(key, named) or f"; its layers are {', '.join(n.name for n in self.layers)}"
+            )
+            raise DataError(f"no layer or array of this network is named {echo(key)}{near}")
+        return named[key]
+
+    def check_has_cost(self) -> None:
+        """Raise CfgError where there is nothing to descend."""
+        self._cost_layer()
+
+    @property
+    def predicts_symbols(self) -> bool:
+        """Whether the cost is the nats of one symbol among `outputs`: that of a plain softmax."""
+        layer = self._costs
+        return isinstance(layer, SoftmaxLayer) and layer.groups == 1
+
+    @property
+    def gives_distribution(self) -> bool:
+        """Whether each row of the output is one distribution over `outputs`: that of a softmax
+        without groups. A [cost] or [dropout] behind it changes nothing in inference."""
+        last = next(
+            (la for la in reversed(self.layers) if la.type not in ("cost", "dropout")), None
+        )
+        return isinstance(last, SoftmaxLayer) and last.groups == 1
+
+    @property
+    def batchnorm(self) -> str:
+        """What batch norm divides by, as `[net] batchnorm` says it or weights have settled it."""
+        return self.options.batchnorm or CPU.name
+
+    def settle_batchnorm(self, name: str) -> bool:
+        """Divide as weights want it, where the cfg has no say; from then on this network's cfg
+        says so, wherever it goes. Whether anything changed."""
+        normalizes = any(layer.norms for layer in self.layers)
+        if not (self.chooses_batchnorm and normalizes) or name == self.batchnorm:
+            return False
+        self._divide(name)
+        self.options = dataclasses.replace(self.options, batchnorm=name)
+        if self.sections:
+            first = self.sections[0]
+            pairs = {**first.pairs, "batchnorm": Pair("batchnorm", name, first.line)}
+            self.sections[0] = dataclasses.replace(first, pairs=pairs)
+        return True
+
+    def _divide(self, name: str) -> None:
+        for layer in self.layers:
+            for norm in layer.norms:
+                norm.divisor = DIVISORS[name]
+
+    def parameters(self) -> list[Parameter]:
+        """All trained arrays in weight-file order, live."""
+        return [p for layer in self._parameters for p in layer]
+
+    # --- forward --------------------------------------------------------------------------
+
+    def predict(self, x: npt.ArrayLike) -> Array:
+        """Inference. x: float (T, S, inputs), or (T, inputs) for one stream; or integer ids
+        (T, S), or (T,). The result has the same leading axes and `outputs` last.
+
+        Raises DataError for another shape, and for an id that is not below `inputs`.
+        """
+        array = self._given(x)
+        if array.ndim != (1 if is_ids(array) else 2):
+            return self.forward(array)
+        if self.streams != 1:
+            raise wrong_shape("x", array, self._tail(array))
+        return self.forward(array[:, None])[:, 0]
+
+    def forward(self, x: npt.ArrayLike, train: bool = False) -> Array:
+        """x (T, S, inputs) or ids (T, S) to (T, S, outputs); with `train`, in training mode."""
+        return self._forward(self._input(x), train).copy()
+
+    def traced(self, x: npt.ArrayLike) -> tuple[Array, list[dict[str, Array]]]:
+        """Inference as `forward` does it, and what the gates and states of each layer are after
+        each step: by name (T, S, H) each, empty for a layer that has none."""
+        y, shown = self._input(x), []
+        for layer in self.layers:
+            y, values = layer.traced(y)
+            shown.append(values)
+        return y, shown
+
+    def frozen(self, streams: int = 1, temperature: float | None = None) -> Frozen:
+        """Inference step by step while the parameters stay as they are, with `streams` states of
+        its own that start at zero. temperature: in place of the softmax layers' own."""
+        layers = self.twin(streams).layers
+        for layer in layers:
+            if isinstance(layer, SoftmaxLayer) and temperature is not None:
+                layer.temperature = temperature
+        return Frozen(layers, self.backend)
+
+    def reset_state(self, stream: int | None = None) -> None:
+        """Zero the state of one stream, or of all."""
+        if stream is not None and not 0 <= stream < self.streams:
+            raise DataError(f"stream {stream} is not one of this network's {self.streams}")
+        for layer in self.layers:
+            layer.reset_state(stream)
+
+    def _forward(self, x: Array, train: bool) -> Array:
+        for layer in self.layers:
+            x = layer.forward(x, train=train)
+        if train:
+            self._y = x
+        return x
+
+    # --- backward and update --------------------------------------------------------------
+
+    def backward(self, truth: npt.ArrayLike) -> Scalar:
+        """After forward(x, train=True): adds to the gradients, returns the summed cost.
+
+        truth: (T, S, outputs), or integer ids (T, S), of which -1 stands for a row without truth:
+        it costs nothing, and counts nowhere. On a GPU, ids that lie there already have no such.
+        """
+        if self._y is None:
+            raise MinidarkError("backward needs a forward with train=True before it")
+        return self._descend(self._truth(truth, self._y.shape))[0]
+
+    def _descend(
+        self, truth: Truth, need_dx: bool = False, done: Callable[[int], None] = unheard
+    ) -> tuple[Scalar, Array]:
+        """From the cost layer down to the lowest layer that trains: the cost, and the gradient that
+        comes out below; with `need_dx`, that of the lowest's input. After each layer `done` is
+        called with its number."""
+        assert self._y is not None
+        y, self._y = self._y, None
+        cost, gradient = self._cost_layer().cost(truth.counted(y), truth.array)
+        gradient = truth.spread(gradient, y, self.backend)
+        self.accumulated += truth.rows
+        top, bottom = self.layers.index(self._cost_layer()), self.frozen_layers
+        for layer in self.layers[top:]:
+            layer.saved = None
+        del y  # with what the cost layers saved, as large as all outputs: their memory is free now
+        for i in range(top - 1, bottom - 1, -1):
+            below = self.layers[i].backward(gradient, need_dx=need_dx or i > bottom)
+            gradient = gradient if below is None else below
+            done(i)
+        for layer in self.layers[:bottom]:
+            layer.saved = None
+        return cost, gradient
+
+    @property
+    def frozen_layers(self) -> int:
+        """How many layers, from the input on, get no gradient: up to the highest stopbackward, and
+        what gives on ids."""
+        stops = [
+            i
+            for i, (layer, options) in enumerate(zip(self.layers, self.layer_options, strict=True))
+            if options.stopbackward or layer.gives_ids
+        ]
+        return max(stops) + 1 if stops else 0
+
+    def cost(self, y: Array, truth: npt.ArrayLike) -> Scalar:
+        """The summed cost of outputs y (T, S, outputs) against the truth, as given to backward."""
+        checked = self._truth(truth, y.shape)
+        return self._cost_layer().cost(checked.counted(self.backend.asarray(y)), checked.array)[0]
+
+    def accumulate(
+        self, x: npt.ArrayLike, truth: npt.ArrayLike, *, done: Callable[[int], None] = unheard
+    ) -> Scalar:
+        """Forward and backward in training mode; adds to the gradients.
+
+        x (T, S, inputs) or ids (T, S), truth as for `backward`. Returns the summed cost (nats, for
+        a softmax), as darknet's net.cost. done: called with a layer's number as soon as its
+        gradients are there, from the output on, while those below are still to come.
+        """
+        self._cost_layer()  # all is checked before any state moves
+        rows = self._input(x)
+        checked = self._truth(truth, (*rows.shape[:2], self.outputs))
+        self._forward(rows, train=True)
+        return self._descend(checked, done=done)[0]
+
+    def objective(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
+        """What training descends, of one training pass over x: accumulate without its gradients.
+        darknet's cost can differ from it by a factor."""
+        y = self._forward(self._input(x), train=True)
+        self._y = None
+        checked = self._truth(truth, y.shape)
+        return float(self._cost_layer().objective(checked.counted(y), checked.array))
+
+    def input_gradient(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Array | None:
+        """accumulate, and the gradient of x (T, S, inputs); None where a stopbackward keeps it
+        from there."""
+        y = self._forward(self._input(x), train=True)
+        gradient = self._descend(self._truth(truth, y.shape), need_dx=True)[1]
+        return None if self.frozen_layers else gradient
+
+    def update(self, measure: bool = False) -> None:
+        """One optimizer step with the policy's rate at `seen`; then the gradients are zero.
+
+        measure: keep the length of each layer's mean gradient, as it was before clipping, in
+        `last_norms` by the layer's name; those that train nothing are not in it.
+        """
+        if not self.accumulated:
+            raise MinidarkError("update needs an accumulate before it: there is no gradient")
+        rate = self.last_rate = self.learning_rate()
+        squares = self._squares() if measure or self.clip_norm else {}
+        self.last_norms = {n: self._length(s) for n, s in squares.items()} if measure else {}
+        if self.clip_norm:
+            self._clip(self._length([s for layer in squares.values() for s in layer]))
+        self.optimizer.begin_update()
+        for parameters, options in zip(self._parameters, self.layer_options, strict=True):
+            for p in parameters:
+                self.optimizer.step(p, rate * options.learning_rate, self.accumulated)
+        self._begin_accumulating()
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the parameters are the means of their values, where [net] has an `average`;
+        they come back at its end. For whatever uses a network while it is trained."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def keep_average(self) -> None:
+        """Let the parameters be what they are in `averaged`, for good: they are trained."""
+        with self.averaged():
+            kept = [p.value.copy() for p in self.parameters()]
+        for p, value in zip(self.parameters(), kept, strict=True):
+            p.value[...] = value
+
+    def _exchange(self) -> None:
+        if self.optimizer.average and self.optimizer.updates:
+            for p in self.parameters():
+                self.optimizer.exchange(p)
+
+    def drop_gradients(self) -> None:
+        """Forget what was accumulated since the last update."""
+        for p in self.parameters():
+            p.grad[...] = 0
+        self._begin_accumulating()
+
+    def _begin_accumulating(self) -> None:
+        self.accumulated = self._passes = 0
+        self._diverged = False
+
+    def train_batch(
+        self,
+        x: npt.ArrayLike,
+        truth: npt.ArrayLike,
+        measure: bool = False,
+        rows: int | None = None,
+    ) -> Scalar:
+        """`accumulate`, count `seen`, update when `subdivisions` of them are in; the summed cost.
+
+        x (T, S, inputs) or ids (T, S), truth as for `backward`. measure: as for `update`.
+
+        rows: what to count as seen. None counts the rows that have a truth; where passes differ in
+        length, as pairs do, `options.rows` for each keeps the batches whole.
+
+        After a cost of NaN or infinity the weights stay, so that one can see where it came from,
+        until `drop_gradients`; but on a GPU, where to look at the cost would be to wait for it.
+        """
+        before = self.accumulated
+        cost = self.accumulate(x, truth)
+        self.seen += self.accumulated - before if rows is None else rows
+        self._passes += 1
+        self._diverged |= isinstance(cost, float) and not math.isfinite(cost)
+        if self._passes >= self.options.subdivisions and not self._diverged:
+            self.update(measure)
+        return cost
+
+    def learning_rate(self) -> float:
+        """The rate at the current `seen`, before the layers' own scales."""
+        return policy.learning_rate(self.batches_seen, self.options, self.rng.random)
+
+    @property
+    def batches_seen(self) -> int:
+        """Whole batches: seen / (rows * subdivisions)."""
+        return self.seen // (self.options.rows * self.options.subdivisions)
+
+    def gradient_norm(self) -> float:
+        """The length of the mean gradient: that of all grads together, over the rows."""
+        return float(self._length([s for layer in self._squares().values() for s in layer]))
+
+    def _squares(self) -> dict[str, list[Scalar]]:
+        """The sum of squares of each gradient, by the layer's name."""
+        squares = self.backend.kernels.sum_of_squares
+        return {
+            layer.name: [squares(p.grad.reshape(-1)) for p in parameters]
+            for layer, parameters in zip(self.layers, self._parameters, strict=True)
+            if parameters
+        }
+
+    def _length(self, squares: Iterable[Scalar]) -> Scalar:
+        """Of a mean gradient, from the squares of its parts."""
+        total: Scalar = sum(squares)
+        return total**0.5 / max(1, self.accumulated)
+
+    def check_finite(self) -> None:
+        """Raise DivergedError with the first stored array that holds NaN or infinity."""
+        if name := self.first_not_stored_finite():
+            raise DivergedError(
+                f"{name} holds NaN or infinity after batch {self.batches_seen}; "
+                "try a lower learning_rate, or --clip-norm 1"
+            )
+
+    def first_not_stored_finite(self) -> str | None:
+        """The name of the first stored array that holds NaN or infinity."""
+        stored = ((a.name, a.value) for layer in self.layers for a in layer.arrays())
+        return self._first_not_finite(stored)
+
+    def first_not_finite(self) -> str | None:
+        """What went bad first, from the input on: the name of an array of weights or of a state,
+        or whose gradient, that holds NaN or infinity."""
+        values, gradients = [], []
+        for layer in self.layers:
+            values += [(a.name, a.value) for a in layer.arrays()]
+            values += [(f"{layer.name}.{name}", state) for name, state in layer.states.items()]
+            gradients += [(f"the gradient of {p.name}", p.grad) for p in layer.parameters()]
+        return self._first_not_finite(values + gradients[::-1])  # those come from the output
+
+    def _first_not_finite(self, arrays: Iterable[tuple[str, Array]]) -> str | None:
+        finite = self.backend.xp.isfinite
+        return next((name for name, array in arrays if not finite(array).all()), None)
+
+    def _clip(self, norm: Scalar) -> None:
+        """Shorten the gradient, which has this length, to clip_norm where it is longer."""
+        for p in self.parameters():
+            self.backend.kernels.shorten(p.grad, norm, self.clip_norm)
+
+    # --- files and twins ------------------------------------------------------------------
+
+    def save_weights(self, path: Path | str) -> None:
+        """Write darknet's format (0.2.0, pjreddie's order), or .safetensors or .npz where the path
+        ends so, atomically."""
+        darknet.save_weights(self, path)
+
+    def save_cfg(self, path: Path | str) -> None:
+        """Write the cfg this network was made from, as YAML where the path ends so."""
+        if not self.sections:
+            raise MinidarkError("this network was not made from a cfg")
+        write_atomically(path, [format_cfg(self.sections, path).encode()])
+
+    def twin(self, streams: int = 1) -> Self:
+        """A network over the same parameter arrays, with `streams` zero states of its own.
+
+        For inference beside training: what the twin computes leaves no trace in this one.
+        """
+        if streams < 1:
+            raise DataError(f"{streams} streams are too few for a network")
+        return self._over([layer.twin(streams) for layer in self.layers], streams)
+
+    def shard(self, streams: slice) -> Self:
+        """A network for some of the streams of this one, with their states, its parameters and its
+        gradients; what it accumulates is counted in its own `accumulated`."""
+        layers = [layer.shard(streams) for layer in self.layers]
+        other = self._over(layers, streams.stop - streams.start)
+        other.accumulated = 0
+        return other
+
+    def _over(self, layers: list[Layer], streams: int) -> Self:
+        other = copy.copy(self)
+        other.layers, other.streams = layers, streams
+        other._costs = _costs(layers)
+        other._y = None
+        return other
+
+    # --- what comes in --------------------------------------------------------------------
+
+    def _input(self, x: npt.ArrayLike) -> Array:
+        array = checked_dtype("x", self._given(x))
+        if array.shape[1:] != self._tail(array) or not len(array):
+            raise wrong_shape("x", array, self._tail(array))
+        if not is_ids(array):
+            return self.backend.asarray(array)
+        check_ids("x", array, self.inputs)
+        ids = self.backend.asids(array)
+        return ids if self.layers[0].reads_ids else one_hot(ids, self.inputs, self.backend)
+
+    def _given(self, array: npt.ArrayLike) -> Array:
+        """What a caller gave: left where it is, if that is this network's memory."""
+        return array if self.backend.holds(array) else np.asarray(array)  # type: ignore[return-value]
+
+    def _tail(self, x: Array) -> tuple[int, ...]:
+        """The axes of an input behind its steps."""
+        return (self.streams,) if is_ids(x) else (self.streams, self.inputs)
+
+    def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> Truth:
+        """Of floats of `shape` (T, S, outputs), or ids (T, S)."""
+        return Truth.of(self._given(truth), shape, self.backend)
+
+    def _cost_layer(self) -> CostLayer:
+        if self._costs is None:
+            raise CfgError("this network has no cost; end it in [softmax], [logistic] or [cost]")
+        return self._costs
+
+
+def _optimizer(options: NetOptions, backend: Backend) -> Optimizer:
+    if options.adam:
+        adam = (options.B1, options.B2, options.eps, options.decay)
+        return Adam(*adam, backend, options.average)
+    return Sgd(options.momentum, options.decay, backend, options.average)
+
+
+def _costs(layers: Sequence[Layer]) -> CostLayer | None:
+    """The layer whose cost is trained: the last one; but a [cost] behind a softmax or logistic
+    that has its own, as in AlexeyAB's cfgs, adds nothing to it."""
+    last = layers[-1]
+    if last.type == "cost" and len(layers) > 1 and layers[-2].has_cost:
+        last = layers[-2]
+    return last if isinstance(last, CostLayer) and last.has_cost else None

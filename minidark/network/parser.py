@@ -1,0 +1,369 @@
+"""Sections to a network: each `parse_*` turns typed options into a layer.
+
+A new layer is one file in `minidark.layers`, one dataclass in `cfg.options` and its row in
+LAYER_TYPES, one parse function and its row in PARSERS; and if it holds arrays or has another number
+of outputs than inputs, a row in `cfg.sizes.SIZES`.
+
+Source: darknet src/parser.c (parse_network_cfg, parse_gru, ...).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+from minidark.backend import Backend, get_backend
+from minidark.cfg import options as o
+from minidark.cfg.fit import changes_that_fit, stored_bytes
+from minidark.cfg.plan import CANONICAL, Doubts, Plan, override, plan_cfg
+from minidark.cfg.sections import Section, read_cfg
+from minidark.errors import CfgError, WeightsError, bare
+from minidark.files.archives import SPARE, is_archive, open_archive
+from minidark.files.disk import open_regular
+from minidark.files.shipped import find_cfg
+from minidark.glibc_rand import GlibcRand
+from minidark.layers import (
+    Layer,
+    make_activation_layer,
+    make_batchnorm_layer,
+    make_bytepairs_layer,
+    make_connected_layer,
+    make_cost_layer,
+    make_dropout_layer,
+    make_gru_layer,
+    make_logistic_layer,
+    make_lstm_layer,
+    make_rnn_layer,
+    make_softmax_layer,
+)
+from minidark.layers.affine import UNDRAWN
+from minidark.network import Network
+from minidark.weights import made_with
+from minidark.weights.darknet import load_weights
+
+
+class Place(TypedDict):
+    """Where a layer stands: what every factory takes. `batch` is rows, as in C."""
+
+    batch: int
+    inputs: int
+    steps: int
+    name: str
+    backend: Backend
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """What a layer gets besides its options: its place, and where draws come from."""
+
+    place: Place
+    rand: GlibcRand  # C's, for initial weights
+    rng: np.random.Generator  # for dropout
+
+
+def parse_bytepairs(options: o.BytepairsOptions, params: Params) -> Layer:
+    return make_bytepairs_layer(**params.place)
+
+
+def parse_gru(options: o.GruOptions, params: Params) -> Layer:
+    return make_gru_layer(
+        **params.place,
+        outputs=options.output,
+        batch_normalize=options.batch_normalize,
+        tanh=options.tanh,
+        init=options.init,
+        input_scale=options.input_scale,
+        dropconnect=options.dropconnect,
+        rng=params.rng,
+        update_bias=options.update_bias,
+        rand=params.rand,
+    )
+
+
+def parse_lstm(options: o.LstmOptions, params: Params) -> Layer:
+    return make_lstm_layer(
+        **params.place,
+        outputs=options.output,
+        batch_normalize=options.batch_normalize,
+        init=options.init,
+        input_scale=options.input_scale,
+        dropconnect=options.dropconnect,
+        rng=params.rng,
+        forget_bias=options.forget_bias,
+        rand=params.rand,
+    )
+
+
+def parse_rnn(options: o.RnnOptions, params: Params) -> Layer:
+    return make_rnn_layer(
+        **params.place,
+        outputs=options.output,
+        activation=options.activation,
+        batch_normalize=options.batch_normalize,
+        hidden=options.hidden,
+        shortcut=options.shortcut,
+        self_activation=(None, "logistic", "loggy")[options.logistic],
+        init=options.init,
+        input_scale=options.input_scale,
+        dropconnect=options.dropconnect,
+        rng=params.rng,
+        rand=params.rand,
+    )
+
+
+def parse_connected(options: o.ConnectedOptions, params: Params) -> Layer:
+    return make_connected_layer(
+        **params.place,
+        outputs=options.output,
+        activation=options.activation,
+        batch_normalize=options.batch_normalize,
+        rand=params.rand,
+    )
+
+
+def parse_softmax(options: o.SoftmaxOptions, params: Params) -> Layer:
+    return make_softmax_layer(
+        **params.place,
+        groups=options.groups,
+        temperature=options.temperature,
+        noloss=options.noloss,
+    )
+
+
+def parse_dropout(options: o.DropoutOptions, params: Params) -> Layer:
+    return make_dropout_layer(**params.place, probability=options.probability, rng=params.rng)
+
+
+def parse_activation(options: o.ActivationOptions, params: Params) -> Layer:
+    return make_activation_layer(**params.place, activation=options.activation)
+
+
+def parse_batchnorm(options: o.BatchnormOptions, params: Params) -> Layer:
+    return make_batchnorm_layer(**params.place)
+
+
+def parse_logistic(options: o.LogisticOptions, params: Params) -> Layer:
+    return make_logistic_layer(**params.place)
+
+
+def parse_cost(options: o.CostOptions, params: Params) -> Layer:
+    return make_cost_layer(**params.place, cost_type=options.type, scale=options.scale)
+
+
+PARSERS: dict[type[o.LayerOptions], Callable[[Any, Params], Layer]] = {
+    o.BytepairsOptions: parse_bytepairs,
+    o.GruOptions: parse_gru,
+    o.LstmOptions: parse_lstm,
+    o.RnnOptions: parse_rnn,
+    o.ConnectedOptions: parse_connected,
+    o.SoftmaxOptions: parse_softmax,
+    o.DropoutOptions: parse_dropout,
+    o.ActivationOptions: parse_activation,
+    o.BatchnormOptions: parse_batchnorm,
+    o.LogisticOptions: parse_logistic,
+    o.CostOptions: parse_cost,
+}
+
+
+def parse_network_cfg(
+    path: Path | str,
+    *,
+    batch: int | None = None,
+    time_steps: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: npt.DTypeLike = "float32",
+    kernels: str = "auto",
+    strict: bool = False,
+    overrides: Sequence[str] = (),
+    draw: bool = True,
+) -> Network:
+    """The network of a cfg file, or of the shipped cfg of a bare name ("gru"), with darknet's
+    initial weights after srand(seed).
+
+    batch=B: B streams, and subdivisions 1. time_steps: in place of the cfg's. kernels: "numpy",
+    "fast" (compiled, the extra of that name), or "auto", fast where it is installed. strict:
+    doubts, such as unknown keys, are errors. overrides: "section.key=value", for every section of
+    that type. draw=False leaves zero the weights that a weight file is to fill, which takes less
+    time. Doubts go to the log once each. Raises CfgError.
+    """
+    backend = get_backend(device, dtype, kernels)
+    path = find_cfg(path)
+    given = [*overrides]
+    if batch is not None:
+        given += [f"net.batch={batch}", "net.subdivisions=1"]
+    if time_steps is not None:
+        given += [f"net.time_steps={time_steps}"]
+    plan = plan_cfg(
+        read_cfg(path),
+        path,
+        warn=Doubts(path, strict),
+        overrides=given,
+        itemsize=backend.dtype.itemsize,
+    )
+    if is_archive(path) and not overrides:
+        _check_carried(plan, path)
+    return build_network(plan, path, seed, backend, draw)
+
+
+def _check_carried(plan: Plan, path: Path | str) -> None:
+    """Raise CfgError where the cfg in an archive asks for far more numbers than are in there."""
+    with open_regular(path, lambda said: CfgError(said, path)) as file:
+        shapes = open_archive(file, path).shapes.values()
+    needed = sum(la.size.held for la in plan.layers if not la.options.dontsave)
+    existing = sum(map(math.prod, shapes))
+    if needed > existing + SPARE:
+        said = f"its cfg needs {needed:,} numbers, and {existing:,} are in it"
+        raise CfgError(said, path)
+
+
+def load_network(
+    cfg: Path | str,
+    weights: Path | str | None = None,
+    *,
+    batch: int | None = None,
+    time_steps: int | None = None,
+    seed: int = 0,
+    weights_order: str | None = None,
+    device: str = "cpu",
+    dtype: npt.DTypeLike = "float32",
+    kernels: str = "auto",
+    strict: bool = False,
+    overrides: Sequence[str] = (),
+    allow_nonfinite: bool = False,
+    allow_other_cfg: bool = False,
+) -> Network:
+    """The network of a cfg file, with the weights of a file, or else darknet's initial ones after
+    srand(seed).
+
+    batch=B is B streams of their own; with batch=1, `predict` takes (T, inputs) and ids (T,). The
+    rest goes to `parse_network_cfg` (cfg, time_steps, seed, device, dtype, kernels, strict,
+    overrides) and `load_weights` (weights, weights_order, allow_nonfinite, allow_other_cfg).
+
+    A `.safetensors` or `.npz` as cfg stands for both, where no weights are given.
+
+    Raises CfgError; WeightsError for weights that do not fit, with the change of the cfg that
+    would make them; BackendError for a device or kernels that are not there.
+    """
+    weights = cfg if weights is None and is_archive(cfg) else weights
+    net = parse_network_cfg(
+        cfg,
+        batch=batch,
+        time_steps=time_steps,
+        seed=seed,
+        device=device,
+        dtype=dtype,
+        kernels=kernels,
+        strict=strict,
+        overrides=overrides,
+        draw=weights is None,
+    )
+    if weights is not None:
+        try:
+            load_weights(
+                net,
+                weights,
+                weights_order=weights_order,
+                allow_nonfinite=allow_nonfinite,
+                allow_other_cfg=allow_other_cfg,
+            )
+        except WeightsError as error:
+            raise with_a_change_that_fits(error, net, weights) from error
+    return net
+
+
+def with_a_change_that_fits(error: WeightsError, net: Network, weights: Path | str) -> WeightsError:
+    """The error, and where only the length is wrong, what would fit: by what is kept of the file,
+    or else by its length alone."""
+    if error.payload is None:
+        return error
+    return WeightsError(f"{error}; {_what_fits(net, weights, error.payload)}", error.payload)
+
+
+def _what_fits(net: Network, weights: Path | str, payload: int) -> str:
+    record = made_with.read(weights)
+    if record:
+        said = f"they were made with {bare(record.cfg, 200)}"
+        overrides = made_with.overrides(record.layers, net)
+        if not _would_fit(net, overrides, payload):
+            return said
+        return f"{said}; {' '.join(f'--set {bare(text)}' for text in overrides)} would fit"
+    fits = changes_that_fit(net.sections, payload)
+    return (
+        f"this would fit: {', or '.join(fits[:3])}"
+        if fits
+        else "is it the cfg they were made with?"
+    )
+
+
+def _would_fit(net: Network, overrides: Sequence[str], payload: int) -> bool:
+    """Whether the network would take `payload` bytes; what is kept of a file may be anything."""
+    changed = copy.deepcopy(net.sections)
+    try:
+        for text in overrides:
+            override(changed, text)
+        return stored_bytes(changed) == payload
+    except CfgError:
+        return False
+
+
+def build_network(
+    plan: Plan, path: Path | str | None, seed: int, backend: Backend, draw: bool = True
+) -> Network:
+    """The network of a plan; `path` is for messages, `draw` as for `parse_network_cfg`. Raises
+    CfgError."""
+    rand, rng = GlibcRand(seed), np.random.default_rng(seed % 2**64)
+    layers: list[Layer] = []
+    for index, planned in enumerate(plan.layers):
+        drawn = draw or planned.options.dontload
+        source = rand if drawn else UNDRAWN
+        layers.append(build_layer(plan, index, path, backend, source, rng))
+        assert layers[-1].outputs == planned.size.outputs, "a row in sizes.SIZES is missing"
+        if not drawn:  # the layers after it are to get darknet's draws
+            rand.skip(sum(p.value.size for p in layers[-1].parameters() if p.kind == "weights"))
+    return Network(
+        layers,
+        plan.net,
+        [planned.options for planned in plan.layers],
+        sections=plan.sections,
+        rng=rng,
+        backend=backend,
+    )
+
+
+def build_layer(
+    plan: Plan,
+    index: int,
+    path: Path | str | None,
+    backend: Backend,
+    rand: GlibcRand = UNDRAWN,
+    rng: np.random.Generator | None = None,
+) -> Layer:
+    """A layer of a plan, alone; without `rand` its weights are zero. Raises CfgError."""
+    planned = plan.layers[index]
+    type_ = planned.section.type
+    place = Place(
+        batch=plan.net.rows,
+        inputs=planned.inputs,
+        steps=plan.net.time_steps,
+        name=f"{index}.{CANONICAL.get(type_, type_)}",
+        backend=backend,
+    )
+    parse = PARSERS[type(planned.options)]
+    try:
+        return parse(planned.options, Params(place, rand, rng or np.random.default_rng(0)))
+    except CfgError as error:
+        raise _placed(error, planned.section, path) from None
+
+
+def _placed(error: CfgError, section: Section, path: Path | str | None) -> CfgError:
+    """A factory's complaint, at the line of the key that it begins with."""
+    pair = section.pairs.get(str(error).partition("=")[0])
+    return CfgError(str(error), path, pair.line if pair else section.line)

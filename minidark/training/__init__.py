@@ -1,0 +1,1 @@
+"""Training runs: batches, checkpoints, files that a run writes, gradient checks, comparisons."""

@@ -1,0 +1,278 @@
+"""What a run learns from, and validates on: a text, or pairs.
+
+A `Feed` gives a run its passes one after another, knows the place that it has come to, by which a
+checkpoint goes on, and measures the network on what is kept out.
+
+Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state), for texts.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from minidark.data.bytepairs import BytePairText, check_symbols
+from minidark.data.pairs import Pairs, epoch_order
+from minidark.data.text import Identity, Ids, Streams, Symbols
+from minidark.errors import CfgError, DataError, echo
+from minidark.inference.generate import default_primer, generate
+from minidark.inference.predict import check_predicts, predict
+from minidark.inference.valid import MOST, Pieces, evaluate, evaluate_pairs
+from minidark.network import Network
+
+LEAST_VALIDATION = 200  # symbols; fewer say nothing
+SAMPLE_LENGTH = 200  # characters of a text
+SAMPLE_PAIRS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    x: Ids  # (T, S)
+    truth: Ids  # (T, S), -1 where there is none
+    symbols: int  # of these streams, that have a truth; of a text the characters that these are
+    fresh: bool  # begins from zero states
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    loss: float  # mean cost of a symbol
+    exact: float | None = None  # the share of pairs that are predicted whole
+
+
+class Feed(ABC):
+    """`size` symbols with a truth, or characters of a text, are an epoch, and `validated` are what
+    a validation is the mean of, 0 where too few are kept out. `kept_out` says how many."""
+
+    tokenized: bool = False
+    separator: str | None = None  # of pairs
+    size: int
+    validated: int
+    kept_out: str
+    identity: Identity
+
+    @abstractmethod
+    def amounts(self) -> str:
+        """How much there is to train and to validate on."""
+
+    def check(self) -> None:  # noqa: B027  what is in memory stays what it was
+        """Raise DataError where the data is no longer what it was."""
+
+    def restart(self) -> Sequence[int]:
+        """Before a batch that is not the first: move some streams to new places; which ones."""
+        return ()
+
+    @abstractmethod
+    def next(self) -> Pass:
+        """The next pass of the streams that are its own; all move on."""
+
+    @abstractmethod
+    def validate(self, net: Network, most: int = MOST) -> Validated:
+        """The network on what is kept out, by so many symbols of it; it is left as it was."""
+
+    @abstractmethod
+    def sample(self, net: Network, srand: int, length: int | None = None) -> str:
+        """What the network makes of it, to look at, of so many symbols at the most (None: as many
+        as a look takes); it is left as it was."""
+
+    @abstractmethod
+    def place(self) -> list[int]:
+        """Where the passes are."""
+
+    @abstractmethod
+    def move(self, place: Sequence[int]) -> None:
+        """Go to where `place` was. Raises ValueError where there is no such place."""
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        """What its next passes are drawn from, besides."""
+        return {}
+
+
+class TextFeed(Feed):
+    """Streams through all but the last `valid_fraction` of a text. Now and then one begins anew
+    at a random place."""
+
+    def __init__(
+        self,
+        text: Symbols,
+        net: Network,
+        seed: int,
+        valid_fraction: float,
+        own: slice = slice(None),
+    ):
+        _check_symbols(net)
+        check_symbols(net, text.tokenized)
+        text = symbols_for(net, text, valid_fraction)
+        part, self.held_out = text.split(valid_fraction)
+        self.text, self.steps = text, net.options.time_steps
+        if part.size < self.steps + 1:
+            raise DataError(
+                f"{part.size} characters to train on; a window of time_steps={self.steps} "
+                f"takes {self.steps + 1}: give more text or a smaller time_steps"
+            )
+        self.size, self.identity = part.characters, text.identity()
+        self.tokenized = text.tokenized
+        self.streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]), own)
+        enough = self.held_out.size >= LEAST_VALIDATION
+        self.validated = Pieces.of(self.held_out).characters(text) if enough else 0
+        self.kept_out = f"{self.held_out.characters} characters"
+
+    def amounts(self) -> str:
+        kept_out = self.held_out.characters
+        held_out = f"{kept_out:,} to validate on"
+        if self.held_out.size > MOST:
+            held_out = (
+                f"{kept_out:,} kept out, to validate on {self.validated:,} from all over them"
+            )
+        return f"{self.size:,} characters to train on, {held_out}{_few(self)}"
+
+    def check(self) -> None:
+        self.text.check()
+
+    def restart(self) -> Sequence[int]:
+        return self.streams.restart()
+
+    def next(self) -> Pass:
+        x, truth = self.streams.next(self.steps)
+        return Pass(x, truth, self.text.characters_of(truth), fresh=False)
+
+    def validate(self, net: Network, most: int = MOST) -> Validated:
+        return Validated(evaluate(net, self.held_out, most=most))
+
+    def sample(self, net: Network, srand: int, length: int | None = None) -> str:
+        text = generate(net, default_primer(net.inputs), length or SAMPLE_LENGTH, srand=srand)
+        return text.decode(errors="replace").strip()
+
+    def place(self) -> list[int]:
+        offsets: list[int] = self.streams.offsets.tolist()
+        return offsets
+
+    def move(self, place: Sequence[int]) -> None:
+        self.streams.move(place)
+
+    def generators(self) -> dict[str, np.random.Generator]:
+        return {"streams": self.streams.rng}
+
+
+class PairsFeed(Feed):
+    """All pairs but those kept out, in epochs of passes of S pairs each; the order of an epoch is
+    drawn from the seed and its number."""
+
+    def __init__(
+        self, pairs: Pairs, net: Network, seed: int, valid_fraction: float, own: slice = slice(None)
+    ):
+        check_predicts(net, pairs.separator)
+        net.check_has_cost()
+        pairs.check(net.inputs, net.options.time_steps)
+        self.pairs, self.streams, self.seed, self.own = pairs, net.streams, seed, own
+        self.separator, self.identity = pairs.separator, pairs.identity
+        self.numbers, held_out = pairs.split(valid_fraction)
+        counted, self.lengths = pairs.counted(), pairs.lengths()
+        self.size = int(counted[self.numbers].sum())
+        self.upto = np.cumsum(counted[held_out])  # symbols of so many pairs that are held out
+        self.held_out: Ids = held_out[self.upto <= MOST]
+        validated = int(counted[self.held_out].sum())
+        self.validated = validated if validated >= LEAST_VALIDATION else 0
+        self.kept_out = f"{validated} symbols of {held_out.size} pairs"
+        self.move([0, 0])
+
+    def amounts(self) -> str:
+        kept_out = len(self.pairs) - self.numbers.size
+        held_out = f"{kept_out:,} to validate on"
+        if self.held_out.size < kept_out:
+            held_out = f"{kept_out:,} kept out, to validate on {self.held_out.size:,} of them"
+        return f"{self.numbers.size:,} pairs to train on, {held_out}{_few(self)}"
+
+    def next(self) -> Pass:
+        if self.position == len(self.order):
+            self._begin(self.epoch + 1)
+        batch = self.pairs.batch(self.order[self.position], self.streams)
+        self.position += 1
+        truth = batch.truth[:, self.own]
+        return Pass(batch.x[:, self.own], truth, int((truth >= 0).sum()), fresh=True)
+
+    def validate(self, net: Network, most: int = MOST) -> Validated:
+        few = max(1, int(np.searchsorted(self.upto, most, side="right")))
+        measured = evaluate_pairs(net, self.pairs, self.held_out[:few])
+        return Validated(measured.nats / measured.symbols, measured.exact / measured.pairs)
+
+    def sample(self, net: Network, srand: int, length: int | None = None) -> str:
+        numbers = (self.held_out if self.validated else self.numbers)[:SAMPLE_PAIRS]
+        sources = [self.pairs.sources[n] for n in numbers]
+        found = predict(net, sources, max_length=length, separator=self.pairs.separator)
+        lines = []
+        for n, predicted in zip(numbers, found, strict=True):
+            source, target = self.pairs.sources[n].decode(), self.pairs.targets[n].decode()
+            wanted = "" if predicted == target else f" (not {target})"
+            lines.append(f"{source} -> {predicted}{wanted}")
+        return "\n".join(lines)
+
+    def place(self) -> list[int]:
+        return [self.epoch, self.position]
+
+    def move(self, place: Sequence[int]) -> None:
+        epoch, position = place
+        if epoch < 0:
+            raise ValueError("an epoch before the first")
+        self._begin(epoch)
+        if not 0 <= position <= len(self.order):
+            raise ValueError("a place that the epoch does not have")
+        self.position = position
+
+    def _begin(self, epoch: int) -> None:
+        self.epoch, self.position = epoch, 0
+        self.order: list[npt.NDArray[np.intp]] = epoch_order(
+            self.numbers, self.lengths, self.streams, self.seed, epoch
+        )
+
+
+def feed(
+    data: Symbols | Pairs,
+    net: Network,
+    seed: int,
+    valid_fraction: float,
+    own: slice = slice(None),
+) -> Feed:
+    """Of a text or of pairs, for those of the network's streams that are its `own`. Raises
+    DataError for what is neither, is too short or does not fit the network, CfgError for a network
+    that does not predict symbols."""
+    if isinstance(data, Pairs):
+        return PairsFeed(data, net, seed, valid_fraction, own)
+    if not isinstance(data, Symbols):
+        raise _no_text(data)
+    return TextFeed(data, net, seed, valid_fraction, own)
+
+
+def symbols_for(net: Network, text: Symbols, valid_fraction: float) -> Symbols:
+    """A text as the symbols of this network, which learns its byte pairs from it where it has
+    a [bytepairs] without any. Raises DataError."""
+    if net.layers[0].gives_ids and not isinstance(text, BytePairText):
+        return BytePairText(text, net, valid_fraction)
+    return text
+
+
+def _no_text(given: object) -> DataError:
+    if isinstance(given, str | os.PathLike):
+        name = echo(os.fspath(given))
+        return DataError(
+            f"{name} is a name, and no text; minidark.Text({name}) is that of the file"
+        )
+    said = f"a {type(given).__name__} is no text; minidark.Text(PATH) is that of a file"
+    return DataError(said)
+
+
+def _few(feed: Feed) -> str:
+    return "" if feed.validated else ", too few for it"
+
+
+def _check_symbols(net: Network) -> None:
+    net.check_has_cost()
+    if net.outputs != net.inputs:
+        raise CfgError(
+            f"the last layer has {net.outputs} outputs; to predict the next of {net.inputs} "
+            f"symbols (inputs={net.inputs}) it needs as many"
+        )

@@ -1,0 +1,177 @@
+"""A network's arrays by name, in a `.safetensors` or an `.npz` that carries its cfg.
+
+    arrays   as in `net.parameters()`, and what is stored but not trained: 0.gru.uz.rolling_mean
+    cfg      the cfg's text, with what --set changed and without its comments
+    seen     rows that the weights have seen, in digits
+    layers   what each layer with weights is, as in `made_with`, a JSON list
+
+Names and shapes must be the network's, no more and no less; nothing is changed unless all fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+import numpy as np
+
+from minidark.backend import Array, Backend
+from minidark.cfg.sections import Section, format_sections
+from minidark.errors import WeightsError, bare
+from minidark.files.archives import Archive, open_archive, packed
+from minidark.files.disk import write_atomically
+from minidark.layers.base import NORM_KINDS, Stored
+from minidark.layers.batchnorm import CPU, GPU
+from minidark.weights import made_with
+
+MOST_SEEN = 2**63 - 1
+
+
+class HasArrays(made_with.HasLayers, Protocol):
+    """What a network is to this module."""
+
+    seen: int
+    backend: Backend
+    sections: list[Section]
+
+
+def save(net: HasArrays, path: Path | str, cutoff: int | None = None) -> str:
+    """Write the layers 0..cutoff-1 (None: all) but those with dontsave, atomically; the SHA-256 of
+    the file, in hex. Raises MinidarkError."""
+    arrays = {
+        array.name: net.backend.asnumpy(array.value)
+        for layer, options in list(zip(net.layers, net.layer_options, strict=True))[:cutoff]
+        if not options.dontsave
+        for array in layer.arrays()
+    }
+    notes = {
+        "cfg": format_sections(net.sections) if net.sections else "",
+        "seen": str(net.seen),
+        "layers": json.dumps(made_with.meanings(net, "dontsave", cutoff=cutoff)),
+    }
+    data = packed(path, arrays, notes)
+    write_atomically(path, [data])
+    return hashlib.sha256(data).hexdigest()
+
+
+def load(
+    net: HasArrays,
+    file: BinaryIO,
+    path: Path | str,
+    start: int = 0,
+    cutoff: int | None = None,
+    *,
+    allow_nonfinite: bool = False,
+    allow_other_cfg: bool = False,
+) -> int:
+    """Fill the layers start..cutoff-1 of the network from an open file, and set `net.seen`, which
+    is returned. Arrays of layers that are not asked for may be there. Raises WeightsError."""
+    archive = open_archive(file, path)
+    last = len(net.layers) if cutoff is None else cutoff
+    wanted = dict(_wanted(net, start, last))
+    spare = {
+        array.name
+        for i, layer in enumerate(net.layers)
+        if not start <= i < last or net.layer_options[i].dontload
+        for array in layer.arrays()
+    }
+    _check_shapes(archive.shapes, wanted, spare, path)
+    theirs = _layers(archive)
+    if theirs and not allow_other_cfg:
+        _check_layers(theirs, net, start, cutoff, path)
+    seen = _seen(archive.notes.get("seen", "0"), path)
+    values = {name: archive.read(name) for name in wanted}
+    if not allow_nonfinite:
+        check_finite(values, path)
+    for name, array in wanted.items():
+        array.value[...] = net.backend.asarray(values[name])
+    net.seen = seen
+    made_with.settle_batchnorm(net, path, (GPU if made_with.for_gpu(theirs) else CPU).name)
+    return seen
+
+
+def check_finite(values: Mapping[str, Array], path: Path | str) -> None:
+    """Raise WeightsError with the first array that holds NaN or infinity."""
+    for name, array in values.items():
+        finite = np.isfinite(array)
+        if not finite.all():
+            index = np.argwhere(~finite)[0].tolist()
+            raise WeightsError(
+                f"{path}: {bare(name)}{index} is {array[tuple(index)]}, one of "
+                f"{int(array.size - finite.sum()):,} in this array that are NaN or infinite; "
+                "--allow-nonfinite loads them all the same"
+            )
+
+
+def _wanted(net: HasArrays, start: int, last: int) -> Iterable[tuple[str, Stored]]:
+    for layer, options in list(zip(net.layers, net.layer_options, strict=True))[start:last]:
+        if not options.dontload:
+            for array in layer.arrays():
+                if not (options.dontloadscales and array.kind in NORM_KINDS):
+                    yield array.name, array
+
+
+def _check_shapes(
+    there: Mapping[str, tuple[int, ...]],
+    wanted: Mapping[str, Stored],
+    spare: set[str],
+    path: Path | str,
+) -> None:
+    for name, array in wanted.items():
+        if name not in there:
+            raise WeightsError(
+                f"{path}: no array {name}, which this cfg needs; is it the cfg they were made with?"
+            )
+        if there[name] != array.value.shape:
+            shapes = " x ".join(map(str, there[name])), " x ".join(map(str, array.value.shape))
+            raise WeightsError(f"{path}: {name} is {shapes[0]}, and {shapes[1]} in this cfg")
+    if more := [n for n in there if n not in wanted and n not in spare]:
+        raise WeightsError(
+            f"{path}: {bare(more[0])} is no array of this cfg, one of {len(more):,}; is it the cfg "
+            "they were made with?"
+        )
+
+
+def _layers(archive: Archive) -> list[str]:
+    """What the file says of its layers; nothing where it says nothing that is sound."""
+    try:
+        lines = json.loads(archive.notes.get("layers", "null"))
+    except (ValueError, RecursionError):
+        return []
+    sound = isinstance(lines, list) and all(isinstance(line, str) for line in lines)
+    return lines if sound else []
+
+
+def _check_layers(
+    theirs: list[str], net: HasArrays, start: int, cutoff: int | None, path: Path | str
+) -> None:
+    # With dontload alone a layer is in the file of its own cfg; else both flags go together.
+    try:
+        _check_flagged(theirs, net, "dontsave", start, cutoff, path)
+    except WeightsError:
+        _check_flagged(theirs, net, "dontload", start, cutoff, path)
+
+
+def _check_flagged(
+    theirs: list[str],
+    net: HasArrays,
+    absent: str,
+    start: int,
+    cutoff: int | None,
+    path: Path | str,
+) -> None:
+    below = made_with.meanings(net, absent, cutoff=start)
+    ours = made_with.meanings(net, absent, start, cutoff)
+    made_with.check_meanings(
+        theirs[len(below) :], ours, path, "another cfg", cutoff, net.chooses_batchnorm
+    )
+
+
+def _seen(text: str, path: Path | str) -> int:
+    if not re.fullmatch("[0-9]{1,19}", text, re.ASCII) or int(text) > MOST_SEEN:
+        raise WeightsError(f"{path}: its note `seen` is no count of rows; the file is damaged")
+    return int(text)

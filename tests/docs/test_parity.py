@@ -1,0 +1,68 @@
+"""docs/parity.md: what it claims is held by tests that exist, and it leaves nothing out."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from minidark.cfg import options
+from minidark.cfg.options import LAYER_TYPES
+from minidark.cfg.plan import NET_TYPES
+from minidark.cli.commands.rnn import SWITCHES, VALUES, VERBS
+
+ROOT = Path(__file__).parents[2]
+DOC = (ROOT / "docs" / "parity.md").read_text(encoding="utf-8")
+ROWS = [
+    line
+    for above, line in zip(["", *DOC.splitlines()], DOC.splitlines(), strict=False)
+    if line.startswith("|") and above.startswith("|") and not line.startswith("|---")
+]
+TESTS = sorted(set(re.findall(r"`(tests/[^`]*)`", "\n".join(ROWS))))
+OURS = {  # minidark's
+    "init", "input_scale", "update_bias", "forget_bias", "dropconnect", "clip_norm", "average",
+    "batchnorm",
+}  # fmt: skip
+
+
+def test_there_are_rows() -> None:
+    assert len(ROWS) > 80
+
+
+@pytest.mark.parametrize("named", TESTS)
+def test_a_test_that_is_named_exists(named: str) -> None:
+    matched = re.fullmatch(r"(tests/[a-z_/0-9]+\.py)::(test_[a-z_0-9]+)", named)
+    assert matched, named
+    path, name = matched.groups()
+    assert f"\ndef {name}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_names_a_test(row: str) -> None:
+    first, second, held_by = row.strip("|").split(" | ")
+    assert first.strip()
+    assert second.strip()
+    assert re.search(r"`tests/[^`]*`", held_by), row
+
+
+def first_cells() -> set[str]:
+    """What stands between backquotes in the first column."""
+    return {code for row in ROWS for code in re.findall(r"`([^`]*)`", row.split(" | ")[0])}
+
+
+def test_every_verb_and_flag_has_a_row() -> None:
+    words = {word for code in first_cells() for word in code.split()}
+    assert {*VERBS, *VALUES, *SWITCHES} <= words
+
+
+def test_every_section_has_a_row() -> None:
+    assert {f"[{name}]" for name in (*LAYER_TYPES, *NET_TYPES)} <= first_cells()
+
+
+def test_every_key_has_a_row() -> None:
+    types: list[type[options.NetOptions | options.LayerOptions]] = [options.NetOptions]
+    types += [*LAYER_TYPES.values()]
+    keys = {field.name for kind in types for field in dataclasses.fields(kind)}
+    assert keys - OURS <= first_cells()
