@@ -28,6 +28,11 @@ class CfgError(MinidarkError):
         self.message, self.path, self.line = message, path, line
 
 
+class WrongLayerError(CfgError):
+    """A layer is asked for something that it does not have: an activation, or groups that do not
+    divide its inputs."""
+
+
 class OverrideError(CfgError):
     """What was to be set from outside a cfg is no setting, or of no section that the cfg has.
     `text` is what was given, `said` what is wrong with it."""
@@ -109,6 +114,11 @@ def echo(value: object, longest: int = LONGEST_ECHO) -> str:
 def bare(name: str, longest: int = LONGEST_ECHO) -> str:
     """A name as an error message shows it: without quotes, what cannot be printed escaped, cut."""
     return cut(repr(str(name))[1:-1], longest)
+
+
+def not_one_of(word: str, known: Iterable[str]) -> str:
+    """ "not one of relu, tanh (did you mean 'relu'?)"."""
+    return f"not one of {', '.join(known)}{nearest(word, known)}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -56,7 +56,7 @@ def network(*sections: str, dtype: str = "float64", seed: int = 0) -> Network:
 
     PLACE.begin(dtype)
     plan = planned(*sections)
-    return PLACE.held(build_network(plan, None, seed, get_backend(PLACE.device, dtype)))
+    return PLACE.held(build_network(plan, seed, get_backend(PLACE.device, dtype)))
 
 
 def loaded(cfg: Path, weights: Path, dtype: str = "float32") -> Network:

@@ -63,9 +63,9 @@ def test_once_a_command_runs_an_interrupt_lets_it_tidy_up(tmp_path: Path) -> Non
     """The handler of the beginning would leave the temporary file of `convert`."""
     code = (
         "import os, signal\n"
-        "from minidark import files\n"
+        "from minidark.files import disk\n"
         "from minidark.__main__ import main\n"
-        "files.SYSTEM = files.System(fsync=lambda d: os.kill(os.getpid(), signal.SIGINT))\n"
+        "disk.SYSTEM = disk.System(fsync=lambda d: os.kill(os.getpid(), signal.SIGINT))\n"
         "main()\n"
     )
     shipped = str(folder("weights") / "rnn.weights")

@@ -11,13 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from minidark.backend import get_backend
 from minidark.cfg.forms import parse_cfg
 from minidark.cfg.plan import Plan, check_first, check_memory, override, plan_network
 from minidark.cfg.rules import RULES, Case, Rule
 from minidark.cfg.sections import Doubt, Refuse
-from minidark.errors import CfgError
-from minidark.network.parser import build_layer
+from minidark.errors import CfgError, WrongLayerError
 
 MISTAKE, DOUBT = "error", "warning"
 READING = {  # the doubts of reading, by the name that they come with
@@ -81,7 +79,6 @@ def check_cfg(
         plan = plan_network(sections, path, doubt, mistakes(stage))
         stage = "E004"
         check_memory(plan, path, itemsize=4)
-        _try_layers(plan, path, mistakes("E003"))
     except CfgError as error:
         mistakes(stage)(error)
     if any(finding.severity == MISTAKE for finding in findings):
@@ -92,18 +89,8 @@ def check_cfg(
     return Checked(sorted(dict.fromkeys(findings), key=lambda f: (f.line or 0, f.code)), plan)
 
 
-def _try_layers(plan: Plan, path: Path | str, refuse: Refuse) -> None:
-    """What only a layer's factory knows: its activation, its groups. One layer is there at a
-    time."""
-    backend = get_backend(kernels="numpy")
-    for index in range(len(plan.layers)):
-        try:
-            build_layer(plan, index, path, backend)
-        except CfgError as error:
-            refuse(error)
-
-
-def _mistake(code: str, error: CfgError) -> Finding:
+def _mistake(stage: str, error: CfgError) -> Finding:
+    code = "E003" if isinstance(error, WrongLayerError) else stage
     return Finding(code, STAGES[code], MISTAKE, error.line, error.message)
 
 

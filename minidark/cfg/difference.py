@@ -13,9 +13,9 @@ from difflib import SequenceMatcher
 from typing import Any
 
 from minidark.cfg import options as o
-from minidark.cfg.plan import CANONICAL, Plan, PlannedLayer, has_cost
+from minidark.cfg.keys import keys_of
+from minidark.cfg.plan import CANONICAL, Plan, PlannedLayer
 from minidark.cfg.rules import OF_ADAM, OF_POLICY, OF_SGD
-from minidark.layers.batchnorm import CPU
 
 IMAGE_KEYS = ("height", "width", "channels")  # resolved to inputs
 
@@ -69,7 +69,7 @@ def net_meaning(net: o.NetOptions) -> Values:
 
 def divided(plan: Plan) -> str | None:
     """What batch norm divides by, unless weights say otherwise; None without one."""
-    return (plan.net.batchnorm or CPU.name) if plan.normalizes else None
+    return (plan.net.batchnorm or o.CPU) if plan.normalizes else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class _Layer:
 
 def _resolved_layers(plan: Plan) -> list[_Layer]:
     layers = plan.layers
-    if len(layers) > 1 and layers[-1].section.type == "cost" and has_cost(layers[-2].options):
+    if len(layers) > 1 and layers[-1].section.type == "cost" and layers[-2].options.has_cost:
         layers = layers[:-1]
     return [_resolved(number, layer) for number, layer in enumerate(layers)]
 
@@ -94,8 +94,8 @@ def _resolved_layers(plan: Plan) -> list[_Layer]:
 def _resolved(number: int, layer: PlannedLayer) -> _Layer:
     values = {
         key.name: getattr(layer.options, key.name)
-        for key in o.keys(type(layer.options)).values()
-        if key.name not in o.WITHOUT_EFFECT
+        for key in keys_of(type(layer.options)).values()
+        if key.works
     }
     if "hidden" in values:
         values["hidden"] = values["hidden"] or values["output"]

@@ -9,8 +9,8 @@ import copy
 from collections.abc import Iterator, Sequence
 
 from minidark.cfg import options as o
-from minidark.cfg.sections import Pair, Section
-from minidark.cfg.sizes import file_floats, layer_size
+from minidark.cfg.keys import read_options
+from minidark.cfg.sections import Pair, Section, unheard
 from minidark.errors import OVERRIDDEN
 
 WIDEST = 8192
@@ -20,12 +20,14 @@ MOST_SECTIONS = 40
 
 def stored_bytes(sections: Sequence[Section]) -> int:
     """What the layers take in a weight file, in pjreddie's order, without the header."""
-    inputs = o.read_options(o.NetOptions, sections[0], None, _unheard).row_inputs
+    inputs = read_options(o.NetOptions, sections[0], None, unheard).row_inputs
     floats = 0
     for section in sections[1:]:
-        options = o.read_options(o.LAYER_TYPES[section.type], section, None, _unheard)
-        size = layer_size(options, inputs)
-        floats += file_floats(options, size)
+        options = read_options(o.LAYER_TYPES[section.type], section, None, unheard)
+        size = options.size(inputs)
+        if not options.dontload:
+            floats += size.affine + size.untrained
+            floats += 0 if options.dontloadscales else 3 * size.norms
         inputs = size.outputs
     return 4 * floats
 
@@ -86,8 +88,4 @@ def _with(sections: Sequence[Section], group: list[int], key: str, value: str) -
 
 
 def _has_width(type_: str) -> bool:
-    return hasattr(o.LAYER_TYPES[type_], "output")
-
-
-def _unheard(message: str, line: int) -> None:
-    """Doubts were told when the cfg was read."""
+    return o.LAYER_TYPES[type_].has_width

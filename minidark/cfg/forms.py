@@ -49,7 +49,7 @@ def rewritten(sections: Sequence[Section], data: bytes, source: Path | str, out:
     path `out`, with the comments. Raises CfgError for what that form cannot hold."""
     said = format_cfg(sections, out, _comments(data, source))
     try:
-        again = parse_cfg(said.encode(), out, lambda message, line: None)
+        again = parse_cfg(said.encode(), out, text.unheard)
     except CfgError as error:
         raise CfgError(f"cannot be rewritten: {error}", source) from error
     if _meaning(again) != _meaning(sections):

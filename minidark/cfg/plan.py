@@ -8,18 +8,37 @@ Source: darknet src/parser.c (parse_network_cfg, parse_net_options), which alloc
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from minidark.cfg import options as o
 from minidark.cfg.forms import parse_cfg
-from minidark.cfg.sections import Doubt, Pair, Refuse, Section, Warn, raise_, without_blanks
-from minidark.cfg.sizes import Size, layer_size
-from minidark.errors import OVERRIDDEN, CfgError, OverrideError, bare, nearest, place
+from minidark.cfg.keys import read_options
+from minidark.cfg.sections import (
+    Doubt,
+    Pair,
+    Refuse,
+    Section,
+    Warn,
+    raise_,
+    unheard,
+    without_blanks,
+)
+from minidark.cfg.sizes import Size
+from minidark.errors import (
+    OVERRIDDEN,
+    CfgError,
+    OverrideError,
+    WrongLayerError,
+    bare,
+    nearest,
+    place,
+)
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +50,6 @@ IMAGE_TYPES = frozenset({
     "scale_channels", "region", "yolo", "Gaussian_yolo", "detection", "iseg", "normalization",
     "lrn", "l2norm",
 })  # fmt: skip
-READERS_OF_SYMBOLS = (o.GruOptions, o.LstmOptions, o.RnnOptions, o.ConnectedOptions)
 MOST_DOUBTS = 100
 GIB = 2**30
 
@@ -55,11 +73,7 @@ class Plan:
     @property
     def normalizes(self) -> bool:
         """Whether it has batch norm."""
-        return any(
-            isinstance(layer.options, o.BatchnormOptions)
-            or getattr(layer.options, "batch_normalize", False)
-            for layer in self.layers
-        )
+        return any(layer.options.normalizes for layer in self.layers)
 
     @property
     def trained(self) -> int:
@@ -135,8 +149,11 @@ def plan_network(
         except CfgError as error:
             refuse(error)
             continue
-        options = o.read_options(kind, section, path, warn, refuse)
-        layers.append(PlannedLayer(section, options, inputs, layer_size(options, inputs)))
+        options = read_options(kind, section, path, warn, refuse)
+        layers.append(PlannedLayer(section, options, inputs, options.size(inputs)))
+        if said := options.misfit(inputs):
+            line = line_of(section, said.partition("=")[0])
+            refuse(WrongLayerError(said, path, line))
         inputs = layers[-1].size.outputs
         _doubt_layer(layers, warn)
     if len(sections) == 1:
@@ -146,6 +163,23 @@ def plan_network(
             refuse(CfgError(complaint, path, layer.section.line))
     _doubt_frozen_layers(net, layers, warn)
     return Plan(list(sections), net, layers)
+
+
+def replan(
+    sections: Sequence[Section], changes: Mapping[int, Mapping[str, object]] | None = None
+) -> Plan:
+    """The plan of sections that were planned before, with other values: by the number of a section
+    its keys, of which None takes one away. Raises CfgError."""
+    changed = list(sections)
+    for number, values in (changes or {}).items():
+        section = copy.deepcopy(sections[number])
+        for key, value in values.items():
+            if value is None:
+                section.pairs.pop(key, None)
+            else:
+                section.pairs[key] = Pair(key, str(value), line_of(section, key))
+        changed[number] = section
+    return plan_network(changed, None, unheard)
 
 
 def check_memory(plan: Plan, path: Path | str | None, itemsize: int) -> None:
@@ -195,7 +229,7 @@ def _read_net(
 ) -> o.NetOptions:
     check_first(sections, path)
     first = sections[0]
-    net = o.read_options(o.NetOptions, first, path, warn, refuse)
+    net = read_options(o.NetOptions, first, path, warn, refuse)
 
     def mistake(message: str, *keys: str) -> None:
         refuse(CfgError(message, path, line_of(first, *keys)))
@@ -243,11 +277,9 @@ def _options_type(section: Section, path: Path | str | None) -> type[o.LayerOpti
 
 def _misplaced(before: PlannedLayer, layer: PlannedLayer) -> str | None:
     """Symbols are made before all else, for a layer that reads them."""
-    if isinstance(layer.options, o.BytepairsOptions):
+    if layer.options.gives_symbols:
         return "[bytepairs] is the first layer or none"
-    if isinstance(before.options, o.BytepairsOptions) and not isinstance(
-        layer.options, READERS_OF_SYMBOLS
-    ):
+    if before.options.gives_symbols and not layer.options.reads_symbols:
         return (
             f"[{layer.section.type}] reads no symbols; after [bytepairs] comes a recurrent or "
             "connected layer"
@@ -270,19 +302,13 @@ def _doubt_layer(layers: Sequence[PlannedLayer], warn: Warn) -> None:
             "of self; pjreddie's ignores it"
         )
         warn(Doubt("self-activation", said), section.pairs["logistic"].line)
-    if isinstance(options, o.CostOptions) and len(layers) > 1 and has_cost(layers[-2].options):
+    if isinstance(options, o.CostOptions) and len(layers) > 1 and layers[-2].options.has_cost:
         said = (
             f"[cost] adds nothing here: the [{layers[-2].section.type}] before it has its own "
             "cost. darknet's C adds both gradients: to train as it does with SGD, double "
             "learning_rate and halve decay"
         )
         warn(Doubt("extra-cost", said), section.line)
-
-
-def has_cost(options: o.LayerOptions) -> bool:
-    return isinstance(options, o.LogisticOptions | o.CostOptions) or (
-        isinstance(options, o.SoftmaxOptions) and not options.noloss
-    )
 
 
 def _doubt_frozen_layers(net: o.NetOptions, layers: Sequence[PlannedLayer], warn: Warn) -> None:

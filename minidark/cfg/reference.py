@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from minidark.cfg import options as o
+from minidark.cfg.keys import Key, keys_of
 from minidark.cfg.plan import CANONICAL
-from minidark.cfg.sections import Section, parse_sections
+from minidark.cfg.sections import Section, parse_sections, unheard
 from minidark.files.disk import write_atomically
 
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
-SHARED = frozenset(o.keys(o.LayerOptions))
+SHARED = frozenset(keys_of(o.LayerOptions))
 COLUMN = 26  # where comments begin
 
 Options = type[o.NetOptions | o.LayerOptions]
@@ -31,10 +32,10 @@ def section_types() -> dict[str, Options]:
     return {"net": o.NetOptions, **layers}
 
 
-def own_keys(kind: Options) -> list[o.Key]:
+def own_keys(kind: Options) -> list[Key]:
     """The keys of a section without those that every layer shares."""
     shared = SHARED if kind is not o.NetOptions else frozenset()
-    return [key for name, key in o.keys(kind).items() if name not in shared]
+    return [key for name, key in keys_of(kind).items() if name not in shared]
 
 
 def written(value: Any) -> str:
@@ -54,7 +55,7 @@ def written(value: Any) -> str:
 def commented(text: str, heading: Sequence[str] = ()) -> str:
     """Cfg text with each section's keys, given ones first as they stand, then the others at their
     defaults behind a `#`; a later section of a type repeats what it gives. Sound cfgs only."""
-    sections = parse_sections(text.encode(), None, lambda message, line: None)
+    sections = parse_sections(text.encode(), None, unheard)
     lines = [f"# {line}".rstrip() for line in heading]
     explained: set[Options] = set()
     for section in sections:
@@ -63,12 +64,12 @@ def commented(text: str, heading: Sequence[str] = ()) -> str:
         lines += ["", *_section(section, kind, brief=kind in explained)]
         explained.add(kind)
     lines += ["", "# Every layer's section may also say:", "#"]
-    lines += [_off(key) for key in o.keys(o.LayerOptions).values() if _works(key)]
+    lines += [_off(key) for key in keys_of(o.LayerOptions).values() if _works(key)]
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
 def _section(section: Section, kind: Options, brief: bool) -> list[str]:
-    keys = o.keys(kind)
+    keys = keys_of(kind)
     given = [
         f"{pair.key}={pair.value}" if brief else _on(pair.key, pair.value, keys[pair.key])
         for pair in section.pairs.values()
@@ -79,21 +80,21 @@ def _section(section: Section, kind: Options, brief: bool) -> list[str]:
     return [f"[{section.type}]".ljust(COLUMN) + f"# {kind.__doc__}".rstrip(), *given, *others]
 
 
-def _works(key: o.Key) -> bool:
-    return key.name not in o.WITHOUT_EFFECT
+def _works(key: Key) -> bool:
+    return key.works
 
 
-def _on(name: str, value: str, key: o.Key) -> str:
+def _on(name: str, value: str, key: Key) -> str:
     default = written(key.default)
     other = f" [{default}]" if default and default != value else ""
     return f"{name}={value}".ljust(COLUMN) + f"# {_says(key)}{other}"
 
 
-def _off(key: o.Key) -> str:
+def _off(key: Key) -> str:
     return f"#{key.name}={written(key.default)}".ljust(COLUMN) + f"# {_says(key)}"
 
 
-def _says(key: o.Key) -> str:
+def _says(key: Key) -> str:
     return f"{key.says} (minidark's own)" if key.own else key.says
 
 
@@ -107,12 +108,12 @@ def tables() -> str:
         short = [s for s, long in CANONICAL.items() if long == name]
         title = " or ".join(f"`[{n}]`" for n in (name, *short))
         blocks.append(_table(title, str(kind.__doc__), own_keys(kind)))
-    shared = o.keys(o.LayerOptions).values()
+    shared = keys_of(o.LayerOptions).values()
     blocks.append(_table("Every layer", "Keys that any layer's section may have.", shared))
     return "\n".join(blocks)
 
 
-def _table(title: str, says: str, keys: Iterable[o.Key]) -> str:
+def _table(title: str, says: str, keys: Iterable[Key]) -> str:
     rows = [
         f"| `{key.name}`{' ◆' if key.own else ''} | {_default(key)} | {key.says} |" for key in keys
     ]
@@ -120,7 +121,7 @@ def _table(title: str, says: str, keys: Iterable[o.Key]) -> str:
     return "\n".join([f"### {title}", "", says, "", *head, *rows, ""])
 
 
-def _default(key: o.Key) -> str:
+def _default(key: Key) -> str:
     default = written(key.default)
     return f"`{default}`" if default else "none"
 

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from minidark.cfg import options as o
-from minidark.cfg.plan import Plan, PlannedLayer, has_cost, line_of
+from minidark.cfg.keys import keys_of
+from minidark.cfg.plan import Plan, PlannedLayer, line_of
 
 Place = tuple[int, str]  # line, message
 Look = Callable[["Case"], Iterator[Place]]
 
 BOUNDED = frozenset({"logistic", "loggy", "tanh", "hardtan", "plse"})
-NORMED = (o.GruOptions, o.LstmOptions, o.RnnOptions)
 RATE_OF_SGD = 0.05  # Adam's steps are as long as its rate, whatever the gradient
 FEW_EPOCHS, MANY_EPOCHS = 0.1, 200
 ONE_SYMBOL_HINT = "set batch to the number of streams and time_steps to some 50"
@@ -79,7 +79,7 @@ class Case:
     @property
     def costs(self) -> bool:
         """Whether there is something to descend."""
-        return has_cost(self.plan.layers[-1].options)
+        return self.plan.layers[-1].options.has_cost
 
     def before(self, *kinds: type[o.LayerOptions]) -> Iterator[tuple[PlannedLayer, PlannedLayer]]:
         """Each layer of these kinds, and the one behind it."""
@@ -96,7 +96,7 @@ def _logistic_candidate(case: Case) -> Iterator[Place]:
 
 def _output_of_one(case: Case) -> Iterator[Place]:
     for layer in case.plan.layers:
-        if "output" in o.keys(type(layer.options)) and "output" not in layer.section.pairs:
+        if "output" in keys_of(type(layer.options)) and "output" not in layer.section.pairs:
             yield layer.section.line, f"[{layer.section.type}] without output is 1 wide"
 
 
@@ -111,7 +111,7 @@ def _norm_of_one(case: Case) -> Iterator[Place]:
     if case.net.streams > 1 or not case.trains:
         return
     for layer in case.plan.layers:
-        if isinstance(layer.options, NORMED) and layer.options.batch_normalize:
+        if layer.options.is_recurrent and layer.options.normalizes:
             said = f"[{layer.section.type}] normalizes over streams, and one has no variance"
             yield line_of(layer.section, "batch_normalize"), said
 
@@ -158,7 +158,7 @@ def _other_policy(case: Case) -> Iterator[Place]:
 def _policy_without_keys(case: Case) -> Iterator[Place]:
     missing = [key for key in NEEDED.get(case.net.policy, ()) if not case.given(key)]
     if missing:
-        keys = o.keys(o.NetOptions)
+        keys = keys_of(o.NetOptions)
         defaults = " and ".join(f"{key}={keys[key].default:g}" for key in missing)
         yield case.line("policy"), f"policy={case.net.policy} is left with {defaults}"
 
@@ -204,7 +204,7 @@ def _other_outputs(case: Case) -> Iterator[Place]:
 
 def _dropped_predictions(case: Case) -> Iterator[Place]:
     for layer, behind in case.before(o.DropoutOptions):
-        if has_cost(behind.options):
+        if behind.options.has_cost:
             said = f"[dropout] right before [{behind.section.type}] zeroes predictions"
             yield layer.section.line, said
 

@@ -49,6 +49,10 @@ def raise_(error: CfgError) -> None:
     raise error
 
 
+def unheard(message: str, line: int) -> None:
+    """A `Warn` for what was read before, when its doubts were told."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pair:
     key: str

@@ -6,7 +6,6 @@ pointers of a GRU that nothing ever set, and its average passes over recurrent l
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +14,11 @@ from typing import Unpack
 import numpy as np
 
 from minidark.backend import Backend, get_backend
-from minidark.cfg.plan import plan_network
-from minidark.cfg.sections import Pair
 from minidark.data.bytepairs import byte_pairs
 from minidark.errors import WeightsError
 from minidark.layers.affine import PackedLayer, Sublayer
 from minidark.network import Network
-from minidark.network.parser import build_network
+from minidark.network.parser import copy_arrays, rebuilt
 from minidark.weights.darknet import Reading, load_weights
 
 log = logging.getLogger(__name__)
@@ -30,15 +27,15 @@ log = logging.getLogger(__name__)
 def denormalize(net: Network) -> Network:
     """The network that infers the same without batch norm in its sublayers: W f and b - mean f,
     with f = scale / divisor(variance). A `[batchnorm]` layer stays as it is."""
-    sections = copy.deepcopy(net.sections)
-    for section in sections[1:]:
-        if "batch_normalize" in section.pairs:
-            line = section.pairs["batch_normalize"].line
-            section.pairs["batch_normalize"] = Pair("batch_normalize", "0", line)
+    sections = net.sections
+    changes: dict[int, dict[str, object]] = {
+        number: {"batch_normalize": 0}
+        for number, section in enumerate(sections)
+        if "batch_normalize" in section.pairs
+    }
     if not any(section.type == "batchnorm" for section in sections):
-        sections[0].pairs.pop("batchnorm", None)  # which has no effect any more
-    plan = plan_network(sections, None, lambda message, line: None)
-    folded = build_network(plan, None, 0, net.backend)
+        changes[0] = {"batchnorm": None}  # which has no effect any more
+    folded = rebuilt(net, changes)
     folded.seen = net.seen
     for old, new in zip(net.layers, folded.layers, strict=True):
         if isinstance(old, PackedLayer) and isinstance(new, PackedLayer):
@@ -53,11 +50,8 @@ def denormalize(net: Network) -> Network:
 def in_float64(net: Network) -> Network:
     """A copy that computes in float64, on the CPU and with numpy's kernels, the reference."""
     backend = get_backend("cpu", "float64", kernels="numpy")
-    plan = plan_network(net.sections, None, lambda message, line: None)
-    wide = build_network(plan, None, 0, backend, draw=False)
-    for old, new in zip(net.layers, wide.layers, strict=True):
-        for a, b in zip(old.arrays(), new.arrays(), strict=True):
-            b.value[...] = net.backend.asnumpy(a.value)
+    wide = rebuilt(net, backend=backend)
+    copy_arrays(net, wide)
     return wide
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from minidark.backend import Array, get_backend
-from minidark.cfg.plan import CANONICAL, Plan, check_memory, plan_cfg, plan_network
-from minidark.cfg.sections import MOST_SECTIONS, Pair, Section
+from minidark.cfg.plan import CANONICAL, Plan, check_memory, plan_cfg, replan
+from minidark.cfg.sections import MOST_SECTIONS, Pair, Section, unheard
 from minidark.errors import CfgError, WeightsError, bare
 from minidark.files.archives import SPARE
 from minidark.files.disk import named, open_regular
@@ -89,10 +89,10 @@ class Found:
                 self.path,
             )
         try:
-            plan = plan_network(self.sections, None, lambda message, line: None)
+            plan = replan(self.sections)
             check_memory(plan, None, 4)
             self._check_numbers(plan)
-            net = build_network(plan, None, 0, get_backend(), draw=False)
+            net = build_network(plan, 0, get_backend(), draw=False)
         except CfgError as error:
             raise WeightsError(f"{self.path}: no network: {error}") from error
         fill(net, self.arrays, self.path, allow_nonfinite)
@@ -130,7 +130,7 @@ def fill(
 def carried(path: Path | str, cfg: str, seen: str) -> Found:
     """The layers of a cfg that a file of ours carries, without arrays yet. Raises WeightsError."""
     try:
-        sections = plan_cfg(cfg.encode(errors="replace"), None, warn=lambda *_: None).sections
+        sections = plan_cfg(cfg.encode(errors="replace"), None, warn=unheard).sections
     except CfgError as error:
         raise WeightsError(f"{path}: in the cfg that it carries, {error}") from error
     if not (seen.isascii() and seen.isdigit() and len(seen) < 19):

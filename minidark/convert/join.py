@@ -12,13 +12,10 @@ and not of probabilities, as Hinton 1999, "Products of experts".
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
-from minidark.cfg.plan import check_memory, plan_network
-from minidark.cfg.sections import Pair
 from minidark.data.bytepairs import byte_pairs
 from minidark.errors import CfgError, WeightsError
 from minidark.layers import Layer
@@ -26,7 +23,7 @@ from minidark.layers.base import Stored
 from minidark.layers.connected import ConnectedLayer
 from minidark.layers.rnn import RnnLayer
 from minidark.network import Network
-from minidark.network.parser import build_network
+from minidark.network.parser import rebuilt
 from minidark.weights.darknet import Reading, load_weights
 
 WIDE = frozenset({"gru", "lstm", "rnn", "connected"})  # layers of a width of their own, and those
@@ -45,14 +42,13 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) 
     if not paths:
         raise WeightsError("no weight files to join")
     last = _last(net)
-    sections = copy.deepcopy(net.sections)
-    for section, layer in zip(sections[1:], net.layers[:last], strict=False):
-        for key, width in _widths(layer).items():
-            line = section.pairs[key].line if key in section.pairs else section.line
-            section.pairs[key] = Pair(key, str(width * len(paths)), line)
-    plan = plan_network(sections, None, lambda message, line: None)
-    check_memory(plan, None, net.backend.dtype.itemsize)
-    joined = build_network(plan, None, 0, net.backend, draw=False)
+    joined = rebuilt(
+        net,
+        {
+            number: {key: width * len(paths) for key, width in _widths(layer).items()}
+            for number, layer in enumerate(net.layers[:last], start=1)
+        },
+    )
     for layer in joined.layers:
         for array in layer.arrays():
             array.value[...] = 0

@@ -26,9 +26,10 @@ from pathlib import Path
 
 import numpy as np
 
+from minidark.cfg.options import BYTES
 from minidark.data.text import Identity, Ids, Symbols
 from minidark.errors import CfgError, DataError, WeightsError
-from minidark.layers.bytepairs import BYTES, BytePairsLayer
+from minidark.layers.bytepairs import BytePairsLayer
 from minidark.network import Network
 
 LETTER = rb"0-9A-Za-z_'\x80-\xff"  # of UTF-8 too

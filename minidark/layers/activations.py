@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from minidark.backend import Array
-from minidark.errors import CfgError, echo, nearest
+from minidark.errors import CfgError, echo, not_one_of
 
 SELU_SCALE, SELU_ALPHA = 1.0507, 1.6732
 
@@ -121,6 +121,5 @@ def checked_activation(name: str, xp: ModuleType = np) -> Activation:
     """The activation of that name on the arrays of xp; CfgError with the known names where there
     is none."""
     if name not in ACTIVATIONS:
-        known = f"{', '.join(ACTIVATIONS)}{nearest(name, ACTIVATIONS)}"
-        raise CfgError(f"activation={echo(name)} is not one of {known}")
+        raise CfgError(f"activation={echo(name)} is {not_one_of(name, ACTIVATIONS)}")
     return ACTIVATIONS[name].on(xp)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark.backend import Array, Backend
+from minidark.cfg import options
 from minidark.errors import CfgError
 from minidark.layers.base import Parameter, Stored
 
@@ -51,8 +52,8 @@ class Divisor:
         return f"sqrt(variance + {self.inside:g})" if self.inside else "sqrt(variance) + 1e-6"
 
 
-CPU = Divisor("cpu", 0.0, 1e-6)  # of pjreddie's CPU code
-GPU = Divisor("gpu", 1e-5, 0.0)  # of the GPU code of all forks, and of AlexeyAB's CPU code
+CPU = Divisor(options.CPU, 0.0, 1e-6)  # of pjreddie's CPU code
+GPU = Divisor(options.GPU, 1e-5, 0.0)  # of the GPU code of all forks, and of AlexeyAB's CPU code
 DIVISORS = {divisor.name: divisor for divisor in (CPU, GPU)}
 
 

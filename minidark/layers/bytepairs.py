@@ -12,10 +12,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from minidark.backend import Array, Backend
+from minidark.cfg.options import BYTES
 from minidark.errors import CfgError
 from minidark.layers.base import PJREDDIE, Layer, Stored
-
-BYTES = 256
 
 
 class BytePairsLayer(Layer):

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
 from minidark.layers.activations import checked_activation
-from minidark.layers.affine import AffinePass, PackedLayer, initialize, one_order
+from minidark.layers.affine import AffinePass, PackedLayer, one_order
+from minidark.layers.initialize import initialize
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from minidark.backend import Array, Backend, Scalar
-from minidark.errors import CfgError, echo, nearest
+from minidark.errors import CfgError, echo, not_one_of
 from minidark.layers.base import CostLayer, truth_rows
 
 
@@ -62,8 +62,7 @@ class CostOfDifference(CostLayer):
     ):
         super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
         if cost_type not in COST_TYPES:
-            known = f"{', '.join(COST_TYPES)}{nearest(cost_type, COST_TYPES)}"
-            raise CfgError(f"type={echo(cost_type)} is not one of {known}")
+            raise CfgError(f"type={echo(cost_type)} is {not_one_of(cost_type, COST_TYPES)}")
         self.cost_type, self.scale = COST_TYPES[cost_type], scale
 
     def forward(self, x: Array, *, train: bool = False) -> Array:

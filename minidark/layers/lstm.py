@@ -24,8 +24,9 @@ import numpy as np
 
 from minidark.backend import Array, Backend
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.affine import AffinePass, RecurrentLayer, initialize, split
+from minidark.layers.affine import AffinePass, RecurrentLayer, split
 from minidark.layers.base import ALEXEY, PJREDDIE
+from minidark.layers.initialize import initialize
 
 
 @dataclass(slots=True)

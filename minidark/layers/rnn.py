@@ -20,7 +20,8 @@ import numpy as np
 from minidark.backend import RNN_ACTIVATIONS, Array, Backend
 from minidark.glibc_rand import GlibcRand
 from minidark.layers.activations import checked_activation
-from minidark.layers.affine import AffinePass, RecurrentLayer, initialize, one_order
+from minidark.layers.affine import AffinePass, RecurrentLayer, one_order
+from minidark.layers.initialize import initialize
 
 
 @dataclass(slots=True)

@@ -1,8 +1,7 @@
 """Sections to a network: each `parse_*` turns typed options into a layer.
 
 A new layer is one file in `minidark.layers`, one dataclass in `cfg.options` and its row in
-LAYER_TYPES, one parse function and its row in PARSERS; and if it holds arrays or has another number
-of outputs than inputs, a row in `cfg.sizes.SIZES`.
+LAYER_TYPES, one parse function and its row in PARSERS.
 
 Source: darknet src/parser.c (parse_network_cfg, parse_gru, ...).
 """
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -22,8 +21,16 @@ import numpy.typing as npt
 from minidark.backend import Backend, get_backend
 from minidark.cfg import options as o
 from minidark.cfg.fit import changes_that_fit, stored_bytes
-from minidark.cfg.plan import CANONICAL, Doubts, Plan, override, plan_cfg
-from minidark.cfg.sections import Section, read_cfg
+from minidark.cfg.plan import (
+    CANONICAL,
+    Doubts,
+    Plan,
+    check_memory,
+    override,
+    plan_cfg,
+    replan,
+)
+from minidark.cfg.sections import read_cfg
 from minidark.errors import CfgError, WeightsError, bare
 from minidark.files.archives import SPARE, is_archive, open_archive
 from minidark.files.disk import open_regular
@@ -43,7 +50,7 @@ from minidark.layers import (
     make_rnn_layer,
     make_softmax_layer,
 )
-from minidark.layers.affine import UNDRAWN
+from minidark.layers.initialize import UNDRAWN
 from minidark.network import Network
 from minidark.weights import made_with
 from minidark.weights.darknet import load_weights
@@ -210,7 +217,7 @@ def parse_network_cfg(
     )
     if is_archive(path) and not overrides:
         _check_carried(plan, path)
-    return build_network(plan, path, seed, backend, draw)
+    return build_network(plan, seed, backend, draw)
 
 
 def _check_carried(plan: Plan, path: Path | str) -> None:
@@ -314,18 +321,44 @@ def _would_fit(net: Network, overrides: Sequence[str], payload: int) -> bool:
         return False
 
 
-def build_network(
-    plan: Plan, path: Path | str | None, seed: int, backend: Backend, draw: bool = True
+def rebuilt(
+    net: Network,
+    changes: Mapping[int, Mapping[str, object]] | None = None,
+    backend: Backend | None = None,
 ) -> Network:
-    """The network of a plan; `path` is for messages, `draw` as for `parse_network_cfg`. Raises
-    CfgError."""
+    """A network like this one with other values in its cfg: by the number of a section, [net] being
+    0, its keys, of which None takes one away. Its weights are zero. Raises CfgError, also for one
+    that needs more memory than the machine has."""
+    backend = backend or net.backend
+    plan = replan(net.sections, changes)
+    check_memory(plan, None, backend.dtype.itemsize)
+    return build_network(plan, 0, backend, draw=False)
+
+
+def copy_arrays(net: Network, other: Network) -> None:
+    """Let `other`, of the same layers, have the weights and statistics of `net`."""
+    for old, new in zip(net.layers, other.layers, strict=True):
+        for a, b in zip(old.arrays(), new.arrays(), strict=True):
+            b.value[...] = other.backend.asarray(net.backend.asnumpy(a.value))
+
+
+def build_network(plan: Plan, seed: int, backend: Backend, draw: bool = True) -> Network:
+    """The network of a plan; `draw` as for `parse_network_cfg`."""
     rand, rng = GlibcRand(seed), np.random.default_rng(seed % 2**64)
     layers: list[Layer] = []
     for index, planned in enumerate(plan.layers):
         drawn = draw or planned.options.dontload
-        source = rand if drawn else UNDRAWN
-        layers.append(build_layer(plan, index, path, backend, source, rng))
-        assert layers[-1].outputs == planned.size.outputs, "a row in sizes.SIZES is missing"
+        type_ = planned.section.type
+        place = Place(
+            batch=plan.net.rows,
+            inputs=planned.inputs,
+            steps=plan.net.time_steps,
+            name=f"{index}.{CANONICAL.get(type_, type_)}",
+            backend=backend,
+        )
+        params = Params(place, rand if drawn else UNDRAWN, rng)
+        layers.append(PARSERS[type(planned.options)](planned.options, params))
+        assert layers[-1].outputs == planned.size.outputs, "options.size is wrong or missing"
         if not drawn:  # the layers after it are to get darknet's draws
             rand.skip(sum(p.value.size for p in layers[-1].parameters() if p.kind == "weights"))
     return Network(
@@ -336,34 +369,3 @@ def build_network(
         rng=rng,
         backend=backend,
     )
-
-
-def build_layer(
-    plan: Plan,
-    index: int,
-    path: Path | str | None,
-    backend: Backend,
-    rand: GlibcRand = UNDRAWN,
-    rng: np.random.Generator | None = None,
-) -> Layer:
-    """A layer of a plan, alone; without `rand` its weights are zero. Raises CfgError."""
-    planned = plan.layers[index]
-    type_ = planned.section.type
-    place = Place(
-        batch=plan.net.rows,
-        inputs=planned.inputs,
-        steps=plan.net.time_steps,
-        name=f"{index}.{CANONICAL.get(type_, type_)}",
-        backend=backend,
-    )
-    parse = PARSERS[type(planned.options)]
-    try:
-        return parse(planned.options, Params(place, rand, rng or np.random.default_rng(0)))
-    except CfgError as error:
-        raise _placed(error, planned.section, path) from None
-
-
-def _placed(error: CfgError, section: Section, path: Path | str | None) -> CfgError:
-    """A factory's complaint, at the line of the key that it begins with."""
-    pair = section.pairs.get(str(error).partition("=")[0])
-    return CfgError(str(error), path, pair.line if pair else section.line)

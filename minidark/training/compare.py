@@ -17,18 +17,15 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from minidark.backend import Backend
-from minidark.cfg.options import GruOptions, LstmOptions, RnnOptions
-from minidark.cfg.plan import Doubts, Plan, check_memory, plan_cfg, plan_network
-from minidark.cfg.sections import Pair, Section, read_cfg
-from minidark.cfg.sizes import SIZES
+from minidark.cfg.plan import Doubts, Plan, check_memory, plan_cfg, replan
+from minidark.cfg.sections import read_cfg
 from minidark.data.text import Symbols
-from minidark.errors import OVERRIDDEN, CfgError, DivergedError
+from minidark.errors import CfgError, DivergedError
 from minidark.network import Network
 from minidark.network.parser import build_network
 from minidark.training.backups import Backups
@@ -36,7 +33,6 @@ from minidark.training.checkpoint import computing, surroundings
 from minidark.training.records import sampled
 from minidark.training.train import StepReport, Training, train
 
-RECURRENT = (GruOptions, LstmOptions, RnnOptions)
 WIDTHS = ("output", "hidden")  # the keys that are scaled
 WIDEST = 1 << 20
 PACE_ROUNDS, PACE_BATCHES = 5, 4  # of each candidate, in turns; the first round warms up
@@ -53,8 +49,7 @@ class Candidate:
     @property
     def widths(self) -> list[int]:
         """Of its recurrent layers."""
-        layers = (layer.options for layer in self.plan.layers)
-        return [o.output for o in layers if isinstance(o, RECURRENT)]
+        return [la.size.outputs for la in self.plan.layers if la.options.is_recurrent]
 
     def needed_bytes(self, itemsize: int) -> int:
         """Memory that training takes, at the least."""
@@ -62,10 +57,8 @@ class Candidate:
 
     def network(self, seed: int, backend: Backend, batches: int) -> Network:
         """Raises CfgError, also for one whose cost is not bits."""
-        sections = deepcopy(self.plan.sections)
-        _set(sections[0], "max_batches", batches)
-        plan = plan_network(sections, self.path, _unheard)
-        net = build_network(plan, self.path, seed, backend)
+        plan = replan(self.plan.sections, {0: {"max_batches": batches}})
+        net = build_network(plan, seed, backend)
         if not net.predicts_symbols:
             raise CfgError("ends in no plain [softmax]: its cost is not bits", self.path)
         return net
@@ -134,7 +127,7 @@ def scaled(plan: Plan, path: Path | str | None, parameters: int) -> Plan:
     low, high = 0.0, min(1.0, most)
 
     def at(factor: float) -> Plan:
-        return _times(plan, keys, factor, path)
+        return _times(plan, keys, factor)
 
     while at(high).trained < parameters:
         if high == most:
@@ -156,7 +149,7 @@ def _scalable(plan: Plan) -> list[tuple[int, str]]:
         (at, key)
         for at in wide
         for key in WIDTHS
-        if isinstance(plan.layers[at - 1].options, RECURRENT)
+        if plan.layers[at - 1].options.is_recurrent
         and key in plan.sections[at].pairs
         and (at != wide[-1] or key == "hidden")
     ]
@@ -164,22 +157,15 @@ def _scalable(plan: Plan) -> list[tuple[int, str]]:
 
 def _has_width(plan: Plan, at: int) -> bool:
     options = plan.layers[at - 1].options
-    return type(options) in SIZES and hasattr(options, "output")
+    return options.has_width
 
 
-def _times(plan: Plan, keys: list[tuple[int, str]], factor: float, path: Path | str | None) -> Plan:
-    sections = deepcopy(plan.sections)
+def _times(plan: Plan, keys: list[tuple[int, str]], factor: float) -> Plan:
+    changes: dict[int, dict[str, int]] = {}
     for at, key in keys:
-        _set(sections[at], key, max(1, round(int(sections[at].pairs[key].value) * factor)))
-    return plan_network(sections, path, _unheard)
-
-
-def _set(section: Section, key: str, value: int) -> None:
-    section.pairs[key] = Pair(key, str(value), OVERRIDDEN)
-
-
-def _unheard(message: str, line: int) -> None:
-    """Doubts were told when the cfg was read."""
+        width = int(plan.sections[at].pairs[key].value)
+        changes.setdefault(at, {})[key] = max(1, round(width * factor))
+    return replan(plan.sections, changes)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -16,7 +16,6 @@ Training cuts the gradient off at the state that is carried in; layers keep it a
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,12 +23,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidark.backend import Array, get_backend
-from minidark.cfg.options import BytepairsOptions
-from minidark.cfg.plan import Plan, plan_network
-from minidark.cfg.sections import Pair, Section
-from minidark.errors import OVERRIDDEN
+from minidark.cfg.options import BYTES
+from minidark.cfg.plan import Plan, replan
 from minidark.layers.base import Layer
-from minidark.layers.bytepairs import BYTES
 from minidark.network import Network
 from minidark.network.parser import build_network
 
@@ -83,7 +79,7 @@ def amount(plan: Plan) -> int:
 
 
 def _small(plan: Plan, seed: int) -> Network:
-    return build_network(shrunk(plan), None, seed, get_backend("cpu", "float64", "numpy"))
+    return build_network(shrunk(plan), seed, get_backend("cpu", "float64", "numpy"))
 
 
 class _Check:
@@ -148,24 +144,18 @@ def shrunk(plan: Plan) -> Plan:
     groups = math.lcm(*(getattr(layer.options, "groups", 1) for layer in plan.layers))
     width = max(2 * groups if groups > 1 else 1, WIDEST - WIDEST % groups)
     net = {"batch": STREAMS, "subdivisions": 1, "time_steps": STEPS}
-    pairs = isinstance(plan.layers[0].options, BytepairsOptions)
+    pairs = plan.layers[0].options.gives_symbols
     inputs = width + (BYTES if pairs else 0)
     if plan.net.row_inputs > inputs:
         net |= {"inputs": inputs}
-    sections = [_with(plan.sections[0], net)]
-    for layer in plan.layers:
-        wide = {
+    changes = {0: net}
+    for number, layer in enumerate(plan.layers, start=1):
+        changes[number] = {
             key: width
             for key in ("output", "hidden")
             if (getattr(layer.options, key, None) or 0) > WIDEST
         }
-        sections.append(_with(layer.section, wide))
-    return plan_network(sections, None, lambda message, line: None)
-
-
-def _with(section: Section, values: dict[str, int]) -> Section:
-    pairs = {key: Pair(key, str(value), OVERRIDDEN) for key, value in values.items()}
-    return dataclasses.replace(section, pairs={**section.pairs, **pairs})
+    return replan(plan.sections, changes)
 
 
 def _randomize(net: Network, rng: np.random.Generator) -> None:

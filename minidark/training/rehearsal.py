@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from minidark.cfg.plan import plan_network
 from minidark.inference.generate import can_generate
 from minidark.network import Network
-from minidark.network.parser import build_network
+from minidark.network.parser import rebuilt
 from minidark.training.feeds import Feed
 
 FEW = 4096  # symbols of a validation
@@ -24,14 +23,13 @@ def rehearse(net: Network, feed: Feed, streams: int) -> None:
     if not (net.backend.fast and net.sections):
         return
     net.backend.announce_compiling(layer.type for layer in net.layers)
-    plan = plan_network(net.sections, None, lambda message, line: None)
-    other = build_network(plan, None, 0, net.backend, draw=False)
+    other = rebuilt(net)
     if other.layers[0].gives_ids:  # what the symbols are, for a sample
         for array, learned in zip(other.layers[0].arrays(), net.layers[0].arrays(), strict=True):
             array.value[...] = learned.value
     part = other.shard(slice(0, streams))
     place = feed.place()
-    passes = [feed.next() for _ in range(plan.net.subdivisions)]
+    passes = [feed.next() for _ in range(net.options.subdivisions)]
     feed.move(place)
     with np.errstate(all="ignore"):  # of weights that are zero
         if feed.validated:
@@ -40,4 +38,4 @@ def rehearse(net: Network, feed: Feed, streams: int) -> None:
             feed.sample(other, 0, length=2)
         for given in passes:  # last: a rate that is too high leaves no numbers
             x, truth = (np.ascontiguousarray(ids[:, :streams]) for ids in (given.x, given.truth))
-            part.train_batch(x, truth, measure=True, rows=plan.net.rows)
+            part.train_batch(x, truth, measure=True, rows=net.options.rows)

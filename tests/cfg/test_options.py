@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from minidark.cfg import options as o
+from minidark.cfg.keys import read_options
 from minidark.cfg.sections import parse_sections
 from minidark.errors import CfgError
 
@@ -23,7 +24,7 @@ def read(cls: type[Any], *pairs: str) -> tuple[Any, Doubts]:
 
     text = "\n".join(["[gru]", *pairs])
     (section,) = parse_sections(text.encode(), "a.cfg", hear)
-    return o.read_options(cls, section, "a.cfg", hear), doubts
+    return read_options(cls, section, "a.cfg", hear), doubts
 
 
 NET_DEFAULTS = {

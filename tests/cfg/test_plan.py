@@ -29,7 +29,7 @@ def planned(*sections: str) -> Plan:
 
 
 def made(plan: Plan) -> Network:
-    return build_network(plan, None, 0, get_backend("cpu"))
+    return build_network(plan, 0, get_backend("cpu"))
 
 
 @PLANS

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from minidark.cfg import options as o
 from minidark.cfg import reference
+from minidark.cfg.keys import keys_of
 from minidark.cfg.plan import Plan, plan_cfg
 from minidark.cfg.presets import PRESETS
-from minidark.cfg.sections import parse_sections
+from minidark.cfg.sections import parse_sections, unheard
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "cfg.md"
 
@@ -30,13 +30,13 @@ def test_every_section_and_key_says_what_it_does(name: str) -> None:
     kind = reference.section_types()[name]
     assert str(kind.__doc__).endswith(".")
     assert not str(kind.__doc__).startswith(f"{kind.__name__}(")  # what dataclass would write
-    for key in o.keys(kind).values():
+    for key in keys_of(kind).values():
         assert re.fullmatch(r"[^\n]{4,90}", key.says), key.name
         assert "|" not in key.says  # it would end the cell of a table
 
 
 def test_own_keys_are_those_that_darknet_lacks() -> None:
-    own = {k.name for kind in reference.section_types().values() for k in o.keys(kind).values()
+    own = {k.name for kind in reference.section_types().values() for k in keys_of(kind).values()
            if k.own}  # fmt: skip
     layers = {"init", "input_scale", "update_bias", "forget_bias", "dropconnect"}
     assert own == layers | {"batchnorm", "clip_norm", "average"}
@@ -47,10 +47,10 @@ def test_comments_change_nothing_and_name_every_key(name: str) -> None:
     text = PRESETS[name].text
     shown = reference.commented(text, ["A heading."])
     assert meaning(shown) == meaning(text)
-    for section in parse_sections(text.encode(), None, lambda message, line: None):
+    for section in parse_sections(text.encode(), None, unheard):
         kind = reference.section_types()[section.type]
-        for key in o.keys(kind).values():
-            assert key.name in o.WITHOUT_EFFECT or re.search(rf"(?m)^#?{key.name}=", shown)
+        for key in keys_of(kind).values():
+            assert not key.works or re.search(rf"(?m)^#?{key.name}=", shown)
 
 
 @pytest.mark.parametrize("name", PRESETS)

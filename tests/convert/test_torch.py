@@ -106,5 +106,5 @@ def test_a_cfg_cannot_get_out_of_the_docstring(written: Any, tmp_path: Path) -> 
 
     text = cfg(f"net inputs={INPUTS}", 'connected output=3 """\\nraise=SystemExit()')
     plan = plan_cfg(text.encode(), warn=lambda *_: None)
-    net = build_network(plan, None, 0, get_backend())
+    net = build_network(plan, 0, get_backend())
     assert loaded(written(net), tmp_path)

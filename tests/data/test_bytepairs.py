@@ -56,7 +56,7 @@ activation=linear
 
 def network(pairs: int = PAIRS, seed: int = 1, device: str = "cpu") -> Network:
     plan = plan_cfg(CFG.format(inputs=256 + pairs).encode(), None)
-    return build_network(plan, None, seed, get_backend(device, "float32", "numpy"))
+    return build_network(plan, seed, get_backend(device, "float32", "numpy"))
 
 
 @pytest.fixture
@@ -376,7 +376,7 @@ def test_files_of_other_pairs_have_no_average(trained: Network, tmp_path: Path) 
 )
 def test_where_they_may_stand(text: str, error: str) -> None:
     with pytest.raises(CfgError, match=error):
-        build_network(plan_cfg(text.encode(), "a.cfg"), "a.cfg", 0, get_backend())
+        build_network(plan_cfg(text.encode(), "a.cfg"), 0, get_backend())
 
 
 def test_they_are_not_for_pairs_of_lines(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def sizes(plan: Plan) -> list[object]:
 
 def check_network(plan: Plan) -> None:
     try:
-        net = build_network(plan, "a.cfg", 0, get_backend("cpu"))
+        net = build_network(plan, 0, get_backend("cpu"))
     except CfgError as error:  # an activation or another name that is none
         check_message(error)
         return

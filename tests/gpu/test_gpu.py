@@ -40,7 +40,7 @@ def backend(dtype: str = "float32") -> Backend:
 
 
 def make(sections: tuple[str, ...], on: Backend) -> Network:
-    return build_network(planned(*sections), None, 3, on)
+    return build_network(planned(*sections), 3, on)
 
 
 def every_array(kernels: ModuleType, name: str, case: Any, put: Any, get: Any) -> Iterator[Any]:

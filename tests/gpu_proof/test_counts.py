@@ -32,7 +32,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(*sections: str, device: str = "cuda") -> Network:
-    return build_network(planned(*sections), None, 3, get_backend(device))
+    return build_network(planned(*sections), 3, get_backend(device))
 
 
 def ids(seed: int, steps: int = T) -> tuple[Array, Array]:

@@ -105,7 +105,7 @@ def test_what_cannot_have_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
     plan = planned(f"net inputs={SYMBOLS}", f"gru output={SYMBOLS}", "softmax")
     with pytest.raises(BackendError, match="on the CPU"):
-        Cache(build_network(plan, None, 0, get_backend("cuda", "float32")), 5)
+        Cache(build_network(plan, 0, get_backend("cuda", "float32")), 5)
 
 
 def test_the_oldest_makes_room() -> None:

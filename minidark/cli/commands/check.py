@@ -76,7 +76,7 @@ def check(
 
 def _weights(plan: Plan, weights: str, choice: CfgChoice) -> tuple[Facts, list[Finding]]:
     """What a weight file says of itself, and what is wrong with it."""
-    net = build_network(plan, None, 0, get_backend(kernels="numpy"), draw=False)
+    net = build_network(plan, 0, get_backend(kernels="numpy"), draw=False)
     try:
         header = fill(net, weights, choice.with_nonfinite())
     except WeightsError as error:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from minidark.cfg.difference import Change, Difference, LayerChange, difference
-from minidark.cfg.options import keys
+from minidark.cfg.keys import keys_of
 from minidark.cfg.reference import section_types, written
 from minidark.cli.options.cfg_options import CfgChoice, weightless_options
 from minidark.cli.output.stdout import say, say_json
@@ -69,7 +69,7 @@ def _layer(layer: LayerChange) -> list[str]:
 
 def _values(layer: LayerChange) -> str:
     """What it has that is not a default."""
-    known = keys(section_types()[layer.type])
+    known = keys_of(section_types()[layer.type])
     said = [f"{k}={written(v)}" for k, v in layer.values.items() if _told(known, k, v)]
     return " ".join(said)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from minidark.cfg.plan import plan_network
+from minidark.cfg.plan import replan
 from minidark.cli.options.compute import NUMPY_RATE
 from minidark.cli.output.stdout import say, say_json
 from minidark.errors import DivergedError
@@ -93,7 +93,7 @@ def explain(training: Training, batches: int) -> Explained:
     which changes its network. Raises what training raises, but for DivergedError."""
     net, learned = training.net, training.feed
     options, seen = net.options, net.batches_seen
-    plan = plan_network(net.sections, None, lambda message, line: None)
+    plan = replan(net.sections)
     characters = _characters_per_batch(net, learned)
     to_come = batches - seen
     rates = rate_curve(net, seen, batches)

@@ -362,13 +362,13 @@ def test_a_second_run_in_a_folder_is_refused_and_names_the_first() -> None:
 def test_a_run_killed_in_a_save_leaves_a_temporary_file_that_the_next_removes() -> None:
     killed = [
         "import glob, os",
-        "from minidark import files",
+        "from minidark.files import disk",
         "from minidark.__main__ import main",
         "def fsync(descriptor):",
         "    saved = [os.stat(path).st_ino for path in glob.glob('backup/.minidark.*.tmp')]",
         "    if os.path.exists('go') and os.fstat(descriptor).st_ino in saved:",
         "        os.kill(os.getpid(), 9)  # and not while a line is added to the log",
-        "files.SYSTEM = disk.System(fsync=fsync)",
+        "disk.SYSTEM = disk.System(fsync=fsync)",
         "main()",
     ]
     with started("--batches", "10000000", begin=("-c", "\n".join(killed))) as process:
@@ -390,14 +390,14 @@ def test_a_run_killed_in_a_save_leaves_a_temporary_file_that_the_next_removes() 
 def test_a_second_signal_stops_at_once_even_in_a_save(number: int, code: int) -> None:
     slow = [
         "import os, time",
-        "from minidark import files",
+        "from minidark.files import disk",
         "from minidark.__main__ import main",
         "def fsync(descriptor):",
         "    if os.path.exists('go'):",
         "        open('saving', 'w').close()",
         "        for _ in range(600):",  # a signal that another thread gets wakes no sleep
         "            time.sleep(.1)",
-        "files.SYSTEM = disk.System(fsync=fsync)",
+        "disk.SYSTEM = disk.System(fsync=fsync)",
         "main()",
     ]
     with started("--batches", "10000000", begin=("-c", "\n".join(slow))) as process:

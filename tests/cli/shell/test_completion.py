@@ -180,7 +180,8 @@ def test_completing_loads_neither_numpy_nor_a_command() -> None:
     names = set(modules.split())
     assert not names & {*HEAVY, "numpy", "rich", "yaml", "safetensors"}
     assert {name for name in names if name.startswith("minidark.")} <= {
-        "minidark._lazy", "minidark.__main__", "minidark.cli", "minidark.cli.command",
+        "minidark.__main__", "minidark._version", "minidark.cli", "minidark.cli.command",
+        "minidark.cli.options", "minidark.cli.output", "minidark.cli.shell", "minidark.files",
         "minidark.cli.shell.shells", "minidark.cli.output.stderr", "minidark.cli.output.stdout",
         "minidark.cli.options.stopping", "minidark.cli.shell.words",
         "minidark.errors", "minidark.files.shipped",

@@ -47,7 +47,7 @@ def text(write_text: WriteText) -> Path:
 
 def trained(text: Path, ranks: Ranks) -> dict[str, bytes]:
     """All that a run of four shards leaves on this rank."""
-    made = build_network(planned(NET, *LAYERS), None, 3, get_backend("cuda"))
+    made = build_network(planned(NET, *LAYERS), 3, get_backend("cuda"))
     with Text([text], SYMBOLS) as opened:
         run = train(made, opened, BATCHES, seed=7, valid_fraction=0.25, shards=4, ranks=ranks)
         losses = [report.loss for report in run]
@@ -186,7 +186,7 @@ def test_ranks_with_other_gpus_are_told_before_they_wait_for_one_another(
 
     def said(ranks: Ranks) -> str:
         device = "cpu" if odd == "device" and ranks.rank else "cuda"
-        made = build_network(planned(NET, *LAYERS), None, 3, get_backend(device, kernels="numpy"))
+        made = build_network(planned(NET, *LAYERS), 3, get_backend(device, kernels="numpy"))
         with Text([text], SYMBOLS) as opened, pytest.raises(DataError) as caught:
             train(made, opened, BATCHES, seed=7, valid_fraction=0.25, ranks=ranks)
         return str(caught.value)
