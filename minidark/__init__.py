@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from minidark.network.network import Network as Network
     from minidark.network.parser import load_network as load_network
     from minidark.network.parser import parse_network_cfg as parse_network_cfg
-    from minidark.training.train import StepReport as StepReport
+    from minidark.training.report import StepReport as StepReport
     from minidark.training.train import train as train
     from minidark.weights.darknet import load_weights as load_weights
 
@@ -58,7 +58,7 @@ _HOMES = {  # public name: its module
     "Network": "minidark.network.network",
     "load_network": "minidark.network.parser",
     "parse_network_cfg": "minidark.network.parser",
-    "StepReport": "minidark.training.train",
+    "StepReport": "minidark.training.report",
     "train": "minidark.training.train",
     "load_weights": "minidark.weights.darknet",
 }

@@ -21,6 +21,7 @@ import tests.fakecp as fakecp
 from minidark import Network
 from minidark.layers import Layer, Parameter
 from minidark.layers.base import Stored, is_ids
+from minidark.network.learner import Learner
 from tests.fakecp.shim import COMPILER
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="g++ is missing: CUDA C runs by it")
@@ -41,9 +42,9 @@ def put_in_place(monkeypatch: pytest.MonkeyPatch, dtype: str = "float32") -> Non
 
 
 class Hosted:
-    """A network or a layer; what it takes and gives is numpy's, and so are its arrays."""
+    """A network, its learner or a layer. What it takes and gives is numpy's."""
 
-    def __init__(self, thing: Network | Layer):
+    def __init__(self, thing: Network | Learner | Layer):
         object.__setattr__(self, "thing", thing)
 
     @property  # type: ignore[misc]
@@ -79,7 +80,7 @@ def host(value: Any) -> Any:
     """A device array's own memory, numbers as floats; of layers and lists what is in them."""
     if isinstance(value, fakecp.ndarray):
         return value.host if value.ndim else float(value.host)
-    if isinstance(value, Network | Layer):
+    if isinstance(value, Network | Learner | Layer):
         return Hosted(value)
     if isinstance(value, Parameter):
         return dataclasses.replace(value, value=host(value.value), grad=host(value.grad))

@@ -53,7 +53,7 @@ def test_what_needs_no_arrays_does_not_load_numpy(statements: str) -> None:
 @pytest.mark.parametrize(
     "first",
     ["import minidark.training.train, minidark.inference.generate",
-     "from minidark.training.train import StepReport",
+     "from minidark.training.train import Training",
      "import minidark\nminidark.train, minidark.generate\nimport minidark.inference.generate as g",
      "from minidark.inference.generate import sample\nfrom minidark import train, generate"],
 )  # fmt: skip

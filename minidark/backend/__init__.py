@@ -26,6 +26,7 @@ from minidark.errors import BackendError, echo
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
+NUMPY_RATE = 2e10  # multiply-adds a second of numpy's kernels, in training on two cores
 Scalar = float | Array  # a number; on a GPU a 0-d array, which float() waits for
 
 KERNELS = ("auto", "numpy", "fast")

@@ -149,6 +149,11 @@ class Layer(ABC):
         other.saved, other.dstates = None, {}
         return other
 
+    def draw_from(self, rng: np.random.Generator) -> None:
+        """Let a layer that draws while it trains draw from this generator."""
+        if self.rng:
+            self.rng = rng
+
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
         """Inference step by step while the parameters stay as they are: (S, inputs), or with `ids`
         ids (S,), to (S, outputs), which the next step may write over. The state goes on from step

@@ -2,20 +2,17 @@
 
     predict      x -> y, inference, state carried from call to call
     accumulate   forward and backward in training mode; adds to the gradients
-    update       one optimizer step, then the gradients are zero
-    train_batch  accumulate, count, and update when `subdivisions` passes are in
 
-Source: darknet src/network.c (forward_network, backward_network, update_network,
-train_network_datum, get_current_rate).
+What moves the weights is its `learner`.
+
+Source: darknet src/network.c (forward_network, backward_network).
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import dataclasses
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self, overload
 
@@ -26,16 +23,15 @@ from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.cfg.forms import format_cfg
 from minidark.cfg.options import LayerOptions, NetOptions
 from minidark.cfg.sections import Pair, Section
-from minidark.errors import CfgError, DataError, DivergedError, MinidarkError, echo, nearest
+from minidark.errors import CfgError, DataError, MinidarkError, echo, nearest
 from minidark.files.disk import write_atomically
 from minidark.layers.base import CostLayer, Layer, Parameter, Stored, is_ids, one_hot
 from minidark.layers.batchnorm import CPU, DIVISORS
 from minidark.layers.softmax import SoftmaxLayer
-from minidark.network import policy
 from minidark.network.frozen import Frozen
 from minidark.network.given import Truth, check_ids, checked_dtype, wrong_shape
 from minidark.network.html_table import html_table
-from minidark.network.optim import Adam, Optimizer, Sgd
+from minidark.network.learner import Learner
 from minidark.weights import darknet
 
 
@@ -51,7 +47,7 @@ class Network:
 
     `layer_options` says, layer by layer, what the network does with it: learning-rate scale,
     stopbackward, dontload, dontsave, dontloadscales. `sections` is the cfg it came from.
-    `rng` feeds dropout and the random policy.
+    `rng` feeds dropout and the random policy. `learner` moves the weights.
     """
 
     def __init__(
@@ -72,19 +68,14 @@ class Network:
         self.backend = backend or get_backend()
         self.streams = self.layers[0].streams
         self.seen = 0
-        self.optimizer = _optimizer(options, self.backend)
-        self._parameters = [layer.parameters() for layer in self.layers]
+        self.layer_parameters = [layer.parameters() for layer in self.layers]
         self._costs = _costs(self.layers)
         self._y: Array | None = None  # the cost layer's output, between forward and backward
-        self.clip_norm = options.clip_norm
         self.chooses_batchnorm = options.batchnorm is None  # and not the cfg
         if options.batchnorm:
             self._divide(options.batchnorm)
-        self.last_rate = 0.0  # the learning rate of the last update
-        self.last_norms: dict[str, Scalar] = {}  # of its gradient, where that was measured
-        self.accumulated = 0  # rows, since the last update
-        self._passes = 0  # likewise, counted by train_batch
-        self._diverged = False  # whether the cost of one of them was NaN or infinite
+        self.accumulated = 0  # rows whose gradients are in, since the last update
+        self.learner = Learner(self)
 
     @property
     def inputs(self) -> int:
@@ -107,7 +98,7 @@ class Network:
         """The layers as a table, for notebooks."""
         rows = [
             (layer.name, layer.inputs, layer.outputs, sum(p.value.size for p in parameters))
-            for layer, parameters in zip(self.layers, self._parameters, strict=True)
+            for layer, parameters in zip(self.layers, self.layer_parameters, strict=True)
         ]
         title = f"{self._size():,} parameters, {self.streams} streams, {self.seen:,} rows seen"
         return html_table(title, ("layer", "inputs", "outputs", "parameters"), rows)
@@ -128,9 +119,8 @@ class Network:
         named: dict[str, Layer | Stored] = {layer.name: layer for layer in self.layers}
         named |= {a.name: a for layer in self.layers for a in layer.arrays()}
         if key not in named:
-            near = (
-                nearest(key, named) or f"; its layers are {', '.join(n.name for n in self.layers)}"
-            )
+            layers = ", ".join(layer.name for layer in self.layers)
+            near = nearest(key, named) or f"; its layers are {layers}"
             raise DataError(f"no layer or array of this network is named {echo(key)}{near}")
         return named[key]
 
@@ -179,9 +169,13 @@ class Network:
 
     def parameters(self) -> list[Parameter]:
         """All trained arrays in weight-file order, live."""
-        return [p for layer in self._parameters for p in layer]
+        return [p for layer in self.layer_parameters for p in layer]
 
     # --- forward --------------------------------------------------------------------------
+
+    def work(self) -> int:
+        """Multiply-adds of inference for one row; training takes three times as many."""
+        return sum(layer.work() for layer in self.layers)
 
     def predict(self, x: npt.ArrayLike) -> Array:
         """Inference. x: float (T, S, inputs), or (T, inputs) for one stream; or integer ids
@@ -232,7 +226,7 @@ class Network:
             self._y = x
         return x
 
-    # --- backward and update --------------------------------------------------------------
+    # --- backward --------------------------------------------------------------
 
     def backward(self, truth: npt.ArrayLike) -> Scalar:
         """After forward(x, train=True): adds to the gradients, returns the summed cost.
@@ -313,57 +307,6 @@ class Network:
         gradient = self._descend(self._truth(truth, y.shape), need_dx=True)[1]
         return None if self.frozen_layers else gradient
 
-    def update(self, measure: bool = False) -> None:
-        """One optimizer step with the policy's rate at `seen`; then the gradients are zero.
-
-        measure: keep the length of each layer's mean gradient, as it was before clipping, in
-        `last_norms` by the layer's name; those that train nothing are not in it.
-        """
-        if not self.accumulated:
-            raise MinidarkError("update needs an accumulate before it: there is no gradient")
-        rate = self.last_rate = self.learning_rate()
-        squares = self._squares() if measure or self.clip_norm else {}
-        self.last_norms = {n: self._length(s) for n, s in squares.items()} if measure else {}
-        if self.clip_norm:
-            self._clip(self._length([s for layer in squares.values() for s in layer]))
-        self.optimizer.begin_update()
-        for parameters, options in zip(self._parameters, self.layer_options, strict=True):
-            for p in parameters:
-                self.optimizer.step(p, rate * options.learning_rate, self.accumulated)
-        self._begin_accumulating()
-
-    @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within it the parameters are the means of their values, where [net] has an `average`;
-        they come back at its end. For whatever uses a network while it is trained."""
-        self._exchange()
-        try:
-            yield
-        finally:
-            self._exchange()
-
-    def keep_average(self) -> None:
-        """Let the parameters be what they are in `averaged`, for good: they are trained."""
-        with self.averaged():
-            kept = [p.value.copy() for p in self.parameters()]
-        for p, value in zip(self.parameters(), kept, strict=True):
-            p.value[...] = value
-
-    def _exchange(self) -> None:
-        if self.optimizer.average and self.optimizer.updates:
-            for p in self.parameters():
-                self.optimizer.exchange(p)
-
-    def drop_gradients(self) -> None:
-        """Forget what was accumulated since the last update."""
-        for p in self.parameters():
-            p.grad[...] = 0
-        self._begin_accumulating()
-
-    def _begin_accumulating(self) -> None:
-        self.accumulated = self._passes = 0
-        self._diverged = False
-
     def train_batch(
         self,
         x: npt.ArrayLike,
@@ -371,83 +314,21 @@ class Network:
         measure: bool = False,
         rows: int | None = None,
     ) -> Scalar:
-        """`accumulate`, count `seen`, update when `subdivisions` of them are in; the summed cost.
+        """`Learner.train_batch`: accumulate, and update when `subdivisions` passes are in."""
+        return self.learner.train_batch(x, truth, measure, rows)
 
-        x (T, S, inputs) or ids (T, S), truth as for `backward`. measure: as for `update`.
-
-        rows: what to count as seen. None counts the rows that have a truth; where passes differ in
-        length, as pairs do, `options.rows` for each keeps the batches whole.
-
-        After a cost of NaN or infinity the weights stay, so that one can see where it came from,
-        until `drop_gradients`; but on a GPU, where to look at the cost would be to wait for it.
-        """
-        before = self.accumulated
-        cost = self.accumulate(x, truth)
-        self.seen += self.accumulated - before if rows is None else rows
-        self._passes += 1
-        self._diverged |= isinstance(cost, float) and not math.isfinite(cost)
-        if self._passes >= self.options.subdivisions and not self._diverged:
-            self.update(measure)
-        return cost
+    def update(self, measure: bool = False) -> None:
+        """`Learner.update`: one optimizer step, then the gradients are zero."""
+        self.learner.update(measure)
 
     def learning_rate(self) -> float:
         """The rate at the current `seen`, before the layers' own scales."""
-        return policy.learning_rate(self.batches_seen, self.options, self.rng.random)
+        return self.learner.learning_rate()
 
     @property
     def batches_seen(self) -> int:
         """Whole batches: seen / (rows * subdivisions)."""
         return self.seen // (self.options.rows * self.options.subdivisions)
-
-    def gradient_norm(self) -> float:
-        """The length of the mean gradient: that of all grads together, over the rows."""
-        return float(self._length([s for layer in self._squares().values() for s in layer]))
-
-    def _squares(self) -> dict[str, list[Scalar]]:
-        """The sum of squares of each gradient, by the layer's name."""
-        squares = self.backend.kernels.sum_of_squares
-        return {
-            layer.name: [squares(p.grad.reshape(-1)) for p in parameters]
-            for layer, parameters in zip(self.layers, self._parameters, strict=True)
-            if parameters
-        }
-
-    def _length(self, squares: Iterable[Scalar]) -> Scalar:
-        """Of a mean gradient, from the squares of its parts."""
-        total: Scalar = sum(squares)
-        return total**0.5 / max(1, self.accumulated)
-
-    def check_finite(self) -> None:
-        """Raise DivergedError with the first stored array that holds NaN or infinity."""
-        if name := self.first_not_stored_finite():
-            raise DivergedError(
-                f"{name} holds NaN or infinity after batch {self.batches_seen}; "
-                "try a lower learning_rate, or --clip-norm 1"
-            )
-
-    def first_not_stored_finite(self) -> str | None:
-        """The name of the first stored array that holds NaN or infinity."""
-        stored = ((a.name, a.value) for layer in self.layers for a in layer.arrays())
-        return self._first_not_finite(stored)
-
-    def first_not_finite(self) -> str | None:
-        """What went bad first, from the input on: the name of an array of weights or of a state,
-        or whose gradient, that holds NaN or infinity."""
-        values, gradients = [], []
-        for layer in self.layers:
-            values += [(a.name, a.value) for a in layer.arrays()]
-            values += [(f"{layer.name}.{name}", state) for name, state in layer.states.items()]
-            gradients += [(f"the gradient of {p.name}", p.grad) for p in layer.parameters()]
-        return self._first_not_finite(values + gradients[::-1])  # those come from the output
-
-    def _first_not_finite(self, arrays: Iterable[tuple[str, Array]]) -> str | None:
-        finite = self.backend.xp.isfinite
-        return next((name for name, array in arrays if not finite(array).all()), None)
-
-    def _clip(self, norm: Scalar) -> None:
-        """Shorten the gradient, which has this length, to clip_norm where it is longer."""
-        for p in self.parameters():
-            self.backend.kernels.shorten(p.grad, norm, self.clip_norm)
 
     # --- files and twins ------------------------------------------------------------------
 
@@ -484,6 +365,7 @@ class Network:
         other.layers, other.streams = layers, streams
         other._costs = _costs(layers)
         other._y = None
+        other.learner = self.learner.beside(other)
         return other
 
     # --- what comes in --------------------------------------------------------------------
@@ -514,13 +396,6 @@ class Network:
         if self._costs is None:
             raise CfgError("this network has no cost; end it in [softmax], [logistic] or [cost]")
         return self._costs
-
-
-def _optimizer(options: NetOptions, backend: Backend) -> Optimizer:
-    if options.adam:
-        adam = (options.B1, options.B2, options.eps, options.decay)
-        return Adam(*adam, backend, options.average)
-    return Sgd(options.momentum, options.decay, backend, options.average)
 
 
 def _costs(layers: Sequence[Layer]) -> CostLayer | None:

@@ -1,12 +1,44 @@
-"""Why a network gives NaN or infinity: not every cause is damaged weights."""
+"""Where NaN and infinity are in a network, and why: not every cause is damaged weights."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from minidark.backend import Array
 from minidark.errors import DivergedError
 from minidark.network import Network
 
 LAGGING = "the rolling statistics of batch norm have not settled yet"
+
+
+def check_finite(net: Network) -> None:
+    """Raise DivergedError with the first stored array that holds NaN or infinity."""
+    if name := first_not_stored_finite(net):
+        raise DivergedError(
+            f"{name} holds NaN or infinity after batch {net.batches_seen}; "
+            "try a lower learning_rate, or --clip-norm 1"
+        )
+
+
+def first_not_stored_finite(net: Network) -> str | None:
+    """The name of the first stored array that holds NaN or infinity."""
+    return _first(net, ((a.name, a.value) for layer in net.layers for a in layer.arrays()))
+
+
+def first_not_finite(net: Network) -> str | None:
+    """What went bad first, from the input on: the name of an array of weights or of a state,
+    or whose gradient, that holds NaN or infinity."""
+    values, gradients = [], []
+    for layer in net.layers:
+        values += [(a.name, a.value) for a in layer.arrays()]
+        values += [(f"{layer.name}.{name}", state) for name, state in layer.states.items()]
+        gradients += [(f"the gradient of {p.name}", p.grad) for p in layer.parameters()]
+    return _first(net, values + gradients[::-1])  # those come from the output
+
+
+def _first(net: Network, arrays: Iterable[tuple[str, Array]]) -> str | None:
+    finite = net.backend.xp.isfinite
+    return next((name for name, array in arrays if not finite(array).all()), None)
 
 
 def not_finite(net: Network, what: str = "the network's output") -> DivergedError:
@@ -37,7 +69,7 @@ def _cause(net: Network) -> str:
 def _is_damaged(net: Network) -> bool:
     """Whether a stored number is NaN or infinite, or a variance negative."""
     negative = any((variance < 0).any() for variance in _rolling_variances(net))
-    return negative or net.first_not_stored_finite() is not None
+    return negative or first_not_stored_finite(net) is not None
 
 
 def _rolling_variances(net: Network) -> list[Array]:

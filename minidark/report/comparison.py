@@ -15,7 +15,7 @@ from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON
 from minidark.report.training import hashed
 from minidark.training.compare import Outcome
-from minidark.training.train import StepReport
+from minidark.training.report import StepReport
 
 if TYPE_CHECKING:
     from markupsafe import Markup

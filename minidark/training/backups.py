@@ -37,10 +37,13 @@ from minidark.files import disk
 from minidark.files.disk import write_atomically
 from minidark.files.locks import holding
 from minidark.network import Network
+from minidark.network.nonfinite import check_finite
 from minidark.training.checkpoint import Checkpoint
 from minidark.training.events import Events
 from minidark.training.records import Records, is_logged
-from minidark.training.train import StepReport, Training
+from minidark.training.report import StepReport
+from minidark.training.run import Follower
+from minidark.training.train import Training
 from minidark.weights import made_with
 from minidark.weights.darknet import save_weights
 
@@ -57,23 +60,44 @@ def base_name(cfg: Path | str) -> str:
     return Path(cfg).name.split(".")[0] or "net"
 
 
-class Backups:
+class Backups(Follower):
     """Saves `net` into `folder` as its reports come in.
 
-    With `keep` there are checkpoints and the log as well, with `events` what TensorBoard shows:
-    `records` says what those files hold, this class when they are written. In a `with`, no other
-    run can have the folder, and the end raises SaveError if the last attempt at any file failed.
-    Raises MinidarkError for a folder that cannot be written into or is taken.
+    With a `training`, which is of this network, there are checkpoints, the log and `run.json` as
+    well, and with `tensorboard` what TensorBoard shows: `records` says what those files hold, this
+    class when they are written. command: how the run was called. resumed: where it continues from.
+    overrides: what was set over the cfg. own_cfg: keep the network's cfg in the folder, as
+    BASE.cfg, which is then what was trained.
+
+    In a `with`, no other run can have the folder, and the end raises SaveError if the last attempt
+    at any file failed. Raises MinidarkError for a folder that cannot be written into or is taken.
+
+    A new run renames the weights of an earlier one. If it begins with weights, it does so one by
+    one: a best that is better than any of its own stays.
     """
 
     def __init__(
-        self, net: Network, folder: Path | str, cfg: Path | str, save_every: int = SAVE_EVERY
+        self,
+        net: Network,
+        folder: Path | str,
+        cfg: Path | str,
+        save_every: int = SAVE_EVERY,
+        *,
+        training: Training | None = None,
+        command: Sequence[str] = (),
+        resumed: Checkpoint | None = None,
+        overrides: Sequence[str] = (),
+        tensorboard: bool = False,
+        own_cfg: bool = False,
     ):
-        self.records: Records | None = None
-        self.events: Events | None = None
         self.net, self.folder, self.cfg = net, Path(folder), cfg
-        self.base = base_name(cfg)
-        self.save_every = save_every
+        self.base, self.save_every = base_name(cfg), save_every
+        self.training, self.resumed = training, resumed
+        self.command, self.overrides = command, overrides
+        self.tensorboard, self.own_cfg = tensorboard, own_cfg
+        self.reads_samples = training is not None
+        self.records: Records | None = None  # with a training, and in a `with`
+        self.events: Events | None = None
         self._failed: dict[Path, SaveError] = {}  # the files whose last attempt failed
         self._held = contextlib.ExitStack()
         self.former: list[Path] = []  # weights of another run, until they are renamed
@@ -86,6 +110,14 @@ class Backups:
             self._held.enter_context(holding(self.folder))
         except OSError as error:
             raise self._unwritable(error) from error
+        try:
+            if self.training:
+                self._keep(self.training)
+        except BaseException:
+            self._held.close()
+            if self.events:
+                self.events.close()
+            raise
         return self
 
     def __exit__(
@@ -97,30 +129,27 @@ class Backups:
         with self._held:
             if isinstance(error, DivergedError):
                 self.diverged(error)
-            elif isinstance(error, DataError) and self.net.optimizer.updates:
+            elif isinstance(error, DataError) and self.net.learner.optimizer.updates:
                 self.stop()  # the text changed under the run: what was learned from it is kept
         if self.events:
             self.events.close()
         if self._failed and error is None:
             raise SaveError("; ".join(map(str, self._failed.values())))
 
-    def keep(
-        self,
-        training: Training,
-        command: Sequence[str] = (),
-        resumed: Checkpoint | None = None,
-        overrides: Sequence[str] = (),
-        cfg: Path | str | None = None,
-    ) -> None:
-        """Keep the log, checkpoints and `run.json` of `training`, whose network this is, too; see
-        `Records`. cfg: the file that says what was trained, where it is not this one's. A new run
-        renames the weights of an earlier one. If it begins with weights, it does so one by one: a
-        best that is better than any of its own stays."""
+    def _keep(self, training: Training) -> None:
+        """Begin what is kept beside the weights."""
+        cfg, since = self.cfg, self.resumed
+        if self.own_cfg:
+            cfg = self.path(".cfg")
+            self.net.save_cfg(cfg)
+        if self.tensorboard:  # before the records, which take the place of another run's
+            so_far = (since.batch, since.symbols, since.seconds) if since else ()
+            self.events = Events(self.folder, *so_far)
         self.one_by_one = math.isfinite(training.validation.lowest)
-        self.former = [] if resumed else self._weights_there()
+        self.former = [] if since else self._weights_there()
         self.aside = self._next_aside()
         self.records = Records(
-            training, self.folder, self.base, cfg or self.cfg, command, resumed, overrides
+            training, self.folder, self.base, cfg, self.command, since, self.overrides
         )
 
     def path(self, ending: str) -> Path:
@@ -163,7 +192,7 @@ class Backups:
 
     def save(self, ending: str) -> Path:
         """Raises DivergedError for weights that are of no use; the file stays what it was."""
-        self.net.check_finite()
+        check_finite(self.net)
         path = self.path(ending)
         self.attempt(path, self._write)
         return path
@@ -211,7 +240,7 @@ class Backups:
 
     def _write(self, path: Path) -> None:
         self._set_aside(path)
-        with self.net.averaged():
+        with self.net.learner.averaged():
             saved = save_weights(self.net, path)
         made_with.write(path, self.net, self.cfg, saved)
 

@@ -14,14 +14,12 @@ The file is replaced only by one that is whole, and the one before stays beside 
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import logging
 import os
-import platform
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +29,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from minidark._version import __version__
-from minidark.backend import Array, Backend
-from minidark.backend.threads import blas_threads
-from minidark.errors import BackendError, CfgError, WeightsError, bare, echo
+from minidark.backend import Array
+from minidark.errors import WeightsError, bare
 from minidark.files import disk, schema
 from minidark.files.disk import named, open_regular, write_atomically
 from minidark.files.schema import (
@@ -50,7 +46,6 @@ from minidark.files.schema import (
     Value,
     Whole,
 )
-from minidark.layers.batchnorm import DIVISORS
 from minidark.network import Network
 
 log = logging.getLogger(__name__)
@@ -290,8 +285,8 @@ def network_arrays(net: Network) -> Iterator[tuple[str, Array]]:
         for name, state in layer.states.items():
             yield f"{layer.name}.{name}", state
     for parameter in net.parameters():
-        for kind in net.optimizer.kinds:
-            slot = net.optimizer.slot(parameter, kind)
+        for kind in net.learner.optimizer.kinds:
+            slot = net.learner.optimizer.slot(parameter, kind)
             yield f"{parameter.name}.{kind}", slot.reshape(parameter.value.shape)
 
 
@@ -312,101 +307,8 @@ def restore_arrays(net: Network, since: Checkpoint) -> None:
     arrays = dict(network_arrays(net))
     if {n: a.shape for n, a in arrays.items()} != {n: a.shape for n, a in since.arrays.items()}:
         raise WeightsError("the checkpoint's arrays are not those of this network")
-    net.drop_gradients()
+    net.learner.drop_gradients()
     for name, array in arrays.items():
         array[...] = net.backend.asarray(since.arrays[name])
-    net.seen, net.optimizer.updates = since.seen, since.updates
-    net.clip_norm = since.clip_norm
-
-
-# --- whether it is the same run -----------------------------------------------------------
-
-
-def cfg_values(net: Network) -> list[dict[str, Any]]:
-    """Every value that the cfg gave or left at its default, section by section, as JSON has them.
-    max_batches is among them where the rate falls towards it."""
-    options = [("net", net.options)]
-    options += [(a.type, b) for a, b in zip(net.layers, net.layer_options, strict=True)]  # type: ignore[misc]
-    sections = [{"section": name, **dataclasses.asdict(o)} for name, o in options]
-    if net.options.policy not in FALLING:
-        del sections[0]["max_batches"]
-    values: list[dict[str, Any]] = json.loads(json.dumps(sections))
-    return values
-
-
-def settle_cfg(net: Network, since: Checkpoint) -> None:
-    """Take over what weights settled where the cfg has no say."""
-    name = since.cfg[0].get("batchnorm")
-    if isinstance(name, str) and name in DIVISORS:
-        net.settle_batchnorm(name)
-
-
-def check_cfg(net: Network, since: Checkpoint) -> None:
-    """Raise CfgError with the first value that is not what it was."""
-    if said := _difference(cfg_values(net), since.cfg):
-        raise CfgError(
-            f"{said}; a run goes on with the cfg that it began with, and --weights begins "
-            "another from its weights"
-        )
-
-
-def _difference(now: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> str | None:
-    if len(now) != len(before):
-        return f"{len(now) - 1} layers, and {len(before) - 1} in the checkpoint"
-    for i, (here, there) in enumerate(zip(now, before, strict=True)):
-        place = f"layer {i - 1} [{here['section']}]" if i else "[net]"
-        if here["section"] != there["section"]:
-            return f"{place} is [{bare(there['section'])}] in the checkpoint"
-        for key in {**here, **there}:
-            if here.get(key) != there.get(key):
-                return f"{place} {_pair(key, here)}, and {_pair(key, there)} in the checkpoint"
-    return None
-
-
-def _pair(key: str, values: dict[str, Any]) -> str:
-    if key not in values:
-        return f"no {bare(key)}"
-    value = values[key]
-    return f"{bare(key)}={echo(int(value) if isinstance(value, bool) else value)}"
-
-
-def computing(backend: Backend) -> dict[str, Any]:
-    """What decides the last digits."""
-    kernels = "fast" if backend.fast else "numpy"
-    return {
-        "device": backend.name,
-        "kernels": kernels if backend.name == "cpu" else backend.name,
-        "dtype": backend.dtype.name,
-    }
-
-
-def surroundings() -> dict[str, Any]:
-    """What may decide them: numpy's products are a library's, which sums as it likes."""
-    return {
-        "minidark": __version__,
-        "numpy": np.__version__,
-        "machine": platform.machine(),
-        "threads": blas_threads(),
-    }
-
-
-def warn_of_surroundings(since: Checkpoint) -> None:
-    """Log what is other than it was."""
-    there = since.surroundings
-    changed = [
-        f"{name} {value}, before {echo(there.get(name))}"
-        for name, value in surroundings().items()
-        if value != there.get(name)
-    ]
-    if changed:
-        log.warning("%s: the last digits may differ from one run in one go", "; ".join(changed))
-
-
-def check_computing(backend: Backend, since: Checkpoint) -> None:
-    """Raise BackendError where it is not what it was."""
-    for key, value in computing(backend).items():
-        if value != since.computing.get(key):
-            raise BackendError(
-                f"{key} {value}, and {echo(since.computing.get(key))} in the checkpoint: a run "
-                "goes on exactly only with the same"
-            )
+    net.seen = since.seen
+    net.learner.optimizer.updates, net.learner.clip_norm = since.updates, since.clip_norm

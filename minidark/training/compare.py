@@ -12,10 +12,10 @@ load, and its rate then falls towards that many.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import statistics
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -28,10 +28,12 @@ from minidark.data.text import Symbols
 from minidark.errors import CfgError, DivergedError
 from minidark.network import Network
 from minidark.network.parser import build_network
-from minidark.training.backups import Backups
-from minidark.training.checkpoint import computing, surroundings
-from minidark.training.records import sampled
-from minidark.training.train import StepReport, Training, train
+from minidark.training import run
+from minidark.training.backups import Backups, base_name
+from minidark.training.records import is_logged
+from minidark.training.report import StepReport
+from minidark.training.same_run import computing, surroundings
+from minidark.training.train import Training, train
 
 WIDTHS = ("output", "hidden")  # the keys that are scaled
 WIDEST = 1 << 20
@@ -203,7 +205,7 @@ class Comparison:
         paces: list[list[float]] = [[] for _ in trainings]
         for _ in range(PACE_ROUNDS):
             for training, pace in zip(trainings, paces, strict=True):
-                pace += [_timed(training)[1] for _ in range(PACE_BATCHES)]
+                pace += [next(training).took for _ in range(PACE_BATCHES)]
         middling = [statistics.median(pace[PACE_BATCHES:]) for pace in paces]
         return [max(1, round(seconds / pace)) for pace in middling]
 
@@ -242,14 +244,31 @@ class Comparison:
         follow: Callable[[Candidate, int, StepReport], bool],
     ) -> Outcome | None:
         training = self._training(candidate, seed, batches)
+        measured = _Measured(candidate, training, follow)
+        training.rehearse()
+        try:
+            with self._kept(candidate, training) as kept:
+                run.follow(training, [*kept, measured], measured)
+        except DivergedError as error:
+            measured.diverged = str(error)
+        return None if measured.due else measured.outcome()
+
+    @contextlib.contextmanager
+    def _kept(self, candidate: Candidate, training: Training) -> Iterator[list[Backups]]:
         if self.folder is None:
-            return _followed(candidate, training, None, follow)
-        folder = self.folder / f"{candidate.name}-seed{seed}"
-        with Backups(training.net, folder, candidate.path) as backups:
-            cfg = backups.path(".cfg")
-            training.net.save_cfg(cfg)
-            backups.keep(training, self._command(training, cfg), cfg=cfg)
-            return _followed(candidate, training, backups, follow)
+            yield []
+            return
+        folder = self.folder / f"{candidate.name}-seed{training.seed}"
+        cfg = folder / f"{base_name(candidate.path)}.cfg"
+        with Backups(
+            training.net,
+            folder,
+            candidate.path,
+            training=training,
+            command=self._command(training, cfg),
+            own_cfg=True,
+        ) as backups:
+            yield [backups]
 
     def _command(self, training: Training, cfg: Path) -> list[str]:
         """By which `train` repeats a run whose cfg is kept."""
@@ -266,66 +285,50 @@ class Comparison:
         ]
 
 
-def _followed(
-    candidate: Candidate,
-    training: Training,
-    backups: Backups | None,
-    follow: Callable[[Candidate, int, StepReport], bool],
-) -> Outcome | None:
-    reports: list[StepReport] = []
-    durations: list[float] = []
-    diverged = None
-    training.rehearse()
-    try:
-        while not training.over:
-            bare, duration = _timed(training)
-            report = sampled(bare, training)
-            if report.valid_loss is None or not durations:
-                durations.append(duration)
-            if report.gradient_norms is not None:
-                reports.append(report)
-            if backups:
-                backups.after(report)
-            if not follow(candidate, training.seed, report):
-                if backups:
-                    backups.stop()
-                return None
-    except DivergedError as error:
-        diverged = str(error)
-        if backups:
-            backups.diverged(error)
-    return _outcome(candidate, training, durations, reports, diverged)
+class _Measured(run.Follower):
+    """What a run comes to. It ends where `follow` is False."""
 
+    reads_samples = True
+    signals = ()
+    signal = 0
+    agreed: int | None = None
 
-def _timed(training: Training) -> tuple[StepReport, float]:
-    begin = time.perf_counter()
-    report = next(training)
-    return report, time.perf_counter() - begin
+    def __init__(
+        self,
+        candidate: Candidate,
+        training: Training,
+        follow: Callable[[Candidate, int, StepReport], bool],
+    ):
+        self.candidate, self.training, self.follow = candidate, training, follow
+        self.reports: list[StepReport] = []
+        self.durations: list[float] = []
+        self.diverged: str | None = None
+        self.due = 0
 
+    def after(self, report: StepReport) -> None:
+        if report.valid_loss is None or not self.durations:
+            self.durations.append(report.took)
+        if is_logged(report):
+            self.reports.append(report)
+        self.due = not self.follow(self.candidate, self.training.seed, report)
 
-def _outcome(
-    candidate: Candidate,
-    training: Training,
-    durations: list[float],
-    reports: list[StepReport],
-    diverged: str | None,
-) -> Outcome:
-    rows = training.rows
-    validated = [r.valid_loss / math.log(2) for r in reports if r.valid_loss is not None]
-    usable = [] if diverged else validated
-    return Outcome(
-        name=candidate.name,
-        seed=training.seed,
-        batches=training.symbols // rows,
-        symbols=training.symbols,
-        seconds=sum(durations),
-        speed=rows / statistics.median(durations) if durations else 0.0,
-        bits=min(usable, default=None),
-        last_bits=usable[-1] if usable else None,
-        sample=reports[-1].sample if reports and not diverged else None,
-        diverged=diverged,
-        reports=reports,
-    )
+    def outcome(self) -> Outcome:
+        training, rows, reports = self.training, self.training.rows, self.reports
+        validated = [r.valid_loss / math.log(2) for r in reports if r.valid_loss is not None]
+        usable = [] if self.diverged else validated
+        return Outcome(
+            name=self.candidate.name,
+            seed=training.seed,
+            batches=training.symbols // rows,
+            symbols=training.symbols,
+            seconds=sum(self.durations),
+            speed=rows / statistics.median(self.durations) if self.durations else 0.0,
+            bits=min(usable, default=None),
+            last_bits=usable[-1] if usable else None,
+            sample=reports[-1].sample if reports and not self.diverged else None,
+            diverged=self.diverged,
+            reports=reports,
+        )
 
 
 def spread(figures: Sequence[float]) -> tuple[float, float | None]:

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from minidark.errors import BackendError, SaveError
-from minidark.training.train import StepReport
+from minidark.training.report import StepReport
 
 FOLDER = "tensorboard"
 MARK = "minidark.tfevents"  # in the names of our files; TensorBoard looks for the second half

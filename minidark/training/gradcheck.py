@@ -96,7 +96,7 @@ class _Check:
 
     def layers(self, x: Array, layers: Sequence[Layer], suffix: str = "") -> Iterator[Row]:
         self._rewind()
-        self.net.drop_gradients()
+        self.net.learner.drop_gradients()
         self.net.accumulate(x, self.truth)
         for index, layer in enumerate(layers):
             frozen = index < self.net.frozen_layers
@@ -131,8 +131,7 @@ class _Check:
         for number, layer in enumerate(self.net.layers):
             for name, state in layer.states.items():
                 state[...] = self.states[number][name]
-            if layer.rng:
-                layer.rng = np.random.default_rng(number)
+            layer.draw_from(np.random.default_rng(number))
 
 
 # --- a small copy -------------------------------------------------------------------------

@@ -39,16 +39,11 @@ from minidark.files.schema import (
     Whole,
 )
 from minidark.inference.generate import can_generate
-from minidark.training.checkpoint import (
-    CFG_VALUES,
-    SHORT,
-    Checkpoint,
-    cfg_values,
-    computing,
-    is_sound,
-    surroundings,
-)
-from minidark.training.train import StepReport, Training
+from minidark.network.nonfinite import check_finite
+from minidark.training.checkpoint import CFG_VALUES, SHORT, Checkpoint, is_sound
+from minidark.training.report import StepReport
+from minidark.training.same_run import cfg_values, computing, surroundings
+from minidark.training.train import Training
 
 SAMPLE_EVERY = 500  # batches
 LARGEST_RUN = 1 << 24  # bytes
@@ -128,7 +123,7 @@ class Records:
     def save(self) -> Path:
         """Write the checkpoint; `log.sync` before it makes safe what the log holds by then. Raises
         DivergedError for weights that are of no use; the file stays what it was."""
-        self.training.net.check_finite()
+        check_finite(self.training.net)
         self.sound = self.sound or is_sound(self.checkpoint)
         self.training.checkpoint().write(self.checkpoint, keep=self.sound)
         self.sound = True
@@ -155,7 +150,7 @@ class Records:
             "separator": training.feed.separator,
             "seed": training.seed,
             "valid_fraction": training.valid_fraction,
-            "clip_norm": net.clip_norm,
+            "clip_norm": net.learner.clip_norm,
             "shards": training.groups,
             "parameters": sum(p.value.size for p in net.parameters()),
             "in_nats": net.predicts_symbols,
@@ -252,7 +247,7 @@ def sampled(report: StepReport, training: Training) -> StepReport:
     if not due or not can_generate(net):
         return report
     try:
-        with net.averaged():
+        with net.learner.averaged():
             return replace(report, sample=training.feed.sample(net, report.batch))
     except DivergedError:
         return report

@@ -21,7 +21,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -30,70 +29,40 @@ import numpy as np
 from minidark._version import __version__
 from minidark.backend import Scalar
 from minidark.data.pairs import Pairs
-from minidark.data.text import Identity, Symbols
-from minidark.errors import DataError, DivergedError, MinidarkError, WeightsError
+from minidark.data.text import Symbols
+from minidark.errors import DataError, MinidarkError, WeightsError
 from minidark.network import Network
-from minidark.network.html_table import html_table
-from minidark.network.nonfinite import LAGGING, is_lagging
 from minidark.training.checkpoint import (
     MALFORMED,
     Checkpoint,
-    cfg_values,
-    check_cfg,
-    check_computing,
-    computing,
     copied_arrays,
     exhausted,
     generators,
     network_arrays,
     restore_arrays,
-    settle_cfg,
-    surroundings,
-    warn_of_surroundings,
 )
-from minidark.training.feeds import LEAST_VALIDATION, Feed, Pass, Validated, feed
+from minidark.training.feeds import LEAST_VALIDATION, Pass, feed
 from minidark.training.parallel.gpus import transport
 from minidark.training.parallel.ranks import Ranks
 from minidark.training.parallel.shards import Shards, own_streams
 from minidark.training.rehearsal import rehearse
+from minidark.training.report import StepReport
+from minidark.training.same_run import (
+    cfg_values,
+    check_cfg,
+    check_computing,
+    check_text,
+    computing,
+    settle_cfg,
+    surroundings,
+    warn_of_surroundings,
+)
+from minidark.training.validation import Validation, check_cost
 
 log = logging.getLogger(__name__)
 
-VALIDATE_EVERY = 100  # batches, and
-VALIDATE_SHARE = 10  # training symbols for each validation symbol, so that it costs little
 APART = "their processors or BLAS round otherwise; --kernels fast rounds alike"
 MEASURE_EVERY = 10  # batches, of which the gradient's length is taken
-
-
-SHOWN = ("batch", "loss", "average", "rate", "epochs", "valid_loss")  # in a notebook
-
-
-@dataclass(frozen=True, slots=True)
-class StepReport:
-    """One batch. Costs are nats per symbol for a softmax. Symbols are those with a truth: of a
-    pair the target and its end mark."""
-
-    batch: int  # whole batches seen, over all runs of these weights
-    last: bool
-    loss: float  # mean over this batch's rows
-    average: float  # .9 average + .1 loss
-    rate: float  # of the update that this batch ended in
-    symbols: int  # trained on in this run
-    seconds: float  # since this run began, validation included, compiling kernels not
-    epochs: float  # symbols over the size of the training part
-    valid_loss: float | None = None  # where this batch ended in a validation
-    valid_symbols: int | None = None  # that it is the mean of; fewer than were kept out, of many
-    valid_exact: float | None = None  # of pairs, the share that is predicted whole
-    best: bool = False  # that validation was the lowest of this run
-    # Of each layer's mean gradient before clipping, by the layer's name; of every tenth batch, of
-    # the last and of those that end in a validation.
-    gradient_norms: dict[str, float] | None = None
-    sample: str | None = None  # of text after this batch, for whoever draws one
-
-    def _repr_html_(self) -> str:
-        """The figures as a table, for notebooks."""
-        shown = {name: _rounded(getattr(self, name)) for name in SHOWN}
-        return html_table("", list(shown), [list(shown.values())])
 
 
 def train(
@@ -106,6 +75,7 @@ def train(
     patience: int | None = None,
     resume: Checkpoint | None = None,
     baseline: bool | None = None,
+    clip_norm: float | None = None,
     shards: int | None = None,
     ranks: Ranks | None = None,
 ) -> Training:
@@ -118,6 +88,8 @@ def train(
     the run is better than they were (None: where they have seen rows). patience: stop after that
     many validations without a new lowest. resume: go on from there as if nothing had happened; seed
     and valid_fraction are its own then, and what the network held is replaced.
+
+    clip_norm: the longest mean gradient, in place of the cfg's.
 
     shards: how many groups the streams are dealt in, each with a gradient and batch norm statistics
     of its own (None: one for each rank, or as many as `resume` had). ranks: the processes that they
@@ -132,6 +104,8 @@ def train(
     if resume is not None:
         seed, valid_fraction, shards = resume.seed, resume.valid_fraction, resume.shards
     shards = ranks.size if shards is None else shards
+    if clip_norm is not None:
+        net.learner.clip_norm = clip_norm
     training = Training(net, text, batches, seed, valid_fraction, patience, shards, ranks)
     if resume is not None:
         training.go_on(resume)
@@ -170,7 +144,7 @@ class Training(Iterator[StepReport]):
         self.identity = self.feed.identity
         self.ranks = ranks
         self.shards = Shards(net, shards, ranks, seed) if shards > 1 else None
-        self.validation = _Validation(net, self.feed, ranks)
+        self.validation = Validation(net, self.feed, ranks)
         self.average, self.symbols = math.nan, 0
         self.began = datetime.now(UTC).isoformat()
         self.seconds = 0.0  # before `clock`
@@ -206,6 +180,7 @@ class Training(Iterator[StepReport]):
             self._end()
             raise StopIteration
         self.rehearse()
+        began = time.perf_counter()
         self.feed.check()
         self.whole = False
         if self.symbols:
@@ -228,7 +203,7 @@ class Training(Iterator[StepReport]):
             last=self.over,
             loss=loss,
             average=self.average,
-            rate=self.net.last_rate,
+            rate=self.net.learner.rate,
             symbols=self.symbols,
             seconds=self._seconds(),
             epochs=self.symbols / self.feed.size,
@@ -237,6 +212,7 @@ class Training(Iterator[StepReport]):
             valid_exact=valid.exact if valid else None,
             best=valid is not None and validation.fruitless == 0,
             gradient_norms=norms,
+            took=time.perf_counter() - began,
         )
 
     def _batch(
@@ -251,10 +227,10 @@ class Training(Iterator[StepReport]):
                 if self.shards
                 else _learn(net, passes, measured)
             )
-        norms = net.last_norms if measured else {}
+        norms = net.learner.norms if measured else {}
         # where a GPU is waited for, once in a batch
         summed, *lengths = net.backend.asfloats([cost, *norms.values()])
-        _check_cost(summed, "loss", net)
+        check_cost(summed, "loss", net)
         return summed / symbols, dict(zip(norms, lengths, strict=True)) if measured else None
 
     def rehearse(self) -> None:
@@ -277,7 +253,7 @@ class Training(Iterator[StepReport]):
         """After its last report: the network is what was validated."""
         if self.over and not self.ended:
             self.ended = True
-            self.net.keep_average()
+            self.net.learner.keep_average()
 
     @property
     def groups(self) -> int:
@@ -324,13 +300,13 @@ class Training(Iterator[StepReport]):
             separator=self.feed.separator,
             seed=self.seed,
             valid_fraction=float(self.valid_fraction),
-            clip_norm=float(net.clip_norm),
+            clip_norm=float(net.learner.clip_norm),
             shards=self.groups,
             batches=self.batches,
             patience=self.patience,
             batch=net.batches_seen,
             seen=net.seen,
-            updates=net.optimizer.updates,
+            updates=net.learner.optimizer.updates,
             generators={name: g.bit_generator.state for name, g in self._generators().items()},
             offsets=self.feed.place(),
             symbols=self.symbols,
@@ -344,7 +320,7 @@ class Training(Iterator[StepReport]):
 
     def go_on(self, since: Checkpoint) -> None:
         """Be the run that `since` was taken of. Raises MinidarkError where it cannot be."""
-        _check_text(self.feed, since)
+        check_text(self.feed, since)
         settle_cfg(self.net, since)
         check_cfg(self.net, since)
         check_computing(self.net.backend, since)
@@ -381,9 +357,9 @@ class Training(Iterator[StepReport]):
                 "data": [self.feed.tokenized, self.feed.separator, self.identity.content()],
                 "options": [
                     *(self.batches, self.seed, self.valid_fraction, self.patience),
-                    *(net.clip_norm, self.groups),
+                    *(net.learner.clip_norm, self.groups),
                 ],
-                "a count of batches": [net.seen, net.optimizer.updates],
+                "a count of batches": [net.seen, net.learner.optimizer.updates],
                 "weights": self._weights(),
             }
         )
@@ -393,35 +369,6 @@ class Training(Iterator[StepReport]):
 
     def _generators(self) -> dict[str, np.random.Generator]:
         return {**self.feed.generators(), **generators(self.net)}
-
-
-def _rounded(figure: float | None) -> str | int:
-    if figure is None:
-        return "-"
-    return figure if isinstance(figure, int) else f"{figure:.4g}"
-
-
-def _check_text(feed: Feed, since: Checkpoint) -> None:
-    """A file's time alone may be another, as a copy's is: sizes and samples are the text."""
-    now, before = feed.identity, Identity.from_json(since.text)
-    for name in ("tokenized", "separator"):
-        here, there = getattr(feed, name), getattr(since, name)
-        if here != there:
-            change: str | None = f"{name}={_shown(here)}, and before {_shown(there)}"
-            break
-    else:
-        change = now.undated().change(before.undated())
-    if change:
-        raise DataError(
-            f"{change}; a run goes on with the text that it began with, and --weights begins "
-            "another from its weights"
-        )
-    if redated := now.change(before):
-        log.warning("%s; taken for the same", redated)
-
-
-def _shown(value: bool | str | None) -> str:
-    return "none, for a text" if value is None else repr(value)
 
 
 def _learn(net: Network, passes: Sequence[Pass], measured: bool) -> Scalar:
@@ -434,80 +381,3 @@ def _train_pass(net: Network, given: Pass, measured: bool) -> Scalar:
     if given.fresh:
         net.reset_state()
     return net.train_batch(given.x, given.truth, measure=measured, rows=net.options.rows)
-
-
-def _check_cost(cost: float, what: str, net: Network) -> None:
-    if not math.isfinite(cost):
-        name = net.first_not_finite()
-        where = f", and NaN or infinity is first in {name}" if name else ""
-        raise DivergedError(
-            f"batch {net.batches_seen}: the {what} is {cost}{where}; "
-            "try a lower learning_rate, or --clip-norm 1"
-        )
-
-
-class _Validation:
-    """When to validate, and whether it still falls."""
-
-    def __init__(self, net: Network, feed: Feed, ranks: Ranks):
-        self.net, self.feed, self.ranks = net, feed, ranks
-        self.off = False
-        self.warned = False  # of one that came to nothing
-        self.lowest = math.inf
-        self.fruitless = 0  # validations since the lowest
-        self.unvalidated = 0  # symbols trained on since the last
-        self.batches = 0
-
-    def begin(self) -> None:
-        """The best of the run is to be better than what it begins with."""
-        if self.feed.validated and (found := self._validated()):
-            self.lowest = found.loss
-
-    def is_due(self, symbols: int, last: bool) -> bool:
-        """Whether the batch that comes, of so many symbols, is one to validate after."""
-        in_turn = (self.batches + 1) % VALIDATE_EVERY == 0
-        enough = self.unvalidated + symbols >= VALIDATE_SHARE * self.feed.validated
-        return self.feed.validated > 0 and not self.off and (last or (in_turn and enough))
-
-    def after(self, symbols: int, due: bool) -> Validated | None:
-        """The validation, if one is due after this batch and comes to a number."""
-        self.unvalidated += symbols
-        self.batches += 1
-        if not due:
-            return None
-        self.unvalidated = 0
-        found = self._validated()
-        if found is None:
-            return None
-        if found.loss < self.lowest:
-            self.lowest, self.fruitless = found.loss, 0
-        else:
-            self.fruitless += 1
-        return found
-
-    def _validated(self) -> Validated | None:
-        """None where the cost is no number because batch norm's statistics lag behind weights that
-        train well. Raises DivergedError for any other cause."""
-        found = self._measured()
-        if math.isfinite(found.loss) or not is_lagging(self.net):
-            _check_cost(found.loss, "validation cost", self.net)
-            return found
-        if self.ranks.leads and not self.warned:
-            log.warning(
-                "batch %d: the validation cost is %s: %s; the run continues, and such a "
-                "validation does not count",
-                self.net.batches_seen, found.loss, LAGGING,
-            )  # fmt: skip
-        self.warned = True
-        return None
-
-    def _measured(self) -> Validated:
-        """By the rank that leads; the others wait, and are told."""
-        found = np.full(2, math.nan)
-        if self.ranks.leads:
-            with np.errstate(all="ignore"), self.net.averaged():
-                measured = self.feed.validate(self.net)
-            found[:] = measured.loss, math.nan if measured.exact is None else measured.exact
-        self.ranks.broadcast(found)
-        loss, exact = found.tolist()
-        return Validated(loss, None if math.isnan(exact) else exact)

@@ -26,7 +26,7 @@ AVERAGED = ("average=.9",)
 
 
 def means_of(net: Network) -> dict[str, Array]:
-    return {p.name: net.optimizer.slot(p, "average").copy() for p in net.parameters()}
+    return {p.name: net.learner.optimizer.slot(p, "average").copy() for p in net.parameters()}
 
 
 def values_of(net: Network) -> dict[str, Array]:

@@ -331,13 +331,17 @@ def test_a_row_without_truth_costs_nothing_and_counts_nowhere(each_backend: str)
         one_by_one.reset_state()
         one_by_one.accumulate(x, alone)
     same_by_name(gradients(net), gradients(one_by_one))
-    assert net.gradient_norm() == pytest.approx(one_by_one.gradient_norm(), rel=1e-12)
+    assert net.learner.gradient_norm() == pytest.approx(
+        one_by_one.learner.gradient_norm(), rel=1e-12
+    )
     plain = make()
     plain.accumulate(x, truth)
     factor = T * S / len(rows)  # the norm is of the mean over the rows that count
     lengths = [sum((g**2).sum() for g in gradients(n).values()) ** 0.5 for n in (net, plain)]
     ratio = lengths[0] / lengths[1] * factor
-    assert net.gradient_norm() / plain.gradient_norm() == pytest.approx(ratio, rel=1e-10)
+    assert net.learner.gradient_norm() / plain.learner.gradient_norm() == pytest.approx(
+        ratio, rel=1e-10
+    )
 
 
 def test_the_sgd_divisor_is_the_rows_with_a_truth_and_seen_what_is_told() -> None:
@@ -429,7 +433,7 @@ def test_after_a_pass_that_diverged_the_weights_stay_until_it_is_dropped(
     for seed in range(3):
         net.train_batch(*batch(seed))
         same_by_name(values(net), start)
-    net.drop_gradients()
+    net.learner.drop_gradients()
     monkeypatch.undo()
     fresh = make(net=f"{NET.replace('batch=2', 'batch=4')} subdivisions=2")
     fresh.seen = net.seen
@@ -510,8 +514,8 @@ def test_clip_norm_shortens_the_mean_gradient_where_it_is_longer(clip_norm: floa
         net.accumulate(*batch())
     squares = sum(float((g**2).sum()) for g in gradients(plain).values())
     norm = squares**0.5 / (T * S)
-    assert plain.gradient_norm() == pytest.approx(norm, rel=1e-12)
-    assert clipped.gradient_norm() == pytest.approx(norm, rel=1e-12)
+    assert plain.learner.gradient_norm() == pytest.approx(norm, rel=1e-12)
+    assert clipped.learner.gradient_norm() == pytest.approx(norm, rel=1e-12)
     for net in (plain, clipped):
         net.update()
     shorter = min(1.0, clip_norm / norm)
@@ -531,10 +535,10 @@ def test_an_update_that_measures_keeps_each_layers_gradient_norm(clip_norm: floa
         layer = ".".join(p.name.split(".")[:2])
         squares[layer] += sum(float(g) ** 2 for g in p.grad.flat)
     net.update(measure=True)
-    assert net.last_norms == pytest.approx({n: s**0.5 / (T * S) for n, s in squares.items()})
+    assert net.learner.norms == pytest.approx({n: s**0.5 / (T * S) for n, s in squares.items()})
     net.accumulate(*batch())
     net.update()
-    assert net.last_norms == {}
+    assert net.learner.norms == {}
 
 
 def test_dropout_draws_from_the_networks_generator() -> None:

@@ -137,10 +137,10 @@ def test_slots_are_of_the_backends_dtype() -> None:
 
 
 def test_adam_1_is_adam_and_adam_0_is_sgd_with_the_cfgs_figures() -> None:
-    adam = network("net inputs=4 adam=1 B1=.5 B2=.6 eps=.7 decay=.8", "softmax").optimizer
+    adam = network("net inputs=4 adam=1 B1=.5 B2=.6 eps=.7 decay=.8", "softmax").learner.optimizer
     assert isinstance(adam, Adam)
     assert (adam.B1, adam.B2, adam.eps, adam.decay) == (0.5, 0.6, 0.7, 0.8)
-    sgd = network("net inputs=4 momentum=.3 decay=.2", "softmax").optimizer
+    sgd = network("net inputs=4 momentum=.3 decay=.2", "softmax").learner.optimizer
     assert isinstance(sgd, Sgd)
     assert (sgd.momentum, sgd.decay) == (0.3, 0.2)
 

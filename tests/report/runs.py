@@ -12,7 +12,7 @@ from typing import Any
 from minidark import Text, train
 from minidark.training.backups import Backups
 from minidark.training.checkpoint import Checkpoint
-from minidark.training.records import sampled
+from minidark.training.run import follow
 from tests.helpers import network
 
 NET = "net inputs=128 batch=4 time_steps=4 learning_rate=.01 adam=1 policy=cosine max_batches=800"
@@ -29,12 +29,13 @@ def trained(
     checkpoint = folder / "a.ckpt"
     since = Checkpoint.read(checkpoint) if checkpoint.exists() else None
     net = network(NET, *layers, dtype="float32")
-    with Text(text, 128) as opened, Backups(net, folder, "a.cfg") as backups:
+    with Text(text, 128) as opened:
         training = train(net, opened, batches, seed=5, resume=since, **keywords)
         command = ["minidark", "train", "a.cfg", "my text.txt"]
-        backups.keep(training, command, since)
-        for report in training:
-            backups.after(sampled(report, training))
+        with Backups(
+            net, folder, "a.cfg", training=training, command=command, resumed=since
+        ) as backups:
+            follow(training, [backups])
     return folder
 
 

@@ -16,7 +16,7 @@ from minidark.files import shipped
 from minidark.report.curves import gradient_curve, loss_curve, speed_curve
 from minidark.report.run import read_run_folder
 from minidark.report.training import cfg_text, write_run_page
-from minidark.training.checkpoint import cfg_values
+from minidark.training.same_run import cfg_values
 from tests.report.browser import opened
 from tests.report.runs import LAYERS, line, logged, trained, written
 

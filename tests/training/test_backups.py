@@ -12,7 +12,7 @@ from minidark import DataError, DivergedError, MinidarkError, Network, load_weig
 from minidark.errors import SaveError
 from minidark.files import disk
 from minidark.training.backups import Backups
-from minidark.training.train import StepReport
+from minidark.training.report import StepReport
 from tests.faults import failing
 from tests.helpers import network
 
@@ -171,7 +171,7 @@ def test_one_run_at_a_time_has_the_folder(net: Network, tmp_path: Path) -> None:
 def test_a_text_that_goes_wrong_is_an_error_after_saving_what_was_learned(
     net: Network, tmp_path: Path, updates: int
 ) -> None:
-    net.optimizer.updates = updates
+    net.learner.optimizer.updates = updates
     with pytest.raises(DataError), Backups(net, tmp_path, "rnn.cfg"):
         raise DataError("the text has changed")
     assert (tmp_path / "rnn.backup").exists() == bool(updates)

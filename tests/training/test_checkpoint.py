@@ -37,8 +37,10 @@ from minidark.data.text import Symbols
 from minidark.data.tokens import TokenText
 from minidark.files import disk
 from minidark.training import checkpoint as checkpoints
+from minidark.training import same_run
 from minidark.training.checkpoint import Checkpoint, newest_sound, previous
-from minidark.training.train import StepReport, Training
+from minidark.training.report import StepReport
+from minidark.training.train import Training
 from tests.conftest import WriteText
 from tests.faults import watched
 from tests.helpers import cfg, network
@@ -64,7 +66,7 @@ CASES = {  # what a network may hang on from batch to batch
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams restart and validations come often, so that both are between any two moments."""
-    module = importlib.import_module("minidark.training.train")
+    module = importlib.import_module("minidark.training.validation")
     monkeypatch.setattr(module, "VALIDATE_EVERY", 3)
     monkeypatch.setattr(module, "VALIDATE_SHARE", 1)
     monkeypatch.setattr("minidark.data.text.RESTART", 0.2)
@@ -167,7 +169,7 @@ def test_it_does_from_any_batch_with_a_patience(text: Text, tmp_path: Path, at: 
 def test_it_does_with_a_clip_norm_that_was_set_from_outside(text: Text, tmp_path: Path) -> None:
     def clipped(seed: int) -> Network:
         net = make("gru, batch_normalize", seed=seed)
-        net.clip_norm = 0.001 if seed == 3 else 0
+        net.learner.clip_norm = 0.001 if seed == 3 else 0
         return net
 
     assert_goes_on(clipped, text, tmp_path / "a.ckpt")
@@ -387,7 +389,7 @@ def test_names_that_a_terminal_would_obey_are_escaped(
 ) -> None:
     cfg = [since.cfg[0], {**since.cfg[1], **changed}, *since.cfg[2:]]
     with pytest.raises(CfgError) as error:
-        checkpoints.check_cfg(make(), dataclasses.replace(since, cfg=cfg))
+        same_run.check_cfg(make(), dataclasses.replace(since, cfg=cfg))
     assert str(error.value).isprintable()
 
 
@@ -764,6 +766,6 @@ def test_the_threads_that_the_environment_gives_numpys_products_are_kept(
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(backend_threads, "processors", lambda: 4)
-    assert checkpoints.surroundings()["threads"] == threads
+    assert same_run.surroundings()["threads"] == threads
     monkeypatch.setattr(backend_threads, "_count", 2)
-    assert checkpoints.surroundings()["threads"] == 2
+    assert same_run.surroundings()["threads"] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import statistics
@@ -23,7 +24,8 @@ from minidark.training.compare import (
     scaled,
     spread,
 )
-from minidark.training.train import StepReport
+from minidark.training.report import StepReport
+from minidark.training.train import Training
 from tests.helpers import cfg
 
 NET = "net inputs=128 batch=4 time_steps=5 learning_rate=.05 adam=1 policy=cosine max_batches=99"
@@ -232,18 +234,14 @@ def test_one_that_diverges_is_an_outcome(paths: list[Path], text: Text, tmp_path
     assert json.loads(last)["diverged"] == outcomes[0].diverged
 
 
-class Clock:
-    """Stands for the module `time`: the time between two calls is now none, now the next of
-    `durations`, as batches take it."""
+def let_batches_take(durations: Iterable[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch after another, of whichever run."""
+    left, original = iter(durations), Training.__next__
 
-    def __init__(self, durations: Iterable[float]):
-        self.durations, self.now, self.running = iter(durations), 0.0, False
+    def timed(training: Training) -> StepReport:
+        return dataclasses.replace(original(training), took=next(left))
 
-    def perf_counter(self) -> float:
-        if self.running:
-            self.now += next(self.durations)
-        self.running = not self.running
-        return self.now
+    monkeypatch.setattr(Training, "__next__", timed)
 
 
 def test_seconds_are_as_many_batches_as_fit(
@@ -251,14 +249,14 @@ def test_seconds_are_as_many_batches_as_fit(
 ) -> None:
     shares = [0.5, 0.75, 1.25, 1.5]  # of the middling duration, which the warm-up would raise
     round_ = [middle * share for middle in (0.5, 0.25, 0.125) for share in shares]
-    monkeypatch.setattr("minidark.training.compare.time", Clock([70] * 12 + 4 * round_))
+    let_batches_take([70] * 12 + 4 * round_, monkeypatch)
     assert compared(paths, text).batches_in(10) == [20, 40, 80]
 
 
 def test_speed_is_that_of_the_middling_batch_without_validations(
     paths: list[Path], text: Text, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minidark.training.compare.time", Clock([9, 0.25, 0.25, 0.125, 0.5, 700]))
+    let_batches_take([9, 0.25, 0.25, 0.125, 0.5, 700], monkeypatch)
     (outcome,) = compared(paths[:1], text).runs([1], [6], always)
     assert outcome.speed == 20 / 0.25
     assert outcome.seconds == 9 + 0.25 + 0.25 + 0.125 + 0.5

@@ -37,15 +37,15 @@ def run(folder: Path, upto: int, batches: int = 520, resume: bool = False) -> No
     text.write_bytes(bytes([*range(32, 90)]) * 40)
     net = network("net inputs=100 batch=2 time_steps=5", *LAYERS, dtype="float32")
     since = Checkpoint.read(folder / "a.ckpt") if resume else None
-    with Text(text, 100) as opened, Backups(net, folder, "a.cfg") as backups:
+    with Text(text, 100) as opened:
         training = train(net, opened, batches, valid_fraction=0.1, resume=since)
-        begun = (since.batch, since.symbols, since.seconds) if since else ()
-        backups.events = Events(folder, *begun)
-        backups.keep(training, resumed=since)
-        for report in training:
-            backups.after(sampled(report, training))
-            if report.batch == upto:
-                break
+        with Backups(
+            net, folder, "a.cfg", training=training, resumed=since, tensorboard=True
+        ) as backups:
+            for report in training:
+                backups.after(sampled(report, training))
+                if report.batch == upto:
+                    break
 
 
 def read(folder: Path) -> Any:

@@ -124,7 +124,7 @@ def test_a_network_learns_to_turn_round(pairs: Pairs) -> None:
 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("minidark.training.train")
+    module = importlib.import_module("minidark.training.validation")
     monkeypatch.setattr(module, "VALIDATE_EVERY", 3)
     monkeypatch.setattr(module, "VALIDATE_SHARE", 0)
     monkeypatch.setattr("minidark.training.feeds.LEAST_VALIDATION", 10)

@@ -21,7 +21,8 @@ from minidark.inference.generate import generate
 from minidark.training.backups import Backups
 from minidark.training.checkpoint import Checkpoint, newest_sound
 from minidark.training.records import Records, log_line, read_run, sampled
-from minidark.training.train import StepReport, Training
+from minidark.training.report import StepReport
+from minidark.training.train import Training
 from tests.faults import failing
 from tests.helpers import network
 
@@ -282,8 +283,7 @@ def test_a_batch_without_a_line_is_no_success_of_the_log(
     full = failing(lambda number, name: name == "write", errno.ENOSPC)
 
     def run() -> None:
-        with Backups(training.net, folder, "a.cfg") as backups:
-            backups.keep(training)
+        with Backups(training.net, folder, "a.cfg", training=training) as backups:
             monkeypatch.setattr(disk, "SYSTEM", full)
             for _ in range(12):
                 backups.after(next(training))

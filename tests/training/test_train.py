@@ -25,7 +25,7 @@ from minidark import (
 )
 from minidark.backend import Array
 from minidark.inference.valid import evaluate, measure
-from minidark.training.train import StepReport
+from minidark.training.report import StepReport
 from tests.conftest import WriteText
 from tests.helpers import network, states, values
 
@@ -108,13 +108,13 @@ def test_the_gradients_length_is_of_every_tenth_batch_validations_and_the_last(t
 def test_it_is_that_of_the_batchs_update(text: Text, monkeypatch: pytest.MonkeyPatch) -> None:
     net = make()
     norms: list[float] = []
-    original = net.update
+    original = net.learner.update
 
     def watched(measure: bool) -> None:
-        norms.append(net.gradient_norm())
+        norms.append(net.learner.gradient_norm())
         original(measure)
 
-    monkeypatch.setattr(net, "update", watched)
+    monkeypatch.setattr(net.learner, "update", watched)
     for report in train(net, text, 20, valid_fraction=0):
         if report.gradient_norms is not None:
             assert math.hypot(*report.gradient_norms.values()) == pytest.approx(norms[-1])
@@ -281,7 +281,7 @@ def test_too_little_held_out_is_never_validated_on(text: Text, fraction: float) 
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Validate every second batch."""
-    module = importlib.import_module("minidark.training.train")
+    module = importlib.import_module("minidark.training.validation")
     monkeypatch.setattr(module, "VALIDATE_EVERY", 2)
     monkeypatch.setattr(module, "VALIDATE_SHARE", 0)
 

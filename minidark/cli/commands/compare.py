@@ -26,7 +26,7 @@ from minidark.errors import DivergedError, MinidarkError
 from minidark.report.comparison import COLUMNS, cells, write_comparison_page
 from minidark.report.extra import needed
 from minidark.training.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
-from minidark.training.train import StepReport
+from minidark.training.report import StepReport
 
 BATCHES = 1000
 MOST_SECONDS = 10**7  # four months

@@ -34,6 +34,9 @@ from minidark.inference import darknet_rnn
 from minidark.inference.generate import Sampler, until_full_stop
 from minidark.network import Network
 from minidark.training.backups import Backups
+from minidark.training.report import StepReport
+from minidark.training.run import Follower, follow
+from minidark.training.train import Training
 from minidark.training.train import train as train_network
 
 log = logging.getLogger(__name__)
@@ -123,22 +126,26 @@ def _train(job: Job) -> None:
             log.warning("%s", doubt)
         o = net.options
         tell(f"Learning Rate: {o.learning_rate:g}, Momentum: {o.momentum:g}, Decay: {o.decay:g}")
-        report, seconds = None, 0.0
         training = train_network(net, text, o.max_batches, seed=seed, valid_fraction=0)
         with stop.before_batches():
             training.rehearse()
-        for report in training:
-            epochs = net.seen / training.feed.size  # of all rows that the weights have seen
-            duration, seconds = report.seconds - seconds, report.seconds
-            tell(report_line(replace(report, seconds=duration, epochs=epochs)))
-            backups.after(report)
-            if stop.signal and not report.last:
-                backups.stop()
-                break
+        report = follow(training, [DarknetLines(training), backups], stop)
         if report is None:
             backups.save("_final.weights")  # as darknet, where nothing was left to train
     if stop.signal and report and not report.last:
         sys.exit(128 + stop.signal)
+
+
+class DarknetLines(Follower):
+    """A line per batch, with its seconds, and the epochs of all rows that the weights have seen."""
+
+    def __init__(self, training: Training):
+        self.training, self.seconds = training, 0.0
+
+    def after(self, report: StepReport) -> None:
+        epochs = self.training.net.seen / self.training.feed.size
+        took, self.seconds = report.seconds - self.seconds, report.seconds
+        tell(report_line(replace(report, seconds=took, epochs=epochs)))
 
 
 def _generate(job: Job) -> None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from minidark.cli.command import typed
-from minidark.cli.commands import explain as explaining
 from minidark.cli.commands import resuming
 from minidark.cli.commands.doubts import pairs_doubt, text_doubts
 from minidark.cli.options.cfg_options import CfgChoice, cfg_options
 from minidark.cli.options.compute import Compute, compute_options
 from minidark.cli.options.numbers import Number, count
 from minidark.cli.options.pair_options import separator_option
-from minidark.cli.options.ranks import Finished, agreed, ranks_option
+from minidark.cli.options.ranks import Finished, ranks_option
 from minidark.cli.options.stopping import Stop, stoppable
 from minidark.cli.output.display import JsonLines, display
+from minidark.cli.output.explained import show
 from minidark.cli.output.stderr import tell
 from minidark.data.pairs import TAB, Pairs
 from minidark.data.text import Symbols, Text
@@ -30,10 +31,11 @@ from minidark.data.tokens import TokenText
 from minidark.errors import CfgError
 from minidark.network import Network
 from minidark.training.backups import SAVE_EVERY, Backups, base_name
-from minidark.training.checkpoint import FALLING
-from minidark.training.events import Events
+from minidark.training.checkpoint import FALLING, Checkpoint
+from minidark.training.explain import explain
 from minidark.training.parallel.ranks import Ranks
-from minidark.training.records import sampled
+from minidark.training.report import StepReport
+from minidark.training.run import follow
 from minidark.training.train import Training
 from minidark.training.train import train as train_network
 
@@ -81,30 +83,7 @@ log = logging.getLogger(__name__)
               "on each line: learn to predict the targets.")  # fmt: skip
 @separator_option("With --pairs: what stands")
 @cfg_options
-def train(
-    cfg: str,
-    data: tuple[str, ...],
-    weights: str | None,
-    clear: bool,
-    resume: str | None,
-    backup: str,
-    save_every: int,
-    batches: int | None,
-    seed: int | None,
-    valid_fraction: float,
-    patience: int | None,
-    clip_norm: float | None,
-    shards: int | None,
-    tensorboard: bool,
-    as_json: bool,
-    ranks: Ranks,
-    compute: Compute,
-    tokenized: bool,
-    explain: bool,
-    pairs: bool,
-    separator: str,
-    choice: CfgChoice,
-) -> None:
+def train(**options: Any) -> None:
     """Train a network on a text, or on pairs.
 
     \b
@@ -125,93 +104,183 @@ def train(
     `mpiexec -n 4 minidark train ...` trains one network on four ranks, each with its shards of
     the streams.
     """
-    if not backup:
+    asked = Asked(**options)
+    if not asked.backup:
         raise click.UsageError("--backup needs the name of a folder")
-    path, overrides = choice.path(cfg), choice.overrides
-    newest = Path(backup, f"{base_name(path)}.ckpt")
-    found_at, since = (None, None) if resume is None else resuming.find(resume, newest)
-    if since:
-        weights, clear = None, False
-        seed, valid_fraction, tokenized = since.seed, since.valid_fraction, since.tokenized
-        pairs, separator = since.pairs, since.separator or TAB
-        batches = since.batches if batches is None else batches
-        patience = since.patience if patience is None else patience
-        compute = resuming.computed_as(compute, since)
-    drawn = ranks.leading(secrets.randbelow(2**31))
-    seed = drawn if seed is None else seed
-    if batches is not None:
-        choice = choice.overruled(f"net.max_batches={batches}")
-    net = choice.load(cfg, weights, seed=seed, **compute.loading)
-    net.seen = 0 if clear else net.seen
-    net.clip_norm = net.clip_norm if clip_norm is None else clip_norm
-    batches = net.options.max_batches
-    _check_batches(net, batches, path)
-    compute.settle(net, multiply_adds(net, batches - net.batches_seen))
-    if explain and not ranks.leads:
-        return
-    begin = functools.partial(
-        train_network,
-        net,
-        batches=batches,
-        seed=seed,
-        valid_fraction=valid_fraction,
-        patience=patience,
-        resume=since,
-    )
-    if explain:
-        with _opened(data, net, tokenized, separator if pairs else None) as text:
-            training = begin(text, baseline=False, shards=shards or ranks.size)
-            if training.over:
-                log.info(_over(net, batches))
-                return
-            explaining.show(explaining.explain(training, batches), as_json)
-        return
-    with (
-        _opened(data, net, tokenized, separator if pairs else None) as text,
-        stoppable(ranks.leads) as stop,
-        display(batches, net.predicts_symbols) as shown,
-        contextlib.ExitStack() as held,
-    ):
+    asked.look_up()
+    net = asked.network()
+    if not asked.explain:
+        _run(asked, net)
+    elif asked.ranks.leads:
+        _explain(asked, net)
+
+
+@dataclass(slots=True)
+class Asked:
+    """What the command line asks for. After `look_up`, of a run that is resumed, what it was begun
+    with."""
+
+    cfg: str
+    data: tuple[str, ...]
+    weights: str | None
+    clear: bool
+    resume: str | None
+    backup: str
+    save_every: int
+    batches: int | None
+    seed: int | None
+    valid_fraction: float
+    patience: int | None
+    clip_norm: float | None
+    shards: int | None
+    tensorboard: bool
+    as_json: bool
+    ranks: Ranks
+    compute: Compute
+    tokenized: bool
+    explain: bool
+    pairs: bool
+    separator: str
+    choice: CfgChoice
+    since: Checkpoint | None = None
+    found_at: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """Of the cfg."""
+        return self.choice.path(self.cfg)
+
+    @property
+    def newest(self) -> Path:
+        """Where the run's checkpoint is kept."""
+        return Path(self.backup, f"{base_name(self.path)}.ckpt")
+
+    def look_up(self) -> None:
+        """Take over what the checkpoint of --resume says, and draw a seed where none is given."""
+        if self.resume is not None:
+            self.found_at, self.since = resuming.find(self.resume, self.newest)
+        if since := self.since:
+            self.weights, self.clear = None, False
+            self.seed, self.valid_fraction = since.seed, since.valid_fraction
+            self.tokenized, self.pairs = since.tokenized, since.pairs
+            self.separator = since.separator or TAB
+            self.batches = since.batches if self.batches is None else self.batches
+            self.patience = since.patience if self.patience is None else self.patience
+            self.compute = resuming.computed_as(self.compute, since)
+        drawn = self.ranks.leading(secrets.randbelow(2**31))
+        self.seed = drawn if self.seed is None else self.seed
+
+    def network(self) -> Network:
+        """Raises UsageError and CfgError where there is no batch to train."""
+        choice = self.choice
+        if self.batches is not None:
+            choice = choice.overruled(f"net.max_batches={self.batches}")
+        net = choice.load(self.cfg, self.weights, seed=self.seed, **self.compute.loading)
+        net.seen = 0 if self.clear else net.seen
+        self.batches = net.options.max_batches
+        _check_batches(net, self.batches, self.path)
+        self.compute.settle(net, multiply_adds(net, self.batches - net.batches_seen))
+        return net
+
+    def opened(self, net: Network) -> contextlib.AbstractContextManager[Symbols | Pairs]:
+        """The texts; or pairs, which are held in memory."""
+        if not self.pairs:
+            if typed("separator"):
+                raise click.UsageError("--separator goes with --pairs")
+            return open_text(self.data, net, self.tokenized)
+        if self.tokenized:
+            raise click.UsageError("--tokenized is for texts; the symbols of pairs are bytes")
+        if len(self.data) > 1:
+            raise click.UsageError("pairs are one file")
+        return contextlib.nullcontext(Pairs(self.data[0], self.separator))
+
+    def training(self, net: Network, text: Symbols | Pairs, **more: Any) -> Training:
+        assert self.batches is not None
+        assert self.seed is not None
+        return train_network(
+            net,
+            text,
+            self.batches,
+            seed=self.seed,
+            valid_fraction=self.valid_fraction,
+            patience=self.patience,
+            resume=self.since,
+            clip_norm=self.clip_norm,
+            **more,
+        )
+
+    def doubts(self, net: Network) -> Iterator[str]:
+        """Of a run that begins."""
+        if not self.pairs:
+            yield from text_doubts(net, [] if self.tokenized else self.data)
+        if not (self.pairs or self.tokenized) and (doubt := pairs_doubt(self.path, self.data)):
+            yield doubt
+
+
+def _explain(asked: Asked, net: Network) -> None:
+    with asked.opened(net) as text:
+        shards = asked.shards or asked.ranks.size
+        training = asked.training(net, text, baseline=False, shards=shards)
+        if training.over:
+            log.info(_over(training))
+        else:
+            show(explain(training), asked.as_json)
+
+
+def _run(asked: Asked, net: Network) -> None:
+    """Train; on the rank that leads with all that is written and shown."""
+    ranks = asked.ranks
+    with asked.opened(net) as text, stoppable(ranks.leads) as stop:
         with stop.before_batches():
-            training = begin(text, baseline=bool(weights), shards=shards, ranks=ranks)
+            training = asked.training(
+                net, text, baseline=bool(asked.weights), shards=asked.shards, ranks=ranks
+            )
             if not training.over:
                 training.rehearse()
         if training.over:
-            log.info(_over(net, batches))
+            log.info(_over(training))
             return
-        if since:
-            log.info("going on from %s, after batch %d", found_at, since.batch)
-        if not ranks.leads:
-            _follow(training, stop)
-            return
-        backups = held.enter_context(Backups(net, backup, path, save_every))
-        if tensorboard:  # before the records, which take the place of another run's
-            so_far = (since.batch, since.symbols, since.seconds) if since else ()
-            backups.events = Events(backups.folder, *so_far)
-        backups.keep(training, ["minidark", *sys.argv[1:]], since, overrides)
-        if not since:
-            for doubt in _doubts(net, path, data, pairs, tokenized):
-                shown.note(f"minidark: warning: {doubt}")
-        if not since and (backups.former or newest.exists()):
-            shown.note(f"minidark: warning: {_replacing(newest, backups)}")
-        shown.note(_beginning(training))
-        lines = held.enter_context(JsonLines(as_json))
-        for bare in training:
-            report = sampled(bare, training)
-            if agreed(ranks, stop, backups.saves_run(report)):
-                training.gather()
-            backups.after(report)
-            shown.step(report)
-            lines.step(report)
-            if report.sample is not None and not report.last:
-                shown.note(f"--- a sample after {report.batch} batches:\n{report.sample}\n---")
-            if stop.due and not report.last:
-                backups.stop()
-                break
-    if stop.due and not report.last:
-        tell(f"minidark: stopped; {backups.path('.backup')} is saved, --resume auto goes on")
+        if asked.since:
+            log.info("going on from %s, after batch %d", asked.found_at, asked.since.batch)
+        report = _lead(asked, training, stop) if ranks.leads else follow(training, (), stop)
+    stopped = stop.due and report and not report.last
+    if stopped and ranks.leads:
+        saved = Path(asked.backup, f"{base_name(asked.path)}.backup")
+        tell(f"minidark: stopped; {saved} is saved, --resume auto goes on")
+    if stopped:
         raise Finished(128 + stop.due)
-    log.info("%s is written", backups.path("_final.weights"))
+    if ranks.leads:
+        final = Path(asked.backup, f"{base_name(asked.path)}_final.weights")
+        log.info("%s is written", final)
+
+
+def _lead(asked: Asked, training: Training, stop: Stop) -> StepReport | None:
+    """The run with its followers."""
+    net = training.net
+    before = asked.newest.exists()
+    backups = Backups(
+        net,
+        asked.backup,
+        asked.path,
+        asked.save_every,
+        training=training,
+        command=["minidark", *sys.argv[1:]],
+        resumed=asked.since,
+        overrides=asked.choice.overrides,
+        tensorboard=asked.tensorboard,
+    )
+    with (
+        display(training.batches, net.predicts_symbols) as shown,
+        backups,
+        JsonLines(asked.as_json) as lines,
+    ):
+        if not asked.since:
+            for doubt in asked.doubts(net):
+                shown.note(f"minidark: warning: {doubt}")
+            if backups.former or before:
+                shown.note(f"minidark: warning: {_replacing(asked.newest, backups)}")
+        shown.note(_beginning(training))
+        return follow(training, [backups, shown, lines], stop)
 
 
 def _replacing(newest: Path, backups: Backups) -> str:
@@ -226,16 +295,8 @@ def _replacing(newest: Path, backups: Backups) -> str:
     )
 
 
-def _follow(training: Training, stop: Stop) -> None:
-    """What a rank does that does not lead."""
-    for report in training:
-        if agreed(training.ranks, stop):
-            training.gather()
-        if stop.due and not report.last:
-            raise Finished(128 + stop.due)
-
-
-def _over(net: Network, batches: int) -> str:
+def _over(training: Training) -> str:
+    net, batches = training.net, training.batches
     if net.batches_seen < batches:
         return "this run has ended by its --patience; a larger one lets it go on"
     seen = f"this run has seen its {batches} batches"
@@ -258,8 +319,7 @@ def _check_batches(net: Network, batches: int, path: object) -> None:
 
 def multiply_adds(net: Network, batches: int) -> float:
     """Of training: each weight is used in the forward pass and twice in the backward pass."""
-    rows = net.options.rows * net.options.subdivisions
-    return 3.0 * rows * batches * sum(layer.work() for layer in net.layers)
+    return 3.0 * net.options.rows * net.options.subdivisions * batches * net.work()
 
 
 def open_text(paths: Sequence[str], net: Network, tokenized: bool) -> Symbols:
@@ -269,30 +329,6 @@ def open_text(paths: Sequence[str], net: Network, tokenized: bool) -> Symbols:
     if len(paths) > 1:
         raise click.UsageError("a tokenized text is one file")
     return TokenText(paths[0], net.inputs)
-
-
-def _opened(
-    paths: Sequence[str], net: Network, tokenized: bool, separator: str | None
-) -> contextlib.AbstractContextManager[Symbols | Pairs]:
-    """The texts; or with a separator, pairs, which are held in memory."""
-    if separator is None:
-        if typed("separator"):
-            raise click.UsageError("--separator goes with --pairs")
-        return open_text(paths, net, tokenized)
-    if tokenized:
-        raise click.UsageError("--tokenized is for texts; the symbols of pairs are bytes")
-    if len(paths) > 1:
-        raise click.UsageError("pairs are one file")
-    return contextlib.nullcontext(Pairs(paths[0], separator))
-
-
-def _doubts(
-    net: Network, cfg: Path, data: Sequence[str], pairs: bool, tokenized: bool
-) -> Iterator[str]:
-    if not pairs:
-        yield from text_doubts(net, [] if tokenized else data)
-    if not (pairs or tokenized) and (doubt := pairs_doubt(cfg, data)):
-        yield doubt
 
 
 def _beginning(training: Training) -> str:

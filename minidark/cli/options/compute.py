@@ -9,14 +9,13 @@ from typing import Any, TypeVar
 
 import click
 
-from minidark.backend import DEVICES, KERNELS
+from minidark.backend import DEVICES, KERNELS, NUMPY_RATE
 from minidark.backend.threads import set_threads
 from minidark.cli.options.numbers import count
 from minidark.network import Network
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-NUMPY_RATE = 2e10  # multiply-adds a second, in training on two cores
 WORTH_COMPILING = 20  # seconds of numpy's, of which the fast kernels save half: as much as their
 # first compilation on a machine takes
 

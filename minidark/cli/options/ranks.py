@@ -16,11 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import click
-import numpy as np
 
 from minidark.cli import told
 from minidark.cli.options.numbers import Number
-from minidark.cli.options.stopping import SIGNALS, Stop
 from minidark.errors import DivergedError
 from minidark.training.parallel.mpi import MpiRanks, find_ranks
 from minidark.training.parallel.ranks import TIMEOUT, Ranks
@@ -32,17 +30,6 @@ HEAD_START = 2.0  # seconds that rank 0 has, to tell first what all have to tell
 
 class Finished(SystemExit):
     """The end that all ranks have come to, with its exit code."""
-
-
-def agreed(ranks: Ranks, stop: Stop, saving: bool = False) -> bool:
-    """After a batch, on all ranks: let one signal of any rank be that of all, and say whether the
-    run is saved now, for it or as rank 0 wants it."""
-    if ranks.size == 1:
-        return saving
-    flags = np.array([saving, *(stop.signal == number for number in SIGNALS)], np.float64)
-    ranks.sum(flags)
-    stop.agreed = next((n for n, asked in zip(SIGNALS, flags[1:], strict=True) if asked), 0)
-    return bool(flags[0] or stop.agreed)
 
 
 def ranks_option(command: Command) -> Command:

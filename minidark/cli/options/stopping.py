@@ -51,6 +51,7 @@ class Stop:
     """`signal` is the number of the one that came, 0 before; `agreed` that of all ranks, where
     there are several."""
 
+    signals = SIGNALS
     signal: int = 0
     agreed: int | None = None
     speaks: bool = True

@@ -9,7 +9,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterator
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,35 +18,44 @@ from minidark.cli.output.stderr import tell
 from minidark.cli.output.stdout import OutputError, discard_output, say_json
 from minidark.errors import visible
 from minidark.training.records import is_logged, log_line
-from minidark.training.train import StepReport
+from minidark.training.report import StepReport
+from minidark.training.run import Follower
 
 log = logging.getLogger(__name__)
 
 LINE_EVERY = 20  # batches between lines where there is no terminal
 
 
-class Display(Protocol):
-    def step(self, report: StepReport) -> None: ...
-    def note(self, text: str) -> None: ...
+class Display(Follower):
+    """Shows a run. This one, for --quiet, shows nothing."""
+
+    def note(self, text: str) -> None:
+        """A line of words beside the figures."""
+
+    def show_sample(self, report: StepReport) -> None:
+        """What the network writes by now, but for the last batch: `generate` shows that."""
+        if report.sample is not None and not report.last:
+            self.note(f"--- a sample after {report.batch} batches:\n{report.sample}\n---")
 
 
-class Lines:
+class Lines(Display):
     """darknet's line now and then: for logs and pipes."""
 
     def __init__(self, in_bits: bool):
         self.in_bits = in_bits
 
-    def step(self, report: StepReport) -> None:
+    def after(self, report: StepReport) -> None:
         if report.batch % LINE_EVERY == 0 or report.last:
             tell(report_line(report))
         if report.valid_loss is not None:
             tell(validated(report, self.in_bits))
+        self.show_sample(report)
 
     def note(self, text: str) -> None:
         tell(text)
 
 
-class Bar:
+class Bar(Display):
     """A live bar: for terminals."""
 
     def __init__(self, progress: Progress, batches: int, in_bits: bool):
@@ -54,7 +63,7 @@ class Bar:
         self.task = progress.add_task("", total=batches, figures="")
         self.valid = self.exact = ""
 
-    def step(self, report: StepReport) -> None:
+    def after(self, report: StepReport) -> None:
         if report.valid_loss is not None:
             self.valid = f", validation {self._figure(report.valid_loss)}"
             if report.valid_exact is not None:
@@ -67,6 +76,7 @@ class Bar:
             f"{report.symbols / report.seconds:,.0f} chars/s"
         )
         self.progress.update(self.task, completed=report.batch, figures=figures)
+        self.show_sample(report)
 
     def _figure(self, cost: float) -> str:
         return f"{cost / math.log(2):.2f}" if self.in_bits else f"{cost:.3f}"
@@ -75,21 +85,11 @@ class Bar:
         self.progress.console.print(visible(text), markup=False, highlight=False)
 
 
-class Silent:
-    """Nothing: for --quiet."""
-
-    def step(self, report: StepReport) -> None:
-        pass
-
-    def note(self, text: str) -> None:
-        pass
-
-
 @contextlib.contextmanager
 def display(batches: int, in_bits: bool) -> Iterator[Display]:
     """in_bits: the cost is in nats per character, and is shown in bits as well."""
     if not log.isEnabledFor(logging.INFO):
-        yield Silent()
+        yield Display()
         return
     console = Console(stderr=True)
     if not sys.stderr.isatty() or console.is_dumb_terminal:
@@ -105,7 +105,7 @@ def display(batches: int, in_bits: bool) -> Iterator[Display]:
         yield Bar(progress, batches, in_bits)
 
 
-class JsonLines:
+class JsonLines(Follower):
     """What log.jsonl has of a run, on standard output as it comes, where it is `read`.
 
     A reader that goes away does not end the run, nor does a full disk: that is a warning, and the
@@ -123,7 +123,7 @@ class JsonLines:
         if self._lost and error is None:
             raise self._lost
 
-    def step(self, report: StepReport) -> None:
+    def after(self, report: StepReport) -> None:
         if not self.read or not is_logged(report):
             return
         try:

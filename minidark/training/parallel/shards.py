@@ -20,7 +20,6 @@ network's own arrays; a group's are views.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -81,10 +80,7 @@ class Shards:
         except BaseException:  # a sum that waits for ranks would be waited for at the end
             self.summing.shutdown(wait=False, cancel_futures=True)
             raise
-        net.accumulated = int(rows)
-        net.seen += net.options.rows * len(passes)
-        if math.isfinite(cost):
-            net.update(measure)
+        net.learner.learn(int(rows), net.options.rows * len(passes), cost, measure)
         return cost
 
     def _together(self, figures: Sequence[tuple[Scalar, int]]) -> Array:
@@ -115,7 +111,7 @@ class Shards:
         """Let the network's gradients be the group's; its cost and rows. done: called with the
         number of each layer whose gradients are whole."""
         group, costs = self.groups[number], []
-        group.accumulated = 0
+        before = group.accumulated
         self._seed_layers(number, group)
         at = number * self.each - self.own.start
         columns = slice(at, at + self.each)
@@ -126,13 +122,12 @@ class Shards:
             if _counts(truth):
                 whole = done if given is passes[-1] else unheard
                 costs.append(group.accumulate(x, truth, done=whole))
-        return sum(costs, 0.0), group.accumulated
+        return sum(costs, 0.0), group.accumulated - before
 
     def _seed_layers(self, number: int, group: Network) -> None:
         rng = np.random.default_rng([self.seed % 2**64, DRAWS, number, self.net.batches_seen])
         for layer in group.layers:
-            if layer.rng:
-                layer.rng = rng
+            layer.draw_from(rng)
 
 
 class Sums:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from minidark import Text, load_network, train
-from minidark.cli.commands import explain
-from minidark.cli.commands.explain import duration, sparkline, validations
-from minidark.training.train import StepReport, Training
+from minidark.cli.output.explained import duration, sparkline
+from minidark.training import explain
+from minidark.training.report import StepReport
+from minidark.training.train import Training
+from minidark.training.validation import validations
 from tests.cli.running import output, run
 from tests.helpers import cfg
 

@@ -16,7 +16,7 @@ from rich.progress import Progress
 from minidark import load_network
 from minidark.cli.output.display import Bar
 from minidark.cli.output.stderr import tell
-from minidark.training.train import StepReport
+from minidark.training.report import StepReport
 from tests.cli.running import output, run
 from tests.cli.terminal import NO_TERMINALS, on_terminal
 from tests.helpers import cfg
@@ -116,7 +116,7 @@ def test_tables_have_escapes_on_a_terminal_that_knows_them_only() -> None:
 @pytest.mark.parametrize(("in_bits", "loss"), [(True, "3.02"), (False, "2.093")])
 def test_the_figures_leave_room_for_the_bar_in_80_columns(in_bits: bool, loss: str) -> None:
     bar = Bar(Progress(console=Console(file=io.StringIO())), 100, in_bits)
-    bar.step(StepReport(5, False, 2, 2.093, 0.1, 16854, 2.0, 1, valid_loss=2.634))
+    bar.after(StepReport(5, False, 2, 2.093, 0.1, 16854, 2.0, 1, valid_loss=2.634))
     valid = "3.80 bits" if in_bits else "2.634"
     figures = f"loss {loss}, validation {valid}, 8,427 chars/s"
     assert bar.progress.tasks[0].fields["figures"] == figures

@@ -90,7 +90,7 @@ def test_each_group_is_a_network_of_its_own(text: Text, case: str, groups: int) 
         for one in alone:
             for mine_, theirs_ in zip(stored(one), stored(whole), strict=True):
                 mine_[...] = theirs_
-            one.drop_gradients()
+            one.learner.drop_gradients()
     for layer, *layers in zip(whole.layers, *(n.layers for n in alone), strict=True):
         for name, state in layer.states.items():
             state[...] = np.concatenate([one.states[name] for one in layers])

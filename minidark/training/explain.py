@@ -1,4 +1,4 @@
-"""`train --explain`: what a run would be, found out without it.
+"""What a run would take, found out without it: `train --explain`.
 
 The first four batches of the run are trained, three of them timed, and the network is thrown away:
 no file is written, and none is changed. Of a network so large that they would take long there are
@@ -10,21 +10,20 @@ from __future__ import annotations
 import logging
 import math
 import statistics
-import sys
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from minidark.backend import NUMPY_RATE
 from minidark.cfg.plan import replan
-from minidark.cli.options.compute import NUMPY_RATE
-from minidark.cli.output.stdout import say, say_json
 from minidark.errors import DivergedError
 from minidark.inference.valid import Pieces, evaluate, evaluate_pairs
 from minidark.network import Network, policy
 from minidark.training.feeds import LEAST_VALIDATION, Feed, PairsFeed, TextFeed
-from minidark.training.train import VALIDATE_EVERY, VALIDATE_SHARE, Training
+from minidark.training.train import Training
+from minidark.training.validation import validations
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +33,6 @@ TIMED_SYMBOLS = 8192  # of a validation, or as many as come close to
 VALIDATED = 5.0  # seconds
 LONG = 5.0  # seconds that are not waited for without a word
 POINTS = 48  # of the curve
-BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # whether the terminal's encoding has them
-MIB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +85,16 @@ def _finite(rate: float) -> float | None:
     return rate if math.isfinite(rate) else None
 
 
-def explain(training: Training, batches: int) -> Explained:
-    """What it would take to continue a run up to `batches` batches. The run is continued a little,
-    which changes its network. Raises what training raises, but for DivergedError."""
-    net, learned = training.net, training.feed
+def explain(training: Training) -> Explained:
+    """What it would take to finish a run. The run is continued a little, which changes its network.
+    Raises what training raises, but for DivergedError."""
+    net, learned, batches = training.net, training.feed, training.batches
     options, seen = net.options, net.batches_seen
     plan = replan(net.sections)
     characters = _characters_per_batch(net, learned)
     to_come = batches - seen
     rates = rate_curve(net, seen, batches)
-    if (1 + TIMED) * training.rows * _work(net) > LONG * NUMPY_RATE:
+    if (1 + TIMED) * training.rows * 3 * net.work() > LONG * NUMPY_RATE:
         log.info("timing a few batches, which takes a while with %s parameters",
                  f"{plan.trained:,}")  # fmt: skip
     times, diverged = _seconds_of_batches(training, characters)
@@ -156,19 +153,6 @@ def _sampled(values: list[float], points: int) -> list[float]:
     return [values[i * (len(values) - 1) // (points - 1)] for i in range(points)]
 
 
-def validations(batches: int, characters: int, scored: int) -> int:
-    """How many a run of so many batches makes, as `train` has them due, and one at its end."""
-    if not scored or not batches:
-        return 0
-    due = VALIDATE_EVERY * math.ceil(VALIDATE_SHARE * scored / (VALIDATE_EVERY * characters))
-    return math.ceil(batches / max(VALIDATE_EVERY, due))
-
-
-def _work(net: Network) -> float:
-    """Multiply-adds of training on one character: forward, and twice as many backward."""
-    return 3.0 * sum(layer.work() for layer in net.layers)
-
-
 def _characters_per_batch(net: Network, learned: Feed) -> int:
     """The mean over an epoch; where a pair ends early, or a symbol is several, not its rows."""
     if isinstance(learned, PairsFeed):
@@ -204,7 +188,7 @@ def _seconds_of_batches(training: Training, characters: int) -> tuple[list[float
 def _seconds_per_validation(net: Network, learned: Feed) -> float:
     if not learned.validated:
         return 0.0
-    quick = int(VALIDATED * NUMPY_RATE * 3 / max(1.0, _work(net)))
+    quick = int(VALIDATED * NUMPY_RATE * 3 / max(1.0, 3 * net.work()))
     few = min(TIMED_SYMBOLS, max(LEAST_VALIDATION, quick), learned.validated)
     began = time.perf_counter()
     with np.errstate(all="ignore"):  # of a network that diverged
@@ -220,70 +204,3 @@ def _scored(net: Network, learned: Feed, few: int) -> int:
     assert isinstance(learned, TextFeed)
     evaluate(net, learned.held_out, most=few)
     return Pieces.of(learned.held_out, most=few).characters(learned.text)
-
-
-# --- how it is shown ----------------------------------------------------------------------
-
-
-def show(e: Explained, as_json: bool) -> None:
-    if as_json:
-        say_json(e.to_json())
-        return
-    rates = ", ".join(f"{rate:.3g} at {batch}" for batch, rate in e.rates.items())
-    passes = f", {e.subdivisions} passes" if e.subdivisions > 1 else ""
-    what, side, about = ("characters", "streams of", "")
-    if e.pairs:
-        what, side, about = ("symbols of targets", "pairs of up to", "about ")
-    rows = {
-        "parameters": f"{e.parameters:,}",
-        "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters, gradients and updates, "
-        f"{e.pass_bytes / MIB:,.1f} MiB or more for a pass",
-        "a batch": f"{about}{e.characters_per_batch:,} {what}: {e.streams} {side} "
-        f"{e.time_steps} steps{passes}",
-        "the run": f"{e.batches:,} batches{_after(e.batches_seen)}, {e.epochs:.2f} epochs of "
-        f"{e.characters:,} {what}",
-        "rate": sparkline(e.curve, _has_bars()),
-        "": rates,
-        "speed": f"{e.characters_per_second:,.0f} {what} a second, from {_number(e.timed_batches)}",
-        "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
-        f"{e.validations:,} validations {duration(e.seconds - e.seconds_training)}",
-    }
-    say("\n".join(f"{name:12}{said}" for name, said in rows.items()))
-
-
-def _number(batches: int) -> str:
-    return f"{batches} batch{'' if batches == 1 else 'es'}"
-
-
-def _after(seen: int) -> str:
-    return f" after {seen:,}" if seen else ""
-
-
-def sparkline(values: list[float], bars: bool) -> str:
-    """A bar for each value, the highest a full one."""
-    signs = BARS[bars]
-    top = max((v for v in values if math.isfinite(v)), default=0.0)
-    heights = (min(v / top, 1.0) if top > 0 else 0.0 for v in values)
-    return "".join(signs[round(height * (len(signs) - 1))] for height in heights)
-
-
-def _has_bars() -> bool:
-    try:
-        BARS[True].encode(sys.stdout.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def duration(seconds: float) -> str:
-    """ "3 s", "2 min 5 s", "1 h 4 min", "3 d 2 h"."""
-    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-    whole = max(round(seconds), 1 if seconds > 0 else 0)
-    at = next((i for i, (_, size) in enumerate(units) if whole >= size), len(units) - 1)
-    name, size = units[at]
-    said = f"{whole // size} {name}"
-    if at + 1 < len(units):
-        below, unit = units[at + 1]
-        rest = whole % size // unit
-        said += f" {rest} {below}" if rest else ""
-    return said

@@ -1,0 +1,76 @@
+"""How `train --explain` shows what a run would take."""
+
+from __future__ import annotations
+
+import math
+import sys
+
+from minidark.cli.output.stdout import say, say_json
+from minidark.training.explain import Explained
+
+BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # whether the terminal's encoding has them
+MIB = 2**20
+
+
+def show(e: Explained, as_json: bool) -> None:
+    if as_json:
+        say_json(e.to_json())
+        return
+    rates = ", ".join(f"{rate:.3g} at {batch}" for batch, rate in e.rates.items())
+    passes = f", {e.subdivisions} passes" if e.subdivisions > 1 else ""
+    what, side, about = ("characters", "streams of", "")
+    if e.pairs:
+        what, side, about = ("symbols of targets", "pairs of up to", "about ")
+    rows = {
+        "parameters": f"{e.parameters:,}",
+        "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters, gradients and updates, "
+        f"{e.pass_bytes / MIB:,.1f} MiB or more for a pass",
+        "a batch": f"{about}{e.characters_per_batch:,} {what}: {e.streams} {side} "
+        f"{e.time_steps} steps{passes}",
+        "the run": f"{e.batches:,} batches{_after(e.batches_seen)}, {e.epochs:.2f} epochs of "
+        f"{e.characters:,} {what}",
+        "rate": sparkline(e.curve, _has_bars()),
+        "": rates,
+        "speed": f"{e.characters_per_second:,.0f} {what} a second, from {_number(e.timed_batches)}",
+        "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
+        f"{e.validations:,} validations {duration(e.seconds - e.seconds_training)}",
+    }
+    say("\n".join(f"{name:12}{said}" for name, said in rows.items()))
+
+
+def _number(batches: int) -> str:
+    return f"{batches} batch{'' if batches == 1 else 'es'}"
+
+
+def _after(seen: int) -> str:
+    return f" after {seen:,}" if seen else ""
+
+
+def sparkline(values: list[float], bars: bool) -> str:
+    """A bar for each value, the highest a full one."""
+    signs = BARS[bars]
+    top = max((v for v in values if math.isfinite(v)), default=0.0)
+    heights = (min(v / top, 1.0) if top > 0 else 0.0 for v in values)
+    return "".join(signs[round(height * (len(signs) - 1))] for height in heights)
+
+
+def _has_bars() -> bool:
+    try:
+        BARS[True].encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def duration(seconds: float) -> str:
+    """ "3 s", "2 min 5 s", "1 h 4 min", "3 d 2 h"."""
+    units = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    whole = max(round(seconds), 1 if seconds > 0 else 0)
+    at = next((i for i, (_, size) in enumerate(units) if whole >= size), len(units) - 1)
+    name, size = units[at]
+    said = f"{whole // size} {name}"
+    if at + 1 < len(units):
+        below, unit = units[at + 1]
+        rest = whole % size // unit
+        said += f" {rest} {below}" if rest else ""
+    return said
