@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -182,6 +182,15 @@ class CostLayer(Layer):
     def objective(self, y: Array, truth: Array) -> Scalar:
         """The function that is descended. darknet's reported cost can differ by a factor."""
         return self.cost(y, truth)[0]
+
+
+def cost_layer(layers: Sequence[Layer]) -> CostLayer | None:
+    """The layer whose cost is trained: the last one; but a [cost] behind a softmax or logistic
+    that has its own, as in AlexeyAB's cfgs, adds nothing to it."""
+    last = layers[-1]
+    if last.type == "cost" and len(layers) > 1 and layers[-2].has_cost:
+        last = layers[-2]
+    return last if isinstance(last, CostLayer) and last.has_cost else None
 
 
 def kept(

@@ -25,7 +25,15 @@ from minidark.cfg.options import LayerOptions, NetOptions
 from minidark.cfg.sections import Pair, Section
 from minidark.errors import CfgError, DataError, MinidarkError, echo, nearest
 from minidark.files.disk import write_atomically
-from minidark.layers.base import CostLayer, Layer, Parameter, Stored, is_ids, one_hot
+from minidark.layers.base import (
+    CostLayer,
+    Layer,
+    Parameter,
+    Stored,
+    cost_layer,
+    is_ids,
+    one_hot,
+)
 from minidark.layers.batchnorm import CPU, DIVISORS
 from minidark.layers.softmax import SoftmaxLayer
 from minidark.network.frozen import Frozen
@@ -69,7 +77,7 @@ class Network:
         self.streams = self.layers[0].streams
         self.seen = 0
         self.layer_parameters = [layer.parameters() for layer in self.layers]
-        self._costs = _costs(self.layers)
+        self._costs = cost_layer(self.layers)
         self._y: Array | None = None  # the cost layer's output, between forward and backward
         self.chooses_batchnorm = options.batchnorm is None  # and not the cfg
         if options.batchnorm:
@@ -138,10 +146,8 @@ class Network:
     def gives_distribution(self) -> bool:
         """Whether each row of the output is one distribution over `outputs`: that of a softmax
         without groups. A [cost] or [dropout] behind it changes nothing in inference."""
-        last = next(
-            (la for la in reversed(self.layers) if la.type not in ("cost", "dropout")), None
-        )
-        return isinstance(last, SoftmaxLayer) and last.groups == 1
+        heads = [layer for layer in self.layers if layer.type not in ("cost", "dropout")]
+        return any(isinstance(head, SoftmaxLayer) and head.groups == 1 for head in heads[-1:])
 
     @property
     def batchnorm(self) -> str:
@@ -308,11 +314,7 @@ class Network:
         return None if self.frozen_layers else gradient
 
     def train_batch(
-        self,
-        x: npt.ArrayLike,
-        truth: npt.ArrayLike,
-        measure: bool = False,
-        rows: int | None = None,
+        self, x: npt.ArrayLike, truth: npt.ArrayLike, measure: bool = False, rows: int | None = None
     ) -> Scalar:
         """`Learner.train_batch`: accumulate, and update when `subdivisions` passes are in."""
         return self.learner.train_batch(x, truth, measure, rows)
@@ -363,7 +365,7 @@ class Network:
     def _over(self, layers: list[Layer], streams: int) -> Self:
         other = copy.copy(self)
         other.layers, other.streams = layers, streams
-        other._costs = _costs(layers)
+        other._costs = cost_layer(layers)
         other._y = None
         other.learner = self.learner.beside(other)
         return other
@@ -396,12 +398,3 @@ class Network:
         if self._costs is None:
             raise CfgError("this network has no cost; end it in [softmax], [logistic] or [cost]")
         return self._costs
-
-
-def _costs(layers: Sequence[Layer]) -> CostLayer | None:
-    """The layer whose cost is trained: the last one; but a [cost] behind a softmax or logistic
-    that has its own, as in AlexeyAB's cfgs, adds nothing to it."""
-    last = layers[-1]
-    if last.type == "cost" and len(layers) > 1 and layers[-2].has_cost:
-        last = layers[-2]
-    return last if isinstance(last, CostLayer) and last.has_cost else None
