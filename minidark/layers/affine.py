@@ -12,11 +12,8 @@ Source: darknet src/connected_layer.c; gru_layer.c and its siblings run each sub
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
-
-import numpy as np
+from typing import ClassVar
 
 from minidark.backend import Array, Backend
 from minidark.layers.base import (
@@ -27,7 +24,6 @@ from minidark.layers.base import (
     Parameter,
     Stored,
     is_ids,
-    kept,
 )
 from minidark.layers.batchnorm import BatchNorm, NormSaved
 
@@ -206,59 +202,6 @@ class PackedLayer(Layer):
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
         return [a for name in self.file_orders[order] for a in self.sublayers[name].arrays]
-
-
-class Run(Protocol):
-    """One pass over T steps, with what backward needs of it."""
-
-    @property
-    def y(self) -> Array: ...  # (T, S, O), what came out
-
-
-class RecurrentLayer(PackedLayer):
-    """A layer with a state, which goes through T steps in one function, whatever for."""
-
-    def _drop(
-        self, probability: float, rng: np.random.Generator | None, *reading_state: Affine
-    ) -> None:
-        """Let each weight of these be zero with that probability in a training pass, and the others
-        so much larger.
-
-        minidark's own. Source: Wan et al. 2013 (DropConnect); Merity, Keskar and Socher 2017,
-        arXiv:1708.02182, who do so with the weights that read the state.
-        """
-        self.dropconnect, self.dropping = probability, reading_state
-        if probability:
-            self.rng = rng or np.random.default_rng(0)
-
-    def _begin(self, affine: Affine, steps: int, rows: int, train: bool) -> AffinePass:
-        """A pass, whose weights are those that are not left out."""
-        factors = None
-        if train and self.rng and affine in self.dropping:
-            factors = kept(self.rng, affine.weights.shape, self.dropconnect, self.backend)
-        return affine.begin(steps, rows, train, factors)
-
-    def _takes_whole(self, steps: int) -> bool:
-        """Whether the kernels take a sequence of so many steps whole. Not with a norm, whose
-        statistics are each step's own; and few steps do not earn back the packing of weights."""
-        fits = self.states["state"].shape[-1] <= self.backend.widest
-        return fits and steps >= FEW_STEPS and not self.normalized
-
-    @abstractmethod
-    def _run(self, x: Array, train: bool) -> Run:
-        """All steps of x, (T, S, I) or ids (T, S); the state goes on."""
-
-    def forward(self, x: Array, *, train: bool = False) -> Array:
-        run = self._run(x, train)
-        if train:
-            self.saved = run
-        return run.y
-
-
-def split(gates: Array, names: str) -> dict[str, Array]:
-    """Gates that lie side by side, (T, S, K H), by their K one-letter names, (T, S, H) each."""
-    hidden = gates.shape[-1] // len(names)
-    return {name: gates[..., k * hidden : (k + 1) * hidden] for k, name in enumerate(names)}
 
 
 def one_order(*names: str) -> dict[str, tuple[str, ...]]:

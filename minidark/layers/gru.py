@@ -17,15 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
+from typing import ClassVar, Unpack
 
 from minidark.backend import Array, Backend
-from minidark.glibc_rand import GlibcRand
-from minidark.layers.affine import AffinePass, RecurrentLayer, split
+from minidark.layers.affine import AffinePass
 from minidark.layers.base import ALEXEY, PJREDDIE
-from minidark.layers.initialize import initialize
+from minidark.layers.recurrent import CellOptions, RecurrentLayer, split
 
 
 @dataclass(slots=True)
@@ -48,11 +45,7 @@ class GruSaved:
 class GruLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, outputs).
 
-    init: "darknet", or "orthogonal" for wz, wr and wh. input_scale: the u start so many times as
-    large as darknet's. update_bias: where uz's biases start.
-    dropconnect: the chance of each weight of those three to be zero in a training pass, drawn from
-    `rng` (None: a generator of seed 0).
-    rand: what the initial weights are drawn from (None: C's rand() after srand(0)).
+    update_bias: where uz's biases start.
     """
 
     type = "gru"
@@ -71,22 +64,17 @@ class GruLayer(RecurrentLayer):
         batch_normalize: bool = False,
         *,
         tanh: bool = False,
-        init: str = "darknet",
-        input_scale: float = 1.0,
         update_bias: float = 0.0,
-        dropconnect: float = 0.0,
-        rng: np.random.Generator | None = None,
-        rand: GlibcRand | None = None,
         name: str | None = None,
         backend: Backend | None = None,
+        **cell: Unpack[CellOptions],
     ):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.tanh = tanh
         self.u = self._pack(("uz", "ur", "uh"), inputs, outputs, batch_normalize)
         self.wzr = self._pack(("wz", "wr"), outputs, outputs, batch_normalize)
         self.wh = self._pack(("wh",), outputs, outputs, batch_normalize)
-        initialize(self, rand, init, ("wz", "wr", "wh"), ("uz", "ur", "uh"), input_scale)
-        self._drop(dropconnect, rng, self.wzr, self.wh)
+        self._start(self.u, (self.wzr, self.wh), **cell)
         self.sublayers["uz"].biases[...] = update_bias
         self.states = {"state": self.backend.zeros(self.streams, outputs)}
 

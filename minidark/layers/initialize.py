@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from minidark.backend import Array
@@ -17,8 +19,8 @@ def initialize(
     layer: PackedLayer,
     rand: GlibcRand | None,
     init: str = "darknet",
-    square: tuple[str, ...] = (),
-    reading: tuple[str, ...] = (),
+    square: Sequence[str] = (),
+    reading: Sequence[str] = (),
     input_scale: float = 1.0,
 ) -> None:
     """Draw the weights of every sublayer in the order of creation: sqrt(2 / inputs) *

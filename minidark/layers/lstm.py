@@ -18,15 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
-
-import numpy as np
+from typing import ClassVar, Unpack
 
 from minidark.backend import Array, Backend
-from minidark.glibc_rand import GlibcRand
-from minidark.layers.affine import AffinePass, RecurrentLayer, split
+from minidark.layers.affine import AffinePass
 from minidark.layers.base import ALEXEY, PJREDDIE
-from minidark.layers.initialize import initialize
+from minidark.layers.recurrent import CellOptions, RecurrentLayer, split
 
 
 @dataclass(slots=True)
@@ -50,10 +47,7 @@ class LstmLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); state and cell are
     (S, outputs).
 
-    init: "darknet", or "orthogonal" for the four w. input_scale: the u start so many times as
-    large as darknet's. forget_bias: where uf's biases start.
-    dropconnect: the chance of each weight of the four w to be zero in a training pass, drawn from
-    `rng` (None: a generator of seed 0).
+    forget_bias: where uf's biases start.
     """
 
     type = "lstm"
@@ -71,22 +65,15 @@ class LstmLayer(RecurrentLayer):
         steps: int,
         batch_normalize: bool = False,
         *,
-        init: str = "darknet",
-        input_scale: float = 1.0,
         forget_bias: float = 0.0,
-        dropconnect: float = 0.0,
-        rng: np.random.Generator | None = None,
-        rand: GlibcRand | None = None,
         name: str | None = None,
         backend: Backend | None = None,
+        **cell: Unpack[CellOptions],
     ):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.u = self._pack(("ui", "uf", "uo", "ug"), inputs, outputs, batch_normalize)
         self.w = self._pack(("wi", "wf", "wo", "wg"), outputs, outputs, batch_normalize)
-        initialize(
-            self, rand, init, ("wi", "wf", "wo", "wg"), ("ui", "uf", "uo", "ug"), input_scale
-        )
-        self._drop(dropconnect, rng, self.w)
+        self._start(self.u, (self.w,), **cell)
         self.sublayers["uf"].biases[...] = forget_bias
         self.states = {
             "state": self.backend.zeros(self.streams, outputs),

@@ -14,14 +14,12 @@ walks past the end of its one-step state buffer when it trains on a CPU. pjreddi
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Unpack
 
 from minidark.backend import RNN_ACTIVATIONS, Array, Backend
-from minidark.glibc_rand import GlibcRand
 from minidark.layers.activations import checked_activation
-from minidark.layers.affine import AffinePass, RecurrentLayer, one_order
-from minidark.layers.initialize import initialize
+from minidark.layers.affine import AffinePass, one_order
+from minidark.layers.recurrent import CellOptions, RecurrentLayer
 
 
 @dataclass(slots=True)
@@ -42,9 +40,6 @@ class RnnLayer(RecurrentLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, hidden).
 
     hidden: width of the state (None: outputs). self_activation: None is `activation`.
-    init: "darknet", or "orthogonal" for self. input_scale: input's start so many times as large as
-    darknet's. dropconnect: the chance of each of self's weights to be zero in a training pass,
-    drawn from `rng` (None: a generator of seed 0).
     """
 
     type = "rnn"
@@ -63,13 +58,9 @@ class RnnLayer(RecurrentLayer):
         hidden: int | None = None,
         shortcut: bool = False,
         self_activation: str | None = None,
-        init: str = "darknet",
-        input_scale: float = 1.0,
-        dropconnect: float = 0.0,
-        rng: np.random.Generator | None = None,
-        rand: GlibcRand | None = None,
         name: str | None = None,
         backend: Backend | None = None,
+        **cell: Unpack[CellOptions],
     ):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.hidden = hidden or outputs
@@ -81,8 +72,7 @@ class RnnLayer(RecurrentLayer):
         self.input_part = self._pack(("input",), inputs, self.hidden, batch_normalize)
         self.self_part = self._pack(("self",), self.hidden, self.hidden, batch_normalize)
         self.output_part = self._pack(("output",), self.hidden, outputs, batch_normalize)
-        initialize(self, rand, init, ("self",), ("input",), input_scale)
-        self._drop(dropconnect, rng, self.self_part)
+        self._start(self.input_part, (self.self_part,), **cell)
         self.states = {"state": self.backend.zeros(self.streams, self.hidden)}
 
     def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:

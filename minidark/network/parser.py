@@ -51,6 +51,7 @@ from minidark.layers import (
     make_softmax_layer,
 )
 from minidark.layers.initialize import UNDRAWN
+from minidark.layers.recurrent import CellOptions
 from minidark.network import Network
 from minidark.weights import made_with
 from minidark.weights.darknet import load_weights
@@ -79,18 +80,24 @@ def parse_bytepairs(options: o.BytepairsOptions, params: Params) -> Layer:
     return make_bytepairs_layer(**params.place)
 
 
+def _cell(options: o.GruOptions | o.LstmOptions | o.RnnOptions, params: Params) -> CellOptions:
+    return CellOptions(
+        init=options.init,
+        input_scale=options.input_scale,
+        dropconnect=options.dropconnect,
+        rng=params.rng,
+        rand=params.rand,
+    )
+
+
 def parse_gru(options: o.GruOptions, params: Params) -> Layer:
     return make_gru_layer(
         **params.place,
         outputs=options.output,
         batch_normalize=options.batch_normalize,
         tanh=options.tanh,
-        init=options.init,
-        input_scale=options.input_scale,
-        dropconnect=options.dropconnect,
-        rng=params.rng,
         update_bias=options.update_bias,
-        rand=params.rand,
+        **_cell(options, params),
     )
 
 
@@ -99,12 +106,8 @@ def parse_lstm(options: o.LstmOptions, params: Params) -> Layer:
         **params.place,
         outputs=options.output,
         batch_normalize=options.batch_normalize,
-        init=options.init,
-        input_scale=options.input_scale,
-        dropconnect=options.dropconnect,
-        rng=params.rng,
         forget_bias=options.forget_bias,
-        rand=params.rand,
+        **_cell(options, params),
     )
 
 
@@ -117,11 +120,7 @@ def parse_rnn(options: o.RnnOptions, params: Params) -> Layer:
         hidden=options.hidden,
         shortcut=options.shortcut,
         self_activation=(None, "logistic", "loggy")[options.logistic],
-        init=options.init,
-        input_scale=options.input_scale,
-        dropconnect=options.dropconnect,
-        rng=params.rng,
-        rand=params.rand,
+        **_cell(options, params),
     )
 
 

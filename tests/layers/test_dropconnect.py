@@ -9,7 +9,7 @@ import pytest
 
 from minidark import Text, load_network, train
 from minidark.cfg.plan import plan_cfg
-from minidark.layers.affine import RecurrentLayer
+from minidark.layers.recurrent import RecurrentLayer
 from minidark.network import Network
 from minidark.training.gradcheck import check_gradients
 from tests.conftest import WriteText
