@@ -16,7 +16,7 @@ from minidark.files.archives import SPARE
 from minidark.files.disk import named, open_regular
 from minidark.network import Network
 from minidark.network.parser import build_network
-from minidark.weights.named import check_finite
+from minidark.weights.arrays import check_finite
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def fill(
             shapes = (" x ".join(map(str, a.shape)) for a in (arrays[name], array.value))
             raise WeightsError(f"{path}: {bare(name)} is {', and '.join(shapes)} by the cfg")
     if not allow_nonfinite:
-        check_finite(arrays, path)
+        check_finite(arrays.items(), path)
     for name, array in wanted.items():
         array.value[...] = arrays[name]
 

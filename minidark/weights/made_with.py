@@ -38,8 +38,7 @@ NO_MEANING = {f.name for f in dataclasses.fields(LayerOptions)} | {
 }  # fmt: skip
 
 
-# What is added to a layer that divides so in its batch norm; the other way says nothing.
-DIVIDED = f" batchnorm={GPU.name}"
+DIVIDES = "batchnorm"  # key of a layer whose batch norm divides as the GPU's; else there is none
 
 
 class HasLayers(Protocol):
@@ -112,7 +111,7 @@ def is_for_gpu(file: io.BufferedReader, path: Path | str) -> bool:
 
 def for_gpu(layers: Sequence[str]) -> bool:
     """Whether these lines of `meanings` say so."""
-    return any(line.endswith(DIVIDED) for line in layers)
+    return any(_split(line)[1].get(DIVIDES) == GPU.name for line in layers)
 
 
 def settle_batchnorm(net: HasLayers, path: Path | str, name: str) -> None:
@@ -150,7 +149,7 @@ def overrides(theirs: Sequence[str], net: HasLayers) -> list[str]:
 
 
 def _split(line: str) -> tuple[str, dict[str, str]]:
-    """A layer's type and values of what `_meaning` made of it."""
+    """Type and values of a line of `_meaning`, which are compared: the order of keys may differ."""
     type_, *pairs = line.split(" ")
     return type_.strip("[]"), dict(pair.partition("=")[::2] for pair in pairs)
 
@@ -168,13 +167,14 @@ def check_meanings(
     whose batch norm then follows the file."""
     theirs = theirs if cutoff is None else theirs[: len(ours)]
     if chooses_batchnorm:
-        theirs, ours = ([line.removesuffix(DIVIDED) for line in x] for x in (theirs, ours))
-    if theirs == ours:
-        return
-    there, here = next(
-        ((a, b) for a, b in zip(theirs, ours, strict=False) if a != b),
-        (f"{len(theirs)} layers with weights", f"{len(ours)}"),
-    )
+        divided = f" {DIVIDES}={GPU.name}"
+        theirs, ours = ([line.replace(divided, "") for line in x] for x in (theirs, ours))
+    differing = ((a, b) for a, b in zip(theirs, ours, strict=False) if _split(a) != _split(b))
+    if (first := next(differing, None)) is None:
+        if len(theirs) == len(ours):
+            return
+        first = f"{len(theirs)} layers with weights", f"{len(ours)}"
+    there, here = first
     raise WeightsError(
         f"{path}: made with {cfg}, which has {echo(there, 200)[1:-1]} where this cfg has {here}; "
         "load it with that cfg, or with --allow-other-cfg"
@@ -210,9 +210,9 @@ def _meaning(layer: Layer, options: LayerOptions) -> str:
             value = getattr(options, field.name)
             value = layer.outputs if value is None else value  # hidden, where it is left out
             values[field.name] = int(value) if isinstance(value, bool) else value
-    divided = DIVIDED if any(norm.divisor is GPU for norm in layer.norms) else ""
-    pairs = (f"{key}={value}" for key, value in values.items())
-    return " ".join([f"[{layer.type}]", *pairs]) + divided
+    if any(norm.divisor is GPU for norm in layer.norms):
+        values[DIVIDES] = GPU.name
+    return " ".join([f"[{layer.type}]", *(f"{key}={value}" for key, value in values.items())])
 
 
 def _read(path: Path) -> Record | None:

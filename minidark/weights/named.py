@@ -13,41 +13,26 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-import numpy as np
-
-from minidark.backend import Array, Backend
-from minidark.cfg.sections import Section, format_sections
+from minidark.cfg.sections import format_sections
 from minidark.errors import WeightsError, bare
 from minidark.files.archives import Archive, open_archive, packed
 from minidark.files.disk import write_atomically
-from minidark.layers.base import NORM_KINDS, Stored
+from minidark.layers.base import ALEXEY, Stored
 from minidark.layers.batchnorm import CPU, GPU
 from minidark.weights import made_with
+from minidark.weights.arrays import HasArrays, check_finite, read_arrays, saved_arrays
 
 MOST_SEEN = 2**63 - 1
-
-
-class HasArrays(made_with.HasLayers, Protocol):
-    """What a network is to this module."""
-
-    seen: int
-    backend: Backend
-    sections: list[Section]
 
 
 def save(net: HasArrays, path: Path | str, cutoff: int | None = None) -> str:
     """Write the layers 0..cutoff-1 (None: all) but those with dontsave, atomically; the SHA-256 of
     the file, in hex. Raises MinidarkError."""
-    arrays = {
-        array.name: net.backend.asnumpy(array.value)
-        for layer, options in list(zip(net.layers, net.layer_options, strict=True))[:cutoff]
-        if not options.dontsave
-        for array in layer.arrays()
-    }
+    arrays = {a.name: net.backend.asnumpy(a.value) for a in saved_arrays(net, ALEXEY, cutoff)}
     notes = {
         "cfg": format_sections(net.sections) if net.sections else "",
         "seen": str(net.seen),
@@ -72,7 +57,7 @@ def load(
     is returned. Arrays of layers that are not asked for may be there. Raises WeightsError."""
     archive = open_archive(file, path)
     last = len(net.layers) if cutoff is None else cutoff
-    wanted = dict(_wanted(net, start, last))
+    wanted = {array.name: array for array in read_arrays(net, ALEXEY, start, last)}
     spare = {
         array.name
         for i, layer in enumerate(net.layers)
@@ -86,33 +71,12 @@ def load(
     seen = _seen(archive.notes.get("seen", "0"), path)
     values = {name: archive.read(name) for name in wanted}
     if not allow_nonfinite:
-        check_finite(values, path)
+        check_finite(values.items(), path)
     for name, array in wanted.items():
         array.value[...] = net.backend.asarray(values[name])
     net.seen = seen
     made_with.settle_batchnorm(net, path, (GPU if made_with.for_gpu(theirs) else CPU).name)
     return seen
-
-
-def check_finite(values: Mapping[str, Array], path: Path | str) -> None:
-    """Raise WeightsError with the first array that holds NaN or infinity."""
-    for name, array in values.items():
-        finite = np.isfinite(array)
-        if not finite.all():
-            index = np.argwhere(~finite)[0].tolist()
-            raise WeightsError(
-                f"{path}: {bare(name)}{index} is {array[tuple(index)]}, one of "
-                f"{int(array.size - finite.sum()):,} in this array that are NaN or infinite; "
-                "--allow-nonfinite loads them all the same"
-            )
-
-
-def _wanted(net: HasArrays, start: int, last: int) -> Iterable[tuple[str, Stored]]:
-    for layer, options in list(zip(net.layers, net.layer_options, strict=True))[start:last]:
-        if not options.dontload:
-            for array in layer.arrays():
-                if not (options.dontloadscales and array.kind in NORM_KINDS):
-                    yield array.name, array
 
 
 def _check_shapes(

@@ -27,7 +27,7 @@ from minidark.network import Network
 from minidark.network.parser import build_network
 from minidark.training.feeds import Feed, feed
 from minidark.training.gradcheck import check_gradients
-from minidark.weights.darknet import HEADER_BYTES
+from minidark.weights.header import HEADER_BYTES
 from tests import stand_in
 
 TEXT = (

@@ -12,7 +12,8 @@ from minidark import Network, generate, load_network
 from minidark.convert.fold import denormalize
 from minidark.inference.exact import ExactNetwork
 from minidark.layers.activations import ACTIVATIONS
-from minidark.weights.darknet import ORDERS, save_weights
+from minidark.weights.darknet import save_weights
+from minidark.weights.header import ORDERS
 from tests.helpers import cfg, randomize
 
 SYMBOLS = 13

@@ -18,7 +18,8 @@ from minidark.convert.fold import average, denormalize
 from minidark.inference.exact import ExactNetwork
 from minidark.layers.base import ALEXEY, PJREDDIE
 from minidark.weights import made_with
-from minidark.weights.darknet import Header, save_weights
+from minidark.weights.darknet import save_weights
+from minidark.weights.header import Header
 from tests.cli.running import output, run
 from tests.golden_cases import GOLDEN, arrays
 from tests.helpers import cfg, planned, randomize

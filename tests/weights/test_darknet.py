@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from minidark import MinidarkError, Network, WeightsError, load_network, load_weights
 from minidark.files import disk
 from minidark.layers.base import ALEXEY
-from minidark.weights.darknet import Header, save_weights
+from minidark.weights.darknet import save_weights
+from minidark.weights.header import Header
 from tests.golden_cases import GOLDEN, names
 from tests.helpers import assert_same, cfg, network, randomize, snapshot
 

@@ -81,6 +81,17 @@ def test_weights_of_equal_length_for_another_cfg_are_refused(
         assert (p.value == wanted.value).all()
 
 
+def test_a_record_with_its_keys_in_another_order_is_of_the_same_layers() -> None:
+    record = json.loads(Path("made_final.weights.json").read_bytes())
+    gru, connected = record["layers"]
+    type_, *pairs = gru.split(" ")
+    record["layers"] = [" ".join([type_, *reversed(pairs)]), connected]
+    assert record["layers"][0] != gru
+    Path("made_final.weights.json").write_text(json.dumps(record))
+    load_weights(other(), "made_final.weights")
+    assert "tanh=1" in refusal(other("tanh=1->tanh=0"))
+
+
 def test_two_widths_that_add_up_alike_are_told_apart() -> None:
     wide = ("net inputs=1", "connected output=4", "connected output=1")  # 8 + 5
     long = ("net inputs=1", "connected output=2", "connected output=3")  # 4 + 9

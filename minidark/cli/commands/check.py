@@ -21,7 +21,7 @@ from minidark.errors import OVERRIDDEN, WeightsError
 from minidark.files.archives import is_archive
 from minidark.files.shipped import as_typed
 from minidark.network.parser import build_network
-from minidark.weights.darknet import array_statistics
+from minidark.weights.arrays import array_statistics
 
 MOST_SHOWN = 200
 WRONG_CFG, WRONG_WEIGHTS = 3, 4

@@ -33,7 +33,9 @@ from minidark.layers.base import ALEXEY
 from minidark.layers.batchnorm import CPU, DIVISORS, GPU
 from minidark.layers.gru import GruLayer
 from minidark.network import Network
-from minidark.weights.darknet import ORDERS, save_weights, saved_arrays
+from minidark.weights.arrays import saved_arrays
+from minidark.weights.darknet import save_weights
+from minidark.weights.header import ORDERS
 
 log = logging.getLogger(__name__)
 

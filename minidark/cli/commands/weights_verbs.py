@@ -23,7 +23,8 @@ from minidark.convert.fold import average as average_into
 from minidark.convert.fold import denormalize as folded
 from minidark.convert.join import join as joined
 from minidark.errors import WeightsError
-from minidark.weights.darknet import array_statistics, save_weights
+from minidark.weights.arrays import array_statistics
+from minidark.weights.darknet import save_weights
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 

@@ -18,7 +18,8 @@ from minidark.errors import CfgError, OverrideError, bare
 from minidark.files.shipped import find_cfg
 from minidark.network import Network
 from minidark.network.parser import load_network, parse_network_cfg
-from minidark.weights.darknet import ORDERS, Reading
+from minidark.weights.darknet import Reading
+from minidark.weights.header import ORDERS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -19,7 +19,7 @@ from minidark.convert import CFGS
 from minidark.errors import MinidarkError
 from minidark.files.archives import NPZ, SAFETENSORS
 from minidark.files.disk import check_writable, open_regular
-from minidark.weights.darknet import LARGEST_VERSION, VERSION_BYTES
+from minidark.weights.header import LARGEST_VERSION, VERSION_BYTES
 from minidark.weights.made_with import beside
 
 CFG, PAGE = ".cfg", ".html"  # the forms of cfgs and pages, whatever their names

@@ -13,7 +13,8 @@ import pytest
 
 from minidark import Network, load_network
 from minidark.files.shipped import find_cfg, names
-from minidark.weights.darknet import save_weights, saved_arrays
+from minidark.weights.arrays import saved_arrays
+from minidark.weights.darknet import save_weights
 from tests.cli.running import NORMED, assert_refused, assert_wrong_usage, output, run
 from tests.golden_cases import GOLDEN
 from tests.golden_cases import names as golden

@@ -1,0 +1,105 @@
+"""The stored arrays of a network: which of them a weight file holds, and what is in them.
+
+This package knows no layer: each lists its arrays (`Layer.stored_arrays`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from minidark.backend import Array, Backend
+from minidark.cfg.sections import Section
+from minidark.errors import WeightsError, bare
+from minidark.layers.base import NORM_KINDS, PJREDDIE, Stored
+from minidark.weights.made_with import HasLayers
+
+
+class HasArrays(HasLayers, Protocol):
+    """What a network is to weight files."""
+
+    seen: int
+    backend: Backend
+    sections: list[Section]
+
+
+def saved_arrays(net: HasArrays, order: str = PJREDDIE, cutoff: int | None = None) -> list[Stored]:
+    """The arrays of the layers 0..cutoff-1 (None: all) in a file that is written."""
+    layers = zip(net.layers[:cutoff], net.layer_options[:cutoff], strict=True)
+    return [
+        array
+        for layer, options in layers
+        if not options.dontsave
+        for array in layer.stored_arrays(order)
+    ]
+
+
+def read_arrays(net: HasArrays, order: str, start: int, last: int) -> list[Stored]:
+    """The arrays of the layers start..last-1 in a file that is read."""
+    layers = zip(net.layers[start:last], net.layer_options[start:last], strict=True)
+    return [
+        array
+        for layer, options in layers
+        if not options.dontload
+        for array in layer.stored_arrays(order)
+        if not (options.dontloadscales and array.kind in NORM_KINDS)
+    ]
+
+
+def end_of_layers(net: HasArrays, path: Path | str, start: int, cutoff: int | None) -> int:
+    """End index of the requested layers. Raises WeightsError if it is out of range."""
+    last = len(net.layers) if cutoff is None else cutoff
+    if not 0 <= start <= last <= len(net.layers):
+        raise WeightsError(
+            f"{path}: layers {start} to {last} were asked for; the network has {len(net.layers)}"
+        )
+    return last
+
+
+def check_finite(
+    values: Iterable[tuple[str, Array]], path: Path | str, file: Array | None = None
+) -> None:
+    """Raise WeightsError with the first array that holds NaN or infinity. file: all numbers of the
+    file, if they should be counted in the place of the array's."""
+    for name, array in values:
+        finite = np.isfinite(array)
+        if not finite.all():
+            index = np.argwhere(~finite)[0].tolist()
+            where = " in this array" if file is None else ""
+            count = int((~finite if file is None else ~np.isfinite(file)).sum())
+            raise WeightsError(
+                f"{path}: {bare(name)}{index} is {array[tuple(index)]}, one of {count:,}{where} "
+                "that are NaN or infinite; --allow-nonfinite loads them all the same"
+            )
+
+
+def array_statistics(net: HasArrays) -> list[dict[str, Any]]:
+    """Of each stored array: name, shape, mean, spread (standard deviation), mean square, least,
+    most, and how many numbers are NaN or infinite; the figures are of the finite ones."""
+    return [
+        _statistics(a.name, net.backend.asnumpy(a.value))
+        for layer in net.layers
+        for a in layer.arrays()
+    ]
+
+
+def _statistics(name: str, values: Array) -> dict[str, Any]:
+    finite = values[np.isfinite(values)].astype(np.float64)
+    figures: dict[str, Any] = dict.fromkeys(("mean", "spread", "mean_square", "least", "most"))
+    if finite.size:
+        figures = {
+            "mean": float(finite.mean()),
+            "spread": float(finite.std()),
+            "mean_square": float(np.square(finite).mean()),
+            "least": float(finite.min()),
+            "most": float(finite.max()),
+        }
+    return {
+        "name": name,
+        "shape": list(values.shape),
+        **figures,
+        "not_finite": int(values.size - finite.size),
+    }
