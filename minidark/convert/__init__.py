@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from minidark.cfg.forms import SUFFIXES as YAML
+from minidark.errors import BackendError
 from minidark.files.archives import SUFFIXES as ARCHIVES
 
 if TYPE_CHECKING:
@@ -28,16 +29,25 @@ WEIGHTS = (*DARKNET, *ARCHIVES)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A form of other programs: the module in this package, which is imported when it is used."""
+    """A form of other programs: the modules in this package that read and write it, which are
+    imported when they are used."""
 
-    module: str
-    reads: bool = True
-    writes: bool = True
+    reader: str = ""
+    writer: str = ""
+    missing: str = ""  # what to say where their library is missing
+
+    @property
+    def reads(self) -> bool:
+        return bool(self.reader)
+
+    @property
+    def writes(self) -> bool:
+        return bool(self.writer)
 
     @property
     def read(self) -> Callable[[Path | str], Found]:
         """Of a file's path, what is found in it. Raises WeightsError."""
-        read: Callable[[Path | str], Found] = self._module.read
+        read: Callable[[Path | str], Found] = self._module(self.reader).read
         return read
 
     @property
@@ -45,18 +55,22 @@ class Model:
         """Of a network without batch norm in its sublayers and the inputs of some calls, the file's
         bytes and what its own program makes of the calls. Raises CfgError for a layer that the
         form has no counterpart of, BackendError for a library that is missing."""
-        write: Write = self._module.write
+        write: Write = self._module(self.writer).write
         return write
 
-    @property
-    def _module(self) -> ModuleType:
-        return import_module(f"minidark.convert.{self.module}")
+    def _module(self, name: str) -> ModuleType:
+        try:
+            return import_module(f"minidark.convert.{name}")
+        except ModuleNotFoundError as error:
+            raise BackendError(self.missing) from error
 
 
 MODELS = {
-    ".onnx": Model("onnx"),
-    ".keras": Model("keras"),
-    ".py": Model("torch", reads=False),
-    ".pt": Model("torch_state", writes=False),
-    ".pth": Model("torch_state", writes=False),
+    ".onnx": Model(
+        "onnx_chain", "onnx", "ONNX needs the extra `onnx`: pip install 'minidark[onnx]'"
+    ),
+    ".keras": Model("keras_chain", "keras"),
+    ".py": Model(writer="torch"),
+    ".pt": Model("torch_state"),
+    ".pth": Model("torch_state"),
 }

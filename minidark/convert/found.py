@@ -16,7 +16,7 @@ from minidark.files.archives import SPARE
 from minidark.files.disk import named, open_regular
 from minidark.network import Network
 from minidark.network.parser import build_network
-from minidark.weights.arrays import check_finite
+from minidark.weights.arrays import check_finite, seen_note
 
 log = logging.getLogger(__name__)
 
@@ -133,9 +133,7 @@ def carried(path: Path | str, cfg: str, seen: str) -> Found:
         sections = plan_cfg(cfg.encode(errors="replace"), None, warn=unheard).sections
     except CfgError as error:
         raise WeightsError(f"{path}: in the cfg that it carries, {error}") from error
-    if not (seen.isascii() and seen.isdigit() and len(seen) < 19):
-        raise WeightsError(f"{path}: its note `seen` is no count of rows; the file is damaged")
-    return Found(path, sections, seen=int(seen))
+    return Found(path, sections, seen=seen_note(seen, path))
 
 
 def _section(type_: str, keys: Mapping[str, object]) -> Section:

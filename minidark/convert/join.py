@@ -21,13 +21,12 @@ from minidark.errors import CfgError, WeightsError
 from minidark.layers import Layer
 from minidark.layers.base import Stored
 from minidark.layers.connected import ConnectedLayer
-from minidark.layers.rnn import RnnLayer
 from minidark.network import Network
 from minidark.network.parser import rebuilt
 from minidark.weights.darknet import Reading, load_weights
 
-WIDE = frozenset({"gru", "lstm", "rnn", "connected"})  # layers of a width of their own, and those
-APART = WIDE | {"bytepairs", "dropout", "activation", "logistic", "batchnorm"}  # that keep theirs
+# Layers that keep networks apart besides those of a width of their own.
+APART = frozenset({"bytepairs", "dropout", "activation", "logistic", "batchnorm"})
 BEHIND = frozenset({"softmax", "cost"})  # what may come after the mean
 
 
@@ -47,6 +46,7 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) 
         {
             number: {key: width * len(paths) for key, width in _widths(layer).items()}
             for number, layer in enumerate(net.layers[:last], start=1)
+            if net.layer_options[number - 1].has_width
         },
     )
     for layer in joined.layers:
@@ -85,9 +85,10 @@ def _last(net: Network) -> int:
             f"{layer.name}: networks are joined by a last [connected] of activation=linear, "
             "without batch_normalize"
         )
-    for other in net.layers[:last]:
-        wide |= other.type in WIDE
-        if other.type not in APART or (other.type == "batchnorm" and not wide):
+    for options, other in zip(net.layer_options[:last], net.layers[:last], strict=True):
+        wide |= options.has_width
+        apart = options.has_width or other.type in APART
+        if not apart or (other.type == "batchnorm" and not wide):
             raise CfgError(f"{other.name}: a [{other.type}] there cannot keep networks apart")
     for other in net.layers[last + 1 :]:
         if other.type not in BEHIND:
@@ -99,10 +100,8 @@ def _last(net: Network) -> int:
 
 
 def _widths(layer: Layer) -> dict[str, int]:
-    if layer.type not in WIDE:
-        return {}
-    hidden = {"hidden": layer.hidden} if isinstance(layer, RnnLayer) else {}
-    return {"output": layer.outputs, **hidden}
+    hidden = getattr(layer, "hidden", None)
+    return {"output": layer.outputs} | ({"hidden": hidden} if hidden else {})
 
 
 def _put(whole: Stored, part: Stored, number: int, count: int, mean: bool) -> None:

@@ -1,4 +1,4 @@
-"""Keras 3: `.keras`, out and back.
+"""Keras 3: `.keras`, out; `keras_chain` reads it back.
 
     model = keras.models.load_model("my.keras")
     y, *states = model([x, *states])
@@ -13,8 +13,7 @@ A functional model of stock layers: inputs x (S, T, inputs), streams first, then
     [softmax]    Softmax, over each of the groups, of x / temperature
     [rnn]        has no counterpart: SimpleRNN is act(W x + W s), darknet's cell act(W x) + act(W s)
 
-Writing takes keras, in a process of its own, so that nothing of it is imported here; reading takes
-h5py alone, likewise, and runs nothing of what is in the file.
+Writing takes keras, in a process of its own, so that nothing of it is imported here.
 
 Source: https://keras.io/api/layers/recurrent_layers (GRU, LSTM).
 """
@@ -25,38 +24,21 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
-from minidark.convert.found import LARGEST, Found, carried
+from minidark.convert.gates import KERAS, pack
 from minidark.convert.proof import Proven
-from minidark.convert.workers import read_arrays, run_worker
-from minidark.errors import CfgError, MinidarkError, WeightsError, bare
-from minidark.files import zips
-from minidark.files.archives import LARGEST_JSON, MALFORMED
-from minidark.files.disk import named, open_regular
+from minidark.convert.workers import run_worker
+from minidark.errors import CfgError
 from minidark.layers import Layer
 from minidark.layers.batchnorm import Divisor
 from minidark.network import Network
 
-FORM = "Keras 3 model"
-WEIGHTS = "model.weights.h5"
 NOTE = "minidark.json"  # in the zip beside Keras's own members: the cfg and `seen`
-MOST_UNPACKED = 2  # times the file's size: Keras packs nothing
-LONGEST = 60  # seconds that it may take to unpack it, on a machine that is busy
-
-LISTED = ("Functional", "Sequential")  # kinds of model whose config lists their layers
-GATES = {  # sublayers in the order of Keras's gates
-    "gru": (("uz", "ur", "uh"), ("wz", "wr", "wh")),
-    "lstm": (("ui", "uf", "ug", "uo"), ("wi", "wf", "wg", "wo")),
-}
-
-
-# --- out ------------------------------------------------------------------------------------
 
 
 def write(net: Network, calls: Sequence[Array]) -> Proven:
@@ -110,9 +92,8 @@ def _recurrent(layer: Layer) -> dict[str, Any]:
 
 def _gates(layer: Any) -> list[Array]:
     """Kernels (I, G H) and (H, G H), and one bias."""
-    u, w = ([layer.sublayers[name] for name in names] for names in GATES[layer.type])
-    kernels = [np.concatenate([part.weights for part in parts]).T for parts in (u, w)]
-    return [*kernels, np.concatenate([a.biases + b.biases for a, b in zip(u, w, strict=True)])]
+    u, w, u_biases, w_biases = pack(KERAS[layer.type], layer)
+    return [u.T, w.T, u_biases + w_biases]
 
 
 def _connected(layer: Any) -> Step:
@@ -156,65 +137,3 @@ LAYERS: dict[str, Callable[[Any], Step]] = {
     "dropout": _nothing,
     "cost": _nothing,
 }
-
-
-# --- back ---------------------------------------------------------------------------------------
-
-
-def read(path: Path | str) -> Found:
-    """What is in a model. Raises WeightsError, BackendError where there is no h5py, SaveError where
-    the folder for temporary files is full."""
-    with open_regular(path, named(path, WeightsError)) as file:
-        return read_model(file, path)
-
-
-def read_model(file: BinaryIO, path: Path | str) -> Found:
-    """`read` of an open file. A model that `write` wrote brings its cfg; another's layers are told
-    by its config. Nothing in the file is run."""
-    from minidark.convert.keras_chain import Layers
-
-    try:
-        with zips.open_zip(file, MOST_UNPACKED) as archive:
-            config = json.loads(_member(archive, "config.json", LARGEST_JSON))
-            layers = _layers(config, path)
-            note = _note(archive)
-            weights = _member(archive, WEIGHTS, LARGEST)
-        arrays = read_arrays("keras_state_worker.py", WEIGHTS, weights, path, FORM, LONGEST)
-        model = Layers(layers, arrays, path, config["config"].get("output_layers"))
-        return model.fill(carried(path, note["cfg"], note["seen"])) if note else model.found()
-    except MinidarkError:
-        raise
-    except zips.PackedError as error:
-        raise WeightsError(f"{path}: {error}") from error
-    except (*zips.DAMAGED, *MALFORMED) as error:
-        raise WeightsError(f"{path}: not a {FORM}, or damaged") from error
-
-
-def _layers(config: dict[str, Any], path: Path | str) -> list[Any]:
-    """The layers of a model's config. Raises WeightsError for a model that has none there."""
-    if (kind := config["class_name"]) not in LISTED:
-        said = (
-            "is a class of your own, whose call may do more than its layers; save "
-            "keras.Model(model.inputs, model.outputs)"
-            if "layers" in config["config"]
-            else "is a subclassed model: the order of its layers is in its Python code, not in the "
-            "file; build it with keras.Sequential or keras.Model(inputs, outputs)"
-        )
-        raise WeightsError(f"{path}: {bare(str(kind))} {said}")
-    layers: list[Any] = config["config"]["layers"]
-    return layers
-
-
-def _note(archive: zipfile.ZipFile) -> dict[str, str]:
-    """What `write` left in it; nothing in a model of another."""
-    if NOTE not in archive.namelist():
-        return {}
-    note: dict[str, str] = json.loads(_member(archive, NOTE, LARGEST_JSON))
-    return note
-
-
-def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """A member of the zip, refused by the size that it is said to have."""
-    if archive.getinfo(name).file_size > most:
-        raise ValueError
-    return archive.read(name)

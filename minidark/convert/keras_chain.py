@@ -1,24 +1,39 @@
-"""The layers of a Keras model that was saved, and their arrays, as a cfg's layers.
+"""Reads a Keras model: its layers and their arrays, as a cfg's layers.
 
-Of another program a chain of GRU with reset_after=False, LSTM, Dense, activations and Softmax is
-taken; whatever has no counterpart in darknet is refused with the reason. In a functional model each
-layer has nodes, one for each time it is used, which tell what it reads: the layer, which of its
-nodes, and which of its outputs, of which those behind the first are last states.
+It takes h5py alone, in a process of its own, and runs nothing of what is in the file.
+
+Another program's is a chain of GRU with reset_after=False, LSTM, Dense, activations and Softmax;
+whatever has no counterpart in darknet is refused with the reason. In a functional model each layer
+has nodes, one for each time it is used, which tell what it reads: the layer, which of its nodes,
+and which of its outputs, of which those behind the first are last states.
 """
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from minidark.backend import Array
-from minidark.convert.found import Found
-from minidark.convert.keras import GATES, keras_epsilon
-from minidark.errors import WeightsError, bare, echo
+from minidark.convert.found import LARGEST, Found, carried
+from minidark.convert.gates import KERAS, Packed, unpack
+from minidark.convert.keras import NOTE, keras_epsilon
+from minidark.convert.workers import read_arrays
+from minidark.errors import MinidarkError, WeightsError, bare, echo
+from minidark.files import zips
+from minidark.files.archives import LARGEST_JSON, MALFORMED
+from minidark.files.disk import named, open_regular
 from minidark.layers.batchnorm import CPU, DIVISORS
 
+FORM = "Keras 3 model"
+WEIGHTS = "model.weights.h5"
+MOST_UNPACKED = 2  # times the file's size: Keras packs nothing
+LONGEST = 60  # seconds that it may take to unpack it, on a machine that is busy
+
+LISTED = ("Functional", "Sequential")  # kinds of model whose config lists their layers
 ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu", "elu": "elu"}
 GATED = {"GRU", "LSTM"}
 LEAKS = {0.1: "leaky", 0.01: "relie"}
@@ -26,6 +41,63 @@ PASSED_OVER = {"Dropout", "Identity"}
 OWN = "keras."  # the modules of Keras itself
 READ = "GRU, LSTM, Dense, Activation, Softmax, LeakyReLU, Dropout and Identity"
 REASONS = {"SimpleRNN": "it is act(W x + W s), darknet's [rnn] act(W x) + act(W s)"}
+
+
+def read(path: Path | str) -> Found:
+    """What is in a model. Raises WeightsError, BackendError where there is no h5py, SaveError where
+    the folder for temporary files is full."""
+    with open_regular(path, named(path, WeightsError)) as file:
+        return read_model(file, path)
+
+
+def read_model(file: BinaryIO, path: Path | str) -> Found:
+    """`read` of an open file. A model that `write` wrote brings its cfg; another's layers are told
+    by its config. Nothing in the file is run."""
+    try:
+        with zips.open_zip(file, MOST_UNPACKED) as archive:
+            config = json.loads(_member(archive, "config.json", LARGEST_JSON))
+            layers = _layers(config, path)
+            note = _note(archive)
+            weights = _member(archive, WEIGHTS, LARGEST)
+        arrays = read_arrays("keras_state_worker.py", WEIGHTS, weights, path, FORM, LONGEST)
+        model = Layers(layers, arrays, path, config["config"].get("output_layers"))
+        return model.fill(carried(path, note["cfg"], note["seen"])) if note else model.found()
+    except MinidarkError:
+        raise
+    except zips.PackedError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    except (*zips.DAMAGED, *MALFORMED) as error:
+        raise WeightsError(f"{path}: not a {FORM}, or damaged") from error
+
+
+def _layers(config: dict[str, Any], path: Path | str) -> list[Any]:
+    """The layers of a model's config. Raises WeightsError for a model that has none there."""
+    if (kind := config["class_name"]) not in LISTED:
+        said = (
+            "is a class of your own, whose call may do more than its layers; save "
+            "keras.Model(model.inputs, model.outputs)"
+            if "layers" in config["config"]
+            else "is a subclassed model: the order of its layers is in its Python code, not in the "
+            "file; build it with keras.Sequential or keras.Model(inputs, outputs)"
+        )
+        raise WeightsError(f"{path}: {bare(str(kind))} {said}")
+    layers: list[Any] = config["config"]["layers"]
+    return layers
+
+
+def _note(archive: zipfile.ZipFile) -> dict[str, str]:
+    """What `write` left in it; nothing in a model of another."""
+    if NOTE not in archive.namelist():
+        return {}
+    note: dict[str, str] = json.loads(_member(archive, NOTE, LARGEST_JSON))
+    return note
+
+
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A member of the zip, refused by the size that it is said to have."""
+    if archive.getinfo(name).file_size > most:
+        raise ValueError
+    return archive.read(name)
 
 
 class Layers:
@@ -132,8 +204,9 @@ class Layers:
         arrays = self.arrays[name]
         if odd := {a.dtype.name for a in arrays} - {"float32"}:
             raise WeightsError(f"{self.path}: {echo(name)} is {min(odd)}; expected float32")
-        if type_ in GATES:
-            return _ungated(type_, arrays)
+        if type_ in KERAS:
+            kernel, recurrent, *biases = arrays
+            return unpack(KERAS[type_], Packed(kernel.T, recurrent.T, *biases[:1]))
         if type_ == "connected":
             kernel, *biases = arrays
             return {
@@ -185,18 +258,3 @@ def _sources(part: Any) -> list[tuple[str, int]]:
         name, _, output = part
         return [(name, int(output))]
     return [source for value in part for source in _sources(value)]
-
-
-def _ungated(type_: str, arrays: list[Array]) -> dict[str, Array]:
-    """Kernels and one bias as sublayers; the biases of those that read the state are zero."""
-    u, w = GATES[type_]
-    kernel, recurrent, *biases = arrays
-    found = {}
-    for names, matrix in ((u, kernel), (w, recurrent)):
-        for name, part in zip(names, np.split(matrix, len(names), axis=1), strict=True):
-            found[f"{name}.weights"] = part.T
-            found[f"{name}.biases"] = np.zeros(part.shape[1], np.float32)
-    if biases:
-        for name, part in zip(u, np.split(biases[0], len(u)), strict=True):
-            found[f"{name}.biases"] = part
-    return found

@@ -1,4 +1,4 @@
-"""ONNX: `.onnx`, out and back.
+"""ONNX: `.onnx`, out; `onnx_chain` reads it back.
 
 Inputs are x (T, S, inputs), T and S free, then each layer's states (S, H), named as in the network;
 outputs are the prediction y, then the states after it in the same order. The model carries its cfg
@@ -13,45 +13,30 @@ and `seen` as metadata.
     [batchnorm]  (x - mean) * factor + biases
     [dropout], [cost]  nothing
 
-What comes back is such a model, or a chain of GRU (linear_before_reset=0), LSTM, MatMul or Gemm,
-activations and Softmax that another program wrote.
-
 Source: ONNX's operators, https://onnx.ai/onnx/operators (GRU-14, LSTM-14, Scan-16).
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from minidark._version import __version__
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
-from minidark.convert.found import LARGEST, Found, carried, whole
-from minidark.convert.onnx_data import Beside, inside, is_elsewhere
-from minidark.convert.onnx_size import check_size
+from minidark.convert.found import LARGEST
+from minidark.convert.gates import ONNX, pack
 from minidark.convert.proof import Proven
-from minidark.errors import BackendError, MinidarkError, WeightsError, bare
-from minidark.layers import Layer
+from minidark.errors import BackendError, MinidarkError, bare
 from minidark.layers.activations import SELU_ALPHA, SELU_SCALE
 from minidark.layers.batchnorm import Divisor
 from minidark.network import Network
 
-try:
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-except ImportError as error:
-    raise BackendError("ONNX needs the extra `onnx`: pip install 'minidark[onnx]'") from error
-
-Constants = dict[str, Callable[[], Array]]  # of a model: arrays by name, made when asked for
 OPSET, IR_VERSION = 17, 8  # of 2022: old enough for what runs such models
-
-
-# --- out ------------------------------------------------------------------------------------
 
 
 class Graph:
@@ -141,11 +126,12 @@ def _lstm(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[st
 
 
 def _recurrent(
-    g: Graph, layer: Layer, kind: str, x: str, states: list[str], **attributes: Any
+    g: Graph, layer: Any, kind: str, x: str, states: list[str], **attributes: Any
 ) -> tuple[str, list[str]]:
     """ONNX has an axis for directions: (1, S, H) for a state, (T, 1, S, H) for what comes out."""
-    arrays = {a.name.removeprefix(f"{layer.name}."): a.value for a in layer.arrays()}
-    weights = [g.named(f"{layer.name}.{part}", a) for part, a in packed(layer.type, arrays).items()]
+    u, w, *biases = pack(ONNX[layer.type], layer)
+    packed = {"W": u, "R": w, "B": np.concatenate(biases)}
+    weights = [g.named(f"{layer.name}.{part}", array[None]) for part, array in packed.items()]
     direction = g.integers(0)
     before = [g.op("Unsqueeze", state, direction) for state in states]
     y, *after = g.ops(
@@ -298,96 +284,4 @@ def _run(model: bytes, calls: Sequence[Array]) -> list[Array]:
         y, *after = session.run(None, {"x": x, **values})
         values = dict(zip(values, after, strict=True))
         found.append(y)
-    return found
-
-
-# --- how a recurrent layer's arrays are packed ----------------------------------------------
-
-Gates = tuple[str, ...]
-# Sublayers in the order of ONNX's gates: those that read the input, those that read the state.
-PACKED: dict[str, tuple[Gates, Gates]] = {
-    "gru": (("uz", "ur", "uh"), ("wz", "wr", "wh")),
-    "lstm": (("ui", "uo", "uf", "ug"), ("wi", "wo", "wf", "wg")),
-}
-
-
-def packed(type_: str, arrays: dict[str, Array]) -> dict[str, Array]:
-    """W (1, G H, I), R (1, G H, H) and B (1, 2 G H) from "uz.weights" and its like."""
-    u, w = PACKED[type_]
-    weights = {
-        "W": np.concatenate([arrays[f"{name}.weights"] for name in u]),
-        "R": np.concatenate([arrays[f"{name}.weights"] for name in w]),
-        "B": np.concatenate([arrays[f"{name}.biases"] for name in (*u, *w)]),
-    }
-    return {name: array[None] for name, array in weights.items()}
-
-
-def unpacked(type_: str, weights: Array, recurrent: Array, biases: Array) -> dict[str, Array]:
-    """The way back. Raises ValueError for arrays that are none such."""
-    u, w = PACKED[type_]
-    arrays = {}
-    for names, matrix in ((u, weights), (w, recurrent)):
-        for name, part in zip(names, np.split(matrix[0], len(names)), strict=True):
-            arrays[f"{name}.weights"] = part
-    for name, part in zip((*u, *w), np.split(biases[0], len(u) + len(w)), strict=True):
-        arrays[f"{name}.biases"] = part
-    return arrays
-
-
-# --- back -----------------------------------------------------------------------------------
-
-
-def read(path: Path | str) -> Found:
-    """What is in a model. Raises WeightsError."""
-    return read_model(whole(path), path)
-
-
-def read_model(data: bytes, path: Path | str) -> Found:
-    """`read` of a file's bytes."""
-    try:
-        check_size(data, path)
-        model = onnx.load_model_from_string(data)
-        beside = Beside(path)
-        constants: Constants = {
-            tensor.name: functools.cache(functools.partial(array_of, tensor, path, beside))
-            for tensor in model.graph.initializer
-        }
-        notes = {prop.key: prop.value for prop in model.metadata_props}
-        if model.producer_name == "minidark" and "cfg" in notes:
-            return _ours(carried(path, notes["cfg"], notes.get("seen", "0")), constants)
-        from minidark.convert.onnx_chain import Chain
-
-        return Chain(model, constants, path).found()
-    except (MinidarkError, MemoryError):
-        raise
-    except Exception as error:  # protobuf's errors have no base of their own
-        raise WeightsError(f"{path}: not an ONNX model, or damaged") from error
-
-
-def array_of(tensor: Any, path: Path | str, beside: Beside | None = None) -> Array:
-    """The numbers of a float32 tensor, which are in the model or, where that is allowed, in the
-    file beside it. Raises WeightsError for another."""
-    if tensor.data_type != TensorProto.FLOAT:
-        kind = TensorProto.DataType.Name(tensor.data_type)
-        raise WeightsError(f"{path}: {bare(tensor.name)} is {kind}; expected FLOAT")
-    if beside and is_elsewhere(tensor):
-        return beside.read(tensor)
-    return inside(tensor, path)
-
-
-def _ours(found: Found, constants: Constants) -> Found:
-    """A model that `write` wrote: the cfg tells the layers, the names whose arrays are which."""
-    for name, section in zip(found.names, found.sections[1:], strict=True):
-        mine = {
-            k.removeprefix(f"{name}."): v for k, v in constants.items() if k.startswith(f"{name}.")
-        }
-        if section.type in PACKED:
-            parts = unpacked(section.type, *(mine[part]() for part in "WRB"))
-            found.arrays |= {f"{name}.{part}": array for part, array in parts.items()}
-            continue
-        for part, array in mine.items():
-            value = array()
-            found.arrays[f"{name}.{part.removesuffix('.T')}"] = (
-                value.T if part.endswith(".T") else value
-            )
     return found

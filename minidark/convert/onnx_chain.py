@@ -1,7 +1,7 @@
-"""An ONNX model of another program, read from its input on, node by node, as a cfg's layers.
+"""Reads an ONNX model, minidark's by the cfg that it carries, another's node by node.
 
-A chain of GRU with linear_before_reset=0, LSTM, MatMul or Gemm with biases, activations, Softmax.
-Whatever has no counterpart in darknet is refused with the reason.
+Another program's is a chain of GRU with linear_before_reset=0, LSTM, MatMul or Gemm with biases,
+activations and Softmax. Whatever has no counterpart in darknet is refused with the reason.
 """
 
 from __future__ import annotations
@@ -10,19 +10,24 @@ import functools
 import logging
 import math
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from onnx import TensorProto, helper
 
 from minidark.backend import Array
-from minidark.convert.found import Found
-from minidark.convert.onnx import Constants, array_of, unpacked
-from minidark.convert.onnx_data import inside
-from minidark.errors import WeightsError, bare, echo
+from minidark.convert.found import Found, carried, whole
+from minidark.convert.gates import ONNX, Packed, unpack
+from minidark.convert.onnx_data import Beside, array_of, inside
+from minidark.convert.onnx_size import check_size
+from minidark.errors import MinidarkError, WeightsError, bare, echo
 
 log = logging.getLogger(__name__)
+
+Constants = dict[str, Callable[[], Array]]  # of a model: arrays by name, made when asked for
 
 OLDEST = 7  # opset; those before broadcast otherwise, and their Dropout drops out by default
 LAST_AXIS = 13  # opset since which Softmax is over the last axis by default, and over one alone
@@ -45,6 +50,54 @@ SLOPED: dict[str, tuple[float, dict[float, str]]] = {  # the default of alpha; n
     "LeakyRelu": (0.01, {0.1: "leaky", 0.01: "relie"}),
     "Elu": (1.0, {1.0: "elu"}),
 }
+
+
+def read(path: Path | str) -> Found:
+    """What is in a model. Raises WeightsError."""
+    return read_model(whole(path), path)
+
+
+def read_model(data: bytes, path: Path | str) -> Found:
+    """`read` of a file's bytes."""
+    try:
+        check_size(data, path)
+        model = onnx.load_model_from_string(data)
+        beside = Beside(path)
+        constants: Constants = {
+            tensor.name: functools.cache(functools.partial(array_of, tensor, path, beside))
+            for tensor in model.graph.initializer
+        }
+        notes = {prop.key: prop.value for prop in model.metadata_props}
+        if model.producer_name == "minidark" and "cfg" in notes:
+            return _ours(carried(path, notes["cfg"], notes.get("seen", "0")), constants)
+        return Chain(model, constants, path).found()
+    except (MinidarkError, MemoryError):
+        raise
+    except Exception as error:  # protobuf's errors have no base of their own
+        raise WeightsError(f"{path}: not an ONNX model, or damaged") from error
+
+
+def _ours(found: Found, constants: Constants) -> Found:
+    """A model that minidark wrote: the cfg tells the layers, the names whose arrays are which."""
+    for name, section in zip(found.names, found.sections[1:], strict=True):
+        mine = {
+            k.removeprefix(f"{name}."): v for k, v in constants.items() if k.startswith(f"{name}.")
+        }
+        if section.type in ONNX:
+            parts = _unpacked(section.type, *(mine[part]() for part in "WRB"))
+        else:
+            parts = {
+                part.removesuffix(".T"): array().T if part.endswith(".T") else array()
+                for part, array in mine.items()
+            }
+        found.arrays |= {f"{name}.{part}": array for part, array in parts.items()}
+    return found
+
+
+def _unpacked(type_: str, w: Array, r: Array, b: Array | None) -> dict[str, Array]:
+    """The sublayers of W (1, G H, I), R (1, G H, H) and B (1, 2 G H), which may be left out."""
+    biases = () if b is None else np.split(b[0], 2)
+    return unpack(ONNX[type_], Packed(w[0], r[0], *biases))
 
 
 class Chain:
@@ -236,10 +289,9 @@ class Chain:
             raise self._refused(node, "its input's axes are not time, streams and features")
         self.axes.insert(1, ONE)  # of directions
         w, r = (self._constant(node, i) for i in (1, 2))
-        zero = np.zeros((1, 2 * w.shape[1]), w.dtype)
-        b = self._constant(node, 3) if self._given(node, 3) else zero
+        b = self._constant(node, 3) if self._given(node, 3) else None
         self.result.set_inputs(w.shape[2])
-        self.result.add(kind, unpacked(kind, w, r, b), output=r.shape[2], **keys)
+        self.result.add(kind, _unpacked(kind, w, r, b), output=r.shape[2], **keys)
 
     def _candidate(self, node: Any, attributes: dict[str, Any]) -> int:
         """1 where the candidate is tanh, 0 where it is logistic."""

@@ -24,6 +24,17 @@ def is_elsewhere(tensor: Any) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
 
 
+def array_of(tensor: Any, path: Path | str, beside: Beside | None = None) -> Array:
+    """The numbers of a float32 tensor, which are in the model or, where that is allowed, in the
+    file beside it. Raises WeightsError for another."""
+    if tensor.data_type != TensorProto.FLOAT:
+        kind = TensorProto.DataType.Name(tensor.data_type)
+        raise WeightsError(f"{path}: {bare(tensor.name)} is {kind}; expected FLOAT")
+    if beside and is_elsewhere(tensor):
+        return beside.read(tensor)
+    return inside(tensor, path)
+
+
 def inside(tensor: Any, path: Path | str) -> Array:
     """The numbers of a tensor that has them inside. Raises WeightsError for another."""
     if is_elsewhere(tensor):

@@ -26,6 +26,7 @@ from minidark.cfg.sections import format_sections
 from minidark.convert.proof import Proven
 from minidark.convert.workers import run_worker
 from minidark.errors import BackendError
+from minidark.layers.affine import PackedLayer
 from minidark.network import Network
 
 log = logging.getLogger(__name__)
@@ -103,27 +104,26 @@ Written = tuple[str, list[Array]]  # how a layer is made, and its arrays in torc
 
 
 def _gru(layer: Any) -> Written:
-    packed = (layer.u, layer.wzr, layer.wh)
-    call = f"Gru({layer.inputs}, {layer.outputs}, tanh={layer.tanh})"
-    return call, [a for affine in packed for a in (affine.weights, affine.biases)]
+    return f"Gru({layer.inputs}, {layer.outputs}, tanh={layer.tanh})", _packed(layer)
 
 
 def _lstm(layer: Any) -> Written:
-    arrays = [a for affine in (layer.u, layer.w) for a in (affine.weights, affine.biases)]
-    return f"Lstm({layer.inputs}, {layer.outputs})", arrays
+    return f"Lstm({layer.inputs}, {layer.outputs})", _packed(layer)
 
 
 def _rnn(layer: Any) -> Written:
-    parts = (layer.input_part, layer.self_part, layer.output_part)
     names = f'"{layer.activation.name}", "{layer.self_activation.name}"'
     sizes = f"{layer.inputs}, {layer.hidden}, {layer.outputs}"
-    call = f"Rnn({sizes}, {names}, shortcut={layer.shortcut})"
-    return call, [a for affine in parts for a in (affine.weights, affine.biases)]
+    return f"Rnn({sizes}, {names}, shortcut={layer.shortcut})", _packed(layer)
 
 
 def _connected(layer: Any) -> Written:
     call = f'Connected({layer.inputs}, {layer.outputs}, "{layer.activation.name}")'
-    return call, [layer.affine.weights, layer.affine.biases]
+    return call, _packed(layer)
+
+
+def _packed(layer: PackedLayer) -> list[Array]:
+    return [array for affine in layer.affines for array in (affine.weights, affine.biases)]
 
 
 def _batchnorm(layer: Any) -> Written:

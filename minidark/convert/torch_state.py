@@ -25,6 +25,7 @@ import numpy as np
 
 from minidark.backend import Array
 from minidark.convert.found import Found, whole
+from minidark.convert.gates import TORCH, Packed, unpack
 from minidark.convert.torch_order import (
     EMBEDDING,
     LSTM,
@@ -43,7 +44,6 @@ FORM = "state dict"
 LARGEST_PICKLE = 1 << 20  # bytes: names and shapes, which are unpacked one by one
 MOST_UNPACKED = 2  # times the file's size: torch packs nothing
 LONGEST = 60  # seconds that it may take to unpack it, on a machine that is busy
-GATES = ("i", "f", "g", "o")
 OTHERS = {
     3: "nn.GRU resets after the product, darknet's GRU before it: no weights of the one are "
     "weights of the other",
@@ -165,13 +165,9 @@ def _lstm_layer(left: dict[str, Array], prefix: str, layer: int, path: Path | st
     u, w = (left.pop(f"{prefix}weight_{kind}_l{layer}") for kind in ("ih", "hh"))
     name = f"{bare(prefix)}weight_hh_l{layer}"
     gates = len(w) // w.shape[1]
-    if gates != len(GATES):
+    if gates != len(TORCH["lstm"]):
         raise WeightsError(f"{path}: {name} cannot be taken over: {OTHERS[gates]}")
     if {f"{prefix}weight_ih_l{layer}_reverse", f"{prefix}weight_hr_l{layer}"} & left.keys():
         raise WeightsError(f"{path}: {name} cannot be taken over: it runs both ways, or projects")
-    arrays = {}
-    for side, matrix, kind in (("u", u, "ih"), ("w", w, "hh")):
-        biases = left.pop(f"{prefix}bias_{kind}_l{layer}", np.zeros(len(matrix), np.float32))
-        for gate, part, bias in zip(GATES, np.split(matrix, 4), np.split(biases, 4), strict=True):
-            arrays[f"{side}{gate}.weights"], arrays[f"{side}{gate}.biases"] = part, bias
-    return arrays
+    biases = (left.pop(f"{prefix}bias_{kind}_l{layer}", None) for kind in ("ih", "hh"))
+    return unpack(TORCH["lstm"], Packed(u, w, *biases))

@@ -21,8 +21,8 @@ import pytest
 
 from minidark import CfgError, WeightsError
 from minidark.backend import Array
-from minidark.convert.keras import read, read_model, write
-from minidark.convert.keras_chain import Layers
+from minidark.convert.keras import write
+from minidark.convert.keras_chain import Layers, read, read_model
 from minidark.layers.activations import ACTIVATIONS
 from tests.convert.nets import KERAS, NET, RECURRENT, after, begin, folded, inputs
 
@@ -376,7 +376,7 @@ def test_damaged_files_are_one_line(data: bytes, tmp_path: Path) -> None:
 
 def test_a_kernel_without_axes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     arrays: dict[str, Array] = {"it/0": np.array(1, np.float32)}
-    monkeypatch.setattr("minidark.convert.keras.read_arrays", lambda *_, **__: arrays)
+    monkeypatch.setattr("minidark.convert.keras_chain.read_arrays", lambda *_, **__: arrays)
     layers = [layer("Dense", units=1, activation="linear")]
     config = {"class_name": "Sequential", "config": {"layers": layers}}
     data = zipped(config_json=json.dumps(config).encode(), model_weights_h5=b"")

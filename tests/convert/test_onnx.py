@@ -15,7 +15,8 @@ from tests.convert.nets import ACTIVATED, INPUTS, RECURRENT, after, begin, folde
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
-from minidark.convert.onnx import read, read_model, write  # noqa: E402
+from minidark.convert.onnx import write  # noqa: E402
+from minidark.convert.onnx_chain import read, read_model  # noqa: E402
 
 
 def session(data: bytes) -> Any:

@@ -183,16 +183,16 @@ def check_model(read: Callable[[], Found]) -> None:
 
 
 def onnx_target(data: bytes) -> None:
-    from minidark.convert.onnx import read_model
+    from minidark.convert.onnx_chain import read_model
 
     check_model(lambda: read_model(data, "x.onnx"))
 
 
 def keras_target(data: bytes) -> None:
-    from minidark.convert import keras
+    from minidark.convert import keras_chain
 
-    with patch.object(keras, "read_arrays", read_here):
-        check_model(lambda: keras.read_model(io.BytesIO(data), "x.keras"))
+    with patch.object(keras_chain, "read_arrays", read_here):
+        check_model(lambda: keras_chain.read_model(io.BytesIO(data), "x.keras"))
 
 
 def torch_target(data: bytes) -> None:
