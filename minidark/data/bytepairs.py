@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from minidark.cfg.options import BYTES
-from minidark.data.text import Identity, Ids, Symbols
+from minidark.data.text import Ids, Symbols, TextInMemory
 from minidark.errors import CfgError, DataError, WeightsError
 from minidark.layers.bytepairs import BytePairsLayer
 from minidark.network import Network
@@ -206,7 +206,7 @@ def _damaged(layer: BytePairsLayer, number: int, what: str) -> WeightsError:
     return WeightsError(f"{layer.pairs.name}[{number}] is {what}; these weights are damaged")
 
 
-class BytePairText(Symbols):
+class BytePairText(TextInMemory):
     """A text as the symbols of a network with a [bytepairs], held in memory: two or four bytes a
     symbol. What the network has not learned yet, it learns from all but the last `valid_fraction`
     of the text. Raises DataError."""
@@ -214,17 +214,10 @@ class BytePairText(Symbols):
     def __init__(self, text: Symbols, net: Network, valid_fraction: float):
         learn_from(text, net, valid_fraction)
         pairs = byte_pairs(net)
-        self.inputs, self.lengths, self._identity = net.inputs, pairs.lengths, text.identity()
+        self.lengths = pairs.lengths
         kind = np.min_scalar_type(net.inputs - 1)
         pieces = [pairs.encode(data).astype(kind) for data in _bytes(text, text.size)]
-        self.ids = np.concatenate(pieces)
-        self.size = self.ids.size
-
-    def read(self, start: int, stop: int) -> Ids:
-        return self.ids[start:stop].astype(np.intp)
-
-    def identity(self) -> Identity:
-        return self._identity
+        super().__init__(np.concatenate(pieces), net.inputs, text.identity())
 
     def characters(self, begin: int, end: int) -> int:
         return self.characters_of(self.ids[begin:end])

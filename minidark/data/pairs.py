@@ -16,7 +16,6 @@ Sutskever, Vinyals and Le 2014, arXiv:1409.3215, with one network for both halve
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from minidark.data.text import FileIdentity, Identity, Ids
+from minidark.data.identity import Identity
+from minidark.data.text import Ids
 from minidark.errors import DataError, echo
 from minidark.files.disk import named, open_regular
 
@@ -62,7 +62,7 @@ class Pairs:
         self.path, self.separator = path, separator
         mark = separator_byte(separator)
         with open_regular(path, named(path, DataError)) as file:
-            self.identity = Identity((FileIdentity.of(path, file, os.fstat(file.fileno())),))
+            self.identity = Identity.of(path, file)
             data = file.read()
         lines = data.removeprefix(MARK).split(b"\n")
         if not lines[-1]:  # what ends in a line feed has nothing behind it

@@ -4,10 +4,6 @@ A text is the bytes of one or more files, one after another; each byte is a symb
 window by window, never whole, so that its size does not matter; each window's symbols are checked
 as it is read, and a file that shrinks under the reader is an error and not a crash.
 
-A run must know whether the text is still the same, the next moment and on another day, and reading
-10 GB to find out takes minutes: an `Identity` is each file's size, its time, and a hash of 64
-samples.
-
 Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state).
 """
 
@@ -15,92 +11,25 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import hashlib
-import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from minidark.data.identity import FileIdentity, Identity, sampled
 from minidark.errors import DataError
 from minidark.files.disk import named, open_regular, read_at, stamp
 
 Ids = npt.NDArray[np.intp]
 
 RESTART = 1 / 64  # a stream's chance, per batch, to begin anew elsewhere
-SAMPLES, SAMPLE_BYTES = 64, 4096
 FIRST_BYTES = 1 << 16  # of a file that may be UTF-16
 MANY_NULS, NEARLY_ALL = 0.5, 0.95  # shares of the bytes at every other place
-
-
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """What a file was when it was opened. Where it lay is not compared."""
-
-    path: str = field(compare=False)
-    size: int  # bytes
-    modified: int  # nanoseconds since 1970
-    sampled: str  # sha256, in hex, of the samples; see `sample_offsets`
-
-    @classmethod
-    def of(cls, path: Path | str, file: io.BufferedReader, opened: os.stat_result) -> FileIdentity:
-        sampled = _sampled(file, opened.st_size)
-        return cls(str(path), opened.st_size, opened.st_mtime_ns, sampled)
-
-    def change(self, since: FileIdentity) -> str | None:
-        """What became of the file that was `since`, in one line, or None."""
-        if more := self.size - since.size:
-            change = f"{abs(more):,} bytes {'longer' if more > 0 else 'shorter'} than before"
-        elif self.sampled != since.sampled:
-            change = "as long as before, with other bytes"
-        elif self.modified != since.modified:
-            change = "written anew, though its size and the bytes that were compared are the same"
-        else:
-            return None
-        return f"{self.path}: {change}"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """What a text was: its files in their order. Equal means the same text, as far as sizes,
-    times and samples can tell."""
-
-    files: tuple[FileIdentity, ...]
-
-    def change(self, since: Identity) -> str | None:
-        """How the text differs from what it was, in one line that names the file, or None."""
-        if len(self.files) != len(since.files):
-            return f"{_number(self.files)} in place of {_number(since.files)} before"
-        changes = (f.change(before) for f, before in zip(self.files, since.files, strict=True))
-        return next(filter(None, changes), None)
-
-    def undated(self) -> Identity:
-        """Without the times: what a copy of the same bytes has in common with them."""
-        return Identity(tuple(replace(f, modified=0) for f in self.files))
-
-    def content(self) -> list[list[Any]]:
-        """What does not hang on where and when it was written: sizes and samples."""
-        return [[f.size, f.sampled] for f in self.files]
-
-    def to_json(self) -> list[dict[str, Any]]:
-        return [asdict(f) for f in self.files]
-
-    @classmethod
-    def from_json(cls, files: list[dict[str, Any]]) -> Identity:
-        """Of what `to_json` gave. Raises DataError for anything else."""
-        try:
-            return cls(tuple(FileIdentity(**f) for f in files))
-        except TypeError as error:
-            raise DataError(f"no identity of a text: {error}") from error
-
-
-def _number(files: tuple[FileIdentity, ...]) -> str:
-    return f"{len(files)} file{'' if len(files) == 1 else 's'}"
 
 
 def looks_like_utf16(path: Path | str) -> bool:
@@ -115,21 +44,6 @@ def looks_like_utf16(path: Path | str) -> bool:
         bool((nuls == 0).mean() > MANY_NULS and (text >= ord("\t")).mean() > NEARLY_ALL)
         for nuls, text in ((even, odd), (odd, even))
     )
-
-
-def _sampled(file: io.BufferedReader, size: int) -> str:
-    digest = hashlib.sha256()
-    for offset in sample_offsets(size):
-        digest.update(read_at(file, min(SAMPLE_BYTES, size - offset), offset))
-    return digest.hexdigest()
-
-
-def sample_offsets(size: int) -> list[int]:
-    """Where the samples begin of a file of `size` bytes: all of a small file, else evenly
-    spaced, the first at its beginning and the last at its end."""
-    if size <= SAMPLES * SAMPLE_BYTES:
-        return [*range(0, size, SAMPLE_BYTES)]
-    return [i * (size - SAMPLE_BYTES) // (SAMPLES - 1) for i in range(SAMPLES)]
 
 
 class _File:
@@ -163,7 +77,7 @@ class _File:
                 return
             if now.st_size < self.size:
                 raise self.shrunk()
-            if _sampled(self.file, self.size) != self.identity.sampled:
+            if sampled(self.file, self.size) != self.identity.sampled:
                 raise DataError(f"{self.path}: has other bytes than at the start")
         self.as_seen_last = now
 
@@ -229,6 +143,20 @@ class Symbols(ABC):
 
     def close(self) -> None:  # noqa: B027  a text in memory holds nothing
         """Give back what is held."""
+
+
+class TextInMemory(Symbols):
+    """One whose symbols `ids` (N,) are all in memory, of a file that is closed again."""
+
+    def __init__(self, ids: npt.NDArray[Any], inputs: int, identity: Identity):
+        self.ids, self.inputs, self.size = ids, inputs, ids.size
+        self._identity = identity
+
+    def read(self, start: int, stop: int) -> Ids:
+        return self.ids[start:stop].astype(np.intp)
+
+    def identity(self) -> Identity:
+        return self._identity
 
 
 class Text(Symbols):

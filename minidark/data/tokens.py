@@ -12,7 +12,6 @@ Source: darknet examples/rnn.c (read_tokenized_data, read_tokens, print_symbol).
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from minidark.data.text import FileIdentity, Identity, Ids, Symbols
+from minidark.data.identity import Identity
+from minidark.data.text import Ids, TextInMemory
 from minidark.errors import DataError, echo
 from minidark.files.disk import named, open_regular
 
@@ -30,7 +30,7 @@ DIGITS = 9  # of the longest token
 LONGEST = 1 + DIGITS  # with a sign
 
 
-class TokenText(Symbols):
+class TokenText(TextInMemory):
     """The tokens of a file, held in memory. Raises DataError at the first that is none."""
 
     tokenized = True
@@ -39,18 +39,11 @@ class TokenText(Symbols):
         kind = np.min_scalar_type(inputs - 1)
         pieces = [np.empty(0, kind)]
         with open_regular(path, named(path, DataError)) as file:
-            self._identity = Identity((FileIdentity.of(path, file, os.fstat(file.fileno())),))
+            identity = Identity.of(path, file)
             pieces += [ids.astype(kind) for ids in token_blocks(file, path, inputs)]
-        self.ids = np.concatenate(pieces)
-        self.inputs, self.size = inputs, self.ids.size
+        super().__init__(np.concatenate(pieces), inputs, identity)
         if not self.size:
             raise DataError(f"{path}: empty; a tokenized text is integers between blanks")
-
-    def read(self, start: int, stop: int) -> Ids:
-        return self.ids[start:stop].astype(np.intp)
-
-    def identity(self) -> Identity:
-        return self._identity
 
 
 def token_blocks(file: BinaryIO, path: Path | str, inputs: int) -> Iterator[Ids]:

@@ -14,7 +14,7 @@ here it is their cosine, which needs no constant of the network's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +59,18 @@ class Cache:
         sums = np.bincount(self.symbols[:known], weights, self.outputs)
         mixed: Array = (1 - SHARE) * p + (SHARE / sums.sum() * sums).astype(p.dtype)
         return mixed
+
+
+def remembering(net: Network, streams: int, length: int) -> Callable[[Array, Array, Array], Array]:
+    """A cache for each stream: given symbols (S,), the network's p (S, O) and the topmost layer's
+    states (S, H), it gives what `Cache.read` makes of each."""
+    caches = [Cache(net, length) for _ in range(streams)]
+
+    def read(symbols: Array, p: Array, states: Array) -> Array:
+        rows = zip(caches, symbols.tolist(), p, states, strict=True)
+        return np.stack([cache.read(symbol, row, h) for cache, symbol, row, h in rows])
+
+    return read
 
 
 def topmost(layers: Sequence[Layer]) -> Layer:

@@ -20,7 +20,7 @@ from minidark.data.bytepairs import byte_pairs
 from minidark.data.text import Ids
 from minidark.errors import CfgError, DataError
 from minidark.glibc_rand import RAND_MAX, GlibcRand
-from minidark.inference.cache import Cache, topmost
+from minidark.inference.cache import remembering, topmost
 from minidark.inference.exact import ExactNetwork
 from minidark.network import Network
 from minidark.network.frozen import Frozen
@@ -269,15 +269,8 @@ def _remembering(
     net: Network, frozen: Frozen, streams: int, length: int
 ) -> Callable[[Array], Array]:
     """Its steps, with a cache for each stream."""
-    caches = [Cache(net, length) for _ in range(streams)]
-    state = topmost(frozen.layers).states["state"]
-
-    def after(symbols: Array) -> Array:
-        p = frozen(symbols)
-        rows = zip(caches, symbols.tolist(), p, state, strict=True)
-        return np.stack([cache.read(symbol, row, h) for cache, symbol, row, h in rows])
-
-    return after
+    read, state = remembering(net, streams, length), topmost(frozen.layers).states["state"]
+    return lambda symbols: read(symbols, frozen(symbols), state)
 
 
 def initial_draws(net: Network) -> int:

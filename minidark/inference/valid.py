@@ -22,7 +22,7 @@ from minidark.data.bytepairs import BytePairs, byte_pairs
 from minidark.data.pairs import Pairs
 from minidark.data.text import Ids, Part, Symbols
 from minidark.errors import DataError
-from minidark.inference.cache import Cache, topmost
+from minidark.inference.cache import remembering, topmost
 from minidark.network import Network
 
 WINDOW = 128  # steps at a time
@@ -199,13 +199,13 @@ def readings(
 
 def _remembering(one: Network, length: int) -> Callable[[Ids], Array]:
     """Its `forward` of ids (T, 1), with a cache."""
-    cache, top = Cache(one, length), one.layers.index(topmost(one.layers))
+    read, top = remembering(one, 1, length), one.layers.index(topmost(one.layers))
 
     def read_on(ids: Ids) -> Array:
         y, shown = one.traced(ids)
-        states = shown[top]["s" if one.layers[top].type == "rnn" else "h"]
-        for t, symbol in enumerate(ids[:, 0]):
-            y[t, 0] = cache.read(int(symbol), y[t, 0], states[t, 0])
+        states = shown[top][one.layers[top].traced_state]
+        for t, symbols in enumerate(ids):
+            y[t] = read(symbols, y[t], states[t])
         return y
 
     return read_on

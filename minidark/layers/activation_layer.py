@@ -5,9 +5,11 @@ Source: darknet src/activation_layer.c.
 
 from __future__ import annotations
 
-from minidark.backend import Array, Backend
+from typing import Unpack
+
+from minidark.backend import Array
 from minidark.layers.activations import checked_activation
-from minidark.layers.base import Layer
+from minidark.layers.base import Layer, Place
 
 
 class ActivationLayer(Layer):
@@ -20,12 +22,9 @@ class ActivationLayer(Layer):
         batch: int,
         inputs: int,
         activation: str = "linear",
-        *,
-        steps: int = 1,
-        name: str | None = None,
-        backend: Backend | None = None,
+        **place: Unpack[Place],
     ):
-        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        super().__init__(batch, inputs, inputs, **place)
         self.activation = checked_activation(activation, self.backend.xp)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:

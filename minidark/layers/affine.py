@@ -187,10 +187,12 @@ class PackedLayer(Layer):
     file_orders: ClassVar[dict[str, tuple[str, ...]]]
 
     sublayers: dict[str, Sublayer]
+    affines: tuple[Affine, ...] = ()
     normalized = False
 
     def _pack(self, names: tuple[str, ...], inputs: int, outputs: int, norm: bool) -> Affine:
         affine = Affine(self.name, names, inputs, outputs, norm, self.backend)
+        self.affines += (affine,)
         self.normalized = norm
         self.norms += (affine.norm,) if affine.norm else ()
         self.sublayers = getattr(self, "sublayers", {}) | affine.sublayers

@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 import numpy as np
 
@@ -48,6 +48,15 @@ class Parameter(Stored):
     grad: Array
 
 
+class Place(TypedDict, total=False):
+    """What a layer gets from the network around it: time steps (1), its name (its type), and the
+    backend (the CPU)."""
+
+    steps: int
+    name: str | None
+    backend: Backend | None
+
+
 def is_ids(x: Array) -> bool:
     """Whether x holds symbols, and not rows of numbers."""
     return bool(x.dtype.kind != "f")
@@ -63,6 +72,7 @@ class Layer(ABC):
     type: ClassVar[str]
     reads_ids: ClassVar[bool] = False  # can take integer ids in place of one-hot rows
     gives_ids: ClassVar[bool] = False  # and gives them on as they are
+    traced_state: ClassVar[str] = "h"  # what `traced` calls states["state"], where there is one
     has_cost: bool = False  # can end a network that trains
     norms: tuple[BatchNorm, ...] = ()  # that it computes with
 

@@ -6,8 +6,10 @@ AlexeyAB's dialect only; both are trained here.
 
 from __future__ import annotations
 
-from minidark.backend import Array, Backend
-from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Stored
+from typing import Unpack
+
+from minidark.backend import Array
+from minidark.layers.base import ALEXEY, PJREDDIE, Layer, Parameter, Place, Stored
 from minidark.layers.batchnorm import BatchNorm, NormSaved
 
 
@@ -20,12 +22,9 @@ class BatchnormLayer(Layer):
         self,
         batch: int,
         inputs: int,
-        *,
-        steps: int = 1,
-        name: str | None = None,
-        backend: Backend | None = None,
+        **place: Unpack[Place],
     ):
-        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        super().__init__(batch, inputs, inputs, **place)
         self.norm = BatchNorm(self.name, inputs, self.backend)
         self.norms = (self.norm,)
         zeros = self.backend.zeros

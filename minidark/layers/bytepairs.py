@@ -9,12 +9,12 @@ minidark's own; no darknet has it.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Unpack
 
-from minidark.backend import Array, Backend
+from minidark.backend import Array
 from minidark.cfg.options import BYTES
 from minidark.errors import CfgError
-from minidark.layers.base import PJREDDIE, Layer, Stored
+from minidark.layers.base import PJREDDIE, Layer, Place, Stored
 
 
 class BytePairsLayer(Layer):
@@ -30,12 +30,9 @@ class BytePairsLayer(Layer):
         self,
         batch: int,
         inputs: int,
-        steps: int = 1,
-        *,
-        name: str | None = None,
-        backend: Backend | None = None,
+        **place: Unpack[Place],
     ):
-        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        super().__init__(batch, inputs, inputs, **place)
         if inputs <= BYTES:
             raise CfgError(
                 f"[net] inputs={inputs} leaves no symbols for pairs; they are those above {BYTES}"

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Unpack
 
-from minidark.backend import Array, Backend
+from minidark.backend import Array
 from minidark.glibc_rand import GlibcRand
 from minidark.layers.activations import checked_activation
 from minidark.layers.affine import AffinePass, PackedLayer, one_order
+from minidark.layers.base import Place
 from minidark.layers.initialize import initialize
 
 
@@ -41,11 +43,9 @@ class ConnectedLayer(PackedLayer):
         batch_normalize: bool = False,
         *,
         rand: GlibcRand | None = None,
-        steps: int = 1,
-        name: str | None = None,
-        backend: Backend | None = None,
+        **place: Unpack[Place],
     ):
-        super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
+        super().__init__(batch, inputs, outputs, **place)
         self.activation = checked_activation(activation, self.backend.xp)
         self.affine = self._pack(("",), inputs, outputs, batch_normalize)
         initialize(self, rand)

@@ -16,10 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Unpack
 
-from minidark.backend import Array, Backend, Scalar
+from minidark.backend import Array, Scalar
 from minidark.errors import CfgError, echo, not_one_of
-from minidark.layers.base import CostLayer, truth_rows
+from minidark.layers.base import CostLayer, Place, truth_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,9 @@ class CostOfDifference(CostLayer):
         inputs: int,
         cost_type: str = "sse",
         scale: float = 1.0,
-        *,
-        steps: int = 1,
-        name: str | None = None,
-        backend: Backend | None = None,
+        **place: Unpack[Place],
     ):
-        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        super().__init__(batch, inputs, inputs, **place)
         if cost_type not in COST_TYPES:
             raise CfgError(f"type={echo(cost_type)} is {not_one_of(cost_type, COST_TYPES)}")
         self.cost_type, self.scale = COST_TYPES[cost_type], scale

@@ -5,10 +5,12 @@ Source: darknet src/dropout_layer.c. The draws come from the network's generator
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import numpy as np
 
-from minidark.backend import Array, Backend
-from minidark.layers.base import Layer, kept
+from minidark.backend import Array
+from minidark.layers.base import Layer, Place, kept
 
 
 class DropoutLayer(Layer):
@@ -26,11 +28,9 @@ class DropoutLayer(Layer):
         probability: float = 0.5,
         *,
         rng: np.random.Generator | None = None,
-        steps: int = 1,
-        name: str | None = None,
-        backend: Backend | None = None,
+        **place: Unpack[Place],
     ):
-        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        super().__init__(batch, inputs, inputs, **place)
         self.probability = probability
         self.rng: np.random.Generator = rng or np.random.default_rng(0)
 

@@ -7,11 +7,13 @@ Source: darknet src/logistic_layer.c, src/blas.c (logistic_x_ent_cpu).
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import numpy as np
 
-from minidark.backend import Array, Backend, Scalar
+from minidark.backend import Array, Scalar
 from minidark.layers.activations import checked_activation
-from minidark.layers.base import CostLayer, truth_rows
+from minidark.layers.base import CostLayer, Place, truth_rows
 
 
 class LogisticLayer(CostLayer):
@@ -24,12 +26,9 @@ class LogisticLayer(CostLayer):
         self,
         batch: int,
         inputs: int,
-        *,
-        steps: int = 1,
-        name: str | None = None,
-        backend: Backend | None = None,
+        **place: Unpack[Place],
     ):
-        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        super().__init__(batch, inputs, inputs, **place)
         self.activation = checked_activation("logistic", self.backend.xp)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:

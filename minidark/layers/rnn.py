@@ -43,6 +43,7 @@ class RnnLayer(RecurrentLayer):
     """
 
     type = "rnn"
+    traced_state = "s"
     created = ("input", "self", "output")
     file_orders = one_order("input", "self", "output")
 

@@ -13,9 +13,11 @@ backward passes a gradient from above straight through; here it goes through the
 
 from __future__ import annotations
 
-from minidark.backend import Array, Backend, Scalar
+from typing import Unpack
+
+from minidark.backend import Array, Scalar
 from minidark.errors import CfgError
-from minidark.layers.base import CostLayer
+from minidark.layers.base import CostLayer, Place
 
 
 class SoftmaxLayer(CostLayer):
@@ -31,11 +33,9 @@ class SoftmaxLayer(CostLayer):
         *,
         temperature: float = 1.0,
         noloss: bool = False,
-        steps: int = 1,
-        name: str | None = None,
-        backend: Backend | None = None,
+        **place: Unpack[Place],
     ):
-        super().__init__(batch, inputs, inputs, steps, name=name, backend=backend)
+        super().__init__(batch, inputs, inputs, **place)
         if inputs % groups:
             raise CfgError(f"groups={groups} does not divide {inputs} inputs")
         self.groups, self.temperature, self.has_cost = groups, temperature, not noloss

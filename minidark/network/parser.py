@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,6 +50,7 @@ from minidark.layers import (
     make_rnn_layer,
     make_softmax_layer,
 )
+from minidark.layers.base import Place
 from minidark.layers.initialize import UNDRAWN
 from minidark.layers.recurrent import CellOptions
 from minidark.network import Network
@@ -57,21 +58,18 @@ from minidark.weights import made_with
 from minidark.weights.darknet import load_weights
 
 
-class Place(TypedDict):
+class Position(Place):
     """Where a layer stands: what every factory takes. `batch` is rows, as in C."""
 
     batch: int
     inputs: int
-    steps: int
-    name: str
-    backend: Backend
 
 
 @dataclass(frozen=True, slots=True)
 class Params:
     """What a layer gets besides its options: its place, and where draws come from."""
 
-    place: Place
+    place: Position
     rand: GlibcRand  # C's, for initial weights
     rng: np.random.Generator  # for dropout
 
@@ -348,7 +346,7 @@ def build_network(plan: Plan, seed: int, backend: Backend, draw: bool = True) ->
     for index, planned in enumerate(plan.layers):
         drawn = draw or planned.options.dontload
         type_ = planned.section.type
-        place = Place(
+        place = Position(
             batch=plan.net.rows,
             inputs=planned.inputs,
             steps=plan.net.time_steps,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minidark.cfg.options import LAYER_TYPES, NetOptions
-from minidark.data.text import SAMPLE_BYTES, SAMPLES
+from minidark.data.identity import SAMPLE_BYTES, SAMPLES
 from minidark.report.curves import gradient_curve, loss_curve, rate_curve, speed_curve
 from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON, Run, speed

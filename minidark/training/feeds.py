@@ -17,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark.data.bytepairs import BytePairText, check_symbols
+from minidark.data.identity import Identity
 from minidark.data.pairs import Pairs, epoch_order
-from minidark.data.text import Identity, Ids, Streams, Symbols
+from minidark.data.text import Ids, Streams, Symbols
 from minidark.errors import CfgError, DataError, echo
 from minidark.inference.generate import default_primer, generate
 from minidark.inference.predict import check_predicts, predict

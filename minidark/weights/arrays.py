@@ -5,6 +5,7 @@ This package knows no layer: each lists its arrays (`Layer.stored_arrays`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +17,8 @@ from minidark.cfg.sections import Section
 from minidark.errors import WeightsError, bare
 from minidark.layers.base import NORM_KINDS, PJREDDIE, Stored
 from minidark.weights.made_with import HasLayers
+
+MOST_SEEN = 2**63 - 1
 
 
 class HasArrays(HasLayers, Protocol):
@@ -74,6 +77,13 @@ def check_finite(
                 f"{path}: {bare(name)}{index} is {array[tuple(index)]}, one of {count:,}{where} "
                 "that are NaN or infinite; --allow-nonfinite loads them all the same"
             )
+
+
+def seen_note(text: str, path: Path | str) -> int:
+    """The count of rows in the note `seen` of a file. Raises WeightsError."""
+    if not re.fullmatch("[0-9]{1,19}", text, re.ASCII) or int(text) > MOST_SEEN:
+        raise WeightsError(f"{path}: its note `seen` is no count of rows; the file is damaged")
+    return int(text)
 
 
 def array_statistics(net: HasArrays) -> list[dict[str, Any]]:

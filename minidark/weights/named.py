@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -24,9 +23,7 @@ from minidark.files.disk import write_atomically
 from minidark.layers.base import ALEXEY, Stored
 from minidark.layers.batchnorm import CPU, GPU
 from minidark.weights import made_with
-from minidark.weights.arrays import HasArrays, check_finite, read_arrays, saved_arrays
-
-MOST_SEEN = 2**63 - 1
+from minidark.weights.arrays import HasArrays, check_finite, read_arrays, saved_arrays, seen_note
 
 
 def save(net: HasArrays, path: Path | str, cutoff: int | None = None) -> str:
@@ -68,7 +65,7 @@ def load(
     theirs = _layers(archive)
     if theirs and not allow_other_cfg:
         _check_layers(theirs, net, start, cutoff, path)
-    seen = _seen(archive.notes.get("seen", "0"), path)
+    seen = seen_note(archive.notes.get("seen", "0"), path)
     values = {name: archive.read(name) for name in wanted}
     if not allow_nonfinite:
         check_finite(values.items(), path)
@@ -133,9 +130,3 @@ def _check_flagged(
     made_with.check_meanings(
         theirs[len(below) :], ours, path, "another cfg", cutoff, net.chooses_batchnorm
     )
-
-
-def _seen(text: str, path: Path | str) -> int:
-    if not re.fullmatch("[0-9]{1,19}", text, re.ASCII) or int(text) > MOST_SEEN:
-        raise WeightsError(f"{path}: its note `seen` is no count of rows; the file is damaged")
-    return int(text)

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minidark import DataError, Text, train
-from minidark.data.text import RESTART, Identity, Streams, sample_offsets
+from minidark.data.identity import Identity, sample_offsets
+from minidark.data.text import RESTART, Streams
 from minidark.data.tokens import TokenText
 from tests.helpers import cfg, network
 
