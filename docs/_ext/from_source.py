@@ -29,6 +29,7 @@ FACTORIES = {  # of layers, each with its module
 INSIDE = (  # what layers and networks are made of
     "minidark.backend.numpy_kernels",
     "minidark.layers.affine",
+    "minidark.layers.recurrent",
     "minidark.layers.initialize",
     "minidark.layers.batchnorm",
     "minidark.network.optim",

@@ -86,7 +86,7 @@ class _Layer:
 
 def _resolved_layers(plan: Plan) -> list[_Layer]:
     layers = plan.layers
-    if len(layers) > 1 and layers[-1].section.type == "cost" and layers[-2].options.has_cost:
+    if o.ends_in_extra_cost([layer.options for layer in layers]):
         layers = layers[:-1]
     return [_resolved(number, layer) for number, layer in enumerate(layers)]
 

@@ -8,6 +8,7 @@ Source: darknet src/parser.c (parse_net_options, parse_gru, ...).
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -145,6 +146,11 @@ class LayerOptions:
         """What is wrong with this layer over `inputs` numbers a row. It begins with the key."""
         return None
 
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """What is allowed, but perhaps not meant: a rule's name, and a message that begins with the
+        key."""
+        return iter(())
+
 
 def _output() -> Any:
     return key(1, AT_LEAST_1, "width: numbers out per row")
@@ -243,6 +249,24 @@ class RnnOptions(LayerOptions):
         shapes = [(inputs, hidden), (hidden, hidden), (hidden, n)]
         return sublayers(n, self.batch_normalize, *shapes, state=hidden, kept=3 * hidden + n)
 
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        if self.hidden not in (None, self.output):
+            yield (
+                "hidden-state",
+                (
+                    f"hidden={self.hidden} is taken as the width of the state, as AlexeyAB's darknet "
+                    f"does; pjreddie's ignores it and takes output={self.output}"
+                ),
+            )
+        if self.logistic:
+            yield (
+                "self-activation",
+                (
+                    f"logistic={self.logistic} is taken as AlexeyAB's darknet does, for the activation "
+                    "of self; pjreddie's ignores it"
+                ),
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectedOptions(LayerOptions):
@@ -336,6 +360,11 @@ class BytepairsOptions(LayerOptions):
         if inputs > BYTES:
             return None
         return f"[net] inputs={inputs} leaves no symbols for pairs; they are those above {BYTES}"
+
+
+def ends_in_extra_cost(layers: Sequence[LayerOptions]) -> bool:
+    """Whether the last layer is a [cost] that adds nothing, as the one before it has a cost."""
+    return len(layers) > 1 and isinstance(layers[-1], CostOptions) and layers[-2].has_cost
 
 
 LAYER_TYPES: dict[str, type[LayerOptions]] = {  # by the section's name

@@ -290,19 +290,9 @@ def _misplaced(before: PlannedLayer, layer: PlannedLayer) -> str | None:
 def _doubt_layer(layers: Sequence[PlannedLayer], warn: Warn) -> None:
     """What is allowed of the last layer, but perhaps not meant."""
     options, section = layers[-1].options, layers[-1].section
-    if isinstance(options, o.RnnOptions) and options.hidden not in (None, options.output):
-        said = (
-            f"hidden={options.hidden} is taken as the width of the state, as AlexeyAB's darknet "
-            f"does; pjreddie's ignores it and takes output={options.output}"
-        )
-        warn(Doubt("hidden-state", said), section.pairs["hidden"].line)
-    if isinstance(options, o.RnnOptions) and options.logistic:
-        said = (
-            f"logistic={options.logistic} is taken as AlexeyAB's darknet does, for the activation "
-            "of self; pjreddie's ignores it"
-        )
-        warn(Doubt("self-activation", said), section.pairs["logistic"].line)
-    if isinstance(options, o.CostOptions) and len(layers) > 1 and layers[-2].options.has_cost:
+    for rule, said in options.doubts():
+        warn(Doubt(rule, said), line_of(section, said.partition("=")[0]))
+    if o.ends_in_extra_cost([layer.options for layer in layers[-2:]]):
         said = (
             f"[cost] adds nothing here: the [{layers[-2].section.type}] before it has its own "
             "cost. darknet's C adds both gradients: to train as it does with SGD, double "

@@ -12,6 +12,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
+from typing import TypedDict, Unpack
 
 import numpy as np
 
@@ -28,6 +29,14 @@ from minidark.network.nonfinite import not_finite
 
 LEAST_TEMPERATURE = 1e-20  # but for 0; float32 cannot hold an output divided by much less
 BLOCK = 256  # draws prepared at once, and on a GPU made before the host sees the symbols
+
+
+class Limits(TypedDict, total=False):
+    """What is drawn from besides the network's probabilities; see `generate`."""
+
+    top_k: int | None
+    top_p: float | None
+    cache: int
 
 
 def generate(
@@ -56,9 +65,8 @@ def generate(
     primer = seed.encode() if isinstance(seed, str) else bytes(seed)
     srand = secrets.randbelow(2**32) if srand is None else srand
     symbols = pairs.encode(primer).tolist()
-    sampled = sample(
-        net, symbols, length, temperature, srand, top_k=top_k, top_p=top_p, cache=cache
-    )
+    limits = Limits(top_k=top_k, top_p=top_p, cache=cache)
+    sampled = sample(net, symbols, length, temperature, srand, **limits)
     return primer + b"".join(cut((pairs.names[symbol] for symbol in sampled), length))
 
 
@@ -83,13 +91,10 @@ def sample(
     length: int,
     temperature: float,
     srand: int,
-    *,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    cache: int = 0,
+    **limits: Unpack[Limits],
 ) -> Iterator[int]:
     """The sampled symbols one by one, without the seed; see `generate`."""
-    sampler = _primed(net, seed, length, temperature, [srand], top_k, top_p, cache)
+    sampler = _primed(net, seed, length, temperature, [srand], **limits)
     return sampler.symbols(length)
 
 
@@ -100,10 +105,8 @@ def sample_many(
     temperature: float,
     srands: Sequence[int],
     *,
-    top_k: int | None = None,
-    top_p: float | None = None,
     lengths: Ids | None = None,
-    cache: int = 0,
+    **limits: Unpack[Limits],
 ) -> list[list[int]]:
     """The sampled symbols of one text for each of `srands`, side by side: many times as fast as
     one after another. Each is what `sample` gives with the same kernels, if these are the fast
@@ -111,7 +114,7 @@ def sample_many(
 
     lengths: how many characters each symbol is; no more are drawn than give every text `length`.
     """
-    sampler = _primed(net, seed, length, temperature, srands, top_k, top_p, cache)
+    sampler = _primed(net, seed, length, temperature, srands, **limits)
     rows: list[list[int]] = []
     characters = np.zeros(len(srands), np.intp)
     for row in sampler.rows(length):
@@ -128,15 +131,13 @@ def _primed(
     length: int,
     temperature: float,
     srands: Sequence[int],
-    top_k: int | None,
-    top_p: float | None,
-    cache: int,
+    **limits: Unpack[Limits],
 ) -> Sampler:
     if not seed:
         raise DataError("the seed is empty; a network needs a symbol to go on from")
     if length < 0:
         raise DataError(f"length {length} is negative")
-    sampler = Sampler(net, temperature, srands, top_k=top_k, top_p=top_p, cache=cache)
+    sampler = Sampler(net, temperature, srands, **limits)
     sampler.read(seed)
     return sampler
 
