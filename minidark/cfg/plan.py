@@ -1,7 +1,7 @@
 """What a cfg asks for, checked as far as it can be before any array is made.
 
 `plan_cfg` is a function on bytes: whatever they are, it returns a plan or raises CfgError, in less
-than a second and without allocating what the cfg asks for. `cfg.parser` makes the network.
+than a second and without allocating what the cfg asks for. `network.parser` makes the network.
 
 Source: darknet src/parser.c (parse_network_cfg, parse_net_options), which allocates as it reads.
 """
@@ -94,7 +94,7 @@ class Plan:
 
 
 class Doubts:
-    """Hears of doubts: logs each kind once per file, or raises them where `strict`."""
+    """Logs each cfg warning once per file; raises it if `strict`."""
 
     def __init__(self, path: Path | str | None, strict: bool):
         self.path, self.strict = path, strict

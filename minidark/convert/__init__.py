@@ -61,7 +61,9 @@ class Model:
     def _module(self, name: str) -> ModuleType:
         try:
             return import_module(f"minidark.convert.{name}")
-        except ModuleNotFoundError as error:
+        except ImportError as error:
+            if not self.missing:
+                raise
             raise BackendError(self.missing) from error
 
 

@@ -32,7 +32,7 @@ from minidark.layers.batchnorm import DIVISORS, GPU
 log = logging.getLogger(__name__)
 
 LARGEST = 1 << 20  # bytes
-# Of the network around a layer, and of the values before the first batch.
+# Options that do not affect what stored weights mean.
 NO_MEANING = {f.name for f in dataclasses.fields(LayerOptions)} | {
     "init", "input_scale", "update_bias", "forget_bias", "dropconnect",
 }  # fmt: skip

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from minidark import Network, load_network
+from minidark.convert import MODELS
+from minidark.errors import BackendError
 from minidark.files.shipped import find_cfg, names
 from minidark.weights.arrays import saved_arrays
 from minidark.weights.darknet import save_weights
@@ -289,6 +291,10 @@ def test_an_extra_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "onnx", None)
     said = "ONNX needs the extra `onnx`: pip install 'minidark[onnx]'"
     assert_refused(run("convert", "a.weights", "b.onnx", "--cfg", "a.cfg"), 1, said)
+    monkeypatch.delitem(sys.modules, "minidark.convert.onnx_chain", raising=False)
+    with pytest.raises(BackendError) as error:
+        MODELS[".onnx"].read  # noqa: B018  what it imports is missing
+    assert str(error.value) == said
     monkeypatch.delitem(sys.modules, "minidark.convert.onnx", raising=False)
 
 
