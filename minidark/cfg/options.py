@@ -251,21 +251,17 @@ class RnnOptions(LayerOptions):
 
     def doubts(self) -> Iterator[tuple[str, str]]:
         if self.hidden not in (None, self.output):
-            yield (
-                "hidden-state",
-                (
-                    f"hidden={self.hidden} is taken as the width of the state, as AlexeyAB's darknet "
-                    f"does; pjreddie's ignores it and takes output={self.output}"
-                ),
+            said = (
+                f"hidden={self.hidden} is taken as the width of the state, as AlexeyAB's darknet "
+                f"does; pjreddie's ignores it and takes output={self.output}"
             )
+            yield "hidden-state", said
         if self.logistic:
-            yield (
-                "self-activation",
-                (
-                    f"logistic={self.logistic} is taken as AlexeyAB's darknet does, for the activation "
-                    "of self; pjreddie's ignores it"
-                ),
+            said = (
+                f"logistic={self.logistic} is taken as AlexeyAB's darknet does, for the activation "
+                "of self; pjreddie's ignores it"
             )
+            yield "self-activation", said
 
 
 @dataclass(frozen=True, slots=True)
