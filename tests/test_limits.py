@@ -1,4 +1,4 @@
-"""The package stays easy to find one's way in: few files at the top, short modules and functions."""
+"""The package stays easy to read: few files at the top, short modules and short functions."""
 
 from __future__ import annotations
 
