@@ -106,7 +106,7 @@ def test_the_quick_start_works_from_its_first_command_to_its_last(
 def files_that_a_run_leaves(base: str) -> set[str]:
     """Those in the table of docs/commands.md."""
     page = (ROOT / "docs" / "commands.md").read_text("utf-8")
-    _, table = page.split("\n## What a run leaves\n")
+    _, table = page.split("\n## Files of a run\n")
     rows = [row for row in table.split("\n## ")[0].splitlines() if row.startswith("| `")]
     weights = "BASE.backup", "BASE_N.weights", "BASE_best.weights", "BASE_final.weights"
     names = {name for row in rows for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])}
