@@ -2,7 +2,7 @@
 
 Every error that a caller can cause is a `MinidarkError`. Its text names the place (file and
 line, or layer and array), what was expected, and what to do; the command line prints it
-behind `minidark: error:` and turns its class into an exit code (`minidark.cli.EXIT_CODES`).
+behind `minidark: error:` and turns its class into an exit code (`minidark.cli.exits`).
 """
 
 from __future__ import annotations

@@ -6,13 +6,11 @@ imported when the command is called, so that `--version` and `--help` need neith
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import os
 import sys
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -20,31 +18,11 @@ import click
 
 from minidark._version import __version__
 from minidark.cli.command import Command, long_name, name_variable, variable, variables
+from minidark.cli.exits import DEBUG, EXIT_CODES, report_errors
 from minidark.cli.options.stopping import Interrupts
 from minidark.cli.output.stderr import LogHandler, tell_error, tell_usage
-from minidark.cli.output.stdout import checked, discard, discard_output, flush
-from minidark.errors import (
-    BackendError,
-    CfgError,
-    DataError,
-    DivergedError,
-    MinidarkError,
-    WeightsError,
-    nearest,
-)
-
-EXIT_CODES: dict[type[BaseException], int] = {  # the first that fits
-    CfgError: 3,
-    WeightsError: 4,
-    DataError: 4,
-    DivergedError: 5,
-    BackendError: 1,
-    MinidarkError: 1,
-    OSError: 1,
-    MemoryError: 1,
-    KeyboardInterrupt: 130,
-}
-
+from minidark.cli.output.stdout import checked, discard, flush
+from minidark.errors import MinidarkError, nearest
 
 COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
     "train": ("train", "Train a network on a text, or on pairs."),
@@ -146,7 +124,7 @@ class _Group(click.Group):
         import numpy as np  # every command that is invoked needs it; --version and --help are not
 
         # What overflows shows in the result; numpy's warnings would name lines of ours.
-        with Interrupts.noted(), told(ctx), np.errstate(all="ignore"):
+        with Interrupts.noted(), report_errors(ctx), np.errstate(all="ignore"):
             return super().invoke(ctx)
 
     def resolve_command(
@@ -178,7 +156,7 @@ def load(name: str, light: bool = False) -> click.Command:
 
 
 # In ctx.meta, which a command shares with its group.
-DEBUG, LEVEL = "minidark.debug", "minidark.level"
+LEVEL = "minidark.level"
 
 
 def shared_options() -> list[click.Parameter]:
@@ -202,25 +180,6 @@ def shared_options() -> list[click.Parameter]:
         flag("-v", "--verbose", callback=level, text="More notes."),
         flag("--debug", callback=debug, text="Show tracebacks."),
     ]
-
-
-@contextlib.contextmanager
-def told(ctx: click.Context, whose: str = "") -> Iterator[None]:
-    """Errors as one line, with `whose` in front of them, and an exit code."""
-    try:
-        yield
-    except BrokenPipeError:  # `minidark generate | head`: nobody reads on; that is no error
-        discard_output()
-        sys.exit(0)
-    except tuple(EXIT_CODES) as error:
-        if ctx.meta.get(DEBUG):
-            traceback.print_exc()
-        if Interrupts.heard:
-            sys.exit(EXIT_CODES[KeyboardInterrupt])
-        if not isinstance(error, KeyboardInterrupt):
-            said = str(error) or ("out of memory" if isinstance(error, MemoryError) else "")
-            tell_error(f"{whose}{said}")
-        sys.exit(next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
 
 
 @click.group(

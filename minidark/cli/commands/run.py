@@ -12,9 +12,9 @@ from typing import Any
 import click
 from rich.table import Table
 
-from minidark.cli import EXIT_CODES
 from minidark.cli.commands.experiment import Run, read_experiment
 from minidark.cli.commands.train import train
+from minidark.cli.exits import EXPECTED, report
 from minidark.cli.options.stopping import stoppable
 from minidark.cli.output.stderr import tell, tell_error
 from minidark.cli.output.stdout import say, say_json
@@ -109,10 +109,8 @@ def _train_one(one: Run) -> Done:
     except click.ClickException as error:
         tell_error(error.format_message())
         code = USAGE
-    except tuple(EXIT_CODES) as error:
-        if not isinstance(error, KeyboardInterrupt):
-            tell_error(str(error))
-        code = next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+    except EXPECTED as error:
+        code = report(error)
     after = _checkpoint(one)
     unmoved = before is not None and after is not None and before.batch == after.batch
     result = "failed" if code else "finished before" if unmoved else "done"

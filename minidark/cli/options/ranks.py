@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import click
 
-from minidark.cli import told
+from minidark.cli.exits import report_errors
 from minidark.cli.options.numbers import Number
 from minidark.errors import DivergedError
 from minidark.training.parallel.mpi import MpiRanks, find_ranks
@@ -91,7 +91,7 @@ def _met(ranks: Ranks) -> Iterator[None]:
 @contextlib.contextmanager
 def _told(ranks: MpiRanks) -> Iterator[None]:
     """An error as its line, and which rank's it is, where it is another's than rank 0's."""
-    with told(click.get_current_context(), "" if ranks.leads else f"rank {ranks.rank}: "):
+    with report_errors(click.get_current_context(), "" if ranks.leads else f"rank {ranks.rank}: "):
         try:
             yield
         except SystemExit:
