@@ -22,65 +22,22 @@ from minidark.cli.exits import DEBUG, EXIT_CODES, report_errors
 from minidark.cli.options.stopping import Interrupts
 from minidark.cli.output.stderr import LogHandler, tell_error, tell_usage
 from minidark.cli.output.stdout import checked, discard, flush
+from minidark.cli.shell.words import help_line, stand_in
 from minidark.errors import MinidarkError, nearest
 
-COMMANDS = {  # name: the module in `minidark.cli`, and the line in the help
-    "train": ("train", "Train a network on a text, or on pairs."),
-    "generate": ("generate", "Sample text from a network."),
-    "valid": ("valid", "Measure how well a network predicts a text: DATA, or standard input."),
-    "predict": (
-        "predict",
-        "Predict the target of each line of standard input, for networks trained with --pairs.",
+COMMANDS = {  # name: its module in `minidark.cli.commands`
+    **{
+        name: name
+        for name in (
+            "train", "generate", "valid", "predict", "score", "vec", "check", "diff", "gradcheck",
+            "doctor", "init", "compare", "look", "info", "report", "rnn", "run", "convert",
+            "completion",
+        )
+    },
+    **dict.fromkeys(
+        ("average", "denormalize", "join", "ops", "partial", "statistics"), "weights_verbs"
     ),
-    "score": (
-        "score",
-        "Measure how well a network predicts the targets of PAIRS, which it did not learn from.",
-    ),
-    "vec": (
-        "vec",
-        "Turn lines of standard input into vectors: the first layer's output after each.",
-    ),
-    "check": ("check", "Say all that is wrong or doubtful in a cfg, and whether weights fit it."),
-    "diff": ("diff", "Say how two networks differ: not their text, but what their cfgs mean."),
-    "gradcheck": ("gradcheck", "Compare a network's gradients with differences of its cost."),
-    "doctor": ("doctor", "Tell what is installed, what works and what would bring the rest."),
-    "init": ("init", "Write a cfg to start from, with every key and what it does."),
-    "compare": ("compare", "Train several cfgs alike on one text, and show which learns it best."),
-    "look": (
-        "look",
-        "Write a page that shows what gates and states do at every character of TEXT.",
-    ),
-    "info": ("info", "Show a network's layers, and what a weight file says of itself."),
-    "report": ("report", "Show how a training run went, in a page or a few lines."),
-    "rnn": ("rnn", "darknet's `rnn` command, in its own spelling."),
-    "run": ("run", "Train what a YAML file says: a run, or a sweep of runs."),
-    "average": (
-        "weights_verbs",
-        "Write the mean of several weight files of one cfg, as darknet's average does.",
-    ),
-    "convert": (
-        "convert",
-        "Rewrite a network in another form: IN's and OUT's suffixes say which.",
-    ),
-    "denormalize": (
-        "weights_verbs",
-        "Fold batch norm into weights and biases: the same predictions from fewer arrays.",
-    ),
-    "join": (
-        "weights_verbs",
-        "Make one network of several that were trained by one cfg, with other seeds.",
-    ),
-    "ops": (
-        "weights_verbs",
-        "Count the floating point operations for one character, forward: two for each weight.",
-    ),
-    "partial": (
-        "weights_verbs",
-        "Write the first LAYERS layers of a weight file, with `seen` zero, to start others from.",
-    ),
-    "statistics": ("weights_verbs", "Show mean, spread and size of every array in a weight file."),
-    "completion": ("completion", "Print what makes a shell complete minidark's words."),
-}
+}  # fmt: skip
 
 
 class _Group(click.Group):
@@ -144,14 +101,11 @@ class _Group(click.Group):
 
 @functools.cache
 def load(name: str, light: bool = False) -> click.Command:
-    """The command of that name, with its module; or with `light`, for a shell that completes, what
-    stands for it in a table."""
-    if light:
-        from minidark.cli.shell.words import stand_in
-
-        if command := stand_in(name):
-            return command
-    module = import_module(f"minidark.cli.commands.{COMMANDS[name][0]}")
+    """The command of that name, from its module; with `light`, for completion in a shell, a
+    stand-in with the same parameters."""
+    if light and (command := stand_in(name)):
+        return command
+    module = import_module(f"minidark.cli.commands.{COMMANDS[name]}")
     return Command.of(getattr(module, name), shared_options())
 
 
@@ -200,8 +154,8 @@ def cli() -> None:
     """
 
 
-for name, (_, text) in COMMANDS.items():
-    cli.add_command(click.Command(name, help=text))
+for name in COMMANDS:
+    cli.add_command(click.Command(name, help=help_line(name)))
 for option in shared_options():
     option.envvar = variables("", long_name(option))[-1:]
     cli.params.append(option)

@@ -1,11 +1,7 @@
 """What a shell may complete: commands, options, choices, files by their endings, `--set` keys.
 
-A shell asks anew at each press of Tab and cannot wait until a command's module and numpy are there.
-So what the commands take stands in completions.json, written by
-
-    python -m minidark.cli.shell.words
-
-which a test compares with the commands themselves; from it come stand-ins that click completes.
+A shell asks anew at each press of Tab and cannot wait for a command's module and numpy. So click
+completes stand-ins, made from completions.json, which `cli.shell.table` writes.
 """
 
 from __future__ import annotations
@@ -14,7 +10,6 @@ import functools
 import json
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +27,19 @@ Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]
 
 
 def stand_in(name: str) -> click.Command | None:
-    """A command that takes what the real one takes and does nothing; None for one that is not in
-    the table."""
+    """A command with the parameters of the real one and no effect; None if it is not in the
+    table."""
     entry = _table()["commands"].get(name)
     if entry is None:
         return None
     params = [_parameter(name, **one) for one in entry]
     return click.Command(name, params=params, context_settings={"ignore_unknown_options": True})
+
+
+def help_line(name: str) -> str:
+    """The line of a command in `minidark --help`."""
+    line: str = _table()["lines"].get(name, "")
+    return line
 
 
 @functools.cache
@@ -48,32 +49,17 @@ def _table() -> dict[str, Any]:
 
 
 def _parameter(
-    command: str,
-    opts: list[str],
-    *,
-    option: bool,
-    nargs: int = 1,
-    flag: bool = False,
-    multiple: bool = False,
-    choices: list[str] | None = None,
-    help: str = "",
+    command: str, opts: list[str], choices: list[str] | None = None, **rest: Any
 ) -> click.Parameter:
+    """An option or argument by its names; `rest` goes to click."""
     kind = click.Choice(choices) if choices else None
     name = max(opts, key=len).lstrip("-")
-    completer = COMPLETERS.get(
-        f"{command}.{name}", COMPLETERS.get(name, None if choices else files)
-    )
-    if not option:
-        return click.Argument(
-            opts, type=kind, nargs=nargs, required=False, shell_complete=completer
-        )
-    if flag:
-        return click.Option(opts, is_flag=True, help=help)
-    if not choices and name not in COMPLETERS:
-        completer = nothing
-    return click.Option(
-        opts, type=kind, nargs=nargs, multiple=multiple, help=help, shell_complete=completer
-    )
+    completer = COMPLETERS.get(f"{command}.{name}") or COMPLETERS.get(name)
+    if opts[0].startswith("-"):
+        completer = completer or (None if choices else nothing)
+        return click.Option(opts, type=kind, shell_complete=completer, **rest)
+    completer = completer or (None if choices else files)
+    return click.Argument(opts, type=kind, required=False, shell_complete=completer, **rest)
 
 
 # --- completers ---------------------------------------------------------------------------
@@ -154,51 +140,3 @@ def _files(begun: str, endings: tuple[str, ...]) -> list[CompletionItem]:
         elif entry.name.endswith(endings):
             found.append(CompletionItem(f"{stem}{entry.name}"))
     return found
-
-
-# --- the table ----------------------------------------------------------------------------
-
-
-def table() -> dict[str, Any]:
-    """What completions.json should hold, from the commands themselves."""
-    from minidark.cfg.options import LAYER_TYPES, NetOptions
-    from minidark.cli import COMMANDS, load
-    from minidark.cli.commands.rnn import VERBS
-
-    types: dict[str, type[Any]] = {"net": NetOptions, **LAYER_TYPES}
-    return {
-        "commands": {
-            name: [_fields(p) for p in load(name).params if not getattr(p, "hidden", False)]
-            for name in COMMANDS
-        },
-        "keys": [f"{t}.{f.name}" for t, options in types.items() for f in fields(options)],
-        "verbs": list(VERBS),
-    }
-
-
-def _fields(param: click.Parameter) -> dict[str, Any]:
-    """The arguments of `_parameter` that differ from their defaults."""
-    entry: dict[str, Any] = {"opts": param.opts, "option": isinstance(param, click.Option)}
-    if param.nargs != 1:
-        entry["nargs"] = param.nargs
-    if isinstance(param.type, click.Choice):
-        entry["choices"] = list(param.type.choices)
-    if isinstance(param, click.Option):
-        given = {"flag": param.is_flag, "multiple": param.multiple, "help": param.help}
-        entry |= {name: value for name, value in given.items() if value}
-    return entry
-
-
-def written() -> str:
-    """The table as text, a line for each parameter."""
-    parts = [
-        f" {json.dumps(name)}: [\n  " + ",\n  ".join(map(json.dumps, entry)) + "\n ]"
-        for name, entry in table()["commands"].items()
-    ]
-    rest = {name: value for name, value in table().items() if name != "commands"}
-    keys = ",\n".join(f"{json.dumps(name)}: {json.dumps(value)}" for name, value in rest.items())
-    return '{"commands": {\n' + ",\n".join(parts) + "\n}, " + keys + "}\n"
-
-
-if __name__ == "__main__":
-    TABLE.write_text(written())

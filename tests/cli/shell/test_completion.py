@@ -15,6 +15,7 @@ import pytest
 from minidark.cli import COMMANDS, cli, load
 from minidark.cli.shell import words
 from minidark.cli.shell.shells import VARIABLE, Bash
+from minidark.cli.shell.table import written
 from minidark.files import shipped
 from tests.cli.running import assert_wrong_usage, output, run
 from tests.test_lazy import HEAVY
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_table_is_what_the_commands_take() -> None:
-    assert words.TABLE.read_text() == words.written(), "run python -m minidark.cli.shell.words"
+    assert words.TABLE.read_text() == written(), "run python -m minidark.cli.shell.table"
 
 
 @pytest.fixture(autouse=True)
@@ -181,7 +182,8 @@ def test_completing_loads_neither_numpy_nor_a_command() -> None:
     assert not names & {*HEAVY, "numpy", "rich", "yaml", "safetensors"}
     assert {name for name in names if name.startswith("minidark.")} <= {
         "minidark.__main__", "minidark._version", "minidark.cli", "minidark.cli.command",
-        "minidark.cli.options", "minidark.cli.output", "minidark.cli.shell", "minidark.files",
+        "minidark.cli.exits", "minidark.cli.options", "minidark.cli.output", "minidark.cli.shell",
+        "minidark.files",
         "minidark.cli.shell.shells", "minidark.cli.output.stderr", "minidark.cli.output.stdout",
         "minidark.cli.options.stopping", "minidark.cli.shell.words",
         "minidark.errors", "minidark.files.shipped",
