@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -27,6 +27,7 @@ from minidark.cli.output.stdout import say, say_json
 from minidark.errors import BackendError, MinidarkError, SaveError
 from minidark.files import shipped
 from minidark.files.disk import write_atomically
+from minidark.network.parser import load_network
 
 CORE = ("numpy", "click", "pyyaml", "rich", "safetensors")
 EXTRAS = {  # the extra: its distributions, and what it gives
@@ -46,6 +47,17 @@ FAILED = 1
 Facts = dict[str, Any]
 
 
+class Row(NamedTuple):
+    """A line of the output. works: whether it begins with "ok"."""
+
+    works: bool
+    name: str
+    text: str
+
+
+Part = tuple[Facts, list[Row]]  # what --json has, and what is shown
+
+
 @click.command()
 @click.option("--backup", default="backup", show_default=True, metavar="DIR",
               help="The folder to try to write into.")  # fmt: skip
@@ -61,42 +73,49 @@ def doctor(backup: str, as_json: bool) -> None:
     Nothing is left behind, and no machine's or person's name is told. Ends with 1 where something
     fails that training needs: the shipped files, or writing into DIR.
     """
-    facts: Facts = {name: examine(backup) for name, examine in EXAMINED.items()}
-    facts["ok"] = not _failures(facts)
+    parts = {name: examine(backup) for name, examine in PARTS.items()}
+    ok = all(row.works for name in REQUIRED for row in parts[name][1])
     if as_json:
-        say_json(facts)
+        say_json({**{name: facts for name, (facts, _) in parts.items()}, "ok": ok})
     else:
-        say("\n".join(_lines(facts)))
-    raise SystemExit(0 if facts["ok"] else FAILED)
+        for row in (row for name in SHOWN for row in parts[name][1]):
+            say(f"{'ok' if row.works else '--':4}{row.name:13}{row.text}")
+    raise SystemExit(0 if ok else FAILED)
 
 
-# --- what is looked at --------------------------------------------------------------------
-
-
-def _versions(backup: str) -> Facts:
-    return {
+def _versions(backup: str) -> Part:
+    core = {name: _version(name) for name in CORE}
+    facts = {
         "minidark": __version__,
         "installed_in": shortened(Path(minidark.__file__).parent),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}",
-        **{name: _version(name) for name in CORE},
+        **core,
     }
+    text = ", ".join(f"{name} {number or 'missing'}" for name, number in core.items())
+    return facts, [
+        Row(True, "minidark", "{minidark} in {installed_in}, {python}, {system}".format(**facts)),
+        Row(all(core.values()), "core", text),
+    ]
 
 
-def _extras(backup: str) -> Facts:
-    return {
-        extra: {
-            "gives": gives,
-            "installed": all(map(_version, names)),
-            "packages": {name: _version(name) for name in names},
-        }
-        for extra, (names, gives) in EXTRAS.items()
-    }
+def _extras(backup: str) -> Part:
+    facts, rows = {}, []
+    for extra, (names, gives) in EXTRAS.items():
+        packages = {name: _version(name) for name in names}
+        installed = all(packages.values())
+        facts[extra] = {"gives": gives, "installed": installed, "packages": packages}
+        versions = ", ".join(f"{name} {number}" for name, number in packages.items())
+        how = f" ({versions})" if installed else f": pip install 'minidark[{extra}]'"
+        rows.append(Row(installed, extra, gives + how))
+    return facts, rows
 
 
-def _torch(backup: str) -> Facts:
-    """No extra of minidark's: the build for CPUs is to be chosen by who installs it."""
-    return {"version": _version("torch")}
+def _torch(backup: str) -> Part:
+    """Not an extra of minidark's: the user has to choose the build, such as that for CPUs."""
+    number = _version("torch")
+    how = f" (torch {number})" if number else ": pip install torch"
+    return {"version": number}, [Row(bool(number), "PyTorch", TORCH_GIVES + how)]
 
 
 def _version(name: str) -> str | None:
@@ -106,99 +125,121 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _blas(backup: str) -> Facts:
-    return {
-        **_blas_library(),
+def _blas(backup: str) -> Part:
+    library, number, blas_threads = _blas_library()
+    variables = {name: os.environ[name] for name in BLAS_VARIABLES if name in os.environ}
+    facts = {
+        "library": library,
+        "version": number,
+        "blas_threads": blas_threads,
         "threads": thread_count(),
         "processors": os.cpu_count(),
-        "set": {name: os.environ[name] for name in BLAS_VARIABLES if name in os.environ},
+        "set": variables,
     }
+    text = f"{library or 'unknown'} {number or ''}".strip()
+    text += f"; {_threads(thread_count())} for the fast kernels"
+    if blas_threads is not None:
+        text += f", {_threads(blas_threads)} for numpy's products"
+    if variables:
+        text += f" ({', '.join(f'{name}={value}' for name, value in variables.items())})"
+    return facts, [Row(True, "BLAS", text)]
 
 
-def _blas_library() -> Facts:
-    """What is loaded, where threadpoolctl can tell; else what numpy was built with."""
+def _blas_library() -> tuple[str | None, str | None, int | None]:
+    """Name, version and threads of the library that is loaded, if threadpoolctl can tell; else of
+    the one that numpy was built with."""
     try:
-        found = import_module("threadpoolctl").threadpool_info()
+        loaded = import_module("threadpoolctl").threadpool_info()
     except ImportError:
         built = np.show_config(mode="dicts")
         blas = (built or {}).get("Build Dependencies", {}).get("blas", {})
-        return {"library": blas.get("name"), "version": blas.get("version"), "blas_threads": None}
-    library: Facts = next((lib for lib in found if lib.get("user_api") == "blas"), {})
-    return {
-        "library": library.get("internal_api"),
-        "version": library.get("version"),
-        "blas_threads": library.get("num_threads"),
-    }
+        return blas.get("name"), blas.get("version"), None
+    library: Facts = next((lib for lib in loaded if lib.get("user_api") == "blas"), {})
+    return library.get("internal_api"), library.get("version"), library.get("num_threads")
 
 
-def _cuda(backup: str) -> Facts:
-    """A product of two small matrices on it, which is what fails where anything is amiss."""
+def _threads(count: int) -> str:
+    return f"{count} thread{'' if count == 1 else 's'}"
+
+
+def _cuda(backup: str) -> Part:
+    """Multiplies two small matrices on the GPU, which fails if anything is wrong."""
+    why = _error(lambda: get_backend("cuda"))
+    return {"works": not why, "why": why}, [Row(not why, "cuda", why or "works")]
+
+
+def _error(work: Callable[[], object]) -> str | None:
+    """The message of the MinidarkError that `work` raises."""
     try:
-        get_backend("cuda")
+        work()
+    except MinidarkError as error:
+        return nameless(str(error))
+    return None
+
+
+def _kernels(backup: str) -> Part:
+    """By the layers that they are for: each kind is compiled once on a machine."""
+    facts: Facts = {"fast": False, "kept": False, "compiled": [], "to_compile": [], "why": None}
+    try:
+        kernels = get_backend("cpu", kernels="fast").kernels
     except BackendError as error:
-        return {"works": False, "why": nameless(str(error))}
-    return {"works": True, "why": None}
+        why = nameless(str(error))
+        return {**facts, "why": why}, [Row(False, "kernels", why)]
+    types = [name for name in LAYER_TYPES if name in kernels.PROBES]
+    compiled = [name for name in types if kernels.are_kept([name])]
+    left = [name for name in types if name not in compiled]
+    facts |= {"fast": True, "kept": not left, "compiled": compiled, "to_compile": left}
+    texts = [f"compiled for {_sections(compiled)}"] if compiled else []
+    texts += [f"to be compiled by the first long run with {_sections(left)}"] if left else []
+    return facts, [Row(True, "kernels", f"fast: {'; '.join(texts)}")]
 
 
-def _kernels(backup: str) -> Facts:
+def _sections(types: list[str]) -> str:
+    return " ".join(f"[{name}]" for name in types)
+
+
+def _files(backup: str) -> Part:
+    """Whether a run could write into its folder, which need not exist; the probe is removed."""
+    folder, why = Path(backup), None
+    parent = next((p for p in (folder, *folder.absolute().parents) if p.exists()), folder)
+    name, tried_in = shortened(folder), shortened(parent)
     try:
-        backend = get_backend("cpu", kernels="fast")
-    except BackendError as error:
-        return {"fast": False, "kept": False, "compiled": [], "to_compile": [],
-                "why": nameless(str(error))}  # fmt: skip
-    types = [name for name in LAYER_TYPES if name in backend.kernels.PROBES]
-    kept = [name for name in types if backend.kernels.are_kept([name])]
-    left = [name for name in types if name not in kept]
-    return {"fast": True, "kept": not left, "compiled": kept, "to_compile": left, "why": None}
-
-
-def _files(backup: str) -> Facts:
-    """Whether a run could write into its folder, which need not be there; what is made is gone
-    afterwards."""
-    folder = Path(backup)
-    there = next((p for p in (folder, *folder.absolute().parents) if p.exists()), folder)
-    facts = {
-        "folder": shortened(folder),
-        "tried_in": shortened(there),
-        "writable": True,
-        "why": None,
-    }
-    try:
-        with tempfile.TemporaryDirectory(prefix=".minidark.", dir=there) as made:
+        with tempfile.TemporaryDirectory(prefix=".minidark.", dir=parent) as made:
             write_atomically(Path(made, "probe"), [b"minidark"])
     except (OSError, SaveError) as error:
         reason = error.__cause__ or error
-        facts |= {"writable": False, "why": getattr(reason, "strerror", None) or str(reason)}
-    return facts
+        why = getattr(reason, "strerror", None) or str(reason)
+    text = f"{tried_in}: cannot write: {why}" if why else f"{name} can be written"
+    facts = {"folder": name, "tried_in": tried_in, "writable": not why, "why": why}
+    return facts, [Row(not why, "backup", text)]
 
 
-def _shipped(backup: str) -> Facts:
-    """Whether what travels with the package is there: its default network loads."""
-    try:
-        from minidark.network.parser import load_network
+def _shipped(backup: str) -> Part:
+    """Whether the files that ship with the package exist: its default network loads."""
 
+    def load() -> None:
         weights = shipped.folder("weights") / "rnn.weights"
         load_network(shipped.find_cfg("rnn"), weights, kernels="numpy")
-    except MinidarkError as error:
-        return {"loads": False, "why": nameless(str(error))}
-    return {"loads": True, "why": None}
+
+    why = _error(load)
+    return {"loads": not why, "why": why}, [Row(not why, "shipped", why or "rnn loads")]
 
 
-def _terminal(backup: str) -> Facts:
-    return {
-        "stdout_is_a_terminal": _is_terminal(sys.stdout),
-        "stderr_is_a_terminal": _is_terminal(sys.stderr),
+def _terminal(backup: str) -> Part:
+    is_terminal = sys.stderr.isatty()
+    facts = {
+        "stdout_is_a_terminal": sys.stdout.isatty(),
+        "stderr_is_a_terminal": is_terminal,
         "encoding": getattr(sys.stdout, "encoding", None),
-        "colour": _is_terminal(sys.stderr) and "NO_COLOR" not in os.environ,
+        "colour": is_terminal and "NO_COLOR" not in os.environ,
         "TERM": os.environ.get("TERM"),
     }
+    text = f"standard error {'is a terminal' if is_terminal else 'is no terminal'}, "
+    text += f"encoding {facts['encoding']}, {'colours' if facts['colour'] else 'no colours'}"
+    return facts, [Row(True, "terminal", text)]
 
 
-def _is_terminal(stream: Any) -> bool:
-    return bool(stream.isatty())
-
-
-EXAMINED: dict[str, Callable[[str], Facts]] = {
+PARTS: dict[str, Callable[[str], Part]] = {
     "versions": _versions,
     "extras": _extras,
     "torch": _torch,
@@ -209,6 +250,10 @@ EXAMINED: dict[str, Callable[[str], Facts]] = {
     "shipped": _shipped,
     "terminal": _terminal,
 }
+SHOWN = (
+    "versions", "extras", "torch", "blas", "kernels", "cuda", "files", "shipped", "terminal",
+)  # fmt: skip
+REQUIRED = ("files", "shipped")  # training needs these
 
 
 def shortened(path: Path) -> str:
@@ -224,88 +269,3 @@ def nameless(text: str) -> str:
     """A message with ~ for the home folder, wherever it stands."""
     home = os.path.expanduser("~")
     return text.replace(home, "~") if len(home) > 1 else text
-
-
-# --- how it is shown ----------------------------------------------------------------------
-
-
-def _failures(facts: Facts) -> list[str]:
-    """What training cannot do without."""
-    return [
-        name
-        for name, key in (("files", "writable"), ("shipped", "loads"))
-        if not facts[name][key]
-    ]  # fmt: skip
-
-
-def _lines(facts: Facts) -> list[str]:
-    versions, blas, kernels, files = (
-        facts[name] for name in ("versions", "blas", "kernels", "files")
-    )
-    terminal, torch = facts["terminal"], facts["torch"]["version"]
-    core = ", ".join(f"{name} {versions[name] or 'missing'}" for name in CORE)
-    where = versions["installed_in"]
-    return [
-        _line(True, "minidark", f"{versions['minidark']} in {where}, {versions['python']}, "
-              f"{versions['system']}"),
-        _line(all(versions[name] for name in CORE), "core", core),
-        *(_extra(name, extra) for name, extra in facts["extras"].items()),
-        _line(bool(torch), "PyTorch", f"{TORCH_GIVES} (torch {torch})" if torch else
-              f"{TORCH_GIVES}: pip install torch"),
-        _line(True, "BLAS", _blas_said(blas)),
-        _line(kernels["fast"], "kernels", _kernels_said(kernels)),
-        _line(facts["cuda"]["works"], "cuda", facts["cuda"]["why"] or "works"),
-        _line(files["writable"], "backup", _files_said(files)),
-        _line(facts["shipped"]["loads"], "shipped", facts["shipped"]["why"] or "rnn loads"),
-        _line(True, "terminal", f"standard error {_tty(terminal['stderr_is_a_terminal'])}, "
-              f"encoding {terminal['encoding']}, "
-              f"{'colours' if terminal['colour'] else 'no colours'}"),
-    ]  # fmt: skip
-
-
-def _line(good: bool, name: str, said: str) -> str:
-    return f"{'ok' if good else '--':4}{name:13}{said}"
-
-
-def _extra(name: str, extra: Facts) -> str:
-    there = ", ".join(f"{n} {v}" for n, v in extra["packages"].items() if v)
-    if extra["installed"]:
-        return _line(True, name, f"{extra['gives']} ({there})")
-    return _line(False, name, f"{extra['gives']}: pip install 'minidark[{name}]'")
-
-
-def _blas_said(blas: Facts) -> str:
-    library = f"{blas['library'] or 'unknown'} {blas['version'] or ''}".strip()
-    set_ = ", ".join(f"{name}={value}" for name, value in blas["set"].items())
-    said = f"{library}; {_threads(blas['threads'])} for the fast kernels"
-    if blas["blas_threads"] is not None:
-        said += f", {_threads(blas['blas_threads'])} for numpy's products"
-    return said + (f" ({set_})" if set_ else "")
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'' if count == 1 else 's'}"
-
-
-def _kernels_said(kernels: Facts) -> str:
-    """By the layers that they are for: each kind is compiled once on a machine."""
-    if not kernels["fast"]:
-        return str(kernels["why"])
-    compiled, left = (_sections(kernels[name]) for name in ("compiled", "to_compile"))
-    parts = [f"compiled for {compiled}"] if compiled else []
-    parts += [f"to be compiled by the first long run with {left}"] if left else []
-    return f"fast: {'; '.join(parts)}"
-
-
-def _sections(types: list[str]) -> str:
-    return " ".join(f"[{name}]" for name in types)
-
-
-def _files_said(files: Facts) -> str:
-    if files["writable"]:
-        return f"{files['folder']} can be written"
-    return f"{files['tried_in']}: cannot write: {files['why']}"
-
-
-def _tty(is_one: bool) -> str:
-    return "is a terminal" if is_one else "is no terminal"
