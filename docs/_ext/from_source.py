@@ -15,7 +15,8 @@ import click
 
 import minidark
 from minidark import _HOMES as HOMES
-from minidark.cli import COMMANDS, cli, shared_options
+from minidark.cli import COMMANDS, cli
+from minidark.cli.command import shared_options
 
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 

@@ -17,8 +17,8 @@ from typing import Any
 import click
 
 from minidark._version import __version__
-from minidark.cli.command import Command, long_name, name_variable, variable, variables
-from minidark.cli.exits import DEBUG, EXIT_CODES, report_errors
+from minidark.cli.command import Command, long_name, name_variable, shared_options, variables
+from minidark.cli.exits import EXIT_CODES, report_errors
 from minidark.cli.options.stopping import Interrupts
 from minidark.cli.output.stderr import LogHandler, tell_error, tell_usage
 from minidark.cli.output.stdout import checked, discard, flush
@@ -106,34 +106,7 @@ def load(name: str, light: bool = False) -> click.Command:
     if light and (command := stand_in(name)):
         return command
     module = import_module(f"minidark.cli.commands.{COMMANDS[name]}")
-    return Command.of(getattr(module, name), shared_options())
-
-
-# In ctx.meta, which a command shares with its group.
-LEVEL = "minidark.level"
-
-
-def shared_options() -> list[click.Parameter]:
-    """--quiet, -v and --debug, which may stand before the command or after it."""
-
-    def level(ctx: click.Context, param: click.Parameter, given: bool) -> None:
-        if not given or (variable(ctx, param) and LEVEL in ctx.meta):
-            return  # the command line counts more than the environment
-        ctx.meta[LEVEL] = logging.ERROR if param.name == "quiet" else logging.DEBUG
-        logging.getLogger("minidark").setLevel(ctx.meta[LEVEL])
-
-    def debug(ctx: click.Context, param: click.Parameter, given: bool) -> None:
-        if given:
-            ctx.meta[DEBUG] = True
-
-    def flag(*names: str, callback: Any, text: str) -> click.Option:
-        return click.Option(names, is_flag=True, expose_value=False, callback=callback, help=text)
-
-    return [
-        flag("--quiet", callback=level, text="No notes and warnings on standard error."),
-        flag("-v", "--verbose", callback=level, text="More notes."),
-        flag("--debug", callback=debug, text="Show tracebacks."),
-    ]
+    return Command.of(getattr(module, name))
 
 
 @click.group(

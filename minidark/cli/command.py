@@ -8,12 +8,15 @@ on, 0 and false do not; where an option may be given again, blanks separate.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from minidark.cli.exits import DEBUG
 from minidark.cli.output.stdout import checked
 
 PREFIX = "MINIDARK"
@@ -37,6 +40,8 @@ REST = "Options"
 OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg", "force", "anywhere"}
 NONE = {"rnn"}  # an old command line does what it did
 
+LEVEL = "minidark.level"  # in ctx.meta, which a command shares with its group: what is logged
+
 # darknet's flags that other commands than `rnn` have too.
 DARKNETS = ("seed", "srand", "len", "temp", "tokens", "tokenized", "clear")
 
@@ -45,8 +50,9 @@ class Command(click.Command):
     """A command of minidark's. `of` makes one of what @click.command() made."""
 
     @classmethod
-    def of(cls, plain: click.Command, shared: list[click.Parameter]) -> Command:
-        """With `shared` options behind its own, and each option's environment variables."""
+    def of(cls, plain: click.Command) -> Command:
+        """With the shared options behind its own, and each option's environment variables."""
+        shared = shared_options()
         for option in [*plain.params, *shared]:
             if isinstance(option, click.Option):
                 own = option in plain.params
@@ -155,6 +161,29 @@ def _darknets(args: list[str]) -> str:
     return (
         f" darknet's {flags[0]} is -{flags[0]} here; `minidark rnn` takes darknet's own spelling."
     )
+
+
+def shared_options() -> list[click.Parameter]:
+    """--quiet, -v and --debug, which may stand before the command or after it."""
+
+    def level(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+        if not given or (variable(ctx, param) and LEVEL in ctx.meta):
+            return  # the command line counts more than the environment
+        ctx.meta[LEVEL] = logging.ERROR if param.name == "quiet" else logging.DEBUG
+        logging.getLogger("minidark").setLevel(ctx.meta[LEVEL])
+
+    def debug(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+        if given:
+            ctx.meta[DEBUG] = True
+
+    def flag(*names: str, callback: Any, text: str) -> click.Option:
+        return click.Option(names, is_flag=True, expose_value=False, callback=callback, help=text)
+
+    return [
+        flag("--quiet", callback=level, text="No notes and warnings on standard error."),
+        flag("-v", "--verbose", callback=level, text="More notes."),
+        flag("--debug", callback=debug, text="Show tracebacks."),
+    ]
 
 
 def typed(name: str) -> bool:

@@ -15,6 +15,7 @@ import click
 
 from minidark.cfg.options import LAYER_TYPES, NetOptions
 from minidark.cli import COMMANDS, load
+from minidark.cli.command import shared_options
 from minidark.cli.commands.rnn import VERBS
 from minidark.cli.shell.words import TABLE
 
@@ -22,10 +23,11 @@ from minidark.cli.shell.words import TABLE
 def table() -> dict[str, Any]:
     """What completions.json should hold, from the commands themselves."""
     commands = {name: load(name) for name in COMMANDS}
+    shared = len(shared_options())  # behind each command's own
     types: dict[str, type[Any]] = {"net": NetOptions, **LAYER_TYPES}
     return {
         "commands": {
-            name: [_fields(p) for p in command.params if not getattr(p, "hidden", False)]
+            name: [_fields(p) for p in command.params[:-shared] if not getattr(p, "hidden", False)]
             for name, command in commands.items()
         },
         "lines": {name: c.get_short_help_str(limit=1000) for name, c in commands.items()},

@@ -16,6 +16,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from minidark.cli.command import shared_options
 from minidark.files import shipped
 
 TABLE = Path(__file__).with_name("completions.json")
@@ -32,7 +33,7 @@ def stand_in(name: str) -> click.Command | None:
     entry = _table()["commands"].get(name)
     if entry is None:
         return None
-    params = [_parameter(name, **one) for one in entry]
+    params = [*(_parameter(name, **one) for one in entry), *shared_options()]
     return click.Command(name, params=params, context_settings={"ignore_unknown_options": True})
 
 
