@@ -82,9 +82,8 @@ def convert(
     characters. One that rounding does not explain is an error, and no file is left.
     """
     kinds = [_kind(path) for path in (source, out)]
-    inputs = [source, choice.path(cfg) if cfg else None, text]
-    if kinds[0] == "cfg":
-        inputs.append(choice.path(source))
+    cfgs = [cfg, source if kinds[0] == "cfg" else None]
+    inputs = [source, text, *(choice.path(name) for name in cfgs if name)]
     if kinds[1] == "cfg":
         check_place(out, *inputs)
     else:
@@ -179,8 +178,7 @@ def _write_model(
     data, difference = written(net, model.write, symbols, tolerance)
     write_atomically(out, [data])
     if as_json:
-        figures = {"out": out, "characters": len(symbols), "largest_difference": difference}
-        say_json(figures)
+        say_json({"out": out, "characters": len(symbols), "largest_difference": difference})
     elif difference is not None:
         say(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
     else:  # why it is not proven has been told

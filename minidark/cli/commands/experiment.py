@@ -30,6 +30,7 @@ import click
 
 from minidark.cfg.plan import plan_cfg
 from minidark.cfg.sections import read_cfg
+from minidark.cli.command import long_name
 from minidark.cli.commands.train import train
 from minidark.errors import (
     OVERRIDDEN,
@@ -161,17 +162,13 @@ class _Experiment:
 
     def runs(self) -> list[Run]:
         """All of them, in their order; how many these are is known before any is made."""
-        swept = [self.tree["cfg"], *self.options.values(), *self.set.values()]
-        swept += [self.tree["seeds"]] if "seeds" in self.tree else []
-        count = math.prod(len(node) for node in swept if isinstance(node, Items))
+        swept = [("cfg", self.tree["cfg"]), *self.options.items(), *self.set.items()]
+        swept += [("seed", self.tree["seeds"])] if "seeds" in self.tree else []
+        count = math.prod(len(node) for _, node in swept if isinstance(node, Items))
         if count > MOST_RUNS:
             raise self._wrong(f"{count:,} runs; {MOST_RUNS:,} are the most", self.tree)
         self._check_folder()
-        cfgs = self._axis("cfg", self.tree["cfg"])
-        seeds = self._axis("seed", self.tree["seeds"]) if "seeds" in self.tree else []
-        options = [self._axis(key, value) for key, value in self.options.items()]
-        keys = [self._axis(key, value) for key, value in self.set.items()]
-        axes = [axis for axis in (cfgs, *options, *keys, seeds) if axis]
+        axes = [self._axis(key, node) for key, node in swept]
         runs = [self._run(dict(chosen), axes) for chosen in itertools.product(*axes)]
         self._check_names(runs)
         self._check_data()
@@ -205,12 +202,11 @@ class _Experiment:
         """Raise CfgError at the first key that is not known, or that is said elsewhere."""
         names = [name for name in known if name not in NOT_FOR_RUNS]
         for key, line in mapping.lines.items():
-            if key in names and (mapping is self.tree or key not in OURS):
-                continue
-            said = f"unknown key {echo(key)} in {what}{nearest(key, names)}"
             if mapping is not self.tree and key in OURS:
-                said = f"{key} is for each run to know{OURS[key]}"
-            raise CfgError(said, self.path, line)
+                raise CfgError(f"{key} is for each run to know{OURS[key]}", self.path, line)
+            if key not in names:
+                message = f"unknown key {echo(key)} in {what}{nearest(key, names)}"
+                raise CfgError(message, self.path, line)
 
     def _axis(self, key: str, node: Node) -> Axis:
         """The values of a key: one, or those of a list."""
@@ -312,15 +308,12 @@ class _Experiment:
             line = self._lines("cfg")[0]
             raise CfgError(f"{run.cfg}: {error.message}", self.path, line) from error
         batches = [f"net.max_batches={o[1]}" for o in run.options if o[0] == "--batches"]
-        first = _mistake(data, cfg, batches)
         whole = _mistake(data, cfg, [*run.overrides, *batches])
-        if whole is None:
-            return
-        if first is not None and first.message == whole.message:
-            raise first
-        for upto, key in enumerate(self.set, start=1):
+        for upto, key in enumerate([None, *self.set] if whole else []):
             wrong = _mistake(data, cfg, [*run.overrides[:upto], *batches])
-            if wrong is not None and wrong.message == whole.message:
+            if whole and wrong and wrong.message == whole.message:
+                if key is None:
+                    raise wrong
                 raise CfgError(f"{key}: {wrong.message}", self.path, self.set.lines[key])
 
     def _lines(self, key: str) -> list[int]:
@@ -333,11 +326,7 @@ class _Experiment:
 
 def _train_options() -> dict[str, click.Option]:
     """`minidark train`'s, by their long names without dashes."""
-    return {
-        max(param.opts, key=len).lstrip("-"): param
-        for param in train.params
-        if isinstance(param, click.Option)
-    }
+    return {long_name(param): param for param in train.params if isinstance(param, click.Option)}
 
 
 def _said(key: str, words: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ class CfgChoice:
         """With numpy's kernels unless asked for others: a command that is soon over would spend
         more time on importing the compiled ones than on its work."""
         return load_network(
-            find_cfg(cfg),
+            cfg,
             weights,
             strict=self.strict,
             overrides=self.overrides,
@@ -54,7 +54,7 @@ class CfgChoice:
         """The network with weights of zero, for what does not ask for their values: to draw those
         of a large one takes long."""
         return parse_network_cfg(
-            find_cfg(cfg),
+            cfg,
             strict=self.strict,
             overrides=self.overrides,
             draw=False,
