@@ -1,4 +1,4 @@
-"""`minidark completion`: the script that lets a shell complete minidark's words (`cli.words`)."""
+"""`minidark completion`: the script that lets a shell complete minidark's words."""
 
 from __future__ import annotations
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from minidark.cli.command import shared_options
 from minidark.files import shipped
@@ -24,7 +23,7 @@ TABLE = Path(__file__).with_name("completions.json")
 CFGS = (".cfg", ".yaml", ".yml")
 WEIGHTS = (".weights", ".safetensors", ".backup")
 
-Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def stand_in(name: str) -> click.Command | None:
@@ -66,46 +65,32 @@ def _parameter(
 # --- completers ---------------------------------------------------------------------------
 
 
-def nothing(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """For numbers and text."""
-    return []
+def completer(
+    words: Callable[[], Iterable[str]] = tuple, endings: tuple[str, ...] | None = None
+) -> Completer:
+    """Completes words, then names of files; `endings` is as in `_files`, None for no files."""
+
+    def complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+        found = [word for word in words() if word.startswith(begun)]
+        return found if endings is None else found + _files(begun, endings)
+
+    return complete
 
 
-def files(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
-    return _files(begun, ("",))
+nothing = completer()  # for numbers and text
+files = completer(endings=("",))
+folders = completer(endings=())
+cfgs = completer(lambda: shipped.names("cfg", ".cfg"), CFGS)
+weights = completer(endings=WEIGHTS)
+checkpoints = completer(lambda: ["auto"], (".ckpt", ".prev"))
+keys = completer(lambda: (f"{key}=" for key in _table()["keys"]))
+verbs = completer(lambda: _table()["verbs"])
 
 
-def folders(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
-    return [item for item in _files(begun, ()) if item.value.endswith("/")]
-
-
-def cfgs(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Files, and the bare names of those that are shipped."""
-    names = [name for name in shipped.names("cfg", ".cfg") if name.startswith(begun)]
-    return [CompletionItem(name) for name in names] + _files(begun, CFGS)
-
-
-def weights(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
-    return _files(begun, WEIGHTS)
-
-
-def checkpoints(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
-    auto = [CompletionItem("auto")] if "auto".startswith(begun) else []
-    return auto + _files(begun, (".ckpt", ".prev"))
-
-
-def keys(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
-    """section.key= of every section and key that a cfg may have."""
-    return [CompletionItem(f"{key}=") for key in _table()["keys"] if key.startswith(begun)]
-
-
-def darknets(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
+def darknets(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
     """After `rnn`: a verb, a cfg, weights."""
     before = len(ctx.params.get(param.name or "") or ())
-    if before == 0:
-        verbs = [verb for verb in _table()["verbs"] if verb.startswith(begun)]
-        return [CompletionItem(verb) for verb in verbs]
-    return cfgs(ctx, param, begun) if before == 1 else weights(ctx, param, begun)
+    return (verbs, cfgs, weights)[min(before, 2)](ctx, param, begun)
 
 
 COMPLETERS: dict[str, Completer] = {
@@ -124,7 +109,7 @@ COMPLETERS: dict[str, Completer] = {
 }
 
 
-def _files(begun: str, endings: tuple[str, ...]) -> list[CompletionItem]:
+def _files(begun: str, endings: tuple[str, ...]) -> list[str]:
     """Files of these endings, and folders, whose names go on from `begun`."""
     _, _, start = begun.rpartition("/")
     stem = begun[: len(begun) - len(start)]
@@ -132,12 +117,10 @@ def _files(begun: str, endings: tuple[str, ...]) -> list[CompletionItem]:
         entries = sorted(os.scandir(os.path.expanduser(stem) or "."), key=lambda entry: entry.name)
     except OSError:
         return []
-    found = []
-    for entry in entries:
-        if not entry.name.startswith(start) or (entry.name.startswith(".") and not start):
-            continue
-        if entry.is_dir():
-            found.append(CompletionItem(f"{stem}{entry.name}/"))
-        elif entry.name.endswith(endings):
-            found.append(CompletionItem(f"{stem}{entry.name}"))
-    return found
+    return [
+        f"{stem}{entry.name}{'/' if entry.is_dir() else ''}"
+        for entry in entries
+        if entry.name.startswith(start)
+        and (start or not entry.name.startswith("."))
+        and (entry.is_dir() or entry.name.endswith(endings))
+    ]
