@@ -72,6 +72,17 @@ class CfgChoice:
         return find_cfg(cfg)
 
 
+strict_option = click.option(
+    "--strict", is_flag=True, help="Refuse what the cfg would only be warned of."
+)
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Overrule the cfg: gru.output=64 in every [gru], 1.output=64 in layer 1 alone, "
+    "as info counts. May be given again.",
+)
 READING: dict[str, dict[str, Any]] = {  # how to read weights
     "weights_order": {
         "type": click.Choice(ORDERS),
@@ -90,46 +101,29 @@ def _cfg_options(*reading: str) -> Callable[[Command], Command]:
     """Adds --strict, --set and those of READING; the command gets them as `choice`."""
 
     def decorate(command: Command) -> Command:
-        @click.option("--strict", is_flag=True, help="Refuse what the cfg would only be warned of.")
-        @click.option(
-            "--set",
-            "overrides",
-            multiple=True,
-            metavar="SECTION.KEY=VALUE",
-            help="Overrule the cfg: gru.output=64 in every [gru], 1.output=64 in layer 1 alone, "
-            "as info counts. May be given again.",
-        )
-        @_reading_options(*reading)
         @functools.wraps(command)
         def wrapped(*args: Any, strict: bool, overrides: tuple[str, ...], **kwargs: Any) -> Any:
-            given = Reading(
+            how = Reading(
                 weights_order=kwargs.pop("weights_order"),
                 allow_nonfinite=kwargs.pop("allow_nonfinite", False),
                 allow_other_cfg=kwargs.pop("allow_other_cfg", False),
             )
             check_order(kwargs)
             try:
-                return command(*args, choice=CfgChoice(strict, overrides, given), **kwargs)
+                return command(*args, choice=CfgChoice(strict, overrides, how), **kwargs)
             except OverrideError as error:
                 raise CfgError(f"--set {bare(error.text)}{error.said}") from error
-            except CfgError as error:  # found out only when the network was used
+            except CfgError as error:  # raised only when the network was used
                 cfg = kwargs.get("cfg")
                 if error.path or not cfg:
                     raise
                 raise CfgError(str(error), find_cfg(cfg)) from error
 
-        return wrapped  # type: ignore[return-value]
-
-    return decorate
-
-
-def _reading_options(*names: str) -> Callable[[Command], Command]:
-    def decorate(command: Command) -> Command:
         for name, option in reversed(READING.items()):
-            if name in {*names, *EVERYWHERE}:
+            if name in {*reading, *EVERYWHERE}:
                 flag = f"--{name.replace('_', '-')}"
-                command = click.option(flag, **option, hidden=name not in names)(command)
-        return command
+                wrapped = click.option(flag, **option, hidden=name not in reading)(wrapped)
+        return strict_option(set_option(wrapped))  # type: ignore[return-value]
 
     return decorate
 
