@@ -1,7 +1,7 @@
-"""The command line: one file a command, and the only place that prints.
+"""The command line: one file a command, and the only package that prints.
 
 Text and data go to standard output, everything else to standard error. A command's module is
-imported when the command is called, so that `--version` and `--help` need neither numpy nor rich.
+imported when the command is called, so `--version` and `--help` need neither numpy nor rich.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ COMMANDS = {  # name: its module in `minidark.cli.commands`
 
 
 class _Group(click.Group):
-    """Commands that turn errors into one line and an exit code, and share three options.
+    """Commands that report an error as one line and an exit code, and share three options.
 
-    Those in `commands` have a name and a line of help; `resolve_command` gives the real one.
+    Those in `commands` have only a name and a line of help; `resolve_command` loads the real one.
     """
 
     def main(
@@ -54,7 +54,7 @@ class _Group(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """click's, but for how it tells of wrong usage."""
+        """click's, but wrong usage is reported by `tell_usage`."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
         try:
@@ -69,7 +69,7 @@ class _Group(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         logger = logging.getLogger("minidark")
         logger.handlers = [LogHandler()]
-        logger.setLevel(logging.INFO)  # until an option says otherwise
+        logger.setLevel(logging.INFO)  # the default
         try:
             with checked():  # --version and --help write
                 return super().parse_args(ctx, args)
@@ -78,9 +78,9 @@ class _Group(click.Group):
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        import numpy as np  # every command that is invoked needs it; --version and --help are not
+        import numpy as np  # needed by every command, not by --version and --help
 
-        # What overflows shows in the result; numpy's warnings would name lines of ours.
+        # An overflow shows in the result; numpy's warnings would name lines of minidark.
         with Interrupts.noted(), report_errors(ctx), np.errstate(all="ignore"):
             return super().invoke(ctx)
 
@@ -135,23 +135,23 @@ for option in shared_options():
 
 
 def main(imported: Callable[[], object] | None = None) -> None:
-    """The `minidark` command. `imported` is called once its modules are there, before it runs."""
+    """The `minidark` command. `imported` is called after its imports, before it runs."""
     _replace_closed_streams()
     if "_MINIDARK_COMPLETE" in os.environ:
         import_module("minidark.cli.shell.shells")
     code: Any = EXIT_CODES[MinidarkError]
     try:
-        with checked():  # as a shell is answered that completes
+        with checked():  # completion writes
             cli(prog_name="minidark", obj=imported)
     except SystemExit as ended:
         code = ended.code
-    except MinidarkError as error:  # before there is a command
+    except MinidarkError as error:  # before a command is known
         tell_error(str(error))
     sys.exit(_flushed(code))
 
 
 def _flushed(code: Any) -> Any:
-    """The exit code, once everything is where it goes: 1 in place of 0 where that fails."""
+    """The exit code after all output is flushed: 1 in place of 0 if that fails."""
     try:
         flush()
     except MinidarkError as error:
@@ -165,8 +165,8 @@ def _flushed(code: Any) -> Any:
 
 
 def _replace_closed_streams() -> None:
-    """A stream that the caller closed, as with `>&-`, reads nothing; what is written to standard
-    output is an error there, and to standard error it is lost."""
+    """Open the null device for a stream that the caller closed, as with `>&-`: standard input is
+    empty, writing to standard output is an error, and standard error is discarded."""
     modes = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
     for number, (name, mode) in enumerate(modes.items()):
         if getattr(sys, name) is None:
@@ -175,6 +175,6 @@ def _replace_closed_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             python = "r" if name == "stdin" else "w"
-            setattr(sys, name, open(number, python, closefd=False))  # noqa: SIM115  lives as we do
-    if sys.stdout.errors == "strict":  # names may hold what the encoding cannot
+            setattr(sys, name, open(number, python, closefd=False))  # noqa: SIM115  open until exit
+    if sys.stdout.errors == "strict":  # names may hold characters outside the encoding
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

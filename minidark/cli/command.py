@@ -1,9 +1,9 @@
-"""What each command is: click's, with options in groups and from the environment.
+"""The class of all commands: click's, with options in groups and from the environment.
 
-An option that is not on the command line is looked for in the environment: --save-every of `train`
-in MINIDARK_TRAIN_SAVE_EVERY and then in MINIDARK_SAVE_EVERY, which all commands share that have an
-option of that name. One that is empty is as if it were not set; for a switch, 1 and true turn it
-on, 0 and false do not; where an option may be given again, blanks separate.
+An option that is not on the command line is read from the environment: --save-every of `train`
+from MINIDARK_TRAIN_SAVE_EVERY, then from MINIDARK_SAVE_EVERY, which is for all commands with that
+option. Empty variables are ignored. For a switch, 1 and true turn it on, 0 and false do not. For an
+option that may be repeated, blanks separate the values.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
 }  # fmt: skip
 REST = "Options"
 
-# Not shared: text to go on from, while --seed of `train` is a number; a file that is written, which
-# the next command would write over; and the leave to write over one.
+# Not shared: the seed text, because --seed of `train` is a number; output files, which the next
+# command would overwrite; and the permission to overwrite.
 OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg", "force", "anywhere"}
-NONE = {"rnn"}  # an old command line does what it did
+NONE = {"rnn"}  # old command lines keep their meaning
 
-LEVEL = "minidark.level"  # in ctx.meta, which a command shares with its group: what is logged
+LEVEL = "minidark.level"  # log level, in ctx.meta, which a command shares with its group
 
-# darknet's flags that other commands than `rnn` have too.
+# darknet's flags that commands besides `rnn` have as options.
 DARKNETS = ("seed", "srand", "len", "temp", "tokens", "tokenized", "clear")
 
 
 class Command(click.Command):
-    """A command of minidark's. `of` makes one of what @click.command() made."""
+    """A command of minidark, made by `of` from one of click."""
 
     @classmethod
     def of(cls, plain: click.Command) -> Command:
-        """With the shared options behind its own, and each option's environment variables."""
+        """The command with the shared options after its own, and environment variables."""
         shared = shared_options()
         for option in [*plain.params, *shared]:
             if isinstance(option, click.Option):
@@ -132,7 +132,7 @@ def long_name(param: click.Parameter) -> str:
 
 
 def variables(command: str, option: str, shared: bool = True) -> list[str]:
-    """The environment variables of an option, the one that counts most first."""
+    """The environment variables of an option, in order of precedence."""
     if command in NONE:
         return []
     names = [f"{PREFIX}_{command}_{option}"]
@@ -142,14 +142,14 @@ def variables(command: str, option: str, shared: bool = True) -> list[str]:
 
 
 def variable(ctx: click.Context, param: click.Parameter) -> str | None:
-    """The environment variable that this parameter's value is from, if it is from one."""
+    """The environment variable that the parameter's value comes from, if any."""
     if param.name and ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
         return next((name for name in param.envvar or () if os.environ.get(name)), None)
     return None
 
 
 def name_variable(ctx: click.Context, error: click.BadParameter) -> None:
-    """Let an error about a value say that it is from the environment."""
+    """Name the environment variable in the error, if the value comes from one."""
     if error.param and (name := variable(ctx, error.param)):
         error.param_hint = f"the environment variable {name}"
 
@@ -164,11 +164,11 @@ def _darknets(args: list[str]) -> str:
 
 
 def shared_options() -> list[click.Parameter]:
-    """--quiet, -v and --debug, which may stand before the command or after it."""
+    """--quiet, -v and --debug, accepted before and after the command's name."""
 
     def level(ctx: click.Context, param: click.Parameter, given: bool) -> None:
         if not given or (variable(ctx, param) and LEVEL in ctx.meta):
-            return  # the command line counts more than the environment
+            return  # the command line takes precedence over the environment
         ctx.meta[LEVEL] = logging.ERROR if param.name == "quiet" else logging.DEBUG
         logging.getLogger("minidark").setLevel(ctx.meta[LEVEL])
 
@@ -187,6 +187,6 @@ def shared_options() -> list[click.Parameter]:
 
 
 def typed(name: str) -> bool:
-    """Whether this option of the running command stands in the command line, which counts more
-    than what the environment says."""
+    """Whether this option of the running command is on the command line, which takes precedence
+    over the environment."""
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE

@@ -75,7 +75,7 @@ def check(
 
 
 def _weights(plan: Plan, weights: str, choice: CfgChoice) -> tuple[Facts, list[Finding]]:
-    """What a weight file says of itself, and what is wrong with it."""
+    """The header of a weight file, and the errors in it."""
     net = build_network(plan, 0, get_backend(kernels="numpy"), draw=False)
     try:
         header = fill(net, weights, choice.with_nonfinite())
@@ -100,7 +100,7 @@ def _exit_code(found: Found, strict: bool) -> int:
     return WRONG_CFG if in_cfg else WRONG_WEIGHTS if codes else 0
 
 
-# --- how it is shown ----------------------------------------------------------------------
+# --- output ----------------------------------------------------------------------
 
 
 def _as_text(found: Found, facts: Facts, cfg: Path) -> None:
@@ -137,7 +137,7 @@ def _as_json(found: Found, facts: Facts, cfg: Path) -> None:
 
 
 def _as_github(found: Found, facts: Facts, cfg: Path) -> None:
-    """Workflow commands, which have escapes of their own."""
+    """Workflow commands, which have their own escapes."""
     del facts, cfg
     for path, f in found[:MOST_SHOWN]:
         line = f",line={f.line}" if f.line else ""

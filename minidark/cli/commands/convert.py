@@ -119,7 +119,7 @@ def _suffix(path: str) -> str:
 
 
 def _kind(path: str) -> str:
-    suffix = _suffix(path) or ".cfg"  # the bare name of one that is shipped
+    suffix = _suffix(path) or ".cfg"  # the bare name of a shipped cfg
     tables = {"cfg": forms.CFGS, "weights": forms.WEIGHTS, "model": forms.MODELS}
     for kind, suffixes in tables.items():
         if suffix in suffixes:
@@ -129,7 +129,7 @@ def _kind(path: str) -> str:
 
 
 def _tell_written(out: str, source: str, held: dict[str, int], as_json: bool) -> None:
-    """What is in a file that nothing else is to be said of."""
+    """Report what a file that needs no proof contains."""
     if as_json:
         say_json({"out": out, "in": source, **held})
         return
@@ -138,7 +138,7 @@ def _tell_written(out: str, source: str, held: dict[str, int], as_json: bool) ->
 
 
 def _rewrite_cfg(source: str, out: str, choice: CfgChoice, force: bool) -> int:
-    """Checked as every cfg is that is read, and its comments go along; how many sections."""
+    """Check a cfg and write it with its comments; the number of sections."""
     path = choice.path(source)
     data = read_cfg(path)
     plan = plan_cfg(data, path, warn=Doubts(path, choice.strict), overrides=choice.overrides)
@@ -181,13 +181,13 @@ def _write_model(
         say_json({"out": out, "characters": len(symbols), "largest_difference": difference})
     elif difference is not None:
         say(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
-    else:  # why it is not proven has been told
+    else:  # the reason was logged
         log.info("%s is written", out)
 
 
 def _lost(net: Network, dialect: str) -> Iterator[str]:
-    """What a darknet that reads this dialect takes for something else, or minidark without a cfg
-    that says otherwise."""
+    """What a darknet that reads this dialect, or minidark without the cfg, would interpret
+    differently."""
     if dialect == ALEXEY and any(isinstance(x, GruLayer) and x.tanh for x in net.layers):
         yield (
             "AlexeyAB's darknet ignores [gru] tanh=1 and takes logistic candidates: there this "

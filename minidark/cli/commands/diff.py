@@ -68,7 +68,7 @@ def _layer(layer: LayerChange) -> list[str]:
 
 
 def _values(layer: LayerChange) -> str:
-    """What it has that is not a default."""
+    """Its values that are not defaults."""
     known = keys_of(section_types()[layer.type])
     said = [f"{k}={written(v)}" for k, v in layer.values.items() if _told(known, k, v)]
     return " ".join(said)

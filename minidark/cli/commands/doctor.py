@@ -1,6 +1,6 @@
-"""`minidark doctor`: the surroundings, as far as they decide what works and how fast.
+"""`minidark doctor`: what of the environment decides what works, and how fast.
 
-It tells no name of a machine or a person: paths begin with ~ where they lie in the home folder.
+No name of a machine or a person is shown: paths in the home folder begin with ~.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from minidark.files.disk import write_atomically
 from minidark.network.parser import load_network
 
 CORE = ("numpy", "click", "pyyaml", "rich", "safetensors")
-EXTRAS = {  # the extra: its distributions, and what it gives
+EXTRAS = {  # extra: its distributions, and what it adds
     "fast": (("numba", "threadpoolctl"), "kernels compiled for this processor, and --threads"),
     "cuda12": (("cupy-cuda12x",), "--device cuda with CUDA 12"),
     "cuda13": (("cupy-cuda13x",), "--device cuda with CUDA 13"),
@@ -261,11 +261,11 @@ def shortened(path: Path) -> str:
     whole = path.absolute()
     try:
         return str(Path("~") / whole.relative_to(Path.home()))
-    except (ValueError, RuntimeError):  # lies elsewhere; there is no home
+    except (ValueError, RuntimeError):  # not in the home folder; no home folder
         return str(whole)
 
 
 def nameless(text: str) -> str:
-    """A message with ~ for the home folder, wherever it stands."""
+    """A message with ~ for the home folder."""
     home = os.path.expanduser("~")
     return text.replace(home, "~") if len(home) > 1 else text

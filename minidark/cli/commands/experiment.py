@@ -1,16 +1,16 @@
-"""An experiment in YAML: the runs that it asks for.
+"""An experiment file in YAML, and its runs.
 
     cfg: rnn                      # a cfg's file or bare name
     data: [a.txt, b.txt]          # one text, of one file or several
     folder: runs/width            # where the runs go, below the folder that the command runs in;
                                   # runs/NAME-OF-THIS-FILE unless given
     options: {batches: 500}       # train's options by their names
-    set: {gru.output: [128, 256]} # what --set overrules
+    set: {gru.output: [128, 256]} # values for --set
     seeds: [1, 2, 3]
 
-A list of `cfg`, `seeds`, or of an option or key makes a sweep: every value with every other, each
-run in a folder of its own that is named by what differs. There it leaves `experiment.json`: which
-file asked for it, and with what words, so that no other experiment goes on with it as its own.
+Lists make a sweep over all combinations of their values. Each run has a folder of its own, named
+by its values. `experiment.json` in it names the experiment's file and the run's values, so that no
+other experiment resumes the run as its own.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from minidark.training.backups import base_name
 from minidark.training.checkpoint import previous
 
 KEYS = ("cfg", "data", "folder", "options", "set", "seeds")
-OURS = {  # options that the experiment itself gives, and what says them
+OURS = {  # options that the experiment sets, and the key to use instead
     "backup": "; say `folder: ...`",
     "seed": "; say `seeds: ...`",
     "set": "; say `set: ...`",
@@ -69,13 +69,13 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run: `name` is what differs from the others, "" where there are none."""
+    """One run; `name` holds the values that differ between runs, "" if it is the only one."""
 
     name: str
     folder: Path
     cfg: str
     data: tuple[str, ...]
-    options: tuple[tuple[str, ...], ...]  # each as it stands on a command line
+    options: tuple[tuple[str, ...], ...]  # each as on a command line
     overrides: tuple[str, ...]
     seed: str | None
 
@@ -87,11 +87,11 @@ class Run:
 
     @property
     def began(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether a checkpoint to resume from exists."""
         return self.checkpoint.exists() or previous(self.checkpoint).exists()
 
     def arguments(self) -> list[str]:
-        """Of `minidark train`: to begin, or where the run began already, to go on."""
+        """Arguments of `minidark train` that start the run, or resume it if it has begun."""
         began = self.began
         options = [o for o in self.options if not (began and o[0] in ("--weights", "--clear"))]
         words = [self.cfg, *self.data, *itertools.chain(*options)]
@@ -101,7 +101,7 @@ class Run:
         return [*words, "--resume", "auto"] if began else words
 
     def words(self) -> dict[str, str]:
-        """What it was begun with, by the names that the file has for it."""
+        """Its values by the names that the experiment's file uses."""
         options = {o[0].removeprefix("--"): o[-1].removeprefix("--") for o in self.options}
         return {
             "cfg": self.cfg,
@@ -112,7 +112,7 @@ class Run:
         }
 
     def claim(self) -> None:
-        """Let its folder say whose it is, if none has said so before. Raises MinidarkError."""
+        """Write the experiment's claim into the folder, if there is none. Raises MinidarkError."""
         path = self.folder / CLAIM
         if path.exists():
             return
@@ -124,7 +124,7 @@ class Run:
         write_atomically(path, [json.dumps(claim, indent=1).encode(), b"\n"])
 
     def claimed(self) -> tuple[str, dict[str, Any]] | None:
-        """By which experiment's file, and with what words; None where nothing sound says so."""
+        """The experiment's file and the run's values in the claim; None without a valid one."""
         with (
             contextlib.suppress(MinidarkError, ValueError),
             open_regular(self.folder / CLAIM, MinidarkError) as file,
@@ -136,15 +136,15 @@ class Run:
 
 
 def read_experiment(path: Path | str, anywhere: bool = False) -> list[Run]:
-    """The runs of a file, checked as far as can be before the first: options, cfgs with what
-    overrules them, and whether the texts are there. anywhere: their folder may lie outside of the
-    one that the command runs in. Raises CfgError and DataError at their line."""
+    """The runs of a file, checked before the first one starts: options, cfgs with their overrides,
+    and whether the texts exist. anywhere: the runs' folder may lie outside the current one. Raises
+    CfgError and DataError with the file's line."""
     with open_regular(path, lambda said: CfgError(said, path)) as file:
         tree = yaml_lines.load(file.read(yaml_lines.LARGEST + 1), path)
     return _Experiment(path, tree, anywhere).runs()
 
 
-Axis = list[tuple[str, Scalar]]  # a key and its values, of which each run has one
+Axis = list[tuple[str, Scalar]]  # a key with each of its values, of which a run has one
 
 
 class _Experiment:
@@ -161,7 +161,7 @@ class _Experiment:
         self._known(self.options, _train_options(), "options")
 
     def runs(self) -> list[Run]:
-        """All of them, in their order; how many these are is known before any is made."""
+        """All runs, in order; their number is checked before any is made."""
         swept = [("cfg", self.tree["cfg"]), *self.options.items(), *self.set.items()]
         swept += [("seed", self.tree["seeds"])] if "seeds" in self.tree else []
         count = math.prod(len(node) for _, node in swept if isinstance(node, Items))
@@ -191,7 +191,7 @@ class _Experiment:
             file=str(self.path),
         )
 
-    # --- what stands in the file ----------------------------------------------------------
+    # --- reading the file ----------------------------------------------------------
 
     def _mapping(self, node: Node, what: str) -> Mapping:
         if not isinstance(node, Mapping):
@@ -199,7 +199,7 @@ class _Experiment:
         return node
 
     def _known(self, mapping: Mapping, known: Iterable[str], what: str) -> None:
-        """Raise CfgError at the first key that is not known, or that is said elsewhere."""
+        """Raise CfgError at the first key that is unknown, or that has another place."""
         names = [name for name in known if name not in NOT_FOR_RUNS]
         for key, line in mapping.lines.items():
             if mapping is not self.tree and key in OURS:
@@ -209,7 +209,7 @@ class _Experiment:
                 raise CfgError(message, self.path, line)
 
     def _axis(self, key: str, node: Node) -> Axis:
-        """The values of a key: one, or those of a list."""
+        """The values of a key: one, or a list of them."""
         given = node if isinstance(node, Items) else [node]
         items = [item for item in given if isinstance(item, Scalar) and item]
         if not items or len(items) < len(given):
@@ -239,7 +239,7 @@ class _Experiment:
             raise CfgError(f"{key}={echo(str(value))} is not true or false", self.path, value.line)
         return (f"--{key}",) if FLAGS[value] else ()
 
-    # --- whether it can be run ------------------------------------------------------------
+    # --- checking the runs ------------------------------------------------------------
 
     def _check_names(self, runs: Sequence[Run]) -> None:
         by_folder: dict[Path, str] = {}
@@ -249,8 +249,8 @@ class _Experiment:
                 raise self._wrong(f"two runs would have the folder {run.folder}", self.tree)
 
     def _check_folder(self) -> None:
-        """Raise CfgError for one outside of the folder that the command runs in, where a file from
-        somebody else has no business to write."""
+        """Raise CfgError for a folder outside the current one, where a file by somebody else must
+        not write."""
         folder = self._text("folder")
         if folder is None or self.anywhere:
             return
@@ -276,10 +276,10 @@ class _Experiment:
         self._check_claim(run)
 
     def _check_claim(self, run: Run) -> None:
-        """Raise CfgError where the run's folder is another experiment's, with other words."""
+        """Raise CfgError if another experiment, with other values, claims the folder."""
         other, theirs = run.claimed() or (run.file, {})
         if os.path.realpath(other) == os.path.realpath(run.file):
-            return  # what changed in the file since, `train` tells
+            return  # `train` reports what has changed in the file
         ours = run.words()
         for key in {**theirs, **ours}:
             if ours.get(key) != theirs.get(key):
@@ -299,8 +299,7 @@ class _Experiment:
         return self.options.lines.get((param.name or "").replace("_", "-"), self.tree.line)
 
     def _check_cfg(self, run: Run) -> None:
-        """Raise CfgError at the cfg's line, or at that of the first key whose overruling makes it
-        wrong."""
+        """Raise CfgError at the cfg's line, or at the first key of `set` that causes the error."""
         try:
             cfg = find_cfg(run.cfg)
             data = read_cfg(cfg)
@@ -334,12 +333,12 @@ def _said(key: str, words: dict[str, Any]) -> str:
 
 
 def _plain(value: Scalar) -> str:
-    """As a cfg has it: 1 and 0 for true and false."""
+    """As in a cfg: 1 and 0 for true and false."""
     return str(int(FLAGS[value])) if value.plain and value in FLAGS else str(value)
 
 
 def _name(values: Iterator[tuple[str, Scalar]]) -> str:
-    """ "gru.output=128,seed=1", of signs that any system takes in a name."""
+    """ "gru.output=128,seed=1", with characters that every file system allows."""
     parts = (f"{key}={Path(value).stem if key == 'cfg' else value}" for key, value in values)
     return re.sub(r"[^A-Za-z0-9._=,+-]", "_", ",".join(parts))[:LONGEST_NAME].strip(".")
 
@@ -353,13 +352,13 @@ def _mistake(data: bytes, cfg: Path, overrides: Sequence[str]) -> CfgError | Non
 
 
 def _only_overridden(message: str, line: int) -> None:
-    """A key that nobody knows would make a sweep of runs that are all alike."""
+    """Refuse overrides without effect, which would make all runs of a sweep alike."""
     if line == OVERRIDDEN:
         raise CfgError(message, None, OVERRIDDEN)
 
 
 def _number(seed: str) -> int | str:
-    """1, 01 and +1 are one seed."""
+    """The seed as a number: 1, 01 and +1 are the same."""
     try:
         return int(seed)
     except ValueError:

@@ -29,8 +29,8 @@ from minidark.network import Network
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 64  # texts that are sampled side by side
-CHARACTER = 2e6  # multiply-adds that would take as long as what else numpy does for a character
+AT_ONCE = 64  # texts sampled side by side
+CHARACTER = 2e6  # multiply-adds that take as long as numpy's overhead for a character
 SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 
 
@@ -134,7 +134,7 @@ def _texts(
     samples: int,
     **likeliest: Any,
 ) -> Iterator[Iterable[int]]:
-    """The symbols of each sample: of a single one as they are drawn, else AT_ONCE side by side."""
+    """The symbols of each sample: of a single one as drawn, else AT_ONCE side by side."""
     if samples == 1:
         yield sample(net, symbols.primer, length, temperature, srand, **likeliest)
         return
@@ -159,15 +159,15 @@ def _tell_copied(copied: Copied, originals: tuple[str, ...], length: int) -> Non
 
 @dataclass(frozen=True, slots=True)
 class _Symbols:
-    """How a network's symbols are written, and those to go on from."""
+    """The bytes of a network's symbols, and the primer."""
 
     names: list[bytes]
     primer: list[int]
-    lengths: Ids | None  # how many characters each is; of tokens, --len counts themselves
+    lengths: Ids | None  # characters of each symbol; None if --len counts tokens
 
 
 def _symbols(net: Network, seed: str | None, tokens: str | None) -> _Symbols:
-    """The seed's symbols, or the tokens of its words; two line breaks, or the first symbol."""
+    """With the seed's symbols or tokens as primer; by default two newlines, or token 0."""
     given = None if seed is None else seed.encode("utf-8", "surrogateescape")
     if tokens is None:
         pairs = byte_pairs(net)
@@ -179,7 +179,7 @@ def _symbols(net: Network, seed: str | None, tokens: str | None) -> _Symbols:
 
 
 def _tokens(seed: bytes, names: list[bytes], path: str) -> list[int]:
-    """Those of the seed's words."""
+    """The tokens of the seed's words."""
     by_name = {name.strip() or NEWLINE: symbol for symbol, name in enumerate(names)}
     words = seed.split()
     for word in words:

@@ -28,7 +28,7 @@ from minidark.training.gradcheck import (
 log = logging.getLogger(__name__)
 
 FAILED = 1
-QUIET = 5.0  # seconds without a word
+QUIET = 5.0  # seconds between two notes
 
 
 @click.command()
@@ -60,7 +60,7 @@ def gradcheck(cfg: str, seed: int, as_json: bool, choice: CfgChoice) -> None:
 
 
 def _followed(rows: Iterable[Row], wanted: int) -> Iterator[Row]:
-    """The rows; and where they take long, as they do with many layers, how far it is."""
+    """The rows; logs the progress if they take long, as with many layers."""
     said = time.monotonic()
     for number, row in enumerate(rows, start=1):
         yield row
@@ -82,7 +82,7 @@ def _facts(rows: list[Row], seed: int, passed: bool) -> dict[str, Any]:
 
 
 def _fact(row: Row) -> dict[str, Any]:
-    """JSON has no infinity, which is the error where the cost is none of a number."""
+    """JSON has no infinity, which is the error if the cost is not finite."""
     known = row.error is not None and math.isfinite(row.error)
     error = row.error if known else None
     return {**dataclasses.asdict(row), "error": error, "passed": row.passed}

@@ -48,7 +48,7 @@ def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> Non
 
 
 def fill(net: Network, weights: str, choice: CfgChoice) -> Header | Named:
-    """Load weights, as `load_network` does, for what the file says of itself."""
+    """Load weights as `load_network` does, and return the file's header."""
     try:
         return load_weights(net, weights, **choice.reading)
     except WeightsError as error:

@@ -83,7 +83,7 @@ def look(
 
 
 def _read(text: str, length: int, inputs: int) -> tuple[Ids, int]:
-    """The first `length` symbols, and how many there are."""
+    """The first `length` symbols, and the size of the whole text."""
     if text == "-":
         data = sys.stdin.buffer.read()
         return np.frombuffer(data[:length], dtype=np.uint8).astype(np.intp), len(data)
@@ -92,7 +92,7 @@ def _read(text: str, length: int, inputs: int) -> tuple[Ids, int]:
 
 
 def _show(figures: dict[str, Any]) -> None:
-    """Bits per character, and for each property the unit that tracks it best."""
+    """Print bits per character and, for each property, the unit that tracks it best."""
     say(f"{'characters':28} {figures['characters']:>8,}")
     say(f"{'bits per character':28} {figures['bits_per_character']:>8.4f}")
     for name, found in figures["trackers"].items():

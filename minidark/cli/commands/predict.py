@@ -77,8 +77,8 @@ def predict(
 
 
 def arriving(most: int) -> Iterator[list[bytes]]:
-    """Lines of standard input without their ends, as many at once as are there, but not more than
-    `most`: who types a line gets its answer, and a file's are taken side by side."""
+    """Lines of standard input without their ends, as many as have arrived, but at most `most`: a
+    typed line is answered at once, and the lines of a file run side by side."""
     rest = b""
     while data := sys.stdin.buffer.read1(PIECE):  # type: ignore[union-attr]
         *lines, rest = (rest + data).split(b"\n")

@@ -47,7 +47,7 @@ def report(rundir: str, output: str | None, as_json: bool, force: bool) -> None:
 
 
 def show(facts: dict[str, Any]) -> None:
-    """The run in a few lines."""
+    """Print the run in a few lines."""
     for name, said in summary(facts).items():
         say(f"{name:22} {said}")
 

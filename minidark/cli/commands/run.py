@@ -69,21 +69,21 @@ def run(file: str, dry_run: bool, as_json: bool, anywhere: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of a run. Figures are its checkpoint's; loss: the lowest on the part that is kept
-    out, None without one."""
+    """The outcome of a run, with figures from its checkpoint. The loss is the lowest validation
+    loss, None without validation."""
 
     run: Run
     result: str  # done, finished before, stopped, failed, not begun
-    exit_code: int | None  # None of a run that an interruption kept from its turn
+    exit_code: int | None  # None if an interruption came before the run's turn
     batches: int
     best_valid_loss: float | None
     seconds: float
 
 
 def _train(runs: list[Run]) -> tuple[list[Done], int]:
-    """One after another, until one is interrupted; and the exit code of all."""
+    """Run one after another until an interruption; the outcomes, and the exit code of all."""
     done = []
-    with stoppable() as stop:  # a signal may come between two, or in the last batch of one
+    with stoppable() as stop:  # a signal may come between runs, or in a run's last batch
         for number, one in enumerate(runs, start=1):
             if stop.signal:
                 done.append(_left(one))
@@ -96,7 +96,7 @@ def _train(runs: list[Run]) -> tuple[list[Done], int]:
 
 
 def _train_one(one: Run) -> Done:
-    """What was wrong is told."""
+    """Train, or resume, one run; errors are reported."""
     before, code = _checkpoint(one), 0
     try:
         with train.make_context(
@@ -118,8 +118,7 @@ def _train_one(one: Run) -> Done:
 
 
 def _invoke(ctx: click.Context, before: Checkpoint | None) -> None:
-    """`train`; without its notes where the run is over, and what it asks is only whether it is
-    another's."""
+    """Call `train`; for a finished run, which it only checks to be the same one, without notes."""
     asked = ctx.params
     if before and before.over and before.falls and asked["batches"] not in (None, before.batches):
         tell(
@@ -135,7 +134,7 @@ def _invoke(ctx: click.Context, before: Checkpoint | None) -> None:
 
 
 def _left(one: Run) -> Done:
-    """A run whose turn did not come."""
+    """The outcome of a run whose turn did not come."""
     since = _checkpoint(one)
     result = "not begun" if since is None else "finished before" if since.over else "stopped"
     return _done(one, result, None, since)
@@ -148,7 +147,7 @@ def _done(one: Run, result: str, code: int | None, since: Checkpoint | None) -> 
 
 
 def _checkpoint(one: Run) -> Checkpoint | None:
-    """That which the run has got to; None before its first. What is damaged, `train` tells."""
+    """The newest valid checkpoint, if any. `train` reports damaged ones."""
     if one.began:
         with contextlib.suppress(WeightsError), _quiet():
             return newest_sound(one.checkpoint)[1]
@@ -166,7 +165,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-# --- how it is shown ----------------------------------------------------------------------
+# --- output ----------------------------------------------------------------------
 
 
 def _list(runs: list[Run], as_json: bool) -> None:

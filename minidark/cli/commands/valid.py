@@ -29,9 +29,9 @@ from minidark.files.disk import named, open_regular
 from minidark.inference.surprise import Surprise, Worst
 from minidark.inference.valid import Measure, Reading, Tally, readings
 
-BLOCK = 2**16  # symbols that are read at once
+BLOCK = 2**16  # symbols read at once
 COLUMNS = ("bits", "offset", "before", "", "after", "likeliest")
-RIGHT = COLUMNS[:3]  # aligned there, so that each character stands between its neighbours
+RIGHT = COLUMNS[:3]  # aligned right, so that each character is between its neighbours
 
 
 @click.command()
@@ -126,7 +126,7 @@ def _check_tokenized(seed: str, color: bool, worst: int | None) -> None:
 
 @contextlib.contextmanager
 def _tokens(data: str | None, inputs: int) -> Iterator[Iterator[Ids]]:
-    """The tokens of a file, or of standard input, a piece at a time."""
+    """The tokens of a file, or of standard input, in pieces."""
     if data is None:
         tell_if_waiting()
         yield token_blocks(sys.stdin.buffer, "standard input", inputs)
@@ -152,7 +152,7 @@ def _blocks(data: str | None, inputs: int, pairs: BytePairs) -> Iterator[Iterato
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """To its end, at which somebody at a keyboard says so once."""
+    """To the end of the file, which a terminal reports only once."""
     while piece := file.read(BLOCK):
         yield piece
         if len(piece) < BLOCK:
@@ -160,7 +160,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 class _Show:
-    """The text on standard output, as it is read: tinted on a terminal, else as it is."""
+    """Writes the text as it is read: tinted on a terminal, else unchanged."""
 
     def __init__(self, pairs: BytePairs) -> None:
         self.pairs, self.first = pairs, True
@@ -170,10 +170,10 @@ class _Show:
 
     def add(self, reading: Reading) -> None:
         symbols, bits = reading.symbols, reading.bits
-        if self.first:  # nothing was thought of it
+        if self.first:  # it was not predicted
             symbols, bits = np.insert(symbols, 0, reading.last), np.insert(bits, 0, 0.0)
             self.first = False
-        lengths = self.pairs.lengths[symbols]  # each byte of a symbol has its share of the bits
+        lengths = self.pairs.lengths[symbols]  # a symbol's bits are divided among its bytes
         symbols, bits = self.pairs.spell(symbols), np.repeat(bits / lengths, lengths)
         text = self.tint.text(symbols, bits).encode() if self.tint.on else symbols.astype(np.uint8)
         write([bytes(text)])
@@ -214,7 +214,7 @@ def _spelled(pairs: BytePairs, symbols: Ids | Sequence[int]) -> str:
 
 
 def _table(found: list[dict[str, Any]], pairs: BytePairs) -> Table:
-    """Each character between what was read and what came next."""
+    """Each character between the text before it and the text after it."""
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=True)
@@ -230,10 +230,10 @@ def _table(found: list[dict[str, Any]], pairs: BytePairs) -> Table:
 
 
 def _rounded(figure: float | None) -> str:
-    """A dash for what damaged weights make of it."""
+    """A dash for NaN and infinity, which damaged weights give."""
     return "-" if figure is None else f"{figure:.2f}"
 
 
 def _printable(text: str) -> str:
-    """In one line: what cannot be printed as an escape."""
+    """In one line, with escapes for characters that cannot be printed."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""What every command that takes a cfg shares: its argument, its options, and the loading."""
+"""The options of every command that takes a cfg, and how it loads the network."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class CfgChoice:
-    """How to read the cfg that was named, and the weights beside it."""
+    """How to read the cfg and the weights of a command line."""
 
     strict: bool
     overrides: tuple[str, ...]
     reading: Reading
 
     def load(self, cfg: str, weights: str | None = None, **kwargs: Any) -> Network:
-        """With numpy's kernels unless asked for others: a command that is soon over would spend
-        more time on importing the compiled ones than on its work."""
+        """Uses numpy's kernels by default: a short command would spend more time on importing the
+        compiled ones than on its work."""
         return load_network(
             cfg,
             weights,
@@ -45,14 +45,14 @@ class CfgChoice:
         )
 
     def plan(self, cfg: str) -> Plan:
-        """What the cfg asks for, before any array is made."""
+        """The checked cfg; no array is allocated."""
         path = find_cfg(cfg)
         warn = Doubts(path, self.strict)
         return plan_cfg(read_cfg(path), path, warn=warn, overrides=self.overrides)
 
     def empty(self, cfg: str, **kwargs: Any) -> Network:
-        """The network with weights of zero, for what does not ask for their values: to draw those
-        of a large one takes long."""
+        """The network with zero weights, for commands that do not use their values: drawing the
+        weights of a large network takes long."""
         return parse_network_cfg(
             cfg,
             strict=self.strict,
@@ -62,7 +62,7 @@ class CfgChoice:
         )
 
     def with_nonfinite(self) -> CfgChoice:
-        """As with --allow-nonfinite: for what only shows a file."""
+        """As with --allow-nonfinite, for commands that only show a file."""
         return dataclasses.replace(self, reading={**self.reading, "allow_nonfinite": True})
 
     def overruled(self, override: str) -> CfgChoice:
@@ -94,7 +94,7 @@ READING: dict[str, dict[str, Any]] = {  # how to read weights
         "help": "Take weights that were made with a cfg of other layers.",
     },
 }
-EVERYWHERE = {"weights_order"}  # taken without weights too, so that one line of options fits all
+EVERYWHERE = {"weights_order"}  # accepted without weights too, so that all commands share options
 
 
 def _cfg_options(*reading: str) -> Callable[[Command], Command]:
@@ -129,5 +129,5 @@ def _cfg_options(*reading: str) -> Callable[[Command], Command]:
 
 
 cfg_options = _cfg_options(*READING)
-showing_options = _cfg_options("weights_order", "allow_other_cfg")  # what only shows a file
+showing_options = _cfg_options("weights_order", "allow_other_cfg")  # of commands that show a file
 weightless_options = _cfg_options()

@@ -22,14 +22,14 @@ WORTH_COMPILING = 20  # seconds of numpy's, of which the fast kernels save half:
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """What was chosen of --device and --kernels."""
+    """The values of --device and --kernels."""
 
     device: str
     kernels: str
 
     @property
     def loading(self) -> dict[str, str]:
-        """Arguments for `load_network`: numpy's kernels until it is known how long the run is."""
+        """Arguments for `load_network`: numpy's kernels until the length of the run is known."""
         return {
             "device": self.device,
             "kernels": "numpy" if self.kernels == "auto" else self.kernels,

@@ -27,7 +27,7 @@ class Number(click.FloatRange):
 
 
 class Temperature(Number):
-    """0, or from the least that a softmax can divide by."""
+    """0, or at least the smallest number that a softmax can divide by."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -48,7 +48,7 @@ class _Count(click.IntRange):
     name = "integer"
 
     def _describe_range(self) -> str:
-        return f"{self.min} or more"  # the other end is darknet's int, which nobody reaches
+        return f"{self.min} or more"  # the upper bound, darknet's int, is never reached
 
 
 def count(least: int = 1) -> click.IntRange:

@@ -1,5 +1,5 @@
-"""Files that stand in each other's places in a command line, as far as their names tell: what one
-reader says of another's file helps nobody."""
+"""Detects swapped file arguments by their names, before any file is read: the error of the wrong
+reader would not help."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ AN_EXAMPLE = "rnn"  # of what is shipped
 
 
 def check_order(given: Mapping[str, Any]) -> None:
-    """Raise UsageError where an argument holds what another one takes; `given` is by the names of
-    the command's parameters."""
+    """Raise UsageError if an argument names a file that belongs to another argument; `given` maps
+    the command's parameter names to values."""
     cfgs, weights, texts = (
         [word for name in names for word in _words(given.get(name))]
         for names in (("cfg", "cfgs"), ("weights",), ("data", "text", "pairs"))
@@ -34,8 +34,8 @@ def check_order(given: Mapping[str, Any]) -> None:
 
 
 def check_missing(given: Mapping[str, Any], missing: str | None, usage: str) -> None:
-    """Raise UsageError where not the argument that seems missing is, but the cfg before it, or
-    where one file stands for cfg and weights; `usage` is the command with its arguments."""
+    """Raise UsageError if the cfg is missing, and not the argument that click reports, or if one
+    file is both cfg and weights; `usage` is the command with its arguments."""
     check_order(given)
     (cfg,) = _words(given.get("cfg")) or [""]
     if is_archive(cfg) and missing == "weights":
@@ -74,12 +74,12 @@ def _check_no_model(file: str) -> None:
 
 
 def _is_cfg(name: str) -> bool:
-    """By its ending, or as a bare name that is shipped and hides no file."""
+    """By its suffix, or as the bare name of a shipped cfg, unless a file has that name."""
     return _ends(name, CFGS) or (shipped.is_name(name) and not os.path.isfile(name))
 
 
 def _is_other(name: str) -> bool:
-    """Whether it is a file, and none that could stand for a cfg."""
+    """Whether it is a file that cannot be a cfg."""
     known = _ends(name, (*CFGS, *WEIGHTS)) or shipped.is_name(name)
     return not known and (bool(Path(name).suffix) or os.path.isfile(name))
 

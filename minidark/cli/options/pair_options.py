@@ -1,4 +1,4 @@
-"""What the commands share that predict the targets of pairs."""
+"""Options of the commands that predict the targets of pairs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def separator_option(what: str) -> Callable[[Command], Command]:
 
 
 def search_options(longest: str) -> Callable[[Command], Command]:
-    """Adds --beam, and --max-length, which is `longest` unless given."""
+    """Adds --beam and --max-length; `longest` describes the default of --max-length."""
 
     def decorate(command: Command) -> Command:
         command = click.option(

@@ -1,8 +1,7 @@
-"""Files that a command writes, and which existing ones it may replace.
+"""Output files, and which existing files a command may overwrite.
 
-What a command wrote before, it may write again: weights, models and pages are replaced where the
-file that is there is of the same form. Anything else is refused without --force, and so is every
-cfg, which somebody may have written by hand.
+A command may overwrite its earlier output: an existing file of the same form is replaced. Any other
+file needs --force, and so does every cfg, which may be written by hand.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from minidark.files.disk import check_writable, open_regular
 from minidark.weights.header import LARGEST_VERSION, VERSION_BYTES
 from minidark.weights.made_with import beside
 
-CFG, PAGE = ".cfg", ".html"  # the forms of cfgs and pages, whatever their names
-HEAD = 4096  # bytes, by which the form of a file is known
+CFG, PAGE = ".cfg", ".html"  # the forms of cfgs and pages, whatever their suffixes
+HEAD = 4096  # bytes that identify the form of a file
 
 force_option = click.option(
     "--force", is_flag=True, help="Write over a file that is no earlier output."
@@ -33,16 +32,16 @@ force_option = click.option(
 def check_output(
     output: str | None, *others: str | Path | None, form: str | None = None, force: bool = False
 ) -> None:
-    """Before the work, and not after it: raise UsageError where `output` is one of the other files
-    of the command, is no file, or without `force` holds something else than `form` (None: what its
-    suffix says); and SaveError where it cannot be written."""
+    """Called before the work starts. Raises UsageError if `output` is one of the command's other
+    files, is not a file, or, without `force`, exists and has another form than `form` (None: the
+    form of its suffix); SaveError if it cannot be written."""
     check_place(output, *others)
     if output and not force and (said := _holds_something_else(output, form)):
         raise click.UsageError(f"{output} is there, and is {said}; --force writes over it")
 
 
 def check_cfg_output(output: str, data: bytes, force: bool) -> None:
-    """Raise UsageError for an existing file that is not `data`, without `force`."""
+    """Raise UsageError, without `force`, for an existing file with other bytes than `data`."""
     with suppress(OSError):
         if Path(output).read_bytes() == data:
             return
@@ -50,7 +49,7 @@ def check_cfg_output(output: str, data: bytes, force: bool) -> None:
 
 
 def check_place(output: str | None, *others: str | Path | None) -> None:
-    """The part of `check_output` that does not look at what `output` holds."""
+    """The part of `check_output` that does not read `output`."""
     if output == "-":
         raise click.UsageError("- is no file to write to: standard output is not supported here")
     for other in others:
@@ -61,7 +60,7 @@ def check_place(output: str | None, *others: str | Path | None) -> None:
 
 
 def _holds_something_else(output: str, form: str | None) -> str | None:
-    """What an existing file is that would be lost; None for nothing, and for an earlier output."""
+    """A description of the file that would be lost; None for no file, or an earlier output."""
     form = form or Path(output).suffix.lower()
     try:
         with open_regular(output, MinidarkError) as file:
@@ -111,7 +110,7 @@ def _is_page(head: bytes, size: int) -> bool:
 
 
 Known = Callable[[bytes, int], bool]
-FORMS: dict[str, tuple[Known, str]] = {  # by suffix; any other holds darknet's weights
+FORMS: dict[str, tuple[Known, str]] = {  # by suffix; any other suffix means darknet's weights
     SAFETENSORS: (_is_safetensors, "weights"),
     NPZ: (_is_zip, "weights"),
     ".keras": (_is_zip, "a Keras model"),
@@ -122,7 +121,7 @@ FORMS: dict[str, tuple[Known, str]] = {  # by suffix; any other holds darknet's 
 
 
 def _same(one: str, other: str | Path) -> bool:
-    """Under whatever names, and where neither is there yet."""
+    """Whether two paths name one file, which need not exist."""
     with suppress(OSError, ValueError):
         return os.path.samefile(one, other)
     with suppress(OSError, ValueError):

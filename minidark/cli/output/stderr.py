@@ -1,4 +1,4 @@
-"""What goes to standard error: notes, warnings, errors, each in lines of its own."""
+"""Standard error: notes, warnings and errors, a line each."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ log = logging.getLogger(__name__)
 
 
 def tell(text: str) -> None:
-    """Write `text` and a line break. Nobody reading on there must not end a training run."""
+    """Write `text` and a line break. A closed pipe there must not end a training run."""
     with contextlib.suppress(OSError, ValueError):
         click.echo(visible(as_typed(text)), err=True)
 
 
 def tell_error(text: str) -> None:
-    """What ends a command, in one line."""
+    """Write the error that ends a command, in one line."""
     tell(f"minidark: error: {one_line(text)}")
 
 
 def tell_usage(error: click.ClickException) -> None:
-    """click's lines about wrong usage, in which words of the command line may stand."""
+    """Write click's lines about wrong usage; they may quote words of the command line."""
     vars(error)["message"] = shortened(visible(error.message))
     with contextlib.suppress(OSError, ValueError):
         error.show()
 
 
 def tell_if_waiting() -> None:
-    """Say that standard input is read, where somebody sits there who may wonder."""
+    """If standard input is a terminal, say that it is being read."""
     if sys.stdin.isatty():
         end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
         log.info("reading standard input; %s ends it", end)
 
 
 class LogHandler(logging.Handler):
-    """What the library logs, as lines on standard error."""
+    """Writes the library's log to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
         said = record.getMessage()

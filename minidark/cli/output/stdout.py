@@ -1,8 +1,8 @@
-"""Standard output: the one place that writes to it.
+"""The only module that writes to standard output.
 
-A full disk or a descriptor that cannot be written is an `OutputError`, one line and exit code 1. A
-reader that goes away, as `head` does, is no error. After either, nothing more is written, not even
-what Python would flush at its end.
+If it cannot be written, as on a full disk, that is an `OutputError`: one line and exit code 1. A
+reader that closes the pipe, as `head` does, is not an error. After either, nothing more is written,
+not even by Python's flush at exit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class OutputError(MinidarkError):
 
 @contextlib.contextmanager
 def checked() -> Iterator[None]:
-    """Around whatever writes, click's help too: an OSError becomes an OutputError."""
+    """Turns an OSError of any write, click's help included, into an OutputError."""
     try:
         yield
     except BrokenPipeError:
@@ -38,29 +38,29 @@ def checked() -> Iterator[None]:
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """Lines of words and figures; names in them may hold what a terminal would obey."""
+    """Write text; control characters, which names may contain, are escaped."""
     say_styled(visible(text) + end)
 
 
 def say_styled(text: str) -> None:
-    """Text in which a terminal is to obey what it finds."""
+    """Write text whose escape sequences are for the terminal."""
     with checked():
         click.echo(text, nl=False)
 
 
 def say_json(value: Any, ascii_only: bool = True) -> None:
-    """A line of JSON."""
+    """Write a line of JSON."""
     say_styled(json_text(value, ascii_only) + "\n")
 
 
 def json_text(value: Any, ascii_only: bool = True) -> str:
-    """JSON in which no control character is left that a terminal would obey."""
+    """JSON with all control characters escaped."""
     text = json.dumps(value, ensure_ascii=ascii_only)
     return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def write(parts: Iterable[bytes]) -> None:
-    """Each as it comes."""
+    """Write and flush each part as it arrives."""
     for part in parts:
         with checked():
             sys.stdout.buffer.write(part)
@@ -68,7 +68,7 @@ def write(parts: Iterable[bytes]) -> None:
 
 
 def flush() -> None:
-    """Bring everything to its reader. Raises OutputError; a reader that went away is no error."""
+    """Flush. Raises OutputError; a closed pipe is not an error."""
     try:
         with checked():
             sys.stdout.flush()
@@ -77,12 +77,12 @@ def flush() -> None:
 
 
 def discard_output() -> None:
-    """What is still to be written goes nowhere, at exit too."""
+    """Discard whatever is written from now on, at exit too."""
     discard(sys.stdout)
 
 
 def discard(stream: Any) -> None:
-    """Let a stream of the process lead nowhere."""
+    """Redirect a stream of the process to the null device."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
@@ -92,8 +92,8 @@ def discard(stream: Any) -> None:
 
 
 def whole_characters(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes, cut so that no character of UTF-8 comes in two pieces, which a terminal would
-    show as two that are none. Bytes that are no UTF-8 pass as they are."""
+    """The same bytes, regrouped so that no UTF-8 character is split, which a terminal would show as
+    two invalid ones. Invalid bytes pass unchanged."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     for part in parts:
         if text := decoder.decode(part):

@@ -18,8 +18,8 @@ class _Console(Console):
 
 
 def print_table(table: Table) -> None:
-    """Through `say_styled` and not by rich, which exits with 1 where nobody reads on."""
-    # Names are no markup. The same width in a pipe and on a narrow terminal, which may wrap.
+    """Uses `say_styled`, because rich exits with 1 if the pipe is closed."""
+    # Names are not markup. The width is the same in a pipe and on a terminal, which may wrap.
     console = _Console(width=200, markup=False, emoji=False)
     with checked(), console.capture() as shown:
         console.print(table)
@@ -27,7 +27,7 @@ def print_table(table: Table) -> None:
 
 
 def array_table(rows: list[dict[str, Any]]) -> Table:
-    """Of `weights.array_statistics`."""
+    """The table of `weights.darknet.array_statistics`."""
     table = Table("array", "shape", box=None, pad_edge=False)
     for name in ("mean", "spread", "mean square", "least", "most", "not finite"):
         table.add_column(name, justify="right")

@@ -1,8 +1,8 @@
 """Text on a terminal, tinted by how surprising each character was.
 
 Five steps of one hue, from no background to a dark one, with bold and underline for the last, so
-that the order shows without telling colours apart; where there are no such colours, or NO_COLOR
-is set, underline, bold and reverse alone. rich says what the terminal can.
+that the order is visible without distinguishing colours. Without such colours, or with NO_COLOR,
+only underline, bold and reverse. rich detects what the terminal supports.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.style import Style
 
 from minidark.data.text import Ids
 
-STEPS = (1.0, 2.0, 4.0, 8.0)  # bits, from which on a character has the next style
+STEPS = (1.0, 2.0, 4.0, 8.0)  # bits at which the next style begins
 TINTS = tuple(
     map(
         Style.parse,
@@ -31,12 +31,12 @@ TINTS = tuple(
 PLAIN = tuple(map(Style.parse, ("", "", "underline", "bold underline", "bold underline reverse")))
 COLORS = {"truecolor": ColorSystem.TRUECOLOR, "256": ColorSystem.EIGHT_BIT}
 
-NOT_SHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\udc80-\udcff]")  # a terminal may obey them
+NOT_SHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\udc80-\udcff]")  # control characters
 
 
 class Tint:
-    """Characters as a terminal shows them; `on` is false where there is none to show them on, and
-    text is best left as it is."""
+    """Characters as a terminal shows them; `on` is false without a terminal, and text is then best
+    left unchanged."""
 
     def __init__(self, console: Console):
         system = console.color_system
@@ -45,7 +45,7 @@ class Tint:
         self.styles = TINTS if colored else PLAIN
         self.system = COLORS[system] if colored and system else ColorSystem.STANDARD
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        self._bits = 0.0  # of a character's first bytes, the last of which is to come
+        self._bits = 0.0  # of an incomplete character's bytes
 
     def legend(self) -> str:
         bounds = [f"below {STEPS[0]:g} bit", *(f"{step:g} and more" for step in STEPS)]
@@ -53,13 +53,13 @@ class Tint:
         return " ".join(shown)
 
     def text(self, symbols: Ids, bits: npt.NDArray[np.float64]) -> str:
-        """The characters that end in these bytes; a character's bits are those of all its bytes."""
+        """The characters that end in these bytes; a character has the bits of all its bytes."""
         steps = self._characters(zip(symbols.tolist(), bits.tolist(), strict=True))
         runs = groupby(steps, key=lambda pair: pair[1])
         return "".join(self._render("".join(c for c, _ in run), step) for step, run in runs)
 
     def rest(self) -> str:
-        """The bytes of a character that the text ends in the middle of."""
+        """The bytes of an incomplete character at the end of the text."""
         characters = self._decoder.decode(b"", final=True)
         return self._render(characters, self._step()) if characters else ""
 
@@ -78,7 +78,7 @@ class Tint:
         style = self.styles[step]
         if not style:
             return shown
-        lines = shown.split("\n")  # a line break is shown as a sign, for it has no width to tint
+        lines = shown.split("\n")  # a line break has no width to tint, so a sign shows it
         marked = [line + "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}" for line in lines[:-1]]
         rendered = (
             style.render(line, color_system=self.system) if line else ""

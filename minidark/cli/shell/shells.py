@@ -1,6 +1,7 @@
-"""How a shell is answered that asks for completions: click's way, but that in bash a value may
-follow a `=`, that a folder and `gru.output=` are not followed by a blank, and that blanks in a
-file's name are escaped.
+"""The answers to shells that ask for completions.
+
+They are click's, with three changes: in bash a value may follow a `=`, no blank follows a folder or
+`gru.output=`, and blanks in a file's name are escaped.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ class Bash(shell_completion.BashComplete):
     source_template = BASH
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The whole words, and the one that is begun. Of the line, for bash takes `gru.output=9`
-        for three words."""
+        """The complete words, and the incomplete one. They are taken from the line, because
+        bash splits `gru.output=9` into three words."""
         line = os.environ["COMP_LINE"]
         _, *words = shell_completion.split_arg_string(line)
         return (words, "") if line[-1:].isspace() else (words[:-1], words[-1] if words else "")
@@ -54,7 +55,7 @@ class Zsh(shell_completion.ZshComplete):
 
 
 class Fish(shell_completion.FishComplete):
-    # A word and what is said of it may hold commas; only the first parts the kind from them.
+    # A word and its help may contain commas; only the first one separates the kind from them.
     source_template = shell_completion.FishComplete.source_template.replace(
         'string split ","', 'string split -m 1 ","'
     )

@@ -1,7 +1,7 @@
-"""What a shell may complete: commands, options, choices, files by their endings, `--set` keys.
+"""Completion of commands, options, choices, files by their suffixes, and keys of `--set`.
 
-A shell asks anew at each press of Tab and cannot wait for a command's module and numpy. So click
-completes stand-ins, made from completions.json, which `cli.shell.table` writes.
+Each press of Tab starts a new process, which has no time to import a command's module and numpy. So
+click completes stand-ins, made from completions.json, which `cli.shell.table` writes.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ COMPLETERS: dict[str, Completer] = {
 
 
 def _files(begun: str, endings: tuple[str, ...]) -> list[str]:
-    """Files of these endings, and folders, whose names go on from `begun`."""
+    """Files with these suffixes, and folders, whose paths begin with `begun`."""
     _, _, start = begun.rpartition("/")
     stem = begun[: len(begun) - len(start)]
     try:
