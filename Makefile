@@ -1,5 +1,6 @@
 # make demo    trains a network on Python's documentation and samples from it (three minutes)
-# make test    lint, types, import contract, tests
+# make test    lint, types, import contract, and the tests to run at every change (two minutes)
+# make test-all   the same and the slower tests: browser, MPI, killed processes, the stand-in GPU
 # make docs    builds the site from docs/ into build/docs
 # make fuzz    looks for bytes that a reader cannot take (two minutes)
 # Needs Python 3.11 or newer and make; everything else goes into .venv.
@@ -11,16 +12,25 @@ comma := ,
 # Prints a command as one would type it, then runs it with what is in .venv.
 run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
 
-.PHONY: demo test test-long machines lint docs fuzz bench bench-busy bench-learning bench-scale clean
+# Bytecode is kept even if the environment asks for none: otherwise each process that a test starts
+# compiles all modules, and pytest rewrites all assertions.
+export PYTHONDONTWRITEBYTECODE =
+
+.PHONY: demo test test-all test-long machines lint docs fuzz bench bench-busy bench-learning bench-scale clean
 
 demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
 	$(call run,minidark generate cfg/rnn.cfg backup/rnn_final.weights)
 
-# The first compiles the kernels, so that many processes need not all do so at once.
+# The first pytest compiles the kernels, so that the processes of the second only load them.
+TEST = $(BIN)/pytest --numprocesses auto --dist loadfile
 test: lint
-	$(BIN)/pytest --numprocesses auto --dist loadfile tests/backend
-	$(BIN)/pytest --numprocesses auto --dist loadfile --ignore tests/backend
+	$(TEST) tests/backend
+	$(TEST) --ignore tests/backend
+
+test-all: lint
+	$(TEST) -m "not long and not gpu" tests/backend
+	$(TEST) -m "not long and not gpu" --ignore tests/backend
 
 # The loops over mutated files are many minutes of one processor each, and need nothing else.
 test-long: .venv/dev

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -12,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from minidark import Text
 from minidark.backend import threads
-from tests import stand_in
+from tests import selection, stand_in
 from tests.helpers import PLACE
 from tests.report.browser import browser
 
@@ -77,6 +79,23 @@ def _no_cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setitem(sys.modules, "cupy", None)
 
 
+WHOLLY_SLOW = re.compile(r"^pytestmark = (\[\s*.*\b)?pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    selection.full = "not slow" not in config.option.markexpr
+    if not selection.full:
+        settings.register_profile("short", max_examples=selection.examples(100))
+        settings.load_profile("short")
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Importing a module of slow tests may take seconds (PyTorch), and all would be deselected."""
+    if selection.full or not collection_path.match("test_*.py"):
+        return None
+    return WHOLLY_SLOW.search(collection_path.read_text("utf-8")) is not None or None
+
+
 LONG_ON_STAND_IN = {"test_gradients.py", "test_train.py"}  # thousands of passes
 
 
@@ -85,9 +104,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in LONG_ON_STAND_IN and "stand-in" in item.name:
             item.add_marker(pytest.mark.long)
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
-@pytest.fixture(params=["cpu", pytest.param("stand-in", marks=stand_in.needs_compiler)])
+STAND_IN = pytest.param("stand-in", marks=[stand_in.needs_compiler, pytest.mark.slow])
+
+
+@pytest.fixture(params=["cpu", STAND_IN])
 def each_backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Runs a test twice: with networks on the CPU, and on the stand-in for a GPU."""
     if request.param == "stand-in":

@@ -86,7 +86,7 @@ class CannotRunError(Exception):
 
 
 def short() -> Iterator[Row]:
-    """Three machines that differ from most in both; make test runs on this one as it is."""
+    """Three machines that differ from most in both; make test-all runs on this one as it is."""
     for coretype, target in (("Nehalem", OLD), ("Sandybridge", OLD), ("Haswell", HASWELL)):
         yield Row(f"BLAS {coretype}, numba for {target.name}", {CORETYPE: coretype}, target)
 
@@ -132,7 +132,8 @@ def child(paths: list[str]) -> int:
               "processor, or not in this BLAS")  # fmt: skip
         return CANNOT_RUN
     # A target's first row compiles its kernels within the tests.
-    return pytest.main(["-q", "-p", "no:cacheprovider", "--timeout=900", *paths])
+    chosen = ["-m", "not long and not gpu"]  # the slow tests, too
+    return pytest.main(["-q", "-p", "no:cacheprovider", "--timeout=900", *chosen, *paths])
 
 
 def really() -> dict[str, Any]:

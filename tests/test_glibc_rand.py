@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from minidark.glibc_rand import RAND_MAX, SEQUENTIAL, GlibcRand
 from tests.golden_cases import GOLDEN
+from tests.selection import examples
 
 RECORDED = json.loads((GOLDEN / "rand.json").read_text())
 MANY = 12_000
@@ -73,7 +74,7 @@ STEPS = st.lists(
 
 
 @given(STEPS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_draw_skip_rand_and_uniform_walk_along_one_sequence(steps: list[tuple[str, int]]) -> None:
     rand, at = GlibcRand(7), 0
     for kind, n in steps:

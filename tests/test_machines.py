@@ -29,6 +29,7 @@ def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("wrong", "status"), [("", "green"), ("word", "RED")])
 def test_a_row_is_green_or_red_and_says_what_computed(
     tmp_path: Path, wrong: str, status: str
@@ -45,6 +46,7 @@ def test_a_row_is_green_or_red_and_says_what_computed(
         assert "test_right" not in result.remark
 
 
+@pytest.mark.slow
 def test_a_blas_kernel_that_is_not_taken_is_said_not_tested(tmp_path: Path) -> None:
     result = run(Row("no such", {CORETYPE: "Nonesuch"}), [str(tmp_path)])
     assert result.status == "cannot run"

@@ -11,18 +11,19 @@ import pytest
 
 import minidark
 from minidark.files import shipped
+from tests.shipped_cfgs import each_shipped_cfg, shipped_cfg
 
 CFGS = shipped.names("cfg", ".cfg")
 
 
-def trained(name: str, folder: Path, batches: int) -> tuple[list[float], list[float]]:
+def trained(cfg: Path, folder: Path, batches: int) -> tuple[list[float], list[float]]:
     """Of a run over Python's documentation, as the demo's: the losses, and each as a share of what
     guessing among all symbols costs."""
     text = folder / "data.txt"
     text.write_text(
         "\n\n".join(map(pydoc_data.topics.topics.__getitem__, pydoc_data.topics.topics))
     )
-    net = minidark.load_network(shipped.find_cfg(name), seed=1, strict=True)
+    net = minidark.load_network(cfg, seed=1, strict=True)
     with minidark.Text([text], net.inputs) as data:
         steps = [*minidark.train(net, data, batches, seed=1, valid_fraction=0)]
     guessed = math.log(net.outputs) * net.options.rows * net.options.subdivisions
@@ -31,9 +32,12 @@ def trained(name: str, folder: Path, batches: int) -> tuple[list[float], list[fl
     return [step.loss for step in steps], shares
 
 
-@pytest.mark.parametrize("name", CFGS)
-def test_a_shipped_cfg_has_no_doubts_and_trains(name: str, tmp_path: Path) -> None:
-    _, shares = trained(name, tmp_path, 8)
+@each_shipped_cfg
+def test_a_shipped_cfg_has_no_doubts_and_trains(
+    name: str, units: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, shares = trained(shipped.find_cfg(shipped_cfg(name, units)), tmp_path, 8)
     assert shares[0] == pytest.approx(1, rel=0.06)
     assert shares[-1] < shares[0]
 
@@ -43,5 +47,5 @@ def test_a_shipped_cfg_has_no_doubts_and_trains(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize("name", CFGS)
 def test_a_shipped_cfg_learns_words(name: str, tmp_path: Path) -> None:
     """Single letters alone are worth 3.1 nats a character, pairs of them 2.4."""
-    losses, _ = trained(name, tmp_path, 400)
+    losses, _ = trained(shipped.find_cfg(name), tmp_path, 400)
     assert sum(losses[-20:]) / 20 < 2.3

@@ -12,6 +12,8 @@ import pytest
 from benchmarks import CHOICES
 from benchmarks.start import best, sparse, timed
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_best_of_several_runs_counts_and_a_failure_does_not() -> None:
     assert 0 < best([sys.executable, "-c", "pass"], 2) < 60

@@ -160,6 +160,7 @@ def test_the_form_of_the_tile_is_its_targets(
     assert kernel.form(*target) == form
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="not x86-64")
 def test_a_tile_for_another_target_is_right_and_asks_nothing_of_the_c_library(
     tmp_path: Path,
@@ -434,6 +435,7 @@ def test_the_same_bytes_with_any_number_of_threads_and_run_after_run(two_threads
     assert trained(3) == two
 
 
+@pytest.mark.slow
 def test_python_threads_do_not_meet_and_a_forked_process_works(two_threads: None) -> None:
     alone = trained(2)
     with ThreadPoolExecutor(3) as pool:
@@ -450,6 +452,7 @@ def test_python_threads_do_not_meet_and_a_forked_process_works(two_threads: None
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=100)
 
 
+@pytest.mark.slow
 def test_numbas_own_threads_which_cannot_be_shared_are_not(two_threads: None) -> None:
     """Where there is no OpenMP, numba ends a process in which two threads start its threads."""
     code = "\n".join([
@@ -468,6 +471,7 @@ def test_numbas_own_threads_which_cannot_be_shared_are_not(two_threads: None) ->
 # --- what is kept -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_kernel_is_compiled_anew_where_a_source_that_it_calls_changed(tmp_path: Path) -> None:
     package = tmp_path / "minidark"
     shutil.copytree(Path(minidark.__file__).parent, package)
@@ -500,6 +504,7 @@ def test_the_least_probability_is_numpys() -> None:
     assert steps.LEAST == numpy_kernels.LEAST
 
 
+@pytest.mark.slow
 def test_kernels_are_kept_by_the_layers_that_need_them(tmp_path: Path) -> None:
     code = "\n".join([
         "import numpy as np",
@@ -516,6 +521,7 @@ def test_kernels_are_kept_by_the_layers_that_need_them(tmp_path: Path) -> None:
     assert told.stdout == b"False False True False True\n"  # gru, lstm, rnn, connected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
@@ -565,6 +571,7 @@ def test_several_threads_are_what_ran(two_threads: None, monkeypatch: pytest.Mon
     assert used == [2, 2, 2]
 
 
+@pytest.mark.slow
 def test_openmp_is_told_to_sleep_soon_and_the_environment_is_as_before() -> None:
     code = "\n".join([
         "import os",

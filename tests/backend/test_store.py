@@ -52,6 +52,7 @@ def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_kernel_compiled_after_the_parallel_one_was_loaded_can_be_loaded(
     compiled_once: Path, tmp_path: Path
 ) -> None:
@@ -70,6 +71,7 @@ def flipped(data: bytes) -> bytes:
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [lambda data: b"", lambda data: data[: len(data) // 2], flipped,
                lambda data: b"no digest, but long enough to have one" * 9],
@@ -91,6 +93,7 @@ def test_damaged_files_are_compiled_again_with_one_note(
     assert sums(tmp_path) == ""  # what was damaged has been replaced
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="file sizes cannot be limited here")
 def test_a_disk_that_takes_no_more_costs_one_note(tmp_path: Path) -> None:
     said = sums(tmp_path, "full")
@@ -118,6 +121,7 @@ def test_forms_are_kept_by_their_key_and_forgotten_under_another_stamp(tmp_path:
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_kernels_that_another_numba_compiled_are_not_run(tmp_path: Path) -> None:
     """Its machine code calls helpers of that version; numba's own cache refuses it, too."""
     sums(tmp_path, "older")

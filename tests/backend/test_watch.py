@@ -247,6 +247,7 @@ print(watch.count)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="threads cannot be pinned here")
 @pytest.mark.parametrize("kernels", ["fast", "numpy"])
 def test_threads_that_share_one_processor_become_one(kernels: str) -> None:

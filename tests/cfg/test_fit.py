@@ -16,10 +16,11 @@ from minidark.cfg.options import LAYER_TYPES
 from minidark.cfg.sections import Section, parse_sections
 from minidark.weights.darknet import load_weights
 from tests.helpers import cfg, network
+from tests.selection import examples
 
 ABSENT = ("dontload", "dontloadscales")
 FAST = settings(
-    max_examples=40,
+    max_examples=examples(40),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

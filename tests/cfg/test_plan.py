@@ -16,8 +16,9 @@ from minidark.cfg.sections import MOST_SECTIONS, format_sections, parse_sections
 from minidark.network.parser import build_network
 from tests.cfg.test_fit import LAYERS, NET
 from tests.helpers import cfg, network
+from tests.selection import examples
 
-PLANS = settings(max_examples=60, deadline=None, derandomize=True)
+PLANS = settings(max_examples=examples(60), deadline=None, derandomize=True)
 
 
 def ignore(message: str, line: int) -> None:

@@ -19,6 +19,7 @@ from minidark.cfg.sections import Pair, Section, format_sections
 from minidark.files.shipped import folder
 from tests.fuzz.mutation import corpus
 from tests.helpers import cfg
+from tests.selection import examples
 
 TEXT = b"""\
 # two lines
@@ -124,7 +125,7 @@ def sections(draw: st.DrawFn) -> list[Section]:
     return made
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 @given(sections())
 @example([Section("net", 1, {"a": Pair("a", "true", 1)}), Section("null", 2)])
 def test_sections_of_any_words_survive_yaml(made: list[Section]) -> None:

@@ -456,8 +456,8 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
     ("size", "said"),
     [
         (1000, "950 characters to train on, 50 to validate on, too few for it;"),
-        (20_000_000, "19,000,000 characters to train on, 1,000,000 kept out, to validate on "
-         "524,288 from all over them;"),
+        pytest.param(20_000_000, "19,000,000 characters to train on, 1,000,000 kept out, to "
+                     "validate on 524,288 from all over them;", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_train_tells_how_much_it_validates_on(size: int, said: str) -> None:

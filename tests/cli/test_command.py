@@ -18,6 +18,7 @@ from minidark.cli.command import GROUPS, NONE, OWN, long_name, variables
 from minidark.files import shipped
 from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg
+from tests.shipped_cfgs import shipped_files as shipped_files
 
 CFG = cfg(
     "net inputs=256 batch=4 time_steps=8 max_batches=4",
@@ -105,6 +106,7 @@ def provide_weights(words: list[str]) -> None:
         net.save_weights(name)
 
 
+@pytest.mark.usefixtures("shipped_files")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_example_in_the_help_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = examples(name)

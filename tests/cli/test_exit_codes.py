@@ -51,6 +51,7 @@ def start(*args: str, **kwargs: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("code", CALLS)
 def test_the_program_ends_with(code: int) -> None:
@@ -69,6 +70,7 @@ def test_the_codes_of_the_docs_are_those() -> None:
     assert [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)] == [*CALLS]
 
 
+@pytest.mark.slow
 @NO_TERMINALS
 @pytest.mark.parametrize("verb", ["valid", "vec", "predict"])
 def test_ctrl_c_while_standard_input_is_awaited_is_130_and_silent(verb: str) -> None:
@@ -85,6 +87,7 @@ def test_ctrl_c_while_standard_input_is_awaited_is_130_and_silent(verb: str) -> 
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("options", [[], ["--check-copy", "text.txt"], ["--samples", "2"]])
 def test_ctrl_c_while_sampling_is_130_and_silent(options: list[str]) -> None:

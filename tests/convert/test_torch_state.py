@@ -16,6 +16,8 @@ from minidark.convert.torch_state import from_state, read
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+pytestmark = pytest.mark.slow
+
 
 def char_lstm(**keys: Any) -> Any:
     torch.manual_seed(1)

@@ -186,6 +186,7 @@ def test_tokens_of_any_blanks_are_trained_on() -> None:
     assert result.exit_code == 0, result.stderr
 
 
+@pytest.mark.slow
 @POSIX
 def test_ten_gigabytes_are_begun_with_at_once() -> None:
     with Path("0.txt").open("wb") as file:
@@ -269,6 +270,7 @@ CHANGES: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows changes no file that is open")
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_text_that_changes_is_an_error_after_saving(name: str) -> None:
@@ -289,6 +291,7 @@ NO_CHANGES: dict[str, Callable[[], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows changes no file that is open")
 @pytest.mark.parametrize("name", NO_CHANGES)
 def test_what_was_there_at_the_start_is_read_on(name: str) -> None:

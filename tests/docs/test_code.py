@@ -23,8 +23,9 @@ RUN_ELSEWHERE = {  # by what takes the files of its page, or smaller numbers
     "docs/convert.md": "tests/docs/test_convert.py",
     "docs/pairs.md": "tests/docs/test_pairs.py",
 }
+TRAINING = ("README.md", "docs/how-to.md")  # their code trains the shipped network
 WITH_PYTHON = [
-    name
+    pytest.param(name, marks=pytest.mark.slow if name in TRAINING else ())
     for name in NAMES
     if name not in RUN_ELSEWHERE and any(examples((ROOT / name).read_text("utf-8")))
 ]
@@ -63,7 +64,9 @@ def test_python_in_a_page_runs_and_prints_what_stands_under_it(name: str) -> Non
 
 def test_pages_have_python() -> None:
     assert all((ROOT / test).is_file() for test in RUN_ELSEWHERE.values())
-    assert {"README.md", "docs/quick-start.md", "docs/how-to.md", *BOTH_WALKS} <= {*WITH_PYTHON}
+    assert {"README.md", "docs/quick-start.md", "docs/how-to.md", *BOTH_WALKS} <= {
+        param.values[0] for param in WITH_PYTHON
+    }
 
 
 # --- what the pages say of the source -----------------------------------------------------

@@ -18,6 +18,8 @@ from minidark.convert import CFGS, MODELS, WEIGHTS
 from tests.cli.running import output
 from tests.helpers import cfg, randomize
 
+pytestmark = pytest.mark.slow
+
 DOC = (Path(__file__).parents[2] / "docs" / "convert.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", DOC, re.DOTALL)
 NEEDS = {  # what a block imports: its file, and what else it takes

@@ -13,6 +13,8 @@ import pytest
 
 from tests.docs.pages import ROOT, extension
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "docs" / "notebooks"
 NOTEBOOKS = extension("notebooks")
 NAMES = ("char-gru", "gates")

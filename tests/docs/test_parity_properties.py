@@ -15,10 +15,11 @@ from minidark.layers.activations import ACTIVATIONS
 from minidark.weights.darknet import save_weights
 from minidark.weights.header import ORDERS
 from tests.helpers import cfg, randomize
+from tests.selection import examples
 
 SYMBOLS = 13
 DRAWN = settings(
-    max_examples=60,
+    max_examples=examples(60),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],

@@ -19,7 +19,10 @@ from tests.docs.pages import ROOT
 
 NEEDED = ("sphinx", "myst_parser", "furo")
 MISSING = [name for name in NEEDED if find_spec(name) is None]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs the extra docs: no {MISSING}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"needs the extra docs: no {MISSING}"),
+]
 
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 LOADED = {("script", "src"), ("img", "src"), ("link", "href"), ("iframe", "src"), ("source", "src")}

@@ -304,9 +304,14 @@ TORCH: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 BOMBS = ARCHIVES | ONNX | KERAS | TORCH
+# What is read by a process of its own, which takes seconds to start.
+IN_A_PROCESS = KERAS | TORCH
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow if n in IN_A_PROCESS else ()) for n in BOMBS],
+)
 def test_a_bomb_is_refused_within_a_second_and_200_megabytes(name: str, tmp_path: Path) -> None:
     make, said = BOMBS[name]
     path = tmp_path / name

@@ -14,11 +14,12 @@ from tests.fuzz.loop import Loop
 from tests.fuzz.mutation import corpus, mutations
 from tests.fuzz.survivor import survive
 from tests.fuzz.targets import TARGETS
+from tests.selection import examples
 
 SEED = 20261125
 NEEDS = {"onnx": "onnx", "keras": "h5py", "pt": "torch"}
 CRASHING = ("keras", "pt")  # readers in C that minidark runs in processes of their own
-# How many files: in `make test`, and in `make test-long`.
+# How many files: in `make test-all`, and in `make test-long`.
 SHORT = {"cfg": 10_000, "weights": 10_000, "safetensors": 3000, "npz": 3000, "onnx": 2000}
 LONG = {"cfg": 1_000_000, "weights": 1_000_000}
 FEW, MANY = 600, 200_000  # of the other kinds
@@ -47,9 +48,12 @@ def test_what_was_found_once(kind: str, path: Path) -> None:
     Loop(kind).run(path.read_bytes())
 
 
-@pytest.mark.parametrize("kind", TARGETS)
+SECONDS_TO_START = [pytest.param(k, marks=pytest.mark.slow) if k == "pt" else k for k in TARGETS]
+
+
+@pytest.mark.parametrize("kind", SECONDS_TO_START)
 def test_mutated_files(kind: str) -> None:
-    hammer(kind, SHORT.get(kind, FEW), SEED)
+    hammer(kind, examples(SHORT.get(kind, FEW)), SEED)
 
 
 @pytest.mark.long

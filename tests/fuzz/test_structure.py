@@ -13,8 +13,9 @@ from minidark import CfgError, WeightsError
 from minidark.cfg.plan import plan_cfg
 from minidark.weights.darknet import read_weights
 from tests.helpers import network
+from tests.selection import examples
 
-MANY = settings(max_examples=400, deadline=None, derandomize=True)
+MANY = settings(max_examples=examples(400), deadline=None, derandomize=True)
 
 # --- cfgs: each pair is known to be right or wrong, and a cfg is right if all are -------------
 

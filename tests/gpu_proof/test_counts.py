@@ -19,7 +19,7 @@ from tests.fakecp import COUNTS
 from tests.helpers import planned
 from tests.stand_in import host, needs_compiler, put_in_place
 
-pytestmark = needs_compiler
+pytestmark = [needs_compiler, pytest.mark.slow]
 
 I, S, T = 12, 4, 6  # noqa: E741  the shape alphabet's inputs
 NET = f"net inputs={I} batch={S} time_steps={T} learning_rate=.01"

@@ -16,7 +16,7 @@ from minidark.backend import Array, get_backend, numpy_kernels
 from tests.fakecp import shim
 from tests.stand_in import host, needs_compiler, put_in_place
 
-pytestmark = needs_compiler
+pytestmark = [needs_compiler, pytest.mark.slow]
 
 SIZES = [(1, 2, 1), (2, 8, 32), (3, 37, 101), (1, 9, 300)]  # T, S, H; units beyond one block, too
 TOLERANCE = {"float32": 5e-6, "float64": 1e-12}

@@ -13,6 +13,7 @@ from tests.gpu_proof.nvrtc import ARCHITECTURES, library, ptx
 from tests.stand_in import needs_compiler, put_in_place
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(
         library() is None, reason="no NVRTC: pip install 'minidark[gpu-proof]' brings it"
     ),

@@ -13,7 +13,7 @@ from tests.gpu_proof.test_counts import NET, READ_OUT, ids, make
 from tests.gpu_proof.test_kernels import TOLERANCE, Draws, device_kernels, order, run, wide
 from tests.stand_in import host, needs_compiler, put_in_place
 
-pytestmark = needs_compiler
+pytestmark = [needs_compiler, pytest.mark.slow]
 
 __all__ = ["order"]  # a fixture
 

@@ -12,6 +12,8 @@ import tests.fakecp as xp
 from tests.fakecp.array import COUNTS
 from tests.stand_in import put_in_place
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _float32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from minidark import Text
 from minidark.inference import novelty
 from minidark.inference.novelty import hashes, longest_copied
 from tests.conftest import WriteText
+from tests.selection import examples
 
 
 def longest(sample: bytes, text: bytes) -> int:
@@ -46,7 +47,7 @@ def test_at_the_edges(sample: bytes, data: bytes, write_text: WriteText) -> None
     check(sample, data, write_text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.binary(max_size=30), st.binary(min_size=1, max_size=80))
 def test_of_few_symbols_with_much_in_common(
     tmp_path_factory: pytest.TempPathFactory, sample: bytes, data: bytes

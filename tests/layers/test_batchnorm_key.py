@@ -213,7 +213,9 @@ def test_darknets_own_arithmetic_divides_so_to_the_last_bit() -> None:
             assert y[j] == np.float32(normal * values["scales"][j]) + values["biases"][j]
 
 
-@pytest.mark.parametrize("ending", ["onnx", "keras", "py"])
+@pytest.mark.parametrize(
+    "ending", ["onnx", *(pytest.param(e, marks=pytest.mark.slow) for e in ("keras", "py"))]
+)
 def test_models_of_other_programs_divide_so(ending: str) -> None:
     """Proven by their own program on the way; and what comes back is the same."""
     needed = {"onnx": ("onnxruntime",), "keras": ("keras", "h5py", "torch"), "py": ("torch",)}

@@ -71,7 +71,9 @@ def trained_numbers(path: Path) -> int:
     return sum(p.value.size for p in load_network(path, kernels="numpy").parameters())
 
 
-@pytest.mark.parametrize("parameters", [3000, 20_000, 150_000])
+@pytest.mark.parametrize(
+    "parameters", [3000, 20_000, pytest.param(150_000, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", shipped.names("cfg", ".cfg"))
 def test_no_neighbouring_width_comes_closer(name: str, parameters: int, tmp_path: Path) -> None:
     """Counted in networks that are made."""

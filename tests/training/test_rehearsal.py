@@ -13,6 +13,8 @@ from tests.helpers import cfg
 
 pytest.importorskip("numba")
 
+pytestmark = pytest.mark.slow
+
 NETS = {
     "gru": cfg("net inputs=256 batch=4 subdivisions=2 time_steps=6 adam=1 clip_norm=1",
                "gru output=8 tanh=1", "connected output=256 activation=linear", "softmax"),

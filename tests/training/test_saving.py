@@ -344,6 +344,7 @@ disk.write_atomically(path, [b"the new one, ", b"in parts", b"."])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_process_may_end_at_each_call(
     when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -415,6 +416,7 @@ def system_calls(tmp_path: Path) -> list[tuple[str, int]]:
     return [call for call in calls if call[0] not in ("brk", "mmap", "munmap")]
 
 
+@pytest.mark.slow
 def test_a_real_process_killed_at_each_system_call(
     system_calls: list[tuple[str, int]], tmp_path: Path
 ) -> None:
@@ -425,6 +427,7 @@ def test_a_real_process_killed_at_each_system_call(
         place.check(new=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("for_ever", [False, True], ids=["once", "for ever"])
 @pytest.mark.parametrize("code", [pytest.param(name, marks=pytest.mark.long if name != "ENOSPC"
                                                else ()) for name in ERRNOS])  # fmt: skip

@@ -20,6 +20,7 @@ from minidark.weights.darknet import save_weights
 from minidark.weights.header import Header
 from tests.golden_cases import GOLDEN, names
 from tests.helpers import assert_same, cfg, network, randomize, snapshot
+from tests.selection import examples
 
 HEADER = struct.pack("<3iQ", 0, 2, 0, 7)
 NAMES = ("net.weights", "start.weights", "end.weights", "seed42.weights")
@@ -262,7 +263,9 @@ def test_another_programs_file_is_told_by_its_first_bytes(tmp_path: Path, magic:
 
 @given(st.binary(max_size=80))
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def test_random_bytes_are_refused_and_change_nothing(tmp_path: Path, data: bytes) -> None:
     net = network("net inputs=2", "gru output=2")

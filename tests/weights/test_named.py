@@ -12,10 +12,11 @@ import pytest
 from minidark import CfgError, Network, WeightsError, load_network, load_weights
 from minidark.backend import Array
 from minidark.files.archives import SUFFIXES, open_archive, packed
-from minidark.files.shipped import find_cfg, names
+from minidark.files.shipped import find_cfg
 from minidark.weights.darknet import save_weights
 from tests.cli.running import assert_refused, output, run
 from tests.helpers import cfg, randomize
+from tests.shipped_cfgs import each_shipped_cfg, shipped_cfg
 
 EVERY_LAYER = cfg(
     "net inputs=5 batch=2 time_steps=3",
@@ -57,9 +58,18 @@ def assert_same(a: Network, b: Network) -> None:
 
 
 @forms
-@pytest.mark.parametrize("name", ["a.cfg", *names("cfg", ".cfg")])
-def test_there_and_back_is_the_same_network(name: str, suffix: str) -> None:
-    """Rolling statistics and the biases of [batchnorm], which pjreddie's form lacks, too."""
+@each_shipped_cfg
+def test_there_and_back_is_the_same_network(name: str, units: int, suffix: str) -> None:
+    there_and_back(shipped_cfg(name, units), suffix)
+
+
+@forms
+def test_so_are_rolling_statistics_and_biases_that_darknets_form_lacks(suffix: str) -> None:
+    there_and_back("a.cfg", suffix)
+
+
+def there_and_back(name: str, suffix: str) -> None:
+    """Written by name and read, as one file with its cfg and beside it, it is the same network."""
     net = make(find_cfg(name))
     net.save_weights(f"w{suffix}")
     assert_same(load_network(f"w{suffix}"), net)

@@ -21,6 +21,7 @@ from tests.cli.running import NORMED, assert_refused, assert_wrong_usage, output
 from tests.golden_cases import GOLDEN
 from tests.golden_cases import names as golden
 from tests.helpers import cfg, randomize
+from tests.shipped_cfgs import each_shipped_cfg, shipped_cfg
 
 
 def make(path: str | Path = "a.cfg") -> Network:
@@ -119,8 +120,17 @@ def test_the_order_of_the_file_that_is_read_can_be_overruled() -> None:
 # --- weights by name ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.cfg", *names("cfg", ".cfg")])
-def test_weights_through_every_named_form_are_the_same_bytes(name: str) -> None:
+@each_shipped_cfg
+def test_weights_through_every_named_form_are_the_same_bytes(name: str, units: int) -> None:
+    weights_through_every_named_form(shipped_cfg(name, units))
+
+
+def test_those_of_normalised_layers_are_too() -> None:
+    weights_through_every_named_form("a.cfg")
+
+
+def weights_through_every_named_form(name: str) -> None:
+    """There and back, the bytes are the same."""
     make(find_cfg(name)).save_weights("first.weights")
     output("convert", "first.weights", "b.safetensors", "--cfg", name)
     output("convert", "b.safetensors", "c.npz")

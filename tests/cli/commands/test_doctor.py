@@ -121,6 +121,7 @@ def line(name: str, shown: bytes) -> str:
     return str(found)
 
 
+@pytest.mark.slow
 def test_each_kind_of_layer_is_compiled_or_not_yet(tmp_path: Path) -> None:
     """In a folder of its own, where what [gru] cannot do without has been."""
     pytest.importorskip("numba")
@@ -144,6 +145,7 @@ def test_each_kind_of_layer_is_compiled_or_not_yet(tmp_path: Path) -> None:
     assert kernels["kept"] is False
 
 
+@pytest.mark.slow
 def test_threads_are_of_the_kernels_and_of_numpys_products() -> None:
     pytest.importorskip("threadpoolctl")
     command = [sys.executable, "-m", "minidark", "doctor"]

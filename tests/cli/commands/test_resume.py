@@ -113,6 +113,7 @@ def check_kills(sections: Sequence[str], batches: int, kills: int, seed: int, *a
     assert left("killed") == left("whole")
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bytes() -> None:
     check_kills(ADAM, 400, 4, 0)
@@ -136,6 +137,7 @@ def test_four_kills_of_the_fast_kernels_on_tokens() -> None:
 # --- stopped ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(number: int) -> None:
@@ -365,6 +367,7 @@ def test_another_cfg_is_3_and_another_text_4() -> None:
 # --- what goes wrong meanwhile ------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["cut", "overwritten", "replaced"])
 def test_a_text_that_changes_is_an_error_after_saving_and_the_run_goes_on_with_it_back(
     how: str,

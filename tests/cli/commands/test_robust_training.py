@@ -40,6 +40,7 @@ def start(*args: str, stderr: int = subprocess.PIPE) -> Started:
     return Started(command, stdout=subprocess.PIPE, stderr=stderr)
 
 
+@pytest.mark.slow
 def test_a_run_whose_standard_error_is_closed_trains_to_its_end() -> None:
     with start("--batches", "60") as process:
         assert process.stderr
@@ -48,6 +49,7 @@ def test_a_run_whose_standard_error_is_closed_trains_to_its_end() -> None:
     assert load_network("a.cfg", "backup/a_final.weights").seen == 60 * 32
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_closed_terminal_saves_too() -> None:
     with start(*LONG) as process:
@@ -59,6 +61,7 @@ def test_a_closed_terminal_saves_too() -> None:
     assert load_network("a.cfg", "backup/a.backup").seen > 0
 
 
+@pytest.mark.slow
 @POSIX
 def test_the_first_signal_says_that_a_second_stops_at_once() -> None:
     with start(*LONG) as process:

@@ -235,6 +235,7 @@ def test_a_disk_that_fails_from_the_start_is_told_before_the_first_batch(
     assert list(Path("backup").iterdir()) == []
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_limit_on_the_size_of_files_is_a_failed_save() -> None:
     import resource
@@ -271,6 +272,7 @@ def fill(disk: Path) -> None:
             ballast.write(bytes(1024))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freed", [True, False], ids=["freed again", "full to the end"])
 def test_a_disk_that_gets_full_while_training(disk: Path, freed: bool) -> None:
     """Without validations, since a best that failed is tried again only at the next best."""
@@ -315,6 +317,7 @@ def test_a_disk_that_gets_full_while_training(disk: Path, freed: bool) -> None:
     assert temporaries(disk) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_becomes_read_only_while_training(disk: Path) -> None:
     with started("--backup", "disk", "--batches", "10000000", "--save-every", "50") as process:
         until((disk / "a.ckpt").exists, "no checkpoint")  # it comes last
@@ -342,6 +345,7 @@ def read_only(disk: Path) -> bool:
 # --- two runs, killed runs, stopped runs --------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_folder_is_refused_and_names_the_first() -> None:
     with started("--batches", "10000000") as process:
         until(Path("backup/a.backup").exists, "no backup")
@@ -358,6 +362,7 @@ def test_a_second_run_in_a_folder_is_refused_and_names_the_first() -> None:
     assert run(*TRAIN).exit_code == 0
 
 
+@pytest.mark.slow
 @POSIX
 def test_a_run_killed_in_a_save_leaves_a_temporary_file_that_the_next_removes() -> None:
     killed = [
@@ -385,6 +390,7 @@ def test_a_run_killed_in_a_save_leaves_a_temporary_file_that_the_next_removes() 
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_stops_at_once_even_in_a_save(number: int, code: int) -> None:

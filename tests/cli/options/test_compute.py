@@ -120,6 +120,7 @@ def nothing_kept(tmp_path: Path) -> dict[str, str]:
 TRAIN = (sys.executable, "-m", "minidark", "train", "a.cfg", "text.txt", "--kernels", "fast")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "said"), [(None, "No such file"), (b"", "empty"), (b"ab", "2")])
 def test_the_text_is_looked_at_before_kernels_are_compiled(
     text: bytes | None, said: str, nothing_kept: dict[str, str]
@@ -133,6 +134,7 @@ def test_the_text_is_looked_at_before_kernels_are_compiled(
     assert "compiling" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGTERM to send")
 def test_a_signal_while_kernels_are_compiled_ends_the_run(nothing_kept: dict[str, str]) -> None:
     with subprocess.Popen(TRAIN, env=nothing_kept, stderr=subprocess.PIPE, text=True) as process:
@@ -147,6 +149,7 @@ def test_a_signal_while_kernels_are_compiled_ends_the_run(nothing_kept: dict[str
     assert not [*Path("backup").glob("*.ckpt")]
 
 
+@pytest.mark.slow
 def test_what_is_compiled_once_is_not_announced_again(nothing_kept: dict[str, str]) -> None:
     told = [
         subprocess.run(

@@ -25,6 +25,8 @@ from tests.training.parallel.test_mpi import (
 )
 from tests.training.parallel.test_mpi import there as there
 
+pytestmark = pytest.mark.slow
+
 IP = shutil.which("ip")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 LAUNCHER = """#!/bin/sh

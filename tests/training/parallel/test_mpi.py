@@ -24,6 +24,8 @@ from minidark.training.parallel.ranks import Ranks
 from tests.cli.running import Started, run
 from tests.helpers import cfg
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
 needs_mpi = pytest.mark.skipif(

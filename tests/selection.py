@@ -1,0 +1,10 @@
+"""Which tests this run takes: those of `make test`, or the slow ones as well."""
+
+from __future__ import annotations
+
+full = True  # False without the tests that are marked slow; set before test modules are imported
+
+
+def examples(count: int) -> int:
+    """How many random examples to try: `count` in `make test-all`, a fifth of it in `make test`."""
+    return count if full else count // 5
