@@ -1,6 +1,6 @@
 """Keras models, held by stock Keras in a process of its own: outputs and states, from any state on.
 
-Keras takes seconds to start: one network of all layers is tried in `make test`, the others in
+Keras takes seconds to start: one network is tried in `make test-all`, the others in
 `make test-long`.
 """
 

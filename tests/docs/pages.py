@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -56,3 +56,15 @@ def examples(page: str) -> Iterator[tuple[Fence, Fence | None]]:
     for block, after in zip(blocks, [*blocks[1:], None], strict=False):
         if block.language == "python":
             yield block, after if after and after.language == "output" else None
+
+
+def missing_tests(named: Iterable[str]) -> list[str]:
+    """Those of "tests/PATH.py::test_NAME" that no file defines."""
+    return [each for each in named if not is_test(each)]
+
+
+def is_test(named: str) -> bool:
+    matched = re.fullmatch(r"(tests/[a-z_/0-9]+\.py)::(test_[a-z_0-9]+)", named)
+    if not matched or not (ROOT / matched[1]).is_file():
+        return False
+    return f"\ndef {matched[2]}(" in (ROOT / matched[1]).read_text(encoding="utf-8")
