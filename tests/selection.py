@@ -6,5 +6,6 @@ full = True  # False without the tests that are marked slow; set before test mod
 
 
 def examples(count: int) -> int:
-    """How many random examples to try: `count` in `make test-all`, a fifth of it in `make test`."""
+    """How many random examples or steps to try: `count` in `make test-all`, a fifth of it in
+    `make test`."""
     return count if full else count // 5

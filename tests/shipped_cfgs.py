@@ -12,7 +12,7 @@ from minidark import load_network
 from minidark.files.shipped import find_cfg, names
 
 NARROW, FULL = 16, 0
-RECURRENT_WIDTH = re.compile(r"^(\[(?:gru|lstm|rnn)\]\noutput=)\d+$", re.MULTILINE)
+RECURRENT_WIDTH = re.compile(r"^(\[(?:gru|lstm|rnn)\].*\noutput=)\d+\b", re.MULTILINE)
 
 each_shipped_cfg = pytest.mark.parametrize(
     ("name", "units"),
@@ -24,11 +24,16 @@ each_shipped_cfg = pytest.mark.parametrize(
 )
 
 
-def narrowed(name: str, units: int) -> str:
-    """The text of a shipped cfg whose recurrent layers have so many units."""
-    text, count = RECURRENT_WIDTH.subn(rf"\g<1>{units}", find_cfg(name).read_text())
+WIDTHS = [NARROW, pytest.param(FULL, marks=pytest.mark.slow)]
+
+
+def narrowed(text: str, units: int) -> str:
+    """A cfg whose recurrent layers have so many units, or for FULL as many as they had."""
+    if units == FULL:
+        return text
+    found, count = RECURRENT_WIDTH.subn(rf"\g<1>{units}", text)
     assert count
-    return text
+    return found
 
 
 def shipped_cfg(name: str, units: int) -> str:
@@ -36,7 +41,7 @@ def shipped_cfg(name: str, units: int) -> str:
     many units."""
     if units == FULL:
         return name
-    Path("narrow.cfg").write_text(narrowed(name, units))
+    Path("narrow.cfg").write_text(narrowed(find_cfg(name).read_text(), units))
     return "narrow.cfg"
 
 
@@ -58,7 +63,8 @@ def shipped_files(
     for kind in ("cfg", "weights"):
         (home / kind).mkdir()
     for name in names("cfg", ".cfg"):
-        (home / "cfg" / f"{name}.cfg").write_text(narrowed(name, request.param))
+        text = narrowed(find_cfg(name).read_text(), request.param)
+        (home / "cfg" / f"{name}.cfg").write_text(text)
     for name in names("weights", ".weights"):
         net = load_network(home / "cfg" / f"{name}.cfg", seed=1)
         net.save_weights(home / "weights" / f"{name}.weights")

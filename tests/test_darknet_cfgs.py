@@ -1,4 +1,4 @@
-"""darknet's own recurrent cfgs, in full size: they load as they stand, and sample."""
+"""darknet's own recurrent cfgs, narrow and in full size: they load as they stand, and sample."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ CFGS = {
 }
 
 
+@pytest.mark.parametrize("width", [16, pytest.param(1024, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CFGS)
 def test_darknets_own_cfgs_load_save_load_and_sample(
-    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    name: str, width: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     batch, steps, rest = CFGS[name]
+    rest = rest.replace("1024", str(width))
     path = tmp_path / "net.cfg"
     path.write_text("[net]\n# Test\nsubdivisions=1\n" + NET.format(batch=batch, steps=steps) + rest)
     with caplog.at_level(logging.WARNING, "minidark"):

@@ -13,6 +13,8 @@ from tests.helpers import network, randomize
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed; the extra 'peers' has it")
 
+pytestmark = pytest.mark.slow
+
 I, H, T, S = 6, 5, 7, 3  # noqa: E741  the shape alphabet's inputs
 
 

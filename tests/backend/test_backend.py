@@ -60,6 +60,7 @@ def test_a_cupy_that_cannot_multiply_is_found_out(monkeypatch: pytest.MonkeyPatc
     assert get_backend("auto").name == "cpu"
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

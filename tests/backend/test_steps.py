@@ -11,6 +11,7 @@ import pytest
 from minidark.backend import Array, numpy_kernels, threads
 from minidark.inference.generate import sample, sample_many
 from tests.helpers import network, randomize, values
+from tests.selection import examples
 
 pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")
 steps: Any = pytest.importorskip("minidark.backend.compiled.steps")
@@ -90,8 +91,8 @@ def test_texts_side_by_side_are_those_one_by_one(layer: str) -> None:
     net = network(f"net inputs={I}", layer, f"connected output={I}", "softmax", dtype="float32")
     randomize(net.layers)
     kept = values(net)
-    together = sample_many(net, [1, 2], 40, 1.0, range(100, 100 + MANY))
-    alone = [[*sample(net, [1, 2], 40, 1.0, srand)] for srand in range(100, 100 + MANY)]
+    together = sample_many(net, [1, 2], examples(40), 1.0, range(100, 100 + MANY))
+    alone = [[*sample(net, [1, 2], examples(40), 1.0, srand)] for srand in range(100, 100 + MANY)]
     assert together == alone
     assert len({tuple(text) for text in together}) > MANY // 2
     for name, value in values(net).items():
@@ -102,7 +103,7 @@ def test_texts_side_by_side_are_those_one_by_one(layer: str) -> None:
 def test_a_streams_numbers_do_not_depend_on_threads_or_on_others(layer: str) -> None:
     net = network(f"net inputs={I}", layer, layer, dtype="float32")
     randomize(net.layers)
-    ids = np.random.default_rng(0).integers(0, I, (200, MANY))
+    ids = np.random.default_rng(0).integers(0, I, (examples(200), MANY))
     found = set()
     for streams in (1, 2, FEW, MANY):
         for threads_ in (1, 2, 3):

@@ -296,6 +296,7 @@ def test_a_run_goes_on_to_the_same_bytes(path: Path, trained: Network) -> None:
         np.testing.assert_array_equal(a.value, b.value)
 
 
+@pytest.mark.slow
 def test_they_are_learned_and_read_on_a_gpu(
     path: Path, trained: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -203,6 +203,7 @@ def test_offsets_that_overlap_are_refused_by_the_library() -> None:
         archive.read("a")
 
 
+@pytest.mark.slow
 def test_many_long_notes_are_refused_before_they_are_unpacked() -> None:
     letters = np.random.default_rng(0).integers(1, 0xD000, 1 << 20, dtype="<u4")
     note = npy("()", letters.tobytes(), f"'<U{1 << 20}'")

@@ -8,6 +8,7 @@ import pytest
 
 from minidark import CfgError, load_network, parse_network_cfg
 from minidark.files.shipped import as_typed, find_cfg, folder, names
+from tests.shipped_cfgs import each_shipped_cfg, shipped_cfg
 
 CFGS = names("cfg", ".cfg")
 
@@ -17,9 +18,12 @@ def test_the_cells_have_a_cfg_each() -> None:
     assert len(CFGS) == len([p for p in folder("cfg").iterdir() if p.suffix == ".cfg"])
 
 
-@pytest.mark.parametrize("name", CFGS)
-def test_a_shipped_cfg_is_without_doubts_and_trains_on_bytes(name: str) -> None:
-    net = parse_network_cfg(find_cfg(name), strict=True)
+@each_shipped_cfg
+def test_a_shipped_cfg_is_without_doubts_and_trains_on_bytes(
+    name: str, units: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    net = parse_network_cfg(find_cfg(shipped_cfg(name, units)), strict=True)
     assert net.inputs == net.outputs == (2048 if name.startswith("bytepairs") else 256)
     assert net.layers[-1].type == "softmax"
     assert net.options.max_batches > 0

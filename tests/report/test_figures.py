@@ -90,6 +90,7 @@ def drawn(folder: Path, **variables: str) -> str:
     return ended.stdout
 
 
+@pytest.mark.slow
 def test_nothing_around_it_changes_a_figure(tmp_path: Path) -> None:
     """Neither what a notebook's kernel exports, nor a build, nor a person's settings."""
     plain = drawn(tmp_path)

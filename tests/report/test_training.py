@@ -12,13 +12,14 @@ import pytest
 
 from minidark import load_network
 from minidark.errors import visible
-from minidark.files import shipped
+from minidark.files.shipped import find_cfg
 from minidark.report.curves import gradient_curve, loss_curve, speed_curve
 from minidark.report.run import read_run_folder
 from minidark.report.training import cfg_text, write_run_page
 from minidark.training.same_run import cfg_values
 from tests.report.browser import opened
 from tests.report.runs import LAYERS, line, logged, trained, written
+from tests.shipped_cfgs import each_shipped_cfg, shipped_cfg
 
 pytest.importorskip("jinja2", reason="needs the extra report")
 pytest.importorskip("matplotlib", reason="needs the extra report")
@@ -188,9 +189,12 @@ def test_a_cost_of_another_layer_has_no_bits(tmp_path: Path) -> None:
     assert not re.search(r"\bbits\b|\bnats\b", text)
 
 
-@pytest.mark.parametrize("name", shipped.names("cfg", ".cfg"))
-def test_the_cfg_that_is_shown_makes_the_same_network(name: str, tmp_path: Path) -> None:
-    values = cfg_values(load_network(shipped.find_cfg(name)))
+@each_shipped_cfg
+def test_the_cfg_that_is_shown_makes_the_same_network(
+    name: str, units: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    values = cfg_values(load_network(find_cfg(shipped_cfg(name, units))))
     shown = tmp_path / "shown.cfg"
     shown.write_text(cfg_text(values))
     assert cfg_values(load_network(shown)) == values

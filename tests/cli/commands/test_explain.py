@@ -129,6 +129,7 @@ NORMED = (
 )
 
 
+@pytest.mark.slow
 def test_it_trains_the_batches_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, streams, seed, groups of streams: with others it told of a divergence that the run
     does not have."""

@@ -12,23 +12,28 @@ import minidark
 from minidark.cfg.presets import PRESETS
 from minidark.files import shipped
 from tests.cli.running import assert_wrong_usage, output, run
+from tests.shipped_cfgs import FULL, WIDTHS, narrowed
 
 TOPICS = "\n\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
 
 
-def losses(preset: str, folder: Path, batches: int, *overrides: str) -> list[float]:
+def losses(
+    preset: str, folder: Path, batches: int, *overrides: str, units: int = FULL
+) -> list[float]:
     """Of training on Python's documentation, from the file that `init` writes."""
     output("init", "--preset", preset, "-o", "my.cfg")
+    Path("my.cfg").write_text(narrowed(Path("my.cfg").read_text(), units))
     (folder / "data.txt").write_text(TOPICS)
     net = minidark.load_network("my.cfg", seed=1, strict=True, overrides=overrides)
     with minidark.Text(["data.txt"], net.inputs) as text:
         return [step.loss for step in minidark.train(net, text, batches, seed=1, valid_fraction=0)]
 
 
+@pytest.mark.parametrize("units", WIDTHS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_trains_as_it_stands(preset: str, folder: Path) -> None:
+def test_every_preset_trains_as_it_stands(preset: str, units: int, folder: Path) -> None:
     few = 2 if preset == "large" else 3
-    found = losses(preset, folder, few, "net.burn_in=0", "net.batch=8")
+    found = losses(preset, folder, few, "net.burn_in=0", "net.batch=8", units=units)
     assert len(found) == few
     assert found[-1] < found[0] == pytest.approx(5.55, rel=0.06)  # log 256: nothing known yet
 

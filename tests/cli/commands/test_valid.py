@@ -125,6 +125,7 @@ def test_in_a_pipe_the_text_is_as_it_is() -> None:
     assert output(*CALL, "--color", stdin=odd).startswith(odd + b"\n\n")
 
 
+@pytest.mark.slow
 @NO_TERMINALS
 def test_in_a_pipe_that_is_to_have_colours_it_has() -> None:
     seen = on_terminal(*CALL, "text.txt", "--color", stdout=False, FORCE_COLOR="1")
@@ -141,6 +142,7 @@ def test_what_a_terminal_would_obey_is_shown_instead() -> None:
     assert "\x1b[2J" not in seen.screen
 
 
+@pytest.mark.slow
 @NO_TERMINALS
 def test_a_text_that_ends_within_a_character_is_shown_to_its_end() -> None:
     Path("text.txt").write_bytes(b"ab\xe2\x82")

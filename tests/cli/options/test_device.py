@@ -43,6 +43,7 @@ def test_auto_is_the_cpu_where_there_is_no_gpu() -> None:
     assert by_device["auto"] == by_device["cpu"]
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("device", ["auto", "cuda"])
 def test_train_runs_on_the_stand_in_for_a_gpu(device: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,7 @@ def test_a_command_that_writes_nothing_needs_no_standard_output() -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 @NEEDS_FULL
 def test_a_full_standard_error_does_not_change_the_exit_code() -> None:
     assert called("2>/dev/full", "info", "none.cfg").returncode == 3
@@ -101,6 +102,7 @@ def test_a_run_goes_on_without_its_lines_and_ends_with_1() -> None:
     assert_trained(ended, FULL)
 
 
+@pytest.mark.slow
 def test_so_it_does_on_a_disk_that_fills_up(disk: Path) -> None:
     (disk / "ballast").write_bytes(bytes(252 * 1024))
     ended = called(">disk/lines", "train", "a.cfg", "text.txt", "--batches", "400",
@@ -109,6 +111,7 @@ def test_so_it_does_on_a_disk_that_fills_up(disk: Path) -> None:
     assert (disk / "lines").read_bytes().startswith(b'{"batch": 10, ')
 
 
+@pytest.mark.slow
 @NEEDS_FULL
 def test_the_page_of_a_comparison_is_written_before_its_table() -> None:
     pytest.importorskip("matplotlib", reason="needs the extra report")

@@ -26,6 +26,8 @@ from tests.helpers import planned
 from tests.stand_in import needs_compiler, put_in_place
 from tests.training.parallel.threads import in_threads
 
+pytestmark = pytest.mark.slow
+
 SYMBOLS, BATCHES = 8, 4
 NET = f"net inputs={SYMBOLS} batch=8 time_steps=5 adam=1 learning_rate=.05 clip_norm=1"
 LAYERS = ("gru output=5 tanh=1", "dropout probability=.2", "lstm output=4 batch_normalize=1",
