@@ -24,6 +24,7 @@ LESS = {  # what takes minutes, and what takes its place here
 NEEDED = ("num2words", "korean_romanizer", "vaderSentiment")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(NEEDED)))
 def test_the_code_of_each_task_runs(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

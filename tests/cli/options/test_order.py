@@ -8,6 +8,7 @@ import pytest
 
 from minidark.files import shipped
 from tests.cli.running import assert_refused, assert_wrong_usage, run
+from tests.shipped_cfgs import NARROW, shipped_cfg
 
 TEXT = b"It is a text, and no cfg.\n" * 100
 BOTH = "holds weights and their cfg: give it for both"
@@ -62,7 +63,7 @@ def test_a_cfg_without_the_rest_is_clicks_own_message(line: str) -> None:
 
 @pytest.mark.parametrize("name", ["n" * 5000, "n" * 5000 + ".txt"])
 def test_a_name_that_no_file_can_have_is_as_missing_as_others(name: str) -> None:
-    result = run("train", "rnn", name)
+    result = run("train", shipped_cfg("rnn", NARROW), name)
     assert result.exit_code == 4
     assert result.stderr.startswith(f"minidark: error: {'n' * 97}...: cannot read: ")
     assert run("info", name).exit_code == 3

@@ -93,6 +93,7 @@ def test_json_is_what_the_log_holds() -> None:
     assert [json.loads(line)["batch"] for line in printed.splitlines()] == [10, 20, 25]
 
 
+@pytest.mark.slow
 def test_a_reader_of_json_that_goes_away_does_not_end_the_run() -> None:
     command = [sys.executable, "-m", "minidark", *CALL, "--json", "--batches", "200"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -106,6 +107,7 @@ def test_a_reader_of_json_that_goes_away_does_not_end_the_run() -> None:
     assert load_network("a.cfg", "backup/a_final.weights").seen == 200 * 32
 
 
+@pytest.mark.slow
 @NO_TERMINALS
 def test_tables_have_escapes_on_a_terminal_that_knows_them_only() -> None:
     assert "\x1b[1m" in on_terminal("info", "a.cfg").screen

@@ -47,6 +47,7 @@ def called(redirection: str, *args: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
 
 
+@pytest.mark.slow
 @NEEDS_FULL
 @pytest.mark.parametrize("call", CALLS, ids=" ".join)
 def test_a_full_disk_is_one_line_and_1(call: list[str]) -> None:
@@ -56,6 +57,7 @@ def test_a_full_disk_is_one_line_and_1(call: list[str]) -> None:
     assert len(ended.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 @POSIX
 @pytest.mark.parametrize("redirection", [">&-", "1</dev/null"], ids=["closed", "only for reading"])
 @pytest.mark.parametrize("call", [["--version"], ["--help"], ["info", "a.cfg"]], ids=" ".join)
@@ -96,6 +98,7 @@ def assert_trained(ended: subprocess.CompletedProcess[bytes], reason: str) -> No
     assert Path("backup/a_final.weights").exists()
 
 
+@pytest.mark.slow
 @NEEDS_FULL
 def test_a_run_goes_on_without_its_lines_and_ends_with_1() -> None:
     ended = called(">/dev/full", "train", "a.cfg", "text.txt", "--seed", "1", "--json")
