@@ -14,7 +14,7 @@ run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
 
 # Bytecode is kept even if the environment asks for none: otherwise each process that a test starts
 # compiles all modules, and pytest rewrites all assertions.
-export PYTHONDONTWRITEBYTECODE =
+test test-all test-long machines: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-all test-long machines lint docs fuzz bench bench-busy bench-learning bench-scale clean
 
