@@ -1,7 +1,7 @@
-"""Sphinx's configuration: `make docs` builds the site from these pages into build/docs.
+"""Sphinx configuration: `make docs` builds the site from these pages into build/docs.
 
-Sphinx, with MyST for Markdown and furo for the looks: well kept, they read the pages as they stand
-in the repository, take the docstrings along, and tell of every link that leads nowhere.
+Sphinx with MyST (Markdown) and the theme furo is well maintained. It reads the pages of the repository
+unchanged, includes docstrings, and warns of every broken link.
 """
 
 import sys
@@ -22,15 +22,16 @@ extensions = [
     "sphinx.ext.viewcode",
     "from_source",
     "notebooks",
+    "languages",
 ]
 source_suffix = {".md": "markdown", ".ipynb": "markdown"}
 exclude_patterns = ["_ext", "images"]
-default_role = "code"  # docstrings write `name` for what reStructuredText writes with two
+default_role = "code"  # `name` in a docstring is code, as ``name`` is in reStructuredText
 
 myst_enable_extensions = ["deflist"]
-myst_heading_anchors = 3  # as GitHub makes them, so that a link to a heading leads there in both
+myst_heading_anchors = 3  # same as GitHub's, so that links to headings work in both
 highlight_language = "text"
-smartquotes = False  # they turn the two hyphens of an option into a dash
+smartquotes = False  # they would turn the two hyphens of an option into a dash
 
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_typehints = "signature"
