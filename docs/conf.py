@@ -1,7 +1,7 @@
 """Sphinx configuration: `make docs` builds the site from these pages into build/docs.
 
-Sphinx with MyST (Markdown) and the theme furo is well maintained. It reads the pages of the repository
-unchanged, includes docstrings, and warns of every broken link.
+Sphinx with MyST (Markdown) and the theme furo is well maintained. It reads the pages of the
+repository unchanged, includes docstrings, and warns of every broken link.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""What the pages take from the source itself, so that it cannot be out of date.
+"""Page sections that are generated from the source, so they cannot become outdated.
 
-Where a page says `<!-- generated: commands -->`, the site has what `commands` gives here: Markdown,
-made from what click and Python know. In the repository the page says where else to look.
+The site replaces the marker `<!-- generated: commands -->` with the Markdown that `commands` makes
+here, from click's and Python's metadata. In the repository, the page links to the source instead.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
 LINK = re.compile(r"\[`(?P<name>[\w.]+)`\]\(\.\./(?P<path>minidark/[\w/]+)\.py\)")
-FACTORIES = {  # of layers, each with its module
+FACTORIES = {  # layer factories and their modules
     name: factory.__module__
     for name, factory in vars(minidark.layers).items()
     if name.startswith("make_")
 }
-INSIDE = (  # what layers and networks are made of
+INSIDE = (  # modules that layers and networks use
     "minidark.backend.numpy_kernels",
     "minidark.layers.affine",
     "minidark.layers.recurrent",
@@ -40,7 +40,7 @@ DOCUMENTED = {*HOMES.values(), *FACTORIES.values(), *INSIDE}
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Called by Sphinx."""
+    """Sphinx calls this function."""
     app.connect("source-read", lambda app, name, text: text.append(fill(text.pop())))
     app.connect("autodoc-process-docstring", _as_rst)
     app.connect("autodoc-process-signature", _with_aliases)
@@ -48,14 +48,14 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def fill(page: str) -> str:
-    """The page with every marker replaced, and links to source that is documented leading to its
+    """Replaces every marker of the page. Links to documented source become links to its
     documentation. Raises KeyError for a marker that is not in PARTS."""
     page = MARKER.sub(lambda marker: "\n".join(PARTS[marker[1]]()), page)
     return LINK.sub(_documented, page)
 
 
 def _documented(link: re.Match[str]) -> str:
-    """A reference to a name of `api`; the link as it was, to the file, for any other."""
+    """A reference to a name in `api`. Other links still lead to the source file."""
     name, module = link["name"], link["path"].replace("/", ".")
     if module not in DOCUMENTED or re.search(r"\b_", name):
         return link[0]
@@ -64,8 +64,8 @@ def _documented(link: re.Match[str]) -> str:
 
 
 def _as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """A docstring is plain text in which `code` is code and an indented block an equation. Writes
-    lines, as reStructuredText that says so."""
+    """Converts a docstring to reStructuredText, in place: `code` becomes code, an indented block
+    becomes an equation, and all other text is literal."""
     plain, lines[:] = list(lines), []
     indented = False
     for line in plain:
@@ -78,7 +78,7 @@ def _as_rst(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
 def _with_aliases(
     app: Any, what: str, name: str, obj: Any, options: Any, given: str | None, returned: str | None
 ) -> tuple[str, str | None] | None:
-    """A signature with aliases of types as the source has them; None leaves it as it is."""
+    """A signature with the type aliases of the source. Returns None to keep the original."""
     if not given:
         return None
     alias = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
@@ -89,7 +89,7 @@ def _with_aliases(
 
 
 def contexts() -> Iterator[click.Context]:
-    """One for each command, as if it had been called."""
+    """A click context for each command."""
     root = click.Context(cli, info_name="minidark", **cli.context_settings)
     for name in COMMANDS:
         _, command, _ = cli.resolve_command(root, [name])
@@ -98,13 +98,13 @@ def contexts() -> Iterator[click.Context]:
 
 
 def own_params(ctx: click.Context) -> list[click.Parameter]:
-    """A command's parameters without the options that all commands share."""
+    """A command's parameters, without the options that all commands share."""
     shared = {"--help", *(name for option in shared_options() for name in option.opts)}
     return [param for param in ctx.command.get_params(ctx) if shared.isdisjoint(param.opts)]
 
 
 def commands() -> Iterator[str]:
-    """A section for each command: usage, what its help says, its options."""
+    """A section for each command: usage, help text and options."""
     for ctx in contexts():
         usage = " ".join(ctx.command.collect_usage_pieces(ctx))
         yield from (f"## {ctx.info_name}", "", "```text", f"{ctx.command_path} {usage}", "```", "")
@@ -116,7 +116,7 @@ def commands() -> Iterator[str]:
 
 
 def _help(text: str) -> Iterator[str]:
-    r"""A command's help as Markdown. What stands behind \b is examples."""
+    r"""A command's help as Markdown. Paragraphs after \b are examples."""
     for paragraph in inspect.cleandoc(text).split("\n\n"):
         if paragraph.startswith("\b\n"):
             yield from ("```sh", paragraph.removeprefix("\b\n"), "```", "")
@@ -128,14 +128,14 @@ MARKDOWN = r"[\\*_<>\[\]#]"
 
 
 def _escaped(text: str, marks: str = MARKDOWN) -> str:
-    """Text in which only `code` is more than text: the marks elsewhere have a backslash."""
+    """Escapes Markdown marks with a backslash, except inside `code`."""
     parts = re.split(r"(`[^`]*`)", text)
     parts[::2] = [re.sub(marks, r"\\\g<0>", part) for part in parts[::2]]
     return "".join(parts)
 
 
 def environment() -> Iterator[str]:
-    """The environment variables that stand for options."""
+    """A table of the environment variables that set options."""
     rows: dict[tuple[str, str], list[str]] = {}
     for ctx in contexts():
         for option in own_params(ctx):
@@ -145,13 +145,13 @@ def environment() -> Iterator[str]:
     if not rows:
         yield "No option is read from an environment variable."
         return
-    yield from ("| variable | option | of |", "|---|---|---|")
+    yield from ("| variable | option | commands |", "|---|---|---|")
     for (variable, name), of in sorted(rows.items()):
         yield f"| `{variable}` | `{name}` | {', '.join(of)} |"
 
 
 def _variable(option: click.Parameter, ctx: click.Context) -> str | None:
-    """What click reads the option from; the last of several, which is that of more commands."""
+    """The option's environment variable. Of several, the last one, which most commands share."""
     if not isinstance(option, click.Option):
         return None
     given = option.envvar or option.get_help_extra(ctx).get("envvars") or ()
@@ -162,7 +162,7 @@ def _variable(option: click.Parameter, ctx: click.Context) -> str | None:
 
 
 def api() -> Iterator[str]:
-    """Every public name, and the module and factory of every layer."""
+    """All public names, and the module and factory of each layer."""
     public = {name: getattr(minidark, name) for name in vars(minidark)["__all__"]}
     yield from _section("Functions", public, inspect.isfunction)
     yield from _section("Classes", public, lambda it: _is(it, object) and not _is(it, Exception))
@@ -171,7 +171,7 @@ def api() -> Iterator[str]:
     for name, module in FACTORIES.items():
         yield from (f"### {name}", "")
         yield from _directive("automodule", module, MEMBERS, f"   :exclude-members: {name}")
-    yield from ("## Inside", "")
+    yield from ("## Internals", "")
     for module in INSIDE:
         yield from (f"### {module}", "")
         yield from _directive("automodule", module, MEMBERS)
@@ -196,7 +196,7 @@ def _section(title: str, names: Mapping[str, Any], chosen: Callable[[Any], bool]
 
 
 def _directive(name: str, of: str, *options: str) -> Iterator[str]:
-    """One of autodoc's, which are reStructuredText."""
+    """An autodoc directive, in a block of reStructuredText."""
     yield from ("```{eval-rst}", f".. {name}:: {of}", *options, "```", "")
 
 

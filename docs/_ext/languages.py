@@ -1,4 +1,4 @@
-"""Marks the content of a translated page with its language: `walk.ko.md` is Korean (`lang="ko"`)."""
+"""Marks the content of a translated page with its language: `lang="ko"` for `walk.ko.md`."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The notebooks as pages of the site, and the command that stores what they give:
+"""Makes pages of the notebooks, and stores their outputs.
 
     python docs/_ext/notebooks.py
 
-runs each as it stands, in a folder that is thrown away, and writes its outputs into it. Sphinx then
-reads a notebook as the Markdown that it is made of; nothing is run when the site is built.
+runs each notebook in a temporary folder and writes the outputs into the notebook. Sphinx reads a
+notebook as Markdown. Building the site runs no code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 
-# In a process of its own: a kernel's sockets and its libraries' warnings stay out of the caller's.
+# A separate process keeps a kernel's sockets and its libraries' warnings out of the caller.
 EXECUTE = """
 import sys, warnings
 warnings.simplefilter("ignore")
@@ -31,8 +31,8 @@ print(nbformat.writes(notebook))
 
 
 def setup(app: Any) -> dict[str, bool]:
-    """Called by Sphinx."""
-    app.connect("source-read", _as_markdown, priority=400)  # before what fills in pages
+    """Sphinx calls this function."""
+    app.connect("source-read", _as_markdown, priority=400)  # before markers are replaced
     return {"parallel_read_safe": True}
 
 
@@ -42,7 +42,7 @@ def _as_markdown(app: Any, name: str, text: list[str]) -> None:
 
 
 def markdown(notebook: dict[str, Any]) -> str:
-    """Its cells, one after another, as MyST reads them."""
+    """The cells in order, as MyST Markdown."""
     return "\n\n".join(part for cell in notebook["cells"] for part in _cell(cell)) + "\n"
 
 
@@ -57,7 +57,7 @@ def _cell(cell: dict[str, Any]) -> Iterator[str]:
 
 
 def _output(output: dict[str, Any]) -> Iterator[str]:
-    """The richest form that there is of what a cell gave."""
+    """The richest available form of a cell's output."""
     data = output.get("data", {"text/plain": output.get("text", "")})
     if "image/png" in data:
         source = f"data:image/png;base64,{''.join(data['image/png'].split())}"
@@ -69,7 +69,8 @@ def _output(output: dict[str, Any]) -> Iterator[str]:
 
 
 def executed(path: Path, folder: Path) -> dict[str, Any]:
-    """The notebook with what it gave in `folder`. Raises RuntimeError with what a cell raised."""
+    """Runs the notebook in `folder` and returns it with its outputs. Raises RuntimeError with the
+    error of a cell."""
     command = [sys.executable, "-c", EXECUTE, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
     if done.returncode:
@@ -83,7 +84,7 @@ def main() -> None:
         before = json.loads(path.read_text("utf-8"))["metadata"]
         with tempfile.TemporaryDirectory() as folder:
             notebook = executed(path, Path(folder))
-        notebook["metadata"] = before  # the kernel's has the version of this Python
+        notebook["metadata"] = before  # the kernel's metadata contains this Python's version
         text = json.dumps(notebook, indent=1, ensure_ascii=False)
         path.write_text(f"{text}\n", encoding="utf-8")
 
