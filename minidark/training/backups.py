@@ -171,10 +171,10 @@ class Backups(Follower):
             self.save(f"_{report.batch}.weights")
         if report.last:
             self.save("_final.weights")
-        if records and self.saves_run(report):
+        if records and self.saves(report):
             self._save_run(records)
 
-    def saves_run(self, report: StepReport) -> bool:
+    def saves(self, report: StepReport) -> bool:
         """Whether the checkpoint is due after this batch."""
         return report.last or report.batch % self.save_every == 0
 
