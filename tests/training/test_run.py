@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,10 +18,11 @@ NET = ("net inputs=100 batch=2 time_steps=5", "gru output=4", "connected output=
 
 
 @pytest.fixture
-def training(tmp_path: Path) -> Training:
+def training(tmp_path: Path) -> Iterator[Training]:
     path = tmp_path / "text"
     path.write_bytes(bytes(range(32, 96)) * 20)
-    return train(network(*NET), Text(path, 100), 6, valid_fraction=0)
+    with Text(path, 100) as text:
+        yield train(network(*NET), text, 6, valid_fraction=0)
 
 
 class Recorder(Follower):
