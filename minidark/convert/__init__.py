@@ -1,8 +1,8 @@
-"""Networks to and from the forms of other programs: one form one file, one table by suffix.
+"""Model formats of other programs: one module reads or writes one format; MODELS lists them.
 
-Models go out of a network whose batch norm is folded away, and come back as sections and arrays
-(`found.Found`), from which a network is made as from a cfg. What goes out is run by its own
-program and compared with `predict` before a file is written (`proof`).
+Writers take a network whose batch norm is folded into its weights. Readers return sections and
+arrays (`found.Found`), from which a network is built as from a cfg. Before a model is saved, its
+own program runs it, and `proof` compares the outputs with `predict`.
 """
 
 from __future__ import annotations
@@ -29,12 +29,11 @@ WEIGHTS = (*DARKNET, *ARCHIVES)
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A form of other programs: the modules in this package that read and write it, which are
-    imported when they are used."""
+    """The modules in this package that read and write a format. They are imported on first use."""
 
     reader: str = ""
     writer: str = ""
-    missing: str = ""  # what to say where their library is missing
+    missing: str = ""  # the error message if their library is not installed
 
     @property
     def reads(self) -> bool:
@@ -46,15 +45,16 @@ class Model:
 
     @property
     def read(self) -> Callable[[Path | str], Found]:
-        """Of a file's path, what is found in it. Raises WeightsError."""
+        """The function that reads a model from a path. It raises WeightsError."""
         read: Callable[[Path | str], Found] = self._module(self.reader).read
         return read
 
     @property
     def write(self) -> Write:
-        """Of a network without batch norm in its sublayers and the inputs of some calls, the file's
-        bytes and what its own program makes of the calls. Raises CfgError for a layer that the
-        form has no counterpart of, BackendError for a library that is missing."""
+        """The function that writes a model. It takes a network without batch norm in its sublayers
+        and the inputs of some calls, and returns the file's bytes and its own program's outputs
+        for these calls. It raises CfgError for a layer that the format cannot represent, and
+        BackendError if a library is missing."""
         write: Write = self._module(self.writer).write
         return write
 

@@ -1,7 +1,7 @@
-"""Networks made from networks: batch norm folded away, in float64, the mean of several.
+"""Networks made from networks: batch norm folded into weights, a float64 copy, an average.
 
 Source: darknet examples/darknet.c (denormalize_net, average, partial). darknet's denormalize reads
-pointers of a GRU that nothing ever set, and its average passes over recurrent layers.
+uninitialized pointers of a GRU, and its average skips recurrent layers.
 """
 
 from __future__ import annotations
@@ -25,8 +25,11 @@ log = logging.getLogger(__name__)
 
 
 def denormalize(net: Network) -> Network:
-    """The network that infers the same without batch norm in its sublayers: W f and b - mean f,
-    with f = scale / divisor(variance). A `[batchnorm]` layer stays as it is."""
+    """An equivalent network for inference, without batch norm in its sublayers.
+
+    Weights become W f and biases b - mean f, with f = scale / divisor(variance). A `[batchnorm]`
+    layer is copied unchanged.
+    """
     sections = net.sections
     changes: dict[int, dict[str, object]] = {
         number: {"batch_normalize": 0}
@@ -34,7 +37,7 @@ def denormalize(net: Network) -> Network:
         if "batch_normalize" in section.pairs
     }
     if not any(section.type == "batchnorm" for section in sections):
-        changes[0] = {"batchnorm": None}  # which has no effect any more
+        changes[0] = {"batchnorm": None}  # it no longer has an effect
     folded = rebuilt(net, changes)
     folded.seen = net.seen
     for old, new in zip(net.layers, folded.layers, strict=True):
@@ -48,7 +51,7 @@ def denormalize(net: Network) -> Network:
 
 
 def in_float64(net: Network) -> Network:
-    """A copy that computes in float64, on the CPU and with numpy's kernels, the reference."""
+    """A float64 copy on the CPU with numpy's kernels, which are the reference."""
     backend = get_backend("cpu", "float64", kernels="numpy")
     wide = rebuilt(net, backend=backend)
     copy_arrays(net, wide)
@@ -66,27 +69,30 @@ def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
 
 
 def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) -> None:
-    """Fill `net` with the mean of several weight files: every array, rolling statistics too.
-    `seen` is the largest. reading: as for `load_weights`. Raises WeightsError."""
+    """Fill every array of `net`, including rolling statistics, with its mean over weight files.
+
+    `seen` becomes the largest of the files. reading: options of `load_weights`. Raises
+    WeightsError.
+    """
     if not paths:
         raise WeightsError("no weight files to average")
     arrays = [a for layer in net.layers for a in layer.arrays()]
     sums = [np.zeros(a.value.shape, np.float64) for a in arrays]
-    seen, pairs, divided = 0, [], []
+    seen, pairs, batchnorms = 0, [], []
     for path in paths:
         load_weights(net, path, **reading)
-        divided.append(net.batchnorm)
+        batchnorms.append(net.batchnorm)
         seen = max(seen, net.seen)
         for total, array in zip(sums, arrays, strict=True):
             total += net.backend.asnumpy(array.value)
         pairs.append(byte_pairs(net).pairs)
         if pairs[-1] != pairs[0]:
-            raise WeightsError(f"{path}: has other byte pairs than {paths[0]}")
+            raise WeightsError(f"{path}: its byte pairs differ from those of {paths[0]}")
     for total, array in zip(sums, arrays, strict=True):
         array.value[...] = net.backend.asarray(total / len(paths))
     net.seen = seen
-    if len({*divided}) > 1:
-        net.settle_batchnorm(divided[0])
+    if len({*batchnorms}) > 1:
+        net.settle_batchnorm(batchnorms[0])
         log.warning(
             "the batch norm of these weights divides in both ways; their mean divides as that of "
             "%s; --set net.batchnorm=cpu (or gpu) --allow-other-cfg takes all alike", paths[0],

@@ -1,4 +1,4 @@
-"""What is found in a file of another program: the sections of a cfg, and arrays by name."""
+"""A model read from another program's file, as cfg sections and named arrays."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from minidark.weights.arrays import check_finite, seen_note
 
 log = logging.getLogger(__name__)
 
-LARGEST = 2**31 - 1  # bytes: the most that a protobuf can have
+LARGEST = 2**31 - 1  # bytes: the limit of a protobuf
 
 
 @dataclass(slots=True)
 class Found:
-    """Layers in order, the arrays that they are to have, under minidark's names."""
+    """Layers in order, and their arrays under minidark's names."""
 
     path: Path | str
     sections: list[Section]
     arrays: dict[str, Array] = field(default_factory=dict)
     seen: int = 0
-    completed: bool = False  # by a [softmax] that the file does not have
-    names: list[str] = field(init=False)  # of its layers: "0.gru"
+    completed: bool = False  # whether a [softmax] was added that the file does not have
+    names: list[str] = field(init=False)  # layer names, such as "0.gru"
 
     def __post_init__(self) -> None:
         self.names = [self._name(i, section) for i, section in enumerate(self.sections[1:])]
 
     @classmethod
     def begin(cls, path: Path | str) -> Found:
-        """Nothing but [net], whose inputs are those of the first layer that is added."""
+        """An empty model with only [net]. `set_inputs` sets its inputs with the first layer."""
         return cls(path, [_section("net", {"batch": 1, "time_steps": 1})])
 
     @staticmethod
@@ -47,20 +47,20 @@ class Found:
         return f"{index}.{CANONICAL.get(section.type, section.type)}"
 
     def add(self, type_: str, arrays: Mapping[str, Array] | None = None, **keys: object) -> None:
-        """Another layer; arrays by the last parts of their names: "uz.weights"."""
+        """Append a layer. arrays: by the last parts of their names, such as "uz.weights"."""
         if len(self.sections) == MOST_SECTIONS:
-            raise WeightsError(f"{self.path}: more than {MOST_SECTIONS:,} layers; not read")
+            raise WeightsError(f"{self.path}: more than {MOST_SECTIONS:,} layers")
         self.sections.append(_section(type_, keys))
         name = self._name(len(self.names), self.sections[-1])
         self.names.append(name)
         self.arrays |= {f"{name}.{part}": array for part, array in (arrays or {}).items()}
 
     def set_inputs(self, inputs: int) -> None:
-        """Of the network, where no layer has told before."""
+        """Set the network's number of inputs, unless an earlier layer has set it."""
         self.sections[0].pairs.setdefault("inputs", Pair("inputs", str(inputs), 1))
 
     def activate(self, activation: str) -> None:
-        """An activation behind what is there: the last layer's, where that is linear."""
+        """Set the activation of a last linear [connected]; otherwise append an [activation]."""
         last = self.sections[-1]
         linear = last.pairs.get("activation")
         if last.type == "connected" and linear and linear.value == "linear":
@@ -69,9 +69,11 @@ class Found:
             self.add("activation", activation=activation)
 
     def end_in_softmax(self) -> None:
-        """Put a [softmax] behind the logits of another program's network, which leaves that to its
-        loss: a last layer, linear, with an output for each input. Such a network reads the symbols
-        that it predicts; one with other outputs may be for anything."""
+        """Append a [softmax] if the last layer is linear and has one output for each input.
+
+        Other programs often compute the softmax inside the loss. A network with as many outputs as
+        inputs reads the symbols that it predicts, so its outputs are logits.
+        """
         last = {key: pair.value for key, pair in self.sections[-1].pairs.items()}
         if self.sections[-1].type != "connected" or last["activation"] != "linear":
             return
@@ -81,11 +83,11 @@ class Found:
             self.completed = True
 
     def network(self, allow_nonfinite: bool = False) -> Network:
-        """The network of all this. Raises WeightsError where arrays and layers do not fit."""
+        """Build the network. Raises WeightsError if arrays and layers do not fit."""
         if self.completed:
             log.info(
-                "%s: its last layer gives logits, one for each symbol; [softmax] is added behind "
-                "it, and --cfg names other layers",
+                "%s: the last layer outputs logits, one for each symbol; [softmax] is added after "
+                "it; --cfg chooses other layers",
                 self.path,
             )
         try:
@@ -94,33 +96,35 @@ class Found:
             self._check_numbers(plan)
             net = build_network(plan, 0, get_backend(), draw=False)
         except CfgError as error:
-            raise WeightsError(f"{self.path}: no network: {error}") from error
+            raise WeightsError(f"{self.path}: cannot build the network: {error}") from error
         fill(net, self.arrays, self.path, allow_nonfinite)
         net.seen = self.seen
         return net
 
     def _check_numbers(self, plan: Plan) -> None:
-        """Raise WeightsError for a network that is far larger than its arrays."""
+        """Raise WeightsError if the network is far larger than its arrays."""
         needed = sum(layer.size.held for layer in plan.layers)
         existing = sum(array.size for array in self.arrays.values())
         if needed > existing + SPARE:
-            said = f"its layers need {needed:,} numbers, and {existing:,} are in it"
-            raise WeightsError(f"{self.path}: {said}")
+            message = f"its layers need {needed:,} numbers, but it contains {existing:,}"
+            raise WeightsError(f"{self.path}: {message}")
 
 
 def fill(
     net: Network, arrays: Mapping[str, Array], path: Path | str, allow_nonfinite: bool = False
 ) -> None:
-    """Put arrays into a network, which must have all of them. Raises WeightsError."""
+    """Copy arrays into a network. Raises WeightsError if their names or shapes differ from the
+    network's, or, unless `allow_nonfinite`, if they contain NaN or infinity."""
     wanted = {a.name: a for layer in net.layers for a in layer.arrays()}
     if odd := wanted.keys() ^ arrays.keys():
         name = min(odd)
-        there = "no" if name in wanted else "one array too many,"
-        raise WeightsError(f"{path}: {there} {bare(name)}, by the cfg")
+        if name in wanted:
+            raise WeightsError(f"{path}: {bare(name)} is missing, which the cfg needs")
+        raise WeightsError(f"{path}: {bare(name)} is not an array of the cfg")
     for name, array in wanted.items():
         if arrays[name].shape != array.value.shape:
-            shapes = (" x ".join(map(str, a.shape)) for a in (arrays[name], array.value))
-            raise WeightsError(f"{path}: {bare(name)} is {', and '.join(shapes)} by the cfg")
+            own, needed = (" x ".join(map(str, a.shape)) for a in (arrays[name], array.value))
+            raise WeightsError(f"{path}: {bare(name)} is {own}; the cfg needs {needed}")
     if not allow_nonfinite:
         check_finite(arrays.items(), path)
     for name, array in wanted.items():
@@ -128,11 +132,12 @@ def fill(
 
 
 def carried(path: Path | str, cfg: str, seen: str) -> Found:
-    """The layers of a cfg that a file of ours carries, without arrays yet. Raises WeightsError."""
+    """The layers of the cfg stored in a file that minidark wrote, without arrays. Raises
+    WeightsError."""
     try:
         sections = plan_cfg(cfg.encode(errors="replace"), None, warn=unheard).sections
     except CfgError as error:
-        raise WeightsError(f"{path}: in the cfg that it carries, {error}") from error
+        raise WeightsError(f"{path}: in the cfg stored in it, {error}") from error
     return Found(path, sections, seen=seen_note(seen, path))
 
 
@@ -141,9 +146,9 @@ def _section(type_: str, keys: Mapping[str, object]) -> Section:
 
 
 def whole(path: Path | str) -> bytes:
-    """The bytes of a model's file. Raises WeightsError for one that is larger than any is."""
+    """The bytes of a model file. Raises WeightsError if it has more than LARGEST bytes."""
     with open_regular(path, named(path, WeightsError)) as file:
         if file.seek(0, io.SEEK_END) > LARGEST:
-            raise WeightsError(f"{path}: larger than {LARGEST:,} bytes; too large for such a model")
+            raise WeightsError(f"{path}: larger than {LARGEST:,} bytes, the limit for a model")
         file.seek(0)
         return file.read(LARGEST)

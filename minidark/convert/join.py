@@ -1,13 +1,13 @@
-"""Several networks as one: what they know together.
+"""An ensemble as one network.
 
-Networks of one cfg that were trained from other seeds err in other places, so the mean of what they
-expect is better than they are on the average, and mostly than the best of them. Here the mean is a
-network again, in the same few layers: as wide as all of them side by side, with zeros where one
-would hear of another, and a last `[connected]` that takes the mean of what goes into their
-softmaxes. So whatever works with a network works with it, at the price of a network so wide.
+Networks trained from different seeds make different mistakes, so their averaged prediction beats
+their average score, and usually the best of them. The joined network has the same layers, each as
+wide as all the networks side by side. Weights between different networks are zero, and a last
+`[connected]` averages the inputs of their softmaxes. Every command works with it; it costs as much
+as a network of that width.
 
-minidark's own. Source: Hansen and Salamon 1990, "Neural network ensembles"; the mean of logarithms
-and not of probabilities, as Hinton 1999, "Products of experts".
+minidark's own. Source: Hansen and Salamon 1990, "Neural network ensembles". Logarithms of
+probabilities are averaged, as in Hinton 1999, "Products of experts".
 """
 
 from __future__ import annotations
@@ -25,18 +25,20 @@ from minidark.network import Network
 from minidark.network.parser import rebuilt
 from minidark.weights.darknet import Reading, load_weights
 
-# Layers that keep networks apart besides those of a width of their own.
+# Layers without a width of their own that do not mix features of different networks.
 APART = frozenset({"bytepairs", "dropout", "activation", "logistic", "batchnorm"})
-BEHIND = frozenset({"softmax", "cost"})  # what may come after the mean
+BEHIND = frozenset({"softmax", "cost"})  # layers allowed after the mean
 
 
 def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) -> Network:
-    """The network of all these weight files of `net`'s cfg, which is left with the last of them.
-    `seen` is the largest. reading: as for `load_weights`.
+    """Join the networks of these weight files, all of `net`'s cfg, into one network.
 
-    Raises CfgError for a network that does not end in a linear [connected] without batch norm, and
-    perhaps a [softmax], or has a layer before it that mixes what should stay apart, or one that is
-    not in the weight files; WeightsError.
+    `net` is left with the last file's weights. `seen` is the largest of the files. reading: options
+    of `load_weights`.
+
+    Raises CfgError if the network does not end in a linear [connected] without batch norm, with or
+    without a [softmax] after it, if an earlier layer mixes the networks, or if the weight files
+    leave out a layer. Raises WeightsError if a file cannot be read or files cannot be joined.
     """
     if not paths:
         raise WeightsError("no weight files to join")
@@ -52,12 +54,12 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) 
     for layer in joined.layers:
         for array in layer.arrays():
             array.value[...] = 0
-    pairs, divided = [], set()
+    pairs, batchnorms = [], set()
     for number, path in enumerate(paths):
         load_weights(net, path, **reading)
         joined.settle_batchnorm(net.batchnorm)
-        divided.add(net.batchnorm)
-        if len(divided) > 1:
+        batchnorms.add(net.batchnorm)
+        if len(batchnorms) > 1:
             raise WeightsError(
                 f"{path}: its batch norm divides otherwise than that of {paths[0]}; --set "
                 "net.batchnorm=cpu (or gpu) --allow-other-cfg takes all alike"
@@ -65,15 +67,15 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) 
         joined.seen = max(joined.seen, net.seen)
         pairs.append(byte_pairs(net).pairs)
         if pairs[-1] != pairs[0]:
-            raise WeightsError(f"{path}: has other byte pairs than {paths[0]}")
+            raise WeightsError(f"{path}: its byte pairs differ from those of {paths[0]}")
         for i, (whole, part) in enumerate(zip(joined.layers, net.layers, strict=True)):
-            for there, here in zip(whole.arrays(), part.arrays(), strict=True):
-                _put(there, here, number, len(paths), mean=i == last)
+            for target, source in zip(whole.arrays(), part.arrays(), strict=True):
+                _put(target, source, number, len(paths), mean=i == last)
     return joined
 
 
 def _last(net: Network) -> int:
-    """The number of the layer that takes the mean; raises CfgError as `join` does."""
+    """The index of the layer that averages. Raises CfgError as `join` does."""
     last = max((i for i, layer in enumerate(net.layers) if layer.parameters()), default=0)
     layer, wide = net.layers[last], False
     if (
@@ -82,20 +84,20 @@ def _last(net: Network) -> int:
         or layer.normalized
     ):
         raise CfgError(
-            f"{layer.name}: networks are joined by a last [connected] of activation=linear, "
-            "without batch_normalize"
+            f"{layer.name}: to join networks, the last layer with weights must be a [connected] "
+            "with activation=linear, without batch_normalize"
         )
     for options, other in zip(net.layer_options[:last], net.layers[:last], strict=True):
         wide |= options.has_width
         apart = options.has_width or other.type in APART
         if not apart or (other.type == "batchnorm" and not wide):
-            raise CfgError(f"{other.name}: a [{other.type}] there cannot keep networks apart")
+            raise CfgError(f"{other.name}: a [{other.type}] here would mix the joined networks")
     for other in net.layers[last + 1 :]:
         if other.type not in BEHIND:
-            raise CfgError(f"{other.name}: a [{other.type}] behind the mean is not that of each")
+            raise CfgError(f"{other.name}: a [{other.type}] cannot follow the averaging layer")
     for options, other in zip(net.layer_options, net.layers, strict=True):
         if options.dontload or options.dontsave or options.dontloadscales:
-            raise CfgError(f"{other.name}: what is not in the weight files cannot be joined")
+            raise CfgError(f"{other.name}: the weight files leave out arrays of this layer")
     return last
 
 
@@ -105,14 +107,14 @@ def _widths(layer: Layer) -> dict[str, int]:
 
 
 def _put(whole: Stored, part: Stored, number: int, count: int, mean: bool) -> None:
-    """The array of one of `count` networks in its place: (O, I) in (count O, count I), or where all
-    read the same, in (count O, I). mean: its share of outputs that are all networks'."""
-    here, there = part.value, whole.value
+    """Put an array (O, I) of one of `count` networks into its block of (count O, count I), or of
+    (count O, I) in layers whose input all networks share. mean: add 1 / count of it instead."""
+    source, target = part.value, whole.value
     if part.kind == "pairs":
-        there[...] = here
+        target[...] = source
         return
     place = tuple(
         slice(number * own, (number + 1) * own) if size == count * own else slice(None)
-        for size, own in zip(there.shape, here.shape, strict=True)
+        for size, own in zip(target.shape, source.shape, strict=True)
     )
-    there[place] += here / count if mean else here
+    target[place] += source / count if mean else source

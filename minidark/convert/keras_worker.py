@@ -1,6 +1,6 @@
 """Builds a Keras model, saves it, loads it again and runs it: python keras_worker.py FOLDER.
 
-The folder has plan.json, arrays.npz and calls.npz; model.keras and outputs.npz are left there.
+It reads plan.json, arrays.npz and calls.npz in FOLDER and writes model.keras and outputs.npz there.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-BACKENDS = ("torch", "jax", "tensorflow")  # one of them computes; its numpy backend takes jax, too
+BACKENDS = ("torch", "jax", "tensorflow")  # Keras's numpy backend needs jax, too
 
 
 def choose_backend() -> None:
-    """The one that the surroundings say, or else the first that is there."""
-    there = [name for name in BACKENDS if importlib.util.find_spec(name)]
-    if importlib.util.find_spec("keras") is None or not there:
+    """Use KERAS_BACKEND if it is set, else the first installed one."""
+    installed = [name for name in BACKENDS if importlib.util.find_spec(name)]
+    if importlib.util.find_spec("keras") is None or not installed:
         print("Keras needs the extra `keras`: pip install 'minidark[keras]'", file=sys.stderr)
         sys.exit(3)
-    os.environ.setdefault("KERAS_BACKEND", there[0])
+    os.environ.setdefault("KERAS_BACKEND", installed[0])
 
 
 choose_backend()
@@ -83,7 +83,7 @@ def recurrent(step: dict[str, Any]) -> Any:
 
 
 def build(plan: dict[str, Any], arrays: dict[str, Any]) -> Any:
-    """The functional model: x and the states in, y and the states out."""
+    """Build the functional model. Inputs: x and the states; outputs: y and the new states."""
     y = x = keras.Input((None, plan["inputs"]), name="x")
     before, after = [], []
     for step in plan["layers"]:
@@ -114,16 +114,15 @@ def build(plan: dict[str, Any], arrays: dict[str, Any]) -> Any:
 
 
 def outputs(model: Any, calls: Any) -> Iterator[Any]:
-    """Of each call, the states carried from one to the next. Keras has streams first."""
+    """Each call's outputs (T, S, O), with states carried over. Keras puts streams first."""
     _, *inputs = model.inputs
     keys = calls.files
     streams = calls[keys[0]].shape[1] if keys else 1
     states = [np.zeros((streams, state.shape[-1]), np.float32) for state in inputs]
     for key in keys:
         x = calls[key].transpose(1, 0, 2)
-        given = [x, *states] if states else x
-        found = model(given)
-        parts = found if isinstance(found, list) else [found]
+        result = model([x, *states] if states else x)
+        parts = result if isinstance(result, list) else [result]
         y, *states = map(ops.convert_to_numpy, parts)
         yield y.transpose(1, 0, 2)
 

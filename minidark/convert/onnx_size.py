@@ -1,9 +1,9 @@
-"""How much is in an ONNX model, counted before protobuf unpacks it.
+"""Limits on an ONNX model's structure, checked before protobuf parses it.
 
-protobuf makes an object of every two bytes, so that a small file can take gigabytes and a minute.
-The counting follows the wire format as far as tensors can lie, over weights in one step each:
-a key (number of the field times 8, plus the kind of its value), then a number, 4 or 8 bytes, or a
-length and as many bytes.
+protobuf may create an object for every two bytes, so a small file can take gigabytes and a minute.
+This module walks the wire format down to the tensors and skips their weights. A field is a key
+(field number times 8, plus the wire type), then a number, 4 or 8 bytes, or a length and that many
+bytes.
 
 Source: https://protobuf.dev/programming-guides/encoding, onnx.proto.
 """
@@ -14,10 +14,10 @@ from pathlib import Path
 
 from minidark.errors import WeightsError
 
-MOST_FIELDS = 200_000  # keys that are looked at
-LARGEST_STRUCTURE = 2 << 20  # bytes of all that is no weights
+MOST_FIELDS = 200_000  # keys in all visited messages
+LARGEST_STRUCTURE = 2 << 20  # bytes apart from weights
 
-# Messages that are looked into, by the numbers of their fields.
+# The messages to visit inside each message, by field number.
 INSIDE: dict[str, dict[int, str]] = {
     "model": {7: "graph"},
     "graph": {1: "node", 5: "tensor"},
@@ -28,10 +28,10 @@ INSIDE: dict[str, dict[int, str]] = {
 
 
 def check_size(data: bytes, path: Path | str) -> None:
-    """Raise WeightsError for a model of too much structure; ValueError or IndexError for what is no
-    protobuf."""
+    """Raise WeightsError if the model's structure is too large, and ValueError or IndexError if
+    the bytes are not a protobuf."""
     fields = weights = 0
-    left = [("model", 0, len(data))]  # messages to look into, and where they lie
+    left = [("model", 0, len(data))]  # messages to visit: kind, begin, end
     while left:
         kind, at, end = left.pop()
         inside = INSIDE[kind]
@@ -43,23 +43,23 @@ def check_size(data: bytes, path: Path | str) -> None:
             start, at = _value(data, key & 7, at)
             if at > end:
                 raise ValueError("a field beyond its message")
-            if key & 7 == 2 and (found := inside.get(key >> 3)):
-                if found == "numbers":
+            if key & 7 == 2 and (message := inside.get(key >> 3)):
+                if message == "numbers":
                     weights += at - start
                 else:
-                    left.append((found, start, at))
+                    left.append((message, start, at))
     if len(data) - weights > LARGEST_STRUCTURE:
-        raise WeightsError(f"{path}: more than {LARGEST_STRUCTURE:,} bytes that are no weights")
+        raise WeightsError(f"{path}: more than {LARGEST_STRUCTURE:,} bytes besides weights")
 
 
 def _value(data: bytes, wire: int, at: int) -> tuple[int, int]:
-    """Where a value begins and ends."""
+    """The begin and end of a value."""
     if wire == 0:
         return at, _varint(data, at)[1]
     if wire == 2:
         size, at = _varint(data, at)
         return at, at + size
-    return at, at + {1: 8, 5: 4}[wire]  # groups, 3 and 4, are in no model
+    return at, at + {1: 8, 5: 4}[wire]  # models contain no groups (3 and 4)
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -1,14 +1,14 @@
-"""Whether a written model computes what the network does: it is run, by its own program.
+"""Checks that a written model computes the same as the network, by running it in its own program.
 
-The same symbols go through the model, in two calls with the state carried from one to the other,
-and through the network in float64. The largest absolute difference of the outputs is what counts;
-of outputs beyond 1, which are no probabilities, as a share of them.
+The same symbols go through the model, in two calls with the state carried over, and through the
+network in float64. The check compares the largest absolute difference of the outputs. For outputs
+beyond 1, which are not probabilities, it takes the relative difference.
 
-How large it may be depends on the network: a chaotic one amplifies each rounding until the outputs
-have nothing in common, and that is no fault of what was written. So the network runs in float32
-too, several times, each with other roundings. At each step the model may differ from float64 by
-FACTOR times the most that any of these did up to that step. A model that is wrong differs from the
-first steps on, where float32 has hardly lost anything.
+The allowed difference depends on the network: a chaotic network amplifies each rounding error until
+the outputs have nothing in common, although the written model is correct. So the network also runs
+several times in float32, each time with different rounding. At each step the model may differ from
+float64 by FACTOR times the largest difference of these runs up to that step. A wrong model differs
+from the first steps on, where float32 is still accurate.
 """
 
 from __future__ import annotations
@@ -27,70 +27,74 @@ from minidark.network import Network
 log = logging.getLogger(__name__)
 
 SYMBOLS = 1000
-LEAST = 1e-6  # what float32 loses at the least: another program's tanh rounds otherwise
-FACTOR = 10  # sound models were at most 4 times as far from float64 as float32's own runs
-RUNS, ROUNDING = 6, 2.0**-21  # in float32; but for the first, inputs are off by such a share
-STEPS = 100  # of these runs at once: outputs may be many
-NOTABLE = 1e-4  # a difference
-Proven = tuple[bytes, list[Array]]  # a file's bytes, and what they make of some calls
+LEAST = 1e-6  # the smallest allowance: another program's tanh rounds differently
+FACTOR = 10  # correct models differed at most 4 times as much as the float32 runs
+RUNS, ROUNDING = 6, 2.0**-21  # float32 runs, and the relative change of inputs in all but the first
+STEPS = 100  # time steps at once, because outputs may be large
+NOTABLE = 1e-4  # a difference that is logged
+Proven = tuple[bytes, list[Array]]  # a file's bytes, and its outputs for each call
 Write = Callable[[Network, Sequence[Array]], Proven]
 
 
 def drawn_symbols(inputs: int) -> Array:
-    """Those that are taken where no text is given, the same each time: (SYMBOLS,)."""
+    """Fixed random symbols (SYMBOLS,), used if no text is given."""
     return np.random.default_rng(0).integers(0, inputs, SYMBOLS)
 
 
 def written(
     net: Network, write: Write, symbols: Array, tolerance: float | None = None
 ) -> tuple[bytes, float | None]:
-    """A model's bytes, and the largest difference between what the network in float64 and what the
-    model's own program makes of symbols (T,); None where that program is missing and the file good
-    without it. Raises MinidarkError where the difference is larger than `tolerance`, or, if that is
-    None, than rounding explains; and as `write` does.
+    """Write a model and check it on symbols (T,).
+
+    Returns its bytes, and the largest difference between its outputs and the float64 network's:
+    None if its own program is not installed and the format does not need it. Raises MinidarkError
+    if the difference exceeds `tolerance` (None: the difference that rounding explains), and the
+    errors of `write`.
 
     write(net, calls): the bytes, and the outputs (T, 1, O) for inputs (T, 1, I), from zero state.
     """
     if net.layers[0].gives_ids:
         raise MinidarkError(
-            f"{net.layers[0].name} has no counterpart in a model: what its symbols are would be "
-            "lost; .safetensors and .npz have its pairs"
+            f"{net.layers[0].name} cannot be stored in this format, so the meaning of its symbols "
+            "would be lost; .safetensors and .npz store its pairs"
         )
     wanted = in_float64(net).twin(1).forward(symbols[:, None])
     lost = _lost(net, symbols, wanted)
     pieces = [part for part in np.split(symbols, [len(symbols) // 3]) if len(part)]
-    data, found = write(net, [one_hot(p[:, None], net.inputs, net.backend) for p in pieces])
-    if not found:
+    data, outputs = write(net, [one_hot(p[:, None], net.inputs, net.backend) for p in pieces])
+    if not outputs:
         return data, None
-    differences = _differences(np.concatenate(found), wanted)
+    differences = _differences(np.concatenate(outputs), wanted)
     most = np.maximum(lost, LEAST) * FACTOR if tolerance is None else np.full(len(lost), tolerance)
     _check(differences, most)
     difference = float(differences.max())
     if difference > NOTABLE:
         log.info(
-            "this network amplifies rounding: in float32 minidark itself differs from float64 by "
-            "%.2g over these characters",
+            "this network amplifies rounding errors: over these characters, minidark's own float32 "
+            "outputs differ from float64 by %.2g",
             lost[-1],
         )
     return data, difference
 
 
 def _check(differences: Array, most: Array) -> None:
-    """Raise MinidarkError for the first step where a difference is larger than it may be, or NaN.
-    Both (T,)."""
+    """Raise MinidarkError for the first step with a difference above its limit, or NaN. Both
+    arguments are (T,)."""
     beyond = np.flatnonzero(~(differences <= most))
     if beyond.size:
         step = beyond[0]
         raise MinidarkError(
-            f"what was written differs from predict by {differences[step]:.2g} at character "
-            f"{step + 1:,} of {len(most):,}; {most[step]:.2g} is the most there (--tolerance sets "
-            "another), and no file is left"
+            f"the written model differs from predict by {differences[step]:.2g} at character "
+            f"{step + 1:,} of {len(most):,}, where the limit is {most[step]:.2g}; no file was "
+            "saved; --tolerance sets another limit"
         )
 
 
 def _lost(net: Network, symbols: Array, wanted: Array) -> Array:
-    """The most that float32 runs differed from `wanted` (T, 1, O) up to each step: (T,). Each run
-    is a stream of one network, which is faster than one after another."""
+    """The largest difference of the float32 runs from `wanted` (T, 1, O) up to each step: (T,).
+
+    The runs are streams of one network, which is faster than one run after another.
+    """
     rng, twin = np.random.default_rng(0), net.twin(RUNS)
     off = ROUNDING * rng.uniform(-1, 1, (len(symbols), RUNS, 1))
     off[:, 0] = 0
@@ -101,18 +105,18 @@ def _lost(net: Network, symbols: Array, wanted: Array) -> Array:
         y = twin.forward(x * (1 + off[part]).astype(x.dtype))
         if not np.isfinite(y).all():
             raise MinidarkError(
-                f"predict itself gives NaN or infinity over {len(symbols):,} characters, so "
-                "nothing that is written can be compared with it; no file is left"
+                f"predict returns NaN or infinity within {len(symbols):,} characters, so a model "
+                "cannot be compared with it; no file was saved"
             )
         lost.append(_differences(y, np.broadcast_to(wanted[part], y.shape)))
     most: Array = np.maximum.accumulate(np.concatenate(lost))
     return most
 
 
-def _differences(found: Array, wanted: Array) -> Array:
-    """The largest of each step, (T,), of outputs (T, S, O)."""
-    if found.shape != wanted.shape:
+def _differences(outputs: Array, wanted: Array) -> Array:
+    """The largest difference of each step, (T,), of outputs (T, S, O)."""
+    if outputs.shape != wanted.shape:
         return np.full(len(wanted), np.inf)
-    difference = np.abs(found.astype(np.float64) - wanted) / np.maximum(1, np.abs(wanted))
+    difference = np.abs(outputs.astype(np.float64) - wanted) / np.maximum(1, np.abs(wanted))
     steps: Array = difference.max(axis=(1, 2))
     return steps

@@ -1,10 +1,10 @@
-"""Reads the arrays of a model that another program wrote: python state_worker.py READER FOLDER.
+"""Reads the arrays of another program's model: python state_worker.py READER FOLDER.
 
-READER is a script of this folder whose `read(folder)` returns arrays by name. They are written to
-arrays.npz, numbered, because a name may be any text; `names` lists the names in JSON.
+READER is a script beside this file whose `read(folder)` returns arrays by name. They are written to
+arrays.npz under numbers, because a name may be any text; `names` lists the names as JSON.
 
-The reader runs on bytes from anywhere, so the process has limits: on the processor's seconds and on
-memory, both by the size of what it reads. They are set once its libraries are imported.
+The reader's input is untrusted, so the process limits its CPU time and memory in proportion to the
+size of the input. The limits are set after the reader's libraries are imported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-FULL = 5  # the exit code when arrays.npz cannot be written
-SECONDS, BYTES_A_SECOND = 3, 20 << 20  # the first is generous: machines are slow and busy
-MEMORY, TIMES = 128 << 20, 8  # bytes, and how often the file's size
+FULL = 5  # exit code if arrays.npz cannot be written
+SECONDS, BYTES_A_SECOND = 3, 20 << 20  # 3 seconds are generous, for slow and busy machines
+MEMORY, TIMES = 128 << 20, 8  # bytes, plus this multiple of the file's size
 
 
 def limit(size: int) -> None:
-    """Set the limits for a file of `size` bytes, as far as this platform has them."""
+    """Set the limits for a file of `size` bytes, where the platform supports them."""
     try:
         import resource
     except ImportError:
@@ -35,7 +35,7 @@ def limit(size: int) -> None:
 
 
 def limit_memory(size: int) -> None:
-    """The limit on memory alone, which Linux has."""
+    """Set the memory limit, which only Linux supports."""
     status = Path("/proc/self/status")
     if status.exists():
         import resource

@@ -1,4 +1,4 @@
-"""darknet's layers in PyTorch; needs nothing but torch. x is (T, S, inputs), a state (S, width)."""
+"""darknet's layers in PyTorch. Needs only torch. x is (T, S, inputs), a state is (S, width)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ACTIVATIONS = {
 
 
 class Gru(nn.Module):
-    """Not nn.GRU, which resets after the product with the state: here the reset is before it."""
+    """Unlike nn.GRU, it applies the reset gate before the product with the state."""
 
     def __init__(self, inputs: int, outputs: int, tanh: bool):
         super().__init__()
@@ -79,7 +79,7 @@ class Lstm(nn.Module):
 
 
 class Rnn(nn.Module):
-    """act(input x) + act(self s), not the act of their sum."""
+    """act(input x) + act(self s); nn.RNN applies act to the sum."""
 
     def __init__(
         self, inputs: int, hidden: int, outputs: int, act: str, self_act: str, shortcut: bool
@@ -113,7 +113,7 @@ class Connected(nn.Module):
 
 
 class Batchnorm(nn.Module):
-    """By rolling statistics: fit to infer, not to train."""
+    """Normalizes by rolling statistics, for inference only."""
 
     def __init__(self, width: int, inside: float = 0.0, outside: float = 1e-6):
         super().__init__()
@@ -150,7 +150,7 @@ class Softmax(nn.Module):
 
 
 class Net(nn.Module):
-    """net(x) gives outputs (T, S, outputs) and a list of states; net(x, states) goes on."""
+    """net(x) returns outputs (T, S, outputs) and a list of states; net(x, states) continues."""
 
     def __init__(self, layers: list[nn.Module]):
         super().__init__()

@@ -1,17 +1,18 @@
-"""In which order the modules of a PyTorch state dict are used.
+"""The order in which a PyTorch model uses the modules of its state dict.
 
 A state dict lists modules in the order of their registration, which is often, but not always, the
-order of their use; and it has nothing of what a module's `forward` does between them. So an order
-is accepted only where names, shapes and registration leave no second one:
+order of use. It does not record what `forward` does between modules. So an order is accepted only
+if names, shapes and registration exclude all others:
 
-- Widths fit: each module reads as many features as the one before it gives.
-- An nn.Embedding comes first. A matrix without biases may be one, or an nn.Linear.
-- The last module is no nn.LSTM where there is another, unless the registered order ends in one.
-- If the registered order does not fit, another one may have an nn.Linear at its end only.
-- Where several orders are left, numbers in the names decide ("lstm1", "lstm2"; "0.", "1."), if the
-  modules were registered in that order.
-- Two matrices in a row are refused: without an activation between them they would be one, and an
-  activation leaves no trace.
+- Widths must fit: each module reads as many features as the previous one outputs.
+- An nn.Embedding comes first. A matrix without biases may be an nn.Embedding or an nn.Linear.
+- Orders that end in an nn.LSTM are dropped if others remain, unless the registered order ends in
+  one.
+- If the registered order does not fit, another order may only have an nn.Linear at its end.
+- If several orders remain, numbers in the names decide ("lstm1", "lstm2"; "0.", "1."), provided
+  that the modules were registered in that order.
+- Two matrices in a row are refused. There must be an activation between them, and a state dict does
+  not record it.
 """
 
 from __future__ import annotations
@@ -25,24 +26,24 @@ from pathlib import Path
 from minidark.errors import WeightsError, echo
 
 EMBEDDING, LINEAR, LSTM = "nn.Embedding", "nn.Linear", "nn.LSTM"
-MOST_MODULES, MOST_STEPS = 100, 10_000  # of a search for orders
+MOST_MODULES, MOST_STEPS = 100, 10_000  # limits of the search for orders
 NAMES_EMBEDDING = re.compile(r"(?<![A-Za-z])(?i:emb)|(?<=[a-z])Emb")  # not "ensemble"
-ENOUGH = 64  # orders: more than one is a doubt already
+ENOUGH = 64  # orders to search for; more than one is already ambiguous
 WAY_ROUND = (
-    "save the model as .onnx, or its arrays in the order of use, under names that begin with 0., "
-    "1. and so on"
+    "save the model as .onnx, or save its arrays in the order of use, with names that begin with "
+    "0., 1. and so on"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A module, and what kind of module its arrays may belong to."""
+    """One interpretation of a module's arrays: its kind and sizes."""
 
-    name: str  # with its dot: "encoder.lstm."
+    name: str  # with the dot, such as "encoder.lstm."
     kind: str
     inputs: int
     outputs: int
-    layers: int = 1  # of an nn.LSTM
+    layers: int = 1  # number of layers of an nn.LSTM
 
     def __str__(self) -> str:
         layers = f", {self.layers}" if self.layers > 1 else ""
@@ -57,8 +58,11 @@ Order = tuple[Reading, ...]
 
 
 def matrix_readings(name: str, rows: int, columns: int, biased: bool) -> list[Reading]:
-    """What an array `weight` (rows, columns) may be: without biases, an embedding, which has a row
-    for each symbol. That is what a name says in which a word begins with "emb"."""
+    """The interpretations of an array `weight` (rows, columns).
+
+    Without biases it may be an embedding, which has a row for each symbol. It is one if a word of
+    its name begins with "emb".
+    """
     linear = Reading(name, LINEAR, columns, rows)
     if biased:
         return [linear]
@@ -69,16 +73,18 @@ def matrix_readings(name: str, rows: int, columns: int, biased: bool) -> list[Re
 def order_of_use(
     modules: Sequence[Sequence[Reading]], path: Path | str, is_registered: bool = True
 ) -> Order:
-    """The one order, in which each of the modules stands once. modules: the readings of each, in
-    the order of their registration; `is_registered` is False where that order is lost. Raises
-    WeightsError where there is no such order, or more than one."""
+    """The only order that uses each module once.
+
+    modules: the readings of each module, in registration order. is_registered: False if the
+    registration order is lost. Raises WeightsError if no order fits, or more than one.
+    """
     search = _Search(modules, path)
-    found = search.orders()
-    registered = [order for order in found if is_registered and search.is_registered(order)]
-    closed = [order for order in found if order[-1].kind != LSTM]
-    usual = closed if closed and (not registered or {*registered} & {*closed}) else found
+    orders = search.orders()
+    registered = [order for order in orders if is_registered and search.is_registered(order)]
+    closed = [order for order in orders if order[-1].kind != LSTM]
+    usual = closed if closed and (not registered or {*registered} & {*closed}) else orders
     if not usual:
-        raise WeightsError(f"{path}: its arrays are no chain of LSTM and Linear: no order fits")
+        raise WeightsError(f"{path}: its arrays do not form a chain of LSTM and Linear")
     if len(usual) > 1:
         numbered = [order for order in search.orders(by_names=True) if order in usual]
         if len(numbered) != 1 or numbered[0] not in registered:
@@ -88,9 +94,9 @@ def order_of_use(
         usual = numbered
     (order,) = usual
     if order not in registered and any(reading.kind == LINEAR for reading in order[:-1]):
-        raise WeightsError(  # it may as well be a second head beside the last one
-            f"{path}: its modules do not fit in the order of the file, and nn.Linear may stand "
-            f"anywhere; {WAY_ROUND}"
+        raise WeightsError(  # the nn.Linear may also be a second head beside the last module
+            f"{path}: its modules do not fit together in the order of the file, and the position "
+            f"of an nn.Linear is unclear; {WAY_ROUND}"
         )
     _check_apart(order, path)
     return order
@@ -101,13 +107,12 @@ def _check_apart(order: Order, path: Path | str) -> None:
         if LSTM not in (one.kind, following.kind):
             raise WeightsError(
                 f"{path}: {echo(one.label)} and {echo(following.label)} are two matrices in a row; "
-                "an activation between them leaves no trace in a state dict; save the model as "
-                ".onnx"
+                "a state dict does not record the activation between them; save the model as .onnx"
             )
 
 
 class _Search:
-    """For the orders of modules whose widths fit."""
+    """A search for the orders in which the modules' widths fit."""
 
     def __init__(self, modules: Sequence[Sequence[Reading]], path: Path | str):
         if len(modules) > MOST_MODULES:
@@ -118,8 +123,8 @@ class _Search:
         self.before: list[set[int]] = []
 
     def orders(self, by_names: bool = False) -> list[Order]:
-        """ENOUGH of them, the registered one, if it fits, first. by_names: only those that numbers
-        in the names do not contradict."""
+        """Up to ENOUGH orders. If the registered order fits, it comes first. by_names: only orders
+        that agree with the numbers in the names."""
         self.steps = 0
         self.before = [
             {j for j, other in enumerate(self.names) if by_names and _is_numbered(other, name)}
@@ -149,7 +154,7 @@ def _follows(order: Order, reading: Reading) -> bool:
 
 
 def _is_numbered(a: str, b: str) -> bool:
-    """Whether numbers in the names put a before b: "lstm1." and "lstm2.", "0." and "1.fc."."""
+    """Whether numbers in the names put a before b, such as "lstm1." and "lstm2."."""
     for x, y in zip(*(re.findall(r"[0-9]+|[^0-9]+", name) for name in (a, b)), strict=False):
         if x != y:
             return (x + y).isdigit() and int(x) < int(y)
@@ -157,15 +162,15 @@ def _is_numbered(a: str, b: str) -> bool:
 
 
 def _doubt(orders: Sequence[Order], path: Path | str) -> WeightsError:
-    """What distinguishes the first two."""
+    """An error that names the first difference between the first two orders."""
     one, other = next((a, b) for a, b in zip(*orders[:2], strict=True) if a != b)
     if one.name == other.name:
         return WeightsError(
-            f"{path}: {echo(one.label)} may be {one.kind} or {other.kind}, whose rows and columns "
-            "are swapped, and a state dict does not tell; save the model as .onnx, or, if it is an "
-            "embedding, name it embedding.weight"
+            f"{path}: {echo(one.label)} may be {one.kind} or {other.kind}, with rows and columns "
+            "swapped, and a state dict does not record which; save the model as .onnx, or, if it "
+            "is an embedding, name it embedding.weight"
         )
     return WeightsError(
         f"{path}: {echo(one.label)} and {echo(other.label)} fit in more than one order, and a "
-        f"state dict does not tell in which they are used; {WAY_ROUND}"
+        f"state dict does not record the order of use; {WAY_ROUND}"
     )

@@ -1,16 +1,15 @@
-"""A PyTorch state dict, `.pt` or `.pth`, back only: of nn.LSTM, nn.Linear and nn.Embedding.
+"""Reads a PyTorch state dict, `.pt` or `.pth`, of nn.LSTM, nn.Linear and nn.Embedding.
 
-The file is opened by torch with weights_only=True, in a process of its own: its unpickler makes
-tensors and containers of them and nothing else. A state dict has no more than names and arrays.
-These are taken:
+torch opens the file with weights_only=True, in a separate process; its unpickler then creates only
+tensors and containers. A state dict contains only names and arrays. Supported are
 
-    X.weight_ih_l0, X.weight_hh_l0, ...   nn.LSTM: gates i, f, g, o, both biases apart
+    X.weight_ih_l0, X.weight_hh_l0, ...   nn.LSTM: gates i, f, g, o, with two separate biases
     X.weight, X.bias                      nn.Linear: [connected], linear
-    X.weight                              nn.Embedding at the beginning, else nn.Linear
+    X.weight                              nn.Embedding if it is first, else nn.Linear
 
-in the order that `torch_order` finds, and a [softmax] behind logits. What was assumed is logged,
-for activations and residual connections leave no trace. nn.GRU is refused: it resets after the
-product with the state.
+in the order that `torch_order` finds, with a [softmax] added after logits. The assumed order is
+logged, because a state dict does not record activations and residual connections. nn.GRU is
+refused: it applies the reset gate after the product with the state.
 """
 
 from __future__ import annotations
@@ -41,47 +40,47 @@ from minidark.files.archives import MALFORMED
 log = logging.getLogger(__name__)
 
 FORM = "state dict"
-LARGEST_PICKLE = 1 << 20  # bytes: names and shapes, which are unpacked one by one
-MOST_UNPACKED = 2  # times the file's size: torch packs nothing
-LONGEST = 60  # seconds that it may take to unpack it, on a machine that is busy
+LARGEST_PICKLE = 1 << 20  # bytes of names and shapes, which are unpickled one by one
+MOST_UNPACKED = 2  # times the file's size: torch does not compress
+LONGEST = 60  # seconds allowed for reading, generous for busy machines
 OTHERS = {
-    3: "nn.GRU resets after the product, darknet's GRU before it: no weights of the one are "
-    "weights of the other",
-    1: "nn.RNN is act(W x + W s), darknet's [rnn] act(W x) + act(W s)",
+    3: "nn.GRU resets after the product and darknet's GRU before it, so their weights are not "
+    "interchangeable",
+    1: "nn.RNN is act(W x + W s), darknet's [rnn] is act(W x) + act(W s)",
 }
 
 
 def read(path: Path | str) -> Found:
-    """What is in a state dict. Raises WeightsError, BackendError where there is no torch, SaveError
-    where the folder for temporary files is full."""
+    """Read a state dict. Raises WeightsError, BackendError if torch is not installed, and SaveError
+    if the folder for temporary files is full."""
     return read_state(whole(path), path)
 
 
 def read_state(data: bytes, path: Path | str) -> Found:
-    """`read` of a file's bytes."""
+    """Like `read`, from the file's bytes."""
     _check_zip(data, path)
     arrays = read_arrays("torch_state_worker.py", "state.pt", data, path, FORM, LONGEST)
     return from_state(arrays, path)
 
 
 def _check_zip(data: bytes, path: Path | str) -> None:
-    """Raise WeightsError for a zip that unpacks to more than it should. Older files are none."""
+    """Raise WeightsError for a zip with compressed or too much data. Older files are not zips."""
     if not data.startswith(b"PK"):
         return
     try:
         with zips.open_zip(io.BytesIO(data), MOST_UNPACKED) as archive:
             pickles = [m.file_size for m in archive.infolist() if m.filename.endswith(".pkl")]
     except zips.PackedError as error:
-        said = "its arrays are packed; save net.state_dict() with torch.save"
-        raise WeightsError(f"{path}: {said}") from error
+        message = "its arrays are compressed; save net.state_dict() with torch.save"
+        raise WeightsError(f"{path}: {message}") from error
     except (*zips.DAMAGED, *MALFORMED) as error:
         raise WeightsError(f"{path}: not a {FORM}, or damaged") from error
     if sum(pickles) > LARGEST_PICKLE:
-        raise WeightsError(f"{path}: more than {LARGEST_PICKLE:,} bytes beside its tensors")
+        raise WeightsError(f"{path}: more than {LARGEST_PICKLE:,} bytes besides its tensors")
 
 
 def from_state(arrays: dict[str, Array], path: Path | str) -> Found:
-    """The layers of named arrays, in the one order that fits. Raises WeightsError."""
+    """The layers of named arrays, in the only order that fits. Raises WeightsError."""
     found = Found.begin(path)
     try:
         modules, is_registered = _modules(arrays, path)
@@ -90,23 +89,26 @@ def from_state(arrays: dict[str, Array], path: Path | str) -> Found:
         for reading in order:
             modules[reading.name].add_to(found, reading)
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise WeightsError(f"{path}: its arrays are no chain of LSTM and Linear") from error
+        raise WeightsError(f"{path}: its arrays do not form a chain of LSTM and Linear") from error
     log.info(
-        "%s: assumed %s, in this order; activations and residual connections between them leave "
-        "no trace in a state dict",
+        "%s: assumed %s, in this order; a state dict does not record activations and residual "
+        "connections",
         path, ", ".join(map(str, order)),
     )  # fmt: skip
     found.end_in_softmax()
     return found
 
 
-Layer = dict[str, Array]  # arrays by the last parts of minidark's names
+Layer = dict[str, Array]  # by the last parts of minidark's names
 
 
 @dataclass(slots=True)
 class Module:
-    """What a state dict has under one prefix: the kinds of module that this may be, and for each
-    layer of an nn.LSTM its arrays, or those of a matrix."""
+    """The arrays under one prefix of a state dict.
+
+    readings: the kinds of module that it may be. layers: the arrays of each layer of an nn.LSTM, or
+    those of one matrix.
+    """
 
     readings: list[Reading]
     layers: list[Layer]
@@ -125,8 +127,10 @@ class Module:
 
 
 def _modules(arrays: dict[str, Array], path: Path | str) -> tuple[dict[str, Module], bool]:
-    """By their prefixes, in the order of the dict, and whether that is the order of registration:
-    torch registers a module's weights first, and another program may have sorted the names."""
+    """The modules by prefix, in the order of the dict, and whether that is the registration order.
+
+    torch registers a module's weights first; another program may have sorted the names.
+    """
     left = dict(arrays)
     modules: dict[str, Module] = {}
     is_registered = True
@@ -145,7 +149,7 @@ def _modules(arrays: dict[str, Array], path: Path | str) -> tuple[dict[str, Modu
 def _matrix(left: dict[str, Array], name: str, prefix: str, path: Path | str) -> Module:
     weights = left.pop(f"{prefix}weight", None)
     if prefix == name or weights is None or weights.ndim != 2:
-        raise WeightsError(f"{path}: {bare(name)} is none of nn.LSTM's and nn.Linear's arrays")
+        raise WeightsError(f"{path}: {bare(name)} is not an array of nn.LSTM or nn.Linear")
     biases = left.pop(f"{prefix}bias", None)
     layer = {"weights": weights} if biases is None else {"weights": weights, "biases": biases}
     rows, columns = weights.shape
@@ -166,8 +170,9 @@ def _lstm_layer(left: dict[str, Array], prefix: str, layer: int, path: Path | st
     name = f"{bare(prefix)}weight_hh_l{layer}"
     gates = len(w) // w.shape[1]
     if gates != len(TORCH["lstm"]):
-        raise WeightsError(f"{path}: {name} cannot be taken over: {OTHERS[gates]}")
+        raise WeightsError(f"{path}: {name} cannot be converted: {OTHERS[gates]}")
     if {f"{prefix}weight_ih_l{layer}_reverse", f"{prefix}weight_hr_l{layer}"} & left.keys():
-        raise WeightsError(f"{path}: {name} cannot be taken over: it runs both ways, or projects")
+        message = "the LSTM is bidirectional, or has a projection"
+        raise WeightsError(f"{path}: {name} cannot be converted: {message}")
     biases = (left.pop(f"{prefix}bias_{kind}_l{layer}", None) for kind in ("ih", "hh"))
     return unpack(TORCH["lstm"], Packed(u, w, *biases))

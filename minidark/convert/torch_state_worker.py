@@ -1,4 +1,4 @@
-"""Reads the tensors of a state dict, for `state_worker`: FOLDER has state.pt."""
+"""Reads the tensors of a state dict, FOLDER/state.pt, for `state_worker`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ except ImportError:
     print("PyTorch is not installed: pip install torch", file=sys.stderr)
     sys.exit(3)
 
-MOST = 8  # times the file's size: what is stored in one byte takes four here, and may be shared
+MOST = 8  # times the file's size: one stored byte becomes four, and tensors may share memory
 MOST_ARRAYS = 5000
 LONGEST_NAME = 200  # letters
 
@@ -26,26 +26,26 @@ def read(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def arrays(file: Any, most: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The tensors of a file as float32, which may take `most` bytes."""
+    """The tensors of a file as float32. They may take at most `most` bytes."""
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception:
-        refuse("not a state dict, or one that holds more than tensors; save net.state_dict()")
+        refuse("not a state dict, or it contains more than tensors; save net.state_dict()")
     if not isinstance(state, dict) or not all(map(plain, state.values())):
-        refuse("no dict of tensors; save net.state_dict()")
+        refuse("not a dict of tensors; save net.state_dict()")
     if len(state) > MOST_ARRAYS:
         refuse(f"more than {MOST_ARRAYS:,} arrays")
     if not all(isinstance(name, str) and len(name) <= LONGEST_NAME for name in state):
-        refuse(f"names that are no texts of up to {LONGEST_NAME:,} letters")
+        refuse(f"a name is not text, or longer than {LONGEST_NAME:,} letters")
     if odd := [str(array.dtype) for array in state.values() if array.is_complex()]:
-        refuse(f"an array of {odd[0]}; darknet has none")
+        refuse(f"an array is {odd[0]}, which darknet does not support")
     if 4 * sum(array.numel() for array in state.values()) > most:
-        refuse(f"its arrays take more than {MOST} times its size; save them with clone()")
+        refuse(f"its arrays take more than {MOST} times the file's size; save clones of them")
     return {name: array.detach().float().numpy() for name, array in state.items()}
 
 
 def plain(array: Any) -> bool:
-    """Whether it is a tensor whose numbers are all there, one by one."""
+    """Whether it is a dense tensor on the CPU."""
     kinds = (torch.Tensor, torch.nn.Parameter)
     return type(array) in kinds and array.layout == torch.strided and array.device.type == "cpu"
 

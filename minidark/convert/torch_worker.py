@@ -1,4 +1,4 @@
-"""Runs a written module: python torch_worker.py FOLDER, which has model.py and calls.npz."""
+"""Runs a written module: python torch_worker.py FOLDER. FOLDER has model.py and calls.npz."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Another program's code in a process of its own, which gets a folder and leaves files in it.
+"""Runs another program's library in a separate process, which exchanges files through a folder.
 
-So nothing of that program is imported here, whatever it does to the process it runs in.
+minidark's own process never imports that library, so the library cannot affect it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import numpy as np
 from minidark.backend import Array
 from minidark.errors import BackendError, MinidarkError, SaveError, WeightsError, bare
 
-# A worker's exit codes; it prints why.
+# A worker's exit codes. It prints the reason.
 MISSING = 3  # its library cannot be imported
-REFUSED = 4  # the file is none that is read
-FULL = 5  # it cannot write its result
+REFUSED = 4  # the input file is refused
+FULL = 5  # the result cannot be written
 KINDS: dict[int, type[MinidarkError]] = {
     MISSING: BackendError, REFUSED: WeightsError, FULL: SaveError,
 }  # fmt: skip
@@ -32,9 +32,12 @@ UNWRITABLE = "cannot write into the folder for temporary files (TMPDIR)"
 def run_worker(
     script: str, files: Mapping[str, bytes], calls: Sequence[Array], made: str
 ) -> tuple[bytes, list[Array]]:
-    """Run a worker of this package on files and on the inputs of some calls: the file of the name
-    `made`, and what it gives for each call. Raises BackendError where its library is missing,
-    SaveError where the temporary folder cannot be written, MinidarkError where it fails."""
+    """Run a worker of this package on files and on the inputs of some calls.
+
+    Returns the bytes of the file `made`, and the outputs of each call. Raises BackendError if the
+    worker's library is missing, SaveError if the temporary folder cannot be written, and
+    MinidarkError if the worker fails.
+    """
     packed = io.BytesIO()
     np.savez(packed, *calls)
     with _folder({**files, "calls.npz": packed.getvalue()}) as folder:
@@ -46,9 +49,12 @@ def run_worker(
 def read_arrays(
     reader: str, file: str, data: bytes, path: Path | str, form: str, limit: float
 ) -> dict[str, Array]:
-    """The arrays that `reader` finds in the bytes of `path`, which it gets under the name `file`;
-    `form` is what they should be. Raises WeightsError where it refuses them, crashes, or takes
-    longer than `limit` seconds; BackendError and SaveError as `run_worker` does."""
+    """The arrays that the script `reader` reads from `data`, the bytes of `path`.
+
+    file: the name that the reader expects. form: the name of the format. Raises WeightsError if the
+    reader refuses the data, crashes, or takes longer than `limit` seconds; BackendError and
+    SaveError as `run_worker` does.
+    """
     try:
         with _folder({file: data}) as folder:
             _run("state_worker.py", reader, str(folder), limit=limit)
@@ -64,7 +70,7 @@ def read_arrays(
 
 @contextmanager
 def _folder(files: Mapping[str, bytes]) -> Iterator[Path]:
-    """A temporary folder with these files. Raises SaveError where it cannot be written."""
+    """A temporary folder with these files. Raises SaveError if it cannot be written."""
     with ExitStack() as stack:
         try:
             made = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
@@ -77,15 +83,15 @@ def _folder(files: Mapping[str, bytes]) -> Iterator[Path]:
 
 
 def _run(script: str, *args: str, limit: float | None = None) -> None:
-    # -P: what lies in the working folder is not imported, whatever its name
+    # -P keeps Python from importing modules from the working folder.
     command = [sys.executable, "-P", str(Path(__file__).with_name(script)), *args]
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=limit)
     except subprocess.TimeoutExpired as error:
         raise WeightsError(f"{args[0]} took longer than {limit} seconds") from error
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        last = bare(said[-1] if said else f"exit code {done.returncode}", 300)
+        errors = done.stderr.decode(errors="replace").strip().splitlines()
+        last = bare(errors[-1] if errors else f"exit code {done.returncode}", 300)
         if done.returncode == FULL:
             last = f"{UNWRITABLE}: {last}"
         raise KINDS.get(done.returncode, MinidarkError)(last)

@@ -1,5 +1,5 @@
-"""Self-contained HTML pages: one file each, without a network, on a phone, in print, in the dark.
+"""Self-contained HTML pages: one file each, offline, for phones, print and dark mode.
 
-`pages.py` renders one from the templates beside it, `figures.py` draws into it. Both need the
-extra `report`, which is imported when a page is made and not before.
+`pages.py` renders a page from the templates beside it, `figures.py` draws its figures. Both need
+the extra `report`, which is imported only when a page is made.
 """

@@ -1,4 +1,4 @@
-"""What a comparison shows: the cells of its table, and its page."""
+"""The table cells and the page of a comparison."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from minidark.report.curves import SIZE, axes_of
 from minidark.report.figures import SERIES, figure_svg, literal
 from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON
-from minidark.report.training import hashed
+from minidark.report.training import hash_label
 from minidark.training.compare import Outcome
 from minidark.training.report import StepReport
 
@@ -28,7 +28,7 @@ MIB = 2**20
 
 
 def cells(cfg: dict[str, Any]) -> list[str]:
-    """A row of the table under COLUMNS, from what `comparison_facts` says of a cfg."""
+    """The table row of one cfg of `comparison_facts`, in the order of COLUMNS."""
     runs = cfg["runs"]
     return [
         _bits(cfg),
@@ -36,64 +36,64 @@ def cells(cfg: dict[str, Any]) -> list[str]:
         ", ".join(map(str, cfg["widths"])),
         f"{cfg['memory_bytes'] / MIB:.1f} MiB",
         f"{cfg['characters_per_second']:,.0f}" if runs else "-",
-        _several(f"{r['batches']:,}" for r in runs),
-        _several(f"{r['seconds']:.1f}" for r in runs),
+        _distinct(f"{r['batches']:,}" for r in runs),
+        _distinct(f"{r['seconds']:.1f}" for r in runs),
     ]
 
 
 def _bits(cfg: dict[str, Any]) -> str:
-    """Mean and deviation, and how many runs are not in them."""
+    """The mean, the standard deviation, and the number of diverged runs, which are not included."""
     mean, deviation = cfg["bits_per_character"], cfg["bits_deviation"]
     diverged = sum(r["diverged"] is not None for r in cfg["runs"])
-    said = [] if mean is None else [f"{mean:.3f}"]
-    said += [] if deviation is None else [f"± {deviation:.3f}"]
-    said += [f"({diverged} diverged)"] if diverged else []
-    return " ".join(said) or "-"
+    parts = [] if mean is None else [f"{mean:.3f}"]
+    parts += [] if deviation is None else [f"± {deviation:.3f}"]
+    parts += [f"({diverged} diverged)"] if diverged else []
+    return " ".join(parts) or "-"
 
 
-def _several(said: Iterable[str]) -> str:
-    """Each of several, or one where all are the same."""
-    return ", ".join(dict.fromkeys(said)) or "-"
+def _distinct(values: Iterable[str]) -> str:
+    """The distinct values, separated by commas."""
+    return ", ".join(dict.fromkeys(values)) or "-"
 
 
 def write_comparison_page(
     path: Path | str, facts: dict[str, Any], outcomes: Sequence[Outcome], command: Sequence[str]
 ) -> None:
-    """The page of what `comparison_facts` says. Raises BackendError without the extra `report`,
-    SaveError where it cannot be written."""
+    """Write the page of `comparison_facts`. Raises BackendError without the extra `report`, and
+    SaveError if the file cannot be written."""
     names = [cfg["name"] for cfg in facts["cfgs"]]
     write_page(
         path,
         "comparison",
         title=f"{', '.join(names[:-1])} and {names[-1]}",
-        said=_budget(facts),
+        summary=_summary(facts),
         facts=facts,
         columns=COLUMNS,
         cells=cells,
         figures=[_curves(names, outcomes, *how) for how in AGAINST if _drawable(outcomes)],
         words=command,
         made_on=MADE_ON,
-        hashed=hashed,
+        hash_label=hash_label,
         quoted=shlex.quote,
     )
 
 
-def _budget(facts: dict[str, Any]) -> str:
+def _summary(facts: dict[str, Any]) -> str:
     seeds = len({run["seed"] for cfg in facts["cfgs"] for run in cfg["runs"]})
-    given = (
-        f"as many batches as each does in {facts['seconds']:g} seconds"
+    budget = (
+        f"as many batches as each trains in {facts['seconds']:g} seconds"
         if facts["seconds"]
-        else "as many batches for each"
+        else "the same number of batches"
     )
     return (
-        f"Trained alike on one text: the same streams, as many parameters, {given}, "
-        f"{seeds} seed{'' if seeds == 1 else 's'}."
+        "Each cfg trained on the same text, with the same streams, about the same number of "
+        f"parameters, {budget}, and {seeds} seed{'' if seeds == 1 else 's'}."
     )
 
 
 AGAINST: tuple[tuple[str, str, Callable[[StepReport], float], bool], ...] = (
     ("By characters", "characters trained on", lambda report: report.symbols, True),
-    ("By time", "seconds, validations included", lambda report: report.seconds, False),
+    ("By time", "seconds, including validations", lambda report: report.seconds, False),
 )
 
 
@@ -109,7 +109,8 @@ def _curves(
     x: Callable[[StepReport], float],
     counts: bool,
 ) -> dict[str, Any]:
-    """Validation costs, or where one alone makes no curve the training averages; a line a run."""
+    """A line for each run: its validation losses, or its training averages if a run has fewer
+    than two validations."""
     validated = all(sum(r.valid_loss is not None for r in o.reports) > 1 for o in outcomes)
 
     def points(outcome: Outcome) -> list[tuple[float, float]]:
@@ -135,11 +136,11 @@ def _curves(
                 )
         axes.legend()
 
-    what = "Validation" if validated else "Training, average"
-    said = [
-        f"{o.name}, seed {o.seed}: from {there[0][1]:.3f} to {there[-1][1]:.3f}."
+    what = "Validation loss" if validated else "Training average"
+    descriptions = [
+        f"{o.name}, seed {o.seed}: from {values[0][1]:.3f} to {values[-1][1]:.3f}."
         for o in outcomes
-        if (there := points(o))
+        if (values := points(o))
     ]
-    svg: Markup = figure_svg(draw, f"{what}, bits per character. {' '.join(said)}", *SIZE)
-    return {"title": title, "svg": svg, "caption": f"{what}. A line for each seed."}
+    svg: Markup = figure_svg(draw, f"{what}, bits per character. {' '.join(descriptions)}", *SIZE)
+    return {"title": title, "svg": svg, "caption": f"{what}, one line for each seed."}

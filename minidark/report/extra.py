@@ -1,4 +1,4 @@
-"""The libraries of the extra `report`, imported when they are needed."""
+"""The libraries of the extra `report`, imported on first use."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from types import ModuleType
 from minidark.errors import BackendError
 
 PLOTTING = "matplotlib"
-CHOICE = "MPLBACKEND"  # a notebook's kernel exports its own, which need not be installed here
+CHOICE = "MPLBACKEND"  # notebooks set this to a backend that may not be installed here
 
 
 def needed(module: str) -> ModuleType:
-    """A module of the extra. Raises BackendError where it is not installed or cannot be used."""
+    """Import a module of the extra. Raises BackendError if it is not installed or unusable."""
     try:
         with without_noise(), _own_backend():
             return import_module(module)
     except ImportError as error:
         raise BackendError("needs jinja2 and matplotlib: pip install 'minidark[report]'") from error
-    except Exception as error:  # matplotlib raises what it likes at the settings that it finds
+    except Exception as error:  # bad settings make matplotlib raise errors of any type
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise BackendError(f"{module} cannot be used here: {reason}") from error
 
 
 @contextlib.contextmanager
 def without_noise() -> Iterator[None]:
-    """Without what matplotlib tells of fonts and folders: a page's reader has fonts of their own,
-    and a figure holds letters, not glyphs."""
+    """Silence matplotlib's messages about fonts and folders. They do not matter: figures contain
+    text, which the browser draws with its own fonts."""
     logger = logging.getLogger(PLOTTING)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -46,7 +46,7 @@ def without_noise() -> Iterator[None]:
 
 @contextlib.contextmanager
 def environment(name: str, value: str) -> Iterator[None]:
-    """With another value of a variable."""
+    """Set an environment variable for the duration of a `with` block."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -59,8 +59,8 @@ def environment(name: str, value: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_backend() -> Iterator[None]:
-    """While matplotlib is imported, its backend is ours. What the environment chose counts again
-    behind that, where it is one: the process may be a notebook's."""
+    """Import matplotlib with the svg backend, then restore the environment's choice if it is valid,
+    because the process may be a notebook's."""
     chosen = os.environ.get(CHOICE)
     if PLOTTING in sys.modules or chosen is None:
         yield

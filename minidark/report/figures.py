@@ -1,8 +1,8 @@
-"""Figures for a page: matplotlib's, as SVG that stands in the HTML.
+"""Figures for a page: matplotlib figures as inline SVG.
 
-A figure takes its colours from the page, so that it is right in light and dark: lines and letters
-have the page's own, and what is drawn in `SERIES[k]` has the k-th colour of a series, `--series-k`
-in `base.css`, chosen to be told apart without colour vision.
+A figure takes its colours from the page, so it fits light and dark mode. Lines and letters have the
+page's text colour. Lines drawn in `SERIES[k]` have the page's colour `--series-k` (`base.css`);
+these colours can be distinguished without colour vision.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LONGEST_NAME = 40  # characters
-DATE = ("SOURCE_DATE_EPOCH", "0")  # matplotlib reads it at each layout; metadata is left out
-INK = "#010101"  # stands for the page's own colour of text
-SERIES = tuple(f"#0101{k:02x}" for k in range(2, 8))  # stand for --series-0 and so on
+DATE = ("SOURCE_DATE_EPOCH", "0")  # matplotlib reads it at each layout
+INK = "#010101"  # placeholder for the page's text colour
+SERIES = tuple(f"#0101{k:02x}" for k in range(2, 8))  # placeholders for --series-0 and so on
 STYLE = {
     "axes.edgecolor": INK,
     "axes.facecolor": "none",
@@ -36,7 +36,7 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
     "savefig.facecolor": "none",
-    "svg.fonttype": "none",  # letters stay letters: smaller, and found by a search
+    "svg.fonttype": "none",  # text instead of glyphs: smaller, and searchable
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
@@ -46,16 +46,16 @@ STYLE = {
 def figure_svg(
     draw: Callable[[Figure], None], label: str, width: float = 7.0, height: float = 3.2
 ) -> Markup:
-    """What `draw` puts into an empty figure, `width` by `height` inches, as inline SVG.
+    """Call `draw` on an empty figure of `width` by `height` inches and return it as inline SVG.
 
-    label: what the figure shows, for those who cannot see it; two figures of one page have two.
-    The same drawing gives the same bytes. Raises BackendError without the extra `report`.
+    label: the figure's description for screen readers; each figure of a page needs its own. The
+    same drawing gives byte-identical SVG. Raises BackendError without the extra `report`.
     """
     matplotlib = needed("matplotlib")
     markup: type[Markup] = needed("markupsafe").Markup
     style: dict[str, Any] = {**STYLE, "axes.prop_cycle": _cycle(), "svg.hashsalt": label}
     with without_noise(), environment(*DATE), matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's settings may ask for LaTeX, or for other colours
+        matplotlib.rcdefaults()  # the user's settings may choose LaTeX or other colours
         matplotlib.rcParams.update(style)
         figure = needed("matplotlib.figure").Figure(figsize=(width, height), layout="constrained")
         draw(figure)
@@ -66,8 +66,8 @@ def figure_svg(
 
 
 def literal(name: str) -> str:
-    """A name as a figure shows it as it is: between two dollars would be mathematics. Control
-    characters are shown as their codes, and a long name is cut."""
+    """Escape a name for a figure: dollar signs, which matplotlib reads as mathematics, and control
+    characters. Long names are cut."""
     return cut(visible(name), LONGEST_NAME).replace("$", r"\$")
 
 
@@ -76,8 +76,8 @@ def _cycle() -> Any:
 
 
 def _for_a_page(svg: str) -> str:
-    """What follows "<svg", without what would reach beyond the figure: names of groups, which
-    another figure has too, and style and metadata of a whole document."""
+    """The SVG after "<svg", without ids of groups, which are not unique in a page, and without
+    style and metadata, which apply to a whole document."""
     svg = svg[svg.index("<svg") + len("<svg") :].rstrip()
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)

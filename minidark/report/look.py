@@ -1,4 +1,4 @@
-"""The page of `minidark look`: a text, and what every unit does at each of its characters."""
+"""The page of `minidark look`: a text, and the values of every unit at each character."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from minidark.report.properties import by_chance, trackers
 log = logging.getLogger(__name__)
 
 LARGEST = 3_000_000  # bytes of a page
-STEPS = (254, 126, 62, 46, 30, 22, 14, 10, 6)  # between levels; even, so that 0 of -1 to 1 is one
-LIKELIEST = 5  # symbols that are shown of each prediction
+STEPS = (254, 126, 62, 46, 30, 22, 14, 10, 6)  # even, so that 0 is a level between -1 and 1
+LIKELIEST = 5  # symbols shown of each prediction
 SHOWN = {" ": "␣", "\n": "↵", "\t": "⇥"}
 TITLES = {
-    ("gru", "z"): "update gate: how much of the old state stays",
-    ("gru", "r"): "reset gate: how much of the old state the candidate sees",
-    ("gru", "c"): "candidate: what the state would become",
-    ("gru", "h"): "state, and what the layer gives",
-    ("lstm", "i"): "input gate: how much of the candidate is taken in",
-    ("lstm", "f"): "forget gate: how much of the old cell stays",
-    ("lstm", "o"): "output gate: how much of the cell is shown",
-    ("lstm", "g"): "candidate: what would be added to the cell",
-    ("lstm", "c"): "cell: what is remembered",
-    ("lstm", "h"): "state, and what the layer gives",
-    ("rnn", "input"): "what the input adds to the state",
-    ("rnn", "self"): "what the old state adds to the new",
+    ("gru", "z"): "update gate: the share of the old state that is kept",
+    ("gru", "r"): "reset gate: the share of the old state that the candidate sees",
+    ("gru", "c"): "candidate: the proposed new state",
+    ("gru", "h"): "state, which is also the output",
+    ("lstm", "i"): "input gate: the share of the candidate that enters the cell",
+    ("lstm", "f"): "forget gate: the share of the old cell that is kept",
+    ("lstm", "o"): "output gate: the share of the cell that is output",
+    ("lstm", "g"): "candidate: the proposed addition to the cell",
+    ("lstm", "c"): "cell: the memory",
+    ("lstm", "h"): "state, which is also the output",
+    ("rnn", "input"): "the input's contribution to the state",
+    ("rnn", "self"): "the old state's contribution to the new state",
     ("rnn", "s"): "state",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """How often each unit (H,) is near one of its ends: rows, of T."""
+    """The number of steps in which each unit (H,) is below `low` or above `high`."""
 
     below: Floats
     above: Floats
-    low: float  # what counts as below: 0.1, or -0.9 where values go below zero
+    low: float  # 0.1, or -0.9 if values can be negative
     high: float  # 0.9
 
     @classmethod
@@ -58,9 +58,9 @@ class Saturation:
 
 
 class Look:
-    """A trace of the bytes of a text, and what is counted in it.
+    """A trace of a text's bytes, and statistics of it.
 
-    of_bytes: how many the text has in all, where only its beginning was read.
+    of_bytes: the length of the whole text, if only its beginning was read.
     """
 
     def __init__(self, trace: Trace, of_bytes: int | None = None):
@@ -76,8 +76,8 @@ class Look:
         }
 
     def figures(self) -> dict[str, Any]:
-        """Characters, bits per character, each gate's saturation (mean share of the time, over
-        its units), the best five trackers of each property, and what a best one has by chance."""
+        """Characters, bits per character, the saturation of each value (mean share of time over
+        its units), the five best trackers of each property, and the chance baselines."""
         steps = self.trace.symbols.size
         return {
             "characters": steps,
@@ -100,10 +100,10 @@ class Look:
         }
 
     def write(self, path: Path | str, cfg: str, weights: str) -> int:
-        """Write the page, whole or not at all: its size in bytes. cfg, weights: their names.
+        """Write the page atomically and return its size in bytes. cfg, weights: their names.
 
-        Values are rounded to as many levels as keep the page within LARGEST. Raises BackendError
-        without the extra `report`, SaveError where the file cannot be written.
+        Values are rounded to the largest number of levels that keeps the page within LARGEST.
+        Raises BackendError without the extra `report`, and SaveError if the file cannot be written.
         """
 
         @functools.cache
@@ -139,7 +139,7 @@ class Look:
         }
         page = render_page(
             "look",
-            title=f"What the units of {cfg} do",
+            title=f"The units of {cfg}",
             cfg=cfg,
             weights=weights,
             levels=steps + 1,
@@ -169,15 +169,15 @@ class Look:
 
 
 def likeliest(outputs: Floats) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest symbols after each row of outputs (T, O), and their probabilities: (T, 5)
-    each, fewer where there are fewer symbols."""
+    """The LIKELIEST most likely symbols of each row of outputs (T, O), and their probabilities:
+    (T, 5) each, or fewer columns if O is smaller."""
     order = np.argsort(-outputs, axis=1, kind="stable")[:, :LIKELIEST]
     return order, np.take_along_axis(outputs, order, axis=1)
 
 
 def cells(text: bytes) -> list[str]:
-    """What is shown for each byte: a whole character at the first of its bytes and nothing at the
-    others; bytes that are no UTF-8, and what cannot be seen, escaped as in Python."""
+    """The text shown for each byte. The first byte of a character shows the character, the others
+    are empty. Invalid UTF-8 and invisible characters are escaped as in Python."""
     shown = []
     for character in text.decode("utf-8", "surrogateescape"):
         size = len(character.encode("utf-8", "surrogateescape"))
@@ -186,7 +186,7 @@ def cells(text: bytes) -> list[str]:
 
 
 def symbol_name(symbol: int) -> str:
-    """A byte as a prediction shows it; "#300" for what is no byte."""
+    """The name of a predicted symbol: a byte's character, or "#300" for a symbol above 255."""
     if symbol > 255:
         return f"#{symbol}"
     character = bytes([symbol]).decode("utf-8", "surrogateescape")
@@ -198,6 +198,6 @@ def _visible(character: str) -> str:
         return f"◌{character}"
     if character in SHOWN or character.isprintable():
         return character
-    if "\udc80" <= character <= "\udcff":  # a byte that is no UTF-8
+    if "\udc80" <= character <= "\udcff":  # a byte that is not valid UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode()

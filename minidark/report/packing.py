@@ -1,16 +1,16 @@
-"""A layer's gates and states as short text: levels, what the equations leave over, deflate, base64.
+"""Compresses a layer's gates and states into text: levels, remainders, deflate, base64.
 
 2,000 characters of three GRUs of 256 are six million numbers, and a page should stay below 3 MB.
 
-1. Each value becomes one of `steps` + 1 evenly spaced levels between `low` and `high`.
-2. A state is nearly what the layer's equation makes of the gates beside it and the state before
-   it: h of a GRU is z * h + (1 - z) * c, but for the rounding. Only the difference is kept,
-   modulo the number of levels. It is one bit or so in place of seven, and nothing is lost by it:
-   the reader computes the same and adds the difference.
-3. One byte each, unit by unit, deflated (zlib's format), in base64.
+1. Each value is rounded to one of `steps` + 1 evenly spaced levels between `low` and `high`.
+2. The layer's equation predicts a state from its gates and the previous state, except for rounding:
+   h of a GRU is z * h + (1 - z) * c. Only the difference is stored, modulo the number of levels. It
+   takes about one bit instead of seven and loses nothing: the reader computes the same prediction
+   and adds the difference.
+3. The levels are stored unit by unit, one byte each, deflated (zlib's format), in base64.
 
-The reader is `templates/look.js`: its `EQUATIONS` are those below, in the same order of
-operations, so that both round alike.
+The reader is `templates/look.js`. It has the same `EQUATIONS`, with the same order of operations,
+so that both round identically.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from minidark.inference.trace import LayerTrace
 Values = npt.NDArray[np.float64]
 Levels = npt.NDArray[np.intp]  # (T, H)
 
-GATES = "zrifo"  # those that are between 0 and 1 by their equations
+GATES = "zrifo"  # values between 0 and 1
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """Evenly spaced levels, the first at `low`, the last at `high`, `steps` apart."""
+    """`steps` + 1 evenly spaced levels from `low` to `high`."""
 
     low: float
     high: float
@@ -41,8 +41,8 @@ class Scale:
 
     @classmethod
     def of(cls, name: str, values: npt.NDArray[np.floating], steps: int) -> Scale:
-        """0 to 1 for a gate. Else up to 1, or the largest there is, from as far below 0, or from 0
-        where nothing is negative."""
+        """The scale of some values. For a gate it is 0 to 1. Otherwise `high` is the largest
+        absolute value, at least 1, and `low` is -high, or 0 if no value is negative."""
         if name in GATES:
             return cls(0.0, 1.0, steps)
         high = max(1.0, float(np.abs(values).max()))
@@ -53,7 +53,7 @@ class Scale:
         return (self.high - self.low) / self.steps
 
     def levels(self, values: npt.NDArray[np.floating]) -> Levels:
-        """The nearest ones."""
+        """The nearest level of each value."""
         nearest = np.floor((values.astype(np.float64) - self.low) / self.step + 0.5)
         return np.clip(nearest, 0, self.steps).astype(np.intp)
 
@@ -62,11 +62,11 @@ class Scale:
 
 
 def squashed(x: Values) -> Values:
-    """tanh, nearly, in operations that every machine rounds alike."""
+    """An approximation of tanh whose rounding is the same on every machine."""
     return np.clip(x * (27 + x * x) / (27 + 9 * x * x), -1, 1)
 
 
-Equation = Callable[[dict[str, Values], Values], Values]  # values so far, and those one step before
+Equation = Callable[[dict[str, Values], Values], Values]  # earlier values, and the previous step's
 EQUATIONS: dict[tuple[str, str], Equation] = {
     ("gru", "h"): lambda v, before: v["z"] * before + (1 - v["z"]) * v["c"],
     ("lstm", "c"): lambda v, before: v["f"] * before + v["i"] * v["g"],
@@ -82,9 +82,9 @@ class Packed:
 
 
 def pack(layer: LayerTrace, steps: int) -> dict[str, Packed]:
-    """Each of the layer's gates and states, on levels `steps` apart; 255 at most."""
+    """Compress each of the layer's gates and states. steps: at most 255."""
     packed: dict[str, Packed] = {}
-    rounded: dict[str, Values] = {}  # what the reader will have
+    rounded: dict[str, Values] = {}  # the values that the reader will decode
     for name, values in layer.values.items():
         scale = Scale.of(name, values, steps)
         levels = scale.levels(values)
@@ -98,7 +98,7 @@ def pack(layer: LayerTrace, steps: int) -> dict[str, Packed]:
 
 
 def _deflated(data: bytes) -> bytes:
-    """By zlib's filtered strategy: levels seldom repeat in long stretches, and a page is up to 8 %
-    shorter by it."""
+    """Deflate with zlib's filtered strategy, which makes a page up to 8 % smaller, because levels
+    rarely repeat over long stretches."""
     deflate = zlib.compressobj(9, memLevel=9, strategy=zlib.Z_FILTERED)
     return deflate.compress(data) + deflate.flush()

@@ -1,12 +1,12 @@
-"""A page from its template, as one file that asks for nothing else.
+"""Renders a template as one self-contained HTML file.
 
-A page `NAME` is `templates/NAME.html`, which extends `base.html`, with `NAME.css` and `NAME.js`
-beside it where it needs them. Style and scripts stand in the page. Its content security policy
-lets those scripts run, by their hashes, and nothing else: what a text or a cfg smuggled into a page
-would not be run even if it were not escaped. Every value is escaped unless it is `Markup`, and its
-control characters are shown as their codes.
+The template of a page `NAME` is `templates/NAME.html`, which extends `base.html`. `NAME.css` and
+`NAME.js` beside it are optional. Style and scripts are inlined. The page's content security policy
+allows only these scripts, by their hashes, so a script injected by a text or a cfg would not run
+even if it were not escaped. Every value is escaped unless it is `Markup`, and control characters
+are shown as codes.
 
-The same values give the same bytes: no page says when it was made.
+The same values give byte-identical pages: a page does not contain its date.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 
 def write_page(path: Path | str, name: str, **values: Any) -> None:
-    """Render the page `name` into the file `path`, whole or not at all.
+    """Render the page `name` into the file `path` atomically.
 
-    Raises BackendError without the extra `report`, SaveError where the file cannot be written.
+    Raises BackendError without the extra `report`, and SaveError if the file cannot be written.
     """
     write_atomically(path, [encoded(render_page(name, **values))])
 
 
 def encoded(page: str) -> bytes:
-    """A page as a file has it. It may name files whose names UTF-8 cannot hold."""
+    """The bytes of a page. File names that UTF-8 cannot encode are escaped."""
     return page.encode(errors="backslashreplace")
 
 
 def render_page(name: str, **values: Any) -> str:
-    """The page `name` as HTML. `values` are for its template; every page takes a `title`.
+    """The page `name` as HTML. values: the template's variables; every page needs a `title`.
 
-    In a template `{{ value | tojson }}` is safe in a data block, and refuses NaN and infinity.
+    In a template, `{{ value | tojson }}` is safe in a data block; it refuses NaN and infinity.
     Raises BackendError without the extra `report`.
     """
     environment = _environment()
@@ -63,14 +63,14 @@ def _environment() -> Environment:
     jinja2 = needed("jinja2")
     markup = needed("markupsafe").Markup
 
-    def shown(value: Any) -> Any:
-        """Names and samples with control characters as their codes, wherever they stand."""
+    def without_controls(value: Any) -> Any:
+        """Replace control characters in names and samples by codes."""
         return visible(value) if isinstance(value, str) and not isinstance(value, markup) else value
 
     environment: Environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
-        finalize=shown,
+        finalize=without_controls,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -80,13 +80,13 @@ def _environment() -> Environment:
 
 
 def _beside(name: str, suffix: str) -> str:
-    """The text of a page's file of that kind, or nothing where it has none."""
+    """The text of the template's file with this suffix, or "" if there is none."""
     file = TEMPLATES / f"{name}{suffix}"
     return file.read_text(encoding="utf-8") if file.is_file() else ""
 
 
 def _policy(scripts: list[str]) -> str:
-    """What the page may do: show itself, run these scripts, keep figures and icons inline."""
+    """The page's content security policy: these scripts, inline styles and inline images only."""
     hashes = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "

@@ -1,8 +1,8 @@
-"""What can be said of each place of a text, and which units keep track of it.
+"""Properties of each position of a text, and the units that track them.
 
-A property is a number at every byte. A unit tracks it as well as its values go along with it over
-the text: by Pearson's correlation, of either sign. That is a fact about this text: a unit may go
-along with a property because both go along with something else.
+A property has a number for each byte. Pearson's correlation with it, of either sign, measures how
+well a unit tracks it. This is a fact about one text: unit and property may both correlate with
+something else.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy.typing as npt
 from minidark.inference.trace import LayerTrace
 
 Floats = npt.NDArray[np.float64]
-Property = Callable[[bytes], Floats]  # (T,) numbers of a text of T bytes
+Property = Callable[[bytes], Floats]  # from T bytes to (T,)
 
 
 def inside_quotes(text: bytes) -> Floats:
-    """1 from an opening double quote on to the byte before the closing one. An empty line closes
-    what was left open, so that one stray quote does not turn all that follows."""
-    found = re.compile(rb'"|\xe2\x80\x9c|\xe2\x80\x9d|\n\s*\n')
+    """1 from an opening double quote to the byte before the closing one, else 0. An empty line
+    closes an open quote, so that a stray quote does not invert the rest of the text."""
+    pattern = re.compile(rb'"|\xe2\x80\x9c|\xe2\x80\x9d|\n\s*\n')
     inside = np.zeros(len(text))
-    opened = None  # where the open quote began
-    for match in found.finditer(text):
+    opened = None  # position of the open quote
+    for match in pattern.finditer(text):
         if opened is not None:
             inside[opened : match.start()] = 1
             opened = match.start() if match.group() == b"\xe2\x80\x9c" else None
@@ -38,7 +38,7 @@ def inside_quotes(text: bytes) -> Floats:
 
 
 def bracket_depth(text: bytes) -> Floats:
-    """How many round, square and curly brackets are open after each byte; never below 0."""
+    """The number of open round, square and curly brackets after each byte, never below 0."""
     depths, depth = np.zeros(len(text)), 0
     for at, byte in enumerate(text):
         depth = max(0, depth + (byte in b"([{") - (byte in b")]}"))
@@ -47,7 +47,7 @@ def bracket_depth(text: bytes) -> Floats:
 
 
 def position_in_line(text: bytes) -> Floats:
-    """Bytes since the line began: 0 at its first one."""
+    """The number of bytes before it in the same line: 0 for a line's first byte."""
     starts = np.zeros(len(text), dtype=np.intp)
     breaks = np.flatnonzero(np.frombuffer(text, dtype=np.uint8)[:-1] == ord("\n"))
     starts[breaks + 1] = breaks + 1
@@ -55,7 +55,8 @@ def position_in_line(text: bytes) -> Floats:
 
 
 def line_length(text: bytes) -> Floats:
-    """Bytes of the whole line, its line break with it; the network has not read its end yet."""
+    """The length of the whole line, including its line break. The network has not yet read its
+    end."""
     lengths = [len(line) + 1 for line in text.split(b"\n")]
     lengths[-1] -= 1
     return np.repeat(lengths, lengths).astype(np.float64)
@@ -65,9 +66,9 @@ def _of_bytes(pattern: bytes) -> Property:
     """1 at the first byte of each match, 0 elsewhere."""
 
     def where(text: bytes) -> Floats:
-        found = np.zeros(len(text))
-        found[[match.start() for match in re.finditer(pattern, text)]] = 1
-        return found
+        marks = np.zeros(len(text))
+        marks[[match.start() for match in re.finditer(pattern, text)]] = 1
+        return marks
 
     return where
 
@@ -86,7 +87,7 @@ PROPERTIES: dict[str, Property] = {
 
 @dataclass(frozen=True, slots=True)
 class Tracker:
-    """A unit of one layer's gate or state, and how its values go along with a property."""
+    """A unit of one layer's gate or state, and its correlation with a property."""
 
     layer: str
     value: str
@@ -96,14 +97,14 @@ class Tracker:
 
 def correlations(values: npt.NDArray[np.floating], wanted: Floats) -> Floats:
     """Pearson's correlation of each property (P, T) with each unit's values (T, H): (P, H).
-    0 where one of the two is the same all the time."""
+    0 if either of them is constant."""
     units = _standard(values.T.astype(np.float64))
     result: Floats = _standard(wanted) @ units.T
     return result
 
 
 def _standard(rows: Floats) -> Floats:
-    """Each row with mean 0 and length 1, or all 0 where it does not vary."""
+    """Each row shifted to mean 0 and scaled to norm 1, or all zeros if it is constant."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
     varies = lengths > 1e-9 * np.maximum(1, np.abs(rows).max(axis=1, keepdims=True))
@@ -113,28 +114,28 @@ def _standard(rows: Floats) -> Floats:
 def trackers(
     layers: tuple[LayerTrace, ...], text: bytes, most: int = 10
 ) -> dict[str, list[Tracker]]:
-    """For each property, the `most` units of every layer's gate or state that track it best, the
-    best first. A property that is the same all over the text has none."""
+    """For each property, the `most` best units of every layer's gate or state, the best first. A
+    property that is constant over the text has none."""
     wanted = _all_properties(text)
-    found: dict[str, list[Tracker]] = {name: [] for name in PROPERTIES}
+    result: dict[str, list[Tracker]] = {name: [] for name in PROPERTIES}
     for layer in layers:
         for value, rows in layer.values.items():
             for name, row in zip(PROPERTIES, correlations(rows, wanted), strict=True):
                 best = np.argsort(-np.abs(row), kind="stable")[:most]
-                found[name] += [
+                result[name] += [
                     Tracker(layer.name, value, int(unit), float(row[unit]))
                     for unit in best
                     if row[unit]
                 ]
-    for units in found.values():
+    for units in result.values():
         units.sort(key=lambda tracker: -abs(tracker.correlation))
-    return found
+    return result
 
 
 def by_chance(layers: tuple[LayerTrace, ...], text: bytes) -> dict[str, float]:
-    """For each property, the largest correlation, without its sign, that any unit has with the
-    property of another place: half the text further on, and from the end back to the beginning.
-    So much may be found among so many units where nothing is tracked."""
+    """For each property, the chance baseline: the largest absolute correlation of any unit with the
+    property shifted by half the text, in a circle. Among so many units, a correlation up to it can
+    occur although no unit tracks the property."""
     elsewhere = np.roll(_all_properties(text), len(text) // 2, axis=1)
     every = [np.abs(correlations(v, elsewhere)) for one in layers for v in one.values.values()]
     best = np.concatenate(every, axis=1).max(axis=1)

@@ -1,6 +1,6 @@
-"""A training run as its folder tells it: `run.json` and the log, read and put in order.
+"""Reads a training run from its folder: `run.json` and the log.
 
-What is read may be of a run that still goes on: a last line that is not whole is left out.
+The run may still be in progress, so an incomplete last line of the log is ignored.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ MADE_ON = ("device", "kernels", "dtype", "threads", "machine", "minidark", "nump
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`facts` is run.json, `lines` are the log's, but for that of a batch that diverged, whose
-    message is `diverged`."""
+    """A run's run.json (`facts`) and log (`lines`). If the run diverged, `diverged` is the message
+    of the last line, which is not in `lines`."""
 
     folder: Path
     facts: dict[str, Any]
@@ -50,12 +50,12 @@ class Run:
 
     @property
     def layers(self) -> list[str]:
-        """Names of those that train something."""
+        """Names of the layers with parameters."""
         return list(dict.fromkeys(name for line in self.lines for name in line["gradient_norms"]))
 
     @property
     def resumed_at(self) -> list[int]:
-        """The batches after which it was gone on with."""
+        """The batches after which the run was resumed."""
         return [again["batch"] for again in self.facts["resumed"]]
 
     @property
@@ -66,8 +66,8 @@ class Run:
 
     @property
     def speeds(self) -> list[tuple[float, float]]:
-        """Seconds, and characters a second between that line of the log and the one before,
-        validations included."""
+        """For each line of the log, its seconds, and the characters per second since the previous
+        line, including validations."""
         return [
             (line["seconds"], (line["symbols"] - before["symbols"]) / elapsed)
             for before, line in itertools.pairwise(self.lines)
@@ -76,23 +76,23 @@ class Run:
 
     @property
     def command(self) -> list[str]:
-        """What to type to repeat it, word by word, seed included."""
+        """The command that repeats the run, as words, including the seed."""
         words = [str(word) for word in self.facts["command"]]
-        given = any(word == "--seed" or word.startswith("--seed=") for word in words)
-        return words if given else [*words, "--seed", str(self.facts["seed"])]
+        has_seed = any(word == "--seed" or word.startswith("--seed=") for word in words)
+        return words if has_seed else [*words, "--seed", str(self.facts["seed"])]
 
     def column(self, key: str) -> list[float]:
         return [line[key] for line in self.lines]
 
 
 def read_run_folder(folder: Path) -> Run:
-    """The run that a folder holds. Raises DataError, with the line where the log is none."""
+    """Read the run in a folder. Raises DataError; if the log is damaged, it names the line."""
     if folder.exists() and not folder.is_dir():
-        raise DataError(f"{folder}: a file; a run is a folder, the --backup of `train`")
+        raise DataError(f"{folder}: a file; expected a run's folder, the --backup of `train`")
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; a run's is the --backup of `train`")
+        raise DataError(f"{folder}: no such folder; expected the --backup folder of `train`")
     if not (folder / "run.json").exists():
-        raise DataError(f"{folder}: no run.json in it, which `train` leaves in its --backup")
+        raise DataError(f"{folder}: no run.json; expected the --backup folder of `train`")
     facts = _plain(read_whole_run(folder))
     log = folder / "log.jsonl"
     lines = [*map(_plain, read_log(log))] if log.exists() else []
@@ -101,7 +101,7 @@ def read_run_folder(folder: Path) -> Run:
 
 
 def figures(run: Run) -> dict[str, Any]:
-    """All that the page shows in numbers, as JSON has it; bits where the cost is nats."""
+    """All numbers of the page, for JSON. Costs in nats are also in bits."""
     last, best = run.lines[-1] if run.lines else {}, run.best
     facts = {key: run.facts[key] for key in ("cfg", "seed", "batches", "parameters", "in_nats")}
     return {
@@ -133,17 +133,17 @@ def figures(run: Run) -> dict[str, Any]:
 
 
 def costs(cost: float, in_nats: bool) -> dict[str, float]:
-    """A validation's, in whatever it is."""
+    """A validation loss, as nats and bits, or as the cfg's cost."""
     return {"nats": cost, "bits": cost / math.log(2)} if in_nats else {"cost": cost}
 
 
 def speed(line: dict[str, Any]) -> float | None:
-    """Characters a second from the beginning to this line."""
+    """Characters per second from the beginning to this line."""
     return line["symbols"] / line["seconds"] if line and line["seconds"] > 0 else None
 
 
 def _plain(value: Any) -> Any:
-    """Text that UTF-8 can hold: a command may name files that it cannot."""
+    """Escape text that UTF-8 cannot encode, such as file names in a command."""
     if isinstance(value, str):
         return value.encode(errors="backslashreplace").decode()
     if isinstance(value, dict):

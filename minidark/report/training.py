@@ -17,18 +17,18 @@ from minidark.report.run import MADE_ON, Run, speed
 
 ROWS = 200
 CURVES = (
-    ("Loss", loss_curve, "Training: nine parts of what it was and one of this batch's cost. "
-     "Validation: on text that it does not learn from."),
-    ("Learning rate", rate_curve, "Of the update in which the batch ended, before a layer's own "
+    ("Loss", loss_curve, "Training average: an exponential moving average (0.9 old, 0.1 new). "
+     "Validation loss: on held-out text."),
+    ("Learning rate", rate_curve, "The rate of each batch's last update, before a layer's own "
      "scale."),
-    ("Gradients", gradient_curve, "The length of each layer's mean gradient before clipping."),
-    ("Speed", speed_curve, "From one line of the log to the next, validations included."),
+    ("Gradients", gradient_curve, "The norm of each layer's mean gradient before clipping."),
+    ("Speed", speed_curve, "Between two lines of the log, including validations."),
 )  # fmt: skip
 
 
 def write_run_page(path: Path | str, run: Run) -> None:
-    """The page of `run`. Raises BackendError without the extra `report`, SaveError where it cannot
-    be written."""
+    """Write the page of `run`. Raises BackendError without the extra `report`, and SaveError if the
+    file cannot be written."""
     write_page(
         path,
         "run",
@@ -47,14 +47,14 @@ def write_run_page(path: Path | str, run: Run) -> None:
         ],
         cfg=cfg_text(run.facts["cfg_values"]),
         made_on=MADE_ON,
-        hashed=hashed,
+        hash_label=hash_label,
         quoted=shlex.quote,
         ln2=math.log(2),
     )
 
 
 def rows_of(run: Run) -> list[dict[str, Any]]:
-    """Of the validations every k-th, the best and the last, such that a table has not too many."""
+    """Every k-th validation, the best and the last, about ROWS in all."""
     every = run.validations
     step, best = 1 + len(every) // ROWS, run.best
     return [v for n, v in enumerate(every) if n % step == 0 or v is best or v is every[-1]]
@@ -67,7 +67,7 @@ def _can_be_drawn(run: Run, curve: Callable[[Run], object]) -> bool:
 
 
 def cfg_text(sections: list[dict[str, Any]]) -> str:
-    """Cfg text of the values of each section that are not its defaults."""
+    """Cfg text of the values that differ from the sections' defaults."""
     return "\n\n".join("\n".join(_section_lines(section)) for section in sections)
 
 
@@ -86,7 +86,7 @@ def _section_lines(section: dict[str, Any]) -> list[str]:
 
 
 def _like(value: object, default: object) -> object:
-    """A default as JSON would have it."""
+    """A default value as JSON stores it."""
     return list(default) if isinstance(default, tuple) else default
 
 
@@ -96,8 +96,8 @@ def _as_in_a_cfg(value: object) -> str:
     return repr(value) if isinstance(value, float) else str(int(value) if value is True else value)
 
 
-def hashed(file: dict[str, Any]) -> str:
-    """What of a text its hash is of."""
+def hash_label(file: dict[str, Any]) -> str:
+    """The label of a text's hash: of the whole text, or of samples of a large one."""
     if file["size"] <= SAMPLES * SAMPLE_BYTES:
         return "its sha256"
     return f"sha256 of {SAMPLES} samples of {SAMPLE_BYTES:,} bytes"

@@ -98,18 +98,18 @@ def value(net: Network, name: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (("gru output=9", "softmax"), "0.gru: networks are joined by a last .connected. of"),
-        (("connected output=9", "softmax"), "0.connected: networks are joined by"),
+        (("gru output=9", "softmax"), "0.gru: to join networks, the last layer with weights must"),
+        (("connected output=9", "softmax"), "0.connected: to join networks, the last layer with"),
         (
             ("connected output=9 activation=linear batch_normalize=1", "softmax"),
-            "0.connected: networks are joined by a last .* without batch_normalize",
+            "0.connected: to join networks, .* without batch_normalize",
         ),
-        (("gru output=9", "softmax noloss=1", *END), "1.softmax: a .softmax. there cannot keep"),
-        (("batchnorm", "gru output=9", *END), "0.batchnorm: a .batchnorm. there cannot keep"),
-        ((END[0], "activation activation=tanh", "softmax"), "1.activation: a .activation. behind"),
-        ((END[0], "dropout", "softmax"), "1.dropout: a .dropout. behind the mean is not"),
-        (("gru output=9 dontload=1", *END), "0.gru: what is not in the weight files cannot"),
-        (("gru output=9 dontsave=1", *END), "0.gru: what is not in the weight files cannot"),
+        (("gru output=9", "softmax noloss=1", *END), "1.softmax: a .softmax. here would mix"),
+        (("batchnorm", "gru output=9", *END), "0.batchnorm: a .batchnorm. here would mix"),
+        ((END[0], "activation activation=tanh", "softmax"), "1.activation: a .activation. cannot"),
+        ((END[0], "dropout", "softmax"), "1.dropout: a .dropout. cannot follow the averaging"),
+        (("gru output=9 dontload=1", *END), "0.gru: the weight files leave out arrays of this"),
+        (("gru output=9 dontsave=1", *END), "0.gru: the weight files leave out arrays of this"),
     ],
 )
 def test_what_cannot_be_joined_is_told(
@@ -133,7 +133,7 @@ def test_all_have_the_same_byte_pairs(tmp_path: Path, other: bool) -> None:
         value(net, "0.bytepairs.pairs")[...] = [[1, 2], [3, 4], [256, 5 + other * (seed == 2)]]
         net.save_weights(path)
     if other:
-        with pytest.raises(WeightsError, match=r"2.weights: has other byte pairs than .*0.weights"):
+        with pytest.raises(WeightsError, match=r"2.weights: its byte pairs differ .*0.weights"):
             join(net, paths)
     else:
         assert value(join(net, paths), "0.bytepairs.pairs").tolist() == [[1, 2], [3, 4], [256, 5]]

@@ -218,7 +218,7 @@ REFUSED = {
     ),
     "widths that differ": (
         [("MatMul", [normal(INPUTS, 4)], {}), ("MatMul", [normal(5, 3)], {})],
-        "1.connected.weights is 3 x 5, and 3 x 4 by the cfg",
+        "1.connected.weights is 3 x 5; the cfg needs 3 x 4",
     ),
     "NaN": (
         [("MatMul", [normal(INPUTS, 4) * np.float32(np.nan)], {})],
@@ -395,8 +395,8 @@ def test_logits_get_a_softmax_where_an_output_stands_for_each_input(
     net = read_model(data, "a.onnx").network()
     np.testing.assert_allclose(net.forward(x), p, rtol=0, atol=1e-6)
     assert caplog.messages == [
-        "a.onnx: its last layer gives logits, one for each symbol; [softmax] is added behind it, "
-        "and --cfg names other layers"
+        "a.onnx: the last layer outputs logits, one for each symbol; [softmax] is added after it; "
+        "--cfg chooses other layers"
     ]
     for end in ([BIASES], [BIASES, ("Tanh", [], {})]):
         data = chain(("MatMul", [normal(INPUTS, 6)], {}), *end)
@@ -416,11 +416,11 @@ def test_damaged_and_missing_files_are_one_line(tmp_path: Path) -> None:
 def test_a_cfg_that_is_carried_is_checked_like_any_other() -> None:
     model = onnx.load_model_from_string(write(folded(RECURRENT["gru"]), [])[0])
     for cfg, said in {
-        "[net]\ninputs=7\n[gru]\noutput=99999999\n": "in the cfg that it carries, this network",
-        "[net]\ninputs=7\n[gru]\noutput=6\ntanh=1\n[softmax]": "biases is 5, and 6 by the cfg",
+        "[net]\ninputs=7\n[gru]\noutput=99999999\n": "in the cfg stored in it, this network",
+        "[net]\ninputs=7\n[gru]\noutput=6\ntanh=1\n[softmax]": "biases is 5; the cfg needs 6",
         "[net]\ninputs=7\n[lstm]\noutput=5\n": "not an ONNX model, or damaged",
-        "[net]\ninputs=7\n[connected]\noutput=5\n": "not an ONNX model, or damaged|by the cfg",
-        "nonsense": "in the cfg that it carries, 'nonsense' is not key=value",
+        "[net]\ninputs=7\n[connected]\noutput=5\n": "not an ONNX model, or damaged|the cfg needs",
+        "nonsense": "in the cfg stored in it, 'nonsense' is not key=value",
     }.items():
         next(p for p in model.metadata_props if p.key == "cfg").value = cfg
         with pytest.raises(WeightsError, match=said):

@@ -95,11 +95,11 @@ def virtual(layer: Any, variables: Any) -> None:
 
 
 ATTACKS = {
-    "external link": (external_link, "/layers/it/vars/0 is a link to another place"),
-    "link of a group": (link_of_a_group, "/layers/it/cell is a link to another place"),
-    "soft link": (soft_link, "/layers/it/vars/0 is a link to another place"),
-    "external storage": (external_storage, "the numbers of /layers/it/vars/0 lie in another file"),
-    "virtual": (virtual, "the numbers of /layers/it/vars/0 lie in another file"),
+    "external link": (external_link, "/layers/it/vars/0 is a link, which is not followed"),
+    "link of a group": (link_of_a_group, "/layers/it/cell is a link, which is not followed"),
+    "soft link": (soft_link, "/layers/it/vars/0 is a link, which is not followed"),
+    "external storage": (external_storage, "the numbers of /layers/it/vars/0 are in another file"),
+    "virtual": (virtual, "the numbers of /layers/it/vars/0 are in another file"),
 }
 
 
@@ -222,9 +222,9 @@ WRONG_PLACES = {
     "short": ({}, 47, "w is 48 bytes at 0; weights.bin has 47"),
     "offset": ({"offset": "1"}, 48, "w is 48 bytes at 1; weights.bin has 48"),
     "huge offset": ({"offset": str(2**59)}, 48, "w is 48 bytes at 576,460,752,303,423,488; "),
-    "negative offset": ({"offset": "-4"}, 48, "w lies at '-4', which is no number"),
-    "another length": ({"length": "40"}, 48, "w has '40' bytes, and 48 by its axes"),
-    "no number": ({"length": "9" * 5000}, 48, "w lies at '999"),
+    "negative offset": ({"offset": "-4"}, 48, "w has an offset or a length of '-4', which is not"),
+    "another length": ({"length": "40"}, 48, "w has '40' bytes; its axes need 48"),
+    "no number": ({"length": "9" * 5000}, 48, "w has an offset or a length of '999"),
 }
 
 
@@ -260,7 +260,7 @@ def test_a_second_file_beside_the_model_is_not_opened() -> None:
         Path("models", name).write_bytes(SECRET.tobytes())
     save(model)
     said = refused("models/a.onnx", Path("models/secret.bin"))
-    assert said == "models/a.onnx: v lies in 'secret.bin', others in 'weights.bin'"
+    assert said == "models/a.onnx: v is stored in 'secret.bin', other tensors in 'weights.bin'"
 
 
 def squeeze(model: Any, kind: int) -> Any:
@@ -290,7 +290,7 @@ def test_only_weights_may_lie_beside_the_model(make: Callable[[Any], Any]) -> No
     Path("models/weights.bin").write_bytes(SECRET.tobytes())
     save(make(onnx_model()))
     said = refused("models/a.onnx", Path("models/secret.bin"))
-    assert said.endswith("lies in another file; save the model with its data inside")
+    assert said.endswith("is stored in another file; save the model with its data inside")
 
 
 def test_the_first_state_is_not_read_from_another_file() -> None:
@@ -307,4 +307,4 @@ def test_the_first_state_is_not_read_from_another_file() -> None:
     Path("models/secret.bin").write_bytes(bytes(4))
     save(model)
     said = refused("models/a.onnx", Path("models/secret.bin"))
-    assert said.endswith("lies in another file; save the model with its data inside")
+    assert said.endswith("is stored in another file; save the model with its data inside")

@@ -150,17 +150,17 @@ def test_one_order_that_fits_is_the_same_network(
     np.testing.assert_allclose(net.predict(ids.numpy()), wanted.numpy(), rtol=0, atol=1e-6)
 
 
-MORE_ORDERS = "fit in more than one order, and a state dict does not tell in which they are used; "
+MORE_ORDERS = "fit in more than one order, and a state dict does not record the order of use; "
 ROUND = (
-    "save the model as .onnx, or its arrays in the order of use, under names that begin with 0., "
-    "1. and so on"
+    "save the model as .onnx, or save its arrays in the order of use, with names that begin with "
+    "0., 1. and so on"
 )
 SWAPPED = (
-    "may be nn.Embedding or nn.Linear, whose rows and columns are swapped, and a state dict does "
-    "not tell; save the model as .onnx, or, if it is an embedding, name it embedding.weight"
+    "may be nn.Embedding or nn.Linear, with rows and columns swapped, and a state dict does not "
+    "record which; save the model as .onnx, or, if it is an embedding, name it embedding.weight"
 )
 IN_A_ROW = (
-    "are two matrices in a row; an activation between them leaves no trace in a state dict; save "
+    "are two matrices in a row; a state dict does not record the activation between them; save "
     "the model as .onnx"
 )
 DOUBTS: dict[str, tuple[Parts, str]] = {
@@ -192,12 +192,13 @@ DOUBTS: dict[str, tuple[Parts, str]] = {
     "a matrix alone": ({"first": linear(9, 5, bias=False)}, f"'first' {SWAPPED}"),
     "a second head": (
         {"rnn": lstm(9, 4), "actor": linear(4, 9), "critic": linear(4, 1)},
-        "its modules do not fit in the order of the file, and nn.Linear may stand anywhere; "
+        "its modules do not fit together in the order of the file, and the position of an "
+        "nn.Linear is unclear; "
         f"{ROUND}",
     ),
     "nothing fits": (
         {"rnn": lstm(9, 4), "head": linear(5, 8)},
-        "its arrays are no chain of LSTM and Linear: no order fits",
+        "its arrays do not form a chain of LSTM and Linear",
     ),
     "equal layers without end": (
         {**{c: lstm(4, 4) for c in "abcdefghijkl"}, "head": linear(3, 4), "y": linear(5, 7)},
@@ -220,29 +221,29 @@ def test_what_was_assumed_is_told(caplog: pytest.LogCaptureFixture) -> None:
     from_state(numpy_state(char_lstm()), "a.pt")
     assert caplog.messages == [
         "a.pt: assumed nn.Embedding(9, 5) 'embedding', nn.LSTM(5, 4, 2) 'lstm', nn.Linear(4, 9) "
-        "'decoder', in this order; activations and residual connections between them leave no "
-        "trace in a state dict"
+        "'decoder', in this order; a state dict does not record activations and residual "
+        "connections"
     ]
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "GRU": (
         lambda: torch.nn.GRU(3, 4),
-        "weight_hh_l0 cannot be taken over: nn.GRU resets after the product, darknet's GRU before "
-        "it: no weights of the one are weights of the other",
+        "weight_hh_l0 cannot be converted: nn.GRU resets after the product and darknet's GRU "
+        "before it, so their weights are not interchangeable",
     ),
     "RNN": (
         lambda: torch.nn.RNN(3, 4),
-        "weight_hh_l0 cannot be taken over: nn.RNN is act(W x + W s), darknet's [rnn] "
+        "weight_hh_l0 cannot be converted: nn.RNN is act(W x + W s), darknet's [rnn] is "
         "act(W x) + act(W s)",
     ),
     "both ways": (
         lambda: char_lstm(bidirectional=True),
-        "lstm.weight_hh_l0 cannot be taken over: it runs both ways, or projects",
+        "lstm.weight_hh_l0 cannot be converted: the LSTM is bidirectional, or has a projection",
     ),
     "convolution": (
         lambda: torch.nn.Conv1d(3, 4, 2),
-        "weight is none of nn.LSTM's and nn.Linear's arrays",
+        "weight is not an array of nn.LSTM or nn.Linear",
     ),
 }
 
@@ -263,7 +264,7 @@ class Evil:
 def test_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.pt").write_bytes(pickle.dumps({"a": Evil()}))
-    said = "a.pt: not a state dict, or one that holds more than tensors; save net.state_dict()"
+    said = "a.pt: not a state dict, or it contains more than tensors; save net.state_dict()"
     with pytest.raises(WeightsError) as error:
         read("a.pt")
     assert str(error.value) == said
@@ -273,15 +274,15 @@ def test_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 SAVED: dict[str, tuple[Callable[[], Any], str]] = {
     "an array that is expanded": (
         lambda: {"weight": torch.zeros(1).expand(1000, 1000)},
-        "its arrays take more than 8 times its size; save them with clone()",
+        "its arrays take more than 8 times the file's size; save clones of them",
     ),
     "complex numbers": (
         lambda: {"weight": torch.zeros(2, 2, dtype=torch.complex64)},
-        "an array of torch.complex64; darknet has none",
+        "an array is torch.complex64, which darknet does not support",
     ),
     "a name of numpy's": (
         lambda: {"file": torch.zeros(2, 2)},
-        "file is none of nn.LSTM's and nn.Linear's arrays",
+        "file is not an array of nn.LSTM or nn.Linear",
     ),
 }
 
@@ -304,7 +305,7 @@ def test_a_packed_file_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     ):
         for member in whole.namelist():
             packed.writestr(member, whole.read(member))
-    with pytest.raises(WeightsError, match=r"b\.pt: its arrays are packed; save net\.state_dict"):
+    with pytest.raises(WeightsError, match=r"b\.pt: its arrays are compressed; save net\.state"):
         read(tmp_path / "b.pt")
 
 
@@ -322,5 +323,5 @@ def test_a_worker_that_takes_too_long_is_an_error(
 @pytest.mark.parametrize("shape", [(0, 0), (), (4,)])
 def test_arrays_without_numbers_or_axes_are_one_line(shape: tuple[int, ...]) -> None:
     nothing = np.zeros(shape, np.float32)
-    with pytest.raises(WeightsError, match=r"^a\.pt: its arrays are no chain of LSTM and Linear$"):
+    with pytest.raises(WeightsError, match=r"^a\.pt: its arrays do not form a chain of LSTM"):
         from_state({"weight_ih_l0": nothing, "weight_hh_l0": nothing}, "a.pt")

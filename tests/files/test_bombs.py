@@ -134,7 +134,7 @@ ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "3,000 products.onnx": (
         lambda: onnx_chain(product(7, 1), *[product(1, 1)] * 3000),
-        "more than 1,000 layers; not read",
+        "more than 1,000 layers",
     ),
     "a million empty nodes.onnx": (
         lambda: protobuf((7, protobuf((1, b"")) * 1_000_000)),
@@ -142,7 +142,7 @@ ONNX: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "text.onnx": (
         lambda: protobuf((7, protobuf((10, bytes(3 << 20))))),
-        "more than 2,097,152 bytes that are no weights",
+        "more than 2,097,152 bytes besides weights",
     ),
     "a huge list of axes.onnx": (
         lambda: onnx_chain(("Squeeze", [np.zeros(4_000_000, np.int64)], {})),
@@ -294,12 +294,12 @@ DEEP_NAME = b"\x80\x02}q\x00)" + b"q\x01h\x01h\x01\x87" * 60 + b"K\x01s."
 TORCH: dict[str, tuple[Callable[[], bytes], str]] = {
     "packed.pt": (
         lambda: state_dict(method=zipfile.ZIP_DEFLATED),
-        "its arrays are packed; save net.state_dict() with torch.save",
+        "its arrays are compressed; save net.state_dict() with torch.save",
     ),
-    "expanded.pt": (expanded, "its arrays take more than 8 times its size; save them with clone()"),
+    "expanded.pt": (expanded, "its arrays take more than 8 times the file's size; save clones"),
     "a long pickle.pt": (
         lambda: state_dict(b"\x80\x02(" + b"}" * 8_000_000 + b"l."),
-        "more than 1,048,576 bytes beside its tensors",
+        "more than 1,048,576 bytes besides its tensors",
     ),
 }
 

@@ -123,9 +123,9 @@ def test_a_log_of_another_format_is_an_error_with_its_line(tmp_path: Path, wrong
 
 
 def test_what_is_no_folder_of_a_run_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="nowhere: no such folder; a run's is the --backup of"):
+    with pytest.raises(DataError, match="nowhere: no such folder; expected the --backup"):
         read_run_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"no run\.json in it, which `train` leaves"):
+    with pytest.raises(DataError, match=r"no run\.json; expected the --backup folder"):
         read_run_folder(tmp_path)
     (tmp_path / "log.jsonl").write_text("{")
     (tmp_path / "run.json").write_text("{")

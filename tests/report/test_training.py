@@ -46,7 +46,7 @@ def test_it_shows_the_figures_of_the_log(real: Path, shown: Path, chromium: Any)
         tiles = page.locator(".tiles").inner_text()
         assert f"best validation\n{best / math.log(2):.3f} bits per character" in tiles
         assert "batches\n700 of 700" in tiles
-        assert f"training, average\n{lines[-1]['average'] / math.log(2):.3f} bits" in tiles
+        assert f"training average\n{lines[-1]['average'] / math.log(2):.3f} bits" in tiles
         page.click("summary")
         rows = page.locator("details tbody tr").all_inner_texts()
         assert [row.split("\t")[0] for row in rows] == [str(one["batch"]) for one in validated]
@@ -60,7 +60,7 @@ def test_it_shows_the_figures_of_the_log(real: Path, shown: Path, chromium: Any)
         assert page.locator(".command").first.text_content() == (
             "minidark train a.cfg 'my text.txt' --seed 5"
         )
-        assert "It was gone on with" in page.inner_text("main")
+        assert "It was resumed with" in page.inner_text("main")
 
 
 def test_every_curve_tells_in_words_what_it_shows(real: Path, shown: Path, chromium: Any) -> None:
@@ -121,7 +121,7 @@ ODD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "no validation": ([line(10), line(20, last=True)], {"batches": 20}, "Finished."),
     "out of patience": (
         [line(10, valid_loss=1), line(20, last=True, valid_loss=2)], {"batches": 99},
-        "Finished, by its patience.",
+        "Finished by early stopping (--patience).",
     ),
     "diverged": (
         [line(10), {"batch": 11, "diverged": "batch 11: the loss is nan"}], {},
@@ -179,7 +179,7 @@ def test_a_long_run_is_no_large_page(tmp_path: Path) -> None:
     assert text.count("the best</td>") == 1
     assert f'<td class="number">{best:,}</td>' in text
     assert 'class="number">100,000</td>' in text
-    assert "Of 10,000 validations these" in text
+    assert "A selection of 10,000 validations" in text
 
 
 def test_a_cost_of_another_layer_has_no_bits(tmp_path: Path) -> None:

@@ -1,16 +1,16 @@
 "use strict";
-// Light, dark, or as the system has it: the button goes round, and the choice is kept where it can be.
+// The button switches between the system's theme, light and dark. The choice is stored if possible.
 (() => {
   const root = document.documentElement;
   const themes = ["system", "light", "dark"];
-  const kept = (action) => {
+  const withStorage = (action) => {
     try {
       return action(localStorage);
     } catch {
-      return null; // a page that is opened from a file may keep nothing
+      return null; // browsers may deny storage to pages opened from a file
     }
   };
-  let theme = kept((storage) => storage.getItem("minidark-theme")) ?? "system";
+  let theme = withStorage((storage) => storage.getItem("minidark-theme")) ?? "system";
   const apply = () => {
     if (theme === "light" || theme === "dark") root.dataset.theme = theme;
     else delete root.dataset.theme;
@@ -24,7 +24,7 @@
     button.hidden = false;
     button.addEventListener("click", () => {
       theme = themes[(themes.indexOf(theme) + 1) % themes.length];
-      kept((storage) => storage.setItem("minidark-theme", theme));
+      withStorage((storage) => storage.setItem("minidark-theme", theme));
       apply();
       label();
     });

@@ -5,11 +5,11 @@
   const T = data.bytes.length;
   const SVG = "http://www.w3.org/2000/svg";
   const SIGNS = { "\n": "↵", "\t": "⇥\t" };
-  const shown = { layer: 0, value: 0, unit: 0, at: 0 }; // what is picked
-  let hovered = null; // a place under the pointer, or null
-  let keeping = 0; // the timer of `keep`
+  const selected = { layer: 0, value: 0, unit: 0, at: 0 }; // the selection
+  let hovered = null; // position under the pointer, or null
+  let saveTimer = 0; // of `saveSelection`
 
-  // --- unpacking: minidark/report/packing.py, backwards ---------------------------------------
+  // --- unpacking: the inverse of minidark/report/packing.py -----------------------------------
 
   const squashed = (x) => Math.min(1, Math.max(-1, (x * (27 + x * x)) / (27 + 9 * x * x)));
   const EQUATIONS = {
@@ -28,7 +28,7 @@
   const step = (value) => (value.high - value.low) / value.steps;
   const real = (value, i) => value.low + value.levels[i] * step(value);
 
-  /** Adds to each unit's levels, T after T, what the layer's equation makes of the others. */
+  /** Adds the prediction of the layer's equation to each unit's levels, in order of time. */
   function addEquation(layer, value, equation) {
     const others = layer.values.filter((other) => other !== value && other.levels);
     const size = step(value);
@@ -56,7 +56,7 @@
 
   // --- colours --------------------------------------------------------------------------------
 
-  /** 256 colours from low to high, as the page's style has them in light or dark. */
+  /** 256 colours from low to high, from the page's style in the current theme. */
   function ramp() {
     const style = getComputedStyle(document.querySelector(".ramp")).backgroundImage;
     const [low, middle, high] = style.match(/rgb\([^)]*\)/g).map((c) => c.match(/[\d.]+/g).map(Number));
@@ -67,18 +67,18 @@
   }
   let colours = ramp();
 
-  // --- what is there once ---------------------------------------------------------------------
+  // --- created once ---------------------------------------------------------------------------
 
-  const layer = () => data.layers[shown.layer];
-  const value = () => layer().values[shown.value];
-  const level = (at, unit = shown.unit) => value().levels[unit * T + at] / value().steps; // 0 to 1
+  const layer = () => data.layers[selected.layer];
+  const value = () => layer().values[selected.value];
+  const level = (at, unit = selected.unit) => value().levels[unit * T + at] / value().steps; // 0 to 1
   const number = (x) => x.toFixed(value().high - value().low > 2 ? 2 : 3).replace("-", "−");
 
   const cells = data.cells.map((text, at) => {
     const cell = document.createElement("span");
     cell.dataset.at = at;
     cell.textContent = SIGNS[text] ?? text;
-    if (text === "") cell.className = "more"; // a later byte of the character before it
+    if (text === "") cell.className = "more"; // a later byte of the previous character
     else if (text in SIGNS) cell.className = "sign";
     else if (text.length > 2 && text.startsWith("\\")) cell.className = "code";
     return cell;
@@ -127,7 +127,7 @@
     const { below, above } = value();
     const make = (name, attributes, text) => {
       const element = document.createElementNS(SVG, name);
-      for (const [key, given] of Object.entries(attributes)) element.setAttribute(key, given);
+      for (const [key, content] of Object.entries(attributes)) element.setAttribute(key, content);
       if (text !== undefined) element.textContent = text;
       return element;
     };
@@ -147,15 +147,16 @@
     parts.push(make("circle", { class: "chosen", r: 6 })); // above all others
     $("scatter").replaceChildren(...parts);
     $("scatter-about").textContent =
-      `A point for each unit. At the lower right are those that stay high, at the upper left those ` +
-      `that stay low, at the origin those that are seldom near either end. Click one to pick it.`;
+      `Each point is a unit. Units at the lower right are mostly high, units at the upper left mostly ` +
+      `low, and units at the origin rarely near either end. Click a point to select it.`;
   }
 
   function drawTrackers() {
-    const here = [layer().name, value().name];
+    const current = [layer().name, value().name];
     const all = data.trackers[$("property").value];
-    const found = all.filter(([of, name]) => !$("only").checked || (of === here[0] && name === here[1]));
-    const items = found.slice(0, 10).map(([of, name, unit, correlation]) => {
+    const matches = all.filter(([of, name]) =>
+      !$("only").checked || (of === current[0] && name === current[1]));
+    const items = matches.slice(0, 10).map(([of, name, unit, correlation]) => {
       const item = document.createElement("li");
       const button = document.createElement("button");
       button.type = "button";
@@ -170,7 +171,7 @@
     });
     if (!items.length) {
       const none = document.createElement("li");
-      none.textContent = "none: it is the same all over this text";
+      none.textContent = "none: the property is constant over this text";
       items.push(none);
     }
     $("trackers").replaceChildren(...items);
@@ -179,42 +180,42 @@
   }
 
   function markTracker() {
-    const here = JSON.stringify([layer().name, value().name, shown.unit]);
+    const current = JSON.stringify([layer().name, value().name, selected.unit]);
     for (const button of document.querySelectorAll("#trackers button")) {
-      button.setAttribute("aria-current", button.dataset.pick === here);
+      button.setAttribute("aria-current", button.dataset.pick === current);
     }
   }
 
   function drawCross() {
-    $("cross-unit").style.top = `${((shown.unit + 0.5) / layer().units) * 100}%`;
-    $("cross-place").style.left = `${((shown.at + 0.5) / T) * 100}%`;
+    $("cross-unit").style.top = `${((selected.unit + 0.5) / layer().units) * 100}%`;
+    $("cross-place").style.left = `${((selected.at + 0.5) / T) * 100}%`;
   }
 
   function drawChosenUnit() {
     $("unit").max = layer().units - 1;
-    $("unit").value = shown.unit;
+    $("unit").value = selected.unit;
     const { below, above, name, title } = value();
     const chosen = document.querySelector("#scatter .chosen");
-    chosen.setAttribute("cx", across(above[1][shown.unit] / T));
-    chosen.setAttribute("cy", up(below[1][shown.unit] / T));
+    chosen.setAttribute("cx", across(above[1][selected.unit] / T));
+    chosen.setAttribute("cy", up(below[1][selected.unit] / T));
     const percent = (count) => `${((count / T) * 100).toFixed(1)} %`;
     $("about").textContent =
-      `${name}, ${title}. Unit ${shown.unit}: above ${above[0]} for ${percent(above[1][shown.unit])} of ` +
-      `the time, below ${String(below[0]).replace("-", "−")} for ${percent(below[1][shown.unit])}.`;
+      `${name}, ${title}. Unit ${selected.unit}: above ${above[0]} for ${percent(above[1][selected.unit])} of ` +
+      `the time, below ${String(below[0]).replace("-", "−")} for ${percent(below[1][selected.unit])}.`;
     markTracker();
   }
 
   function drawPlace() {
-    const at = hovered ?? shown.at;
-    const bits = at ? `${data.surprise[at - 1].toFixed(2)} bits` : "not scored, it is the first";
+    const at = hovered ?? selected.at;
+    const bits = at ? `${data.surprise[at - 1].toFixed(2)} bits` : "not scored (first character)";
     const lines = [
       `Character ${at + 1} of ${T}: ${cellName(at)} (byte ${byteName(data.bytes[at])})`,
-      `${value().name} of unit ${shown.unit}: ${number(real(value(), shown.unit * T + at))}`,
-      `Surprise: ${bits}. Likeliest next:`,
+      `${value().name} of unit ${selected.unit}: ${number(real(value(), selected.unit * T + at))}`,
+      `Surprise: ${bits}. Most likely next:`,
     ];
     $("reading").replaceChildren(...lines.map((line) =>
       Object.assign(document.createElement("p"), { textContent: line })));
-    $("reading").dataset.shown = [shown.layer, shown.value, shown.unit, at].join(".");
+    $("reading").dataset.shown = [selected.layer, selected.value, selected.unit, at].join(".");
     const came = data.bytes[at + 1];
     $("likeliest").replaceChildren(...data.likeliest[at].map((symbol, k) => {
       const item = document.createElement("li");
@@ -228,7 +229,7 @@
       item.append(name, bar, percent);
       if (symbol === came) {
         item.className = "came";
-        item.title = "this one came";
+        item.title = "the actual next character";
       }
       return item;
     }));
@@ -236,7 +237,7 @@
 
   function chooseCell(before) {
     cells[before].classList.remove("chosen");
-    const cell = cells[shown.at];
+    const cell = cells[selected.at];
     cell.classList.add("chosen");
     const box = $("text").getBoundingClientRect(); // scroll the text, never the page
     const { top, bottom } = cell.getBoundingClientRect();
@@ -244,83 +245,83 @@
     else if (bottom > box.bottom) $("text").scrollTop += bottom - box.bottom + 40;
   }
 
-  // --- picking --------------------------------------------------------------------------------
+  // --- selection ------------------------------------------------------------------------------
 
   const within = (x, size) => Math.min(size - 1, Math.max(0, x));
 
-  /** Change some of what is picked, and draw what hangs on it. */
+  /** Change part of the selection and redraw the parts of the page that depend on it. */
   function pick(change, all = false) {
-    const old = { ...shown };
-    Object.assign(shown, change);
-    if (all || shown.layer !== old.layer) {
-      $("layer").selectedIndex = shown.layer;
+    const old = { ...selected };
+    Object.assign(selected, change);
+    if (all || selected.layer !== old.layer) {
+      $("layer").selectedIndex = selected.layer;
       options($("value"), layer().values.map((one) => one.name));
     }
-    shown.value = within(shown.value, layer().values.length);
-    shown.unit = within(shown.unit, layer().units);
-    shown.at = within(shown.at, T);
-    $("value").selectedIndex = shown.value;
-    const whole = all || shown.layer !== old.layer || shown.value !== old.value;
+    selected.value = within(selected.value, layer().values.length);
+    selected.unit = within(selected.unit, layer().units);
+    selected.at = within(selected.at, T);
+    $("value").selectedIndex = selected.value;
+    const whole = all || selected.layer !== old.layer || selected.value !== old.value;
     if (whole) {
       drawMap();
       drawScatter();
       drawTrackers();
     }
-    if (whole || shown.unit !== old.unit) {
+    if (whole || selected.unit !== old.unit) {
       drawText();
       drawChosenUnit();
     }
     chooseCell(old.at);
     drawCross();
     drawPlace();
-    keep();
+    saveSelection();
   }
 
-  /** What to pick to see a tracker. */
+  /** The selection that shows a tracker. */
   function unitOf([of, name, unit]) {
     const at = data.layers.findIndex((one) => one.name === of);
     return { layer: at, value: data.layers[at].values.findIndex((one) => one.name === name), unit };
   }
 
-  /** The address says what is picked, so that a find can be handed on; once the picking rests,
-   *  for browsers take only so many changes of it. */
-  function keep() {
-    clearTimeout(keeping);
-    keeping = setTimeout(() => {
-      const { layer: l, value: v, unit, at } = shown;
+  /** Store the selection in the address, so that it can be shared as a link. It is stored after a
+   *  pause, because browsers limit the rate of changes. */
+  function saveSelection() {
+    clearTimeout(saveTimer);
+    saveTimer = setTimeout(() => {
+      const { layer: l, value: v, unit, at } = selected;
       history.replaceState(null, "", `#${[l, v, unit, at].join(".")}`);
     }, 200);
   }
 
-  /** The property that is tracked best, and by which unit: null where nothing is tracked. */
+  /** The property with the largest correlation, and its trackers, or null if there are none. */
   function strongest() {
-    const found = Object.entries(data.trackers).filter(([, units]) => units.length);
+    const tracked = Object.entries(data.trackers).filter(([, units]) => units.length);
     const size = ([, [[, , , correlation]]]) => Math.abs(correlation);
-    return found.reduce((best, one) => (best && size(best) >= size(one) ? best : one), null);
+    return tracked.reduce((best, one) => (best && size(best) >= size(one) ? best : one), null);
   }
 
-  /** What an address says, or else the strongest find. */
+  /** The selection in an address, or else the strongest tracker. */
   function addressed(hash) {
-    const found = hash.match(/^#(\d+)\.(\d+)\.(\d+)\.(\d+)$/);
-    if (!found) {
+    const match = hash.match(/^#(\d+)\.(\d+)\.(\d+)\.(\d+)$/);
+    if (!match) {
       const best = strongest();
       return best ? unitOf(best[1][0]) : {};
     }
-    const [l, v, unit, at] = found.slice(1).map(Number);
+    const [l, v, unit, at] = match.slice(1).map(Number);
     return { layer: within(l, data.layers.length), value: v, unit, at };
   }
 
   const KEYS = {
-    ArrowLeft: () => ({ at: shown.at - 1 }),
-    ArrowRight: () => ({ at: shown.at + 1 }),
-    PageUp: () => ({ at: shown.at - 50 }),
-    PageDown: () => ({ at: shown.at + 50 }),
+    ArrowLeft: () => ({ at: selected.at - 1 }),
+    ArrowRight: () => ({ at: selected.at + 1 }),
+    PageUp: () => ({ at: selected.at - 50 }),
+    PageDown: () => ({ at: selected.at + 50 }),
     Home: () => ({ at: 0 }),
     End: () => ({ at: T - 1 }),
-    ArrowUp: () => ({ unit: shown.unit - 1 }),
-    ArrowDown: () => ({ unit: shown.unit + 1 }),
-    g: () => ({ value: (shown.value + 1) % layer().values.length }),
-    l: () => ({ layer: (shown.layer + 1) % data.layers.length }),
+    ArrowUp: () => ({ unit: selected.unit - 1 }),
+    ArrowDown: () => ({ unit: selected.unit + 1 }),
+    g: () => ({ value: (selected.value + 1) % layer().values.length }),
+    l: () => ({ layer: (selected.layer + 1) % data.layers.length }),
   };
   for (const element of document.querySelectorAll(".keys")) {
     element.addEventListener("keydown", (event) => {
@@ -366,11 +367,11 @@
   $("unit").addEventListener("input", () => {
     if ($("unit").value !== "") pick({ unit: Math.round(Number($("unit").value)) });
   });
-  $("previous").addEventListener("click", () => pick({ unit: shown.unit - 1 }));
-  $("next").addEventListener("click", () => pick({ unit: shown.unit + 1 }));
+  $("previous").addEventListener("click", () => pick({ unit: selected.unit - 1 }));
+  $("next").addEventListener("click", () => pick({ unit: selected.unit + 1 }));
   $("property").addEventListener("change", drawTrackers);
   $("only").addEventListener("change", drawTrackers);
-  // By the event, not location: keep() may have written over that since.
+  // Use the event's address: saveSelection() may have changed location since.
   addEventListener("hashchange", (event) => pick(addressed(new URL(event.newURL).hash)));
   for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());
   document.addEventListener("themechange", () => {
@@ -380,7 +381,7 @@
   });
 
   if (!("DecompressionStream" in window)) {
-    $("reading").textContent = "This browser is too old to unpack the values; any of 2023 or later does.";
+    $("reading").textContent = "This browser is too old to unpack the values; use one from 2023 or later.";
     return;
   }
   $("reading").textContent = "Unpacking …";
@@ -388,6 +389,6 @@
   options($("layer"), data.layers.map((one) => one.name));
   if (strongest()) $("property").value = strongest()[0];
   pick(addressed(location.hash), true);
-  $("text").focus({ preventScroll: true }); // so that keys work at once
+  $("text").focus({ preventScroll: true }); // so that keys work immediately
   document.body.dataset.ready = "true";
 })();

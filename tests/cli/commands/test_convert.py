@@ -260,7 +260,7 @@ def test_a_model_that_differs_is_an_error_and_no_file_is_left() -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     result = run("convert", "a.weights", "b.onnx", "--cfg", "a.cfg", "--tolerance", "1e-12")
     assert result.exit_code == 1
-    assert result.stderr.startswith("minidark: error: what was written differs from predict by ")
+    assert result.stderr.startswith("minidark: error: the written model differs from predict by ")
     assert result.stdout == ""
     assert not Path("b.onnx").exists()
 
@@ -279,8 +279,8 @@ def test_logits_of_another_program_get_a_softmax_and_a_line_says_so() -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), "logits.onnx")
     result = run("convert", "logits.onnx", "b.npz")
     assert result.stderr.startswith(
-        "minidark: logits.onnx: its last layer gives logits, one for each symbol; [softmax] is "
-        "added behind it, and --cfg names other layers\n"
+        "minidark: logits.onnx: the last layer outputs logits, one for each symbol; [softmax] is "
+        "added after it; --cfg chooses other layers\n"
     )
     p = load_network("b.npz", batch=1).predict(np.arange(7))
     wanted = np.exp(matrix) / np.exp(matrix).sum(axis=1, keepdims=True)

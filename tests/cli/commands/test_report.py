@@ -72,12 +72,14 @@ def test_a_run_that_diverged_is_told_as_such_until_it_goes_on() -> None:
 def test_what_is_no_run_is_one_line() -> None:
     Path("empty").mkdir()
     assert_refused(
-        run("report", "nowhere"), 4, "nowhere: no such folder; a run's is the --backup of `train`"
+        run("report", "nowhere"),
+        4,
+        "nowhere: no such folder; expected the --backup folder of `train`",
     )
     assert_refused(
         run("report", "empty"),
         4,
-        "empty: no run.json in it, which `train` leaves in its --backup",
+        "empty: no run.json; expected the --backup folder of `train`",
     )
     trained("--batches", "10")
     Path("b/log.jsonl").write_text("1: 3.5, 3.5 avg\n")
@@ -142,5 +144,5 @@ def test_nothing_in_a_run_reaches_the_terminal_as_an_escape() -> None:
 
 
 def test_a_file_is_no_run() -> None:
-    said = "text.txt: a file; a run is a folder, the --backup of `train`"
+    said = "text.txt: a file; expected a run's folder, the --backup of `train`"
     assert_refused(run("report", "text.txt"), 4, said)
