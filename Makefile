@@ -1,18 +1,18 @@
-# make demo    trains a network on Python's documentation and samples from it (three minutes)
-# make test    lint, types, import contract, and the tests to run at every change (two minutes)
-# make test-all   the same and the slower tests: browser, MPI, killed processes, the stand-in GPU
-# make docs    builds the site from docs/ into build/docs
-# make fuzz    looks for bytes that a reader cannot take (two minutes)
-# Needs Python 3.11 or newer and make; everything else goes into .venv.
+# make demo       trains a network on Python's documentation and samples from it (three minutes)
+# make test       lint, types, import contract, and the tests to run after every change (two minutes)
+# make test-all   the same plus the slower tests: browser, MPI, killed processes, simulated GPU
+# make docs       builds the site from docs/ into build/docs
+# make fuzz       searches for input that crashes a reader (two minutes)
+# Needs Python 3.11 or newer and make. Everything else is installed into .venv.
 
 PYTHON ?= python3
 BIN = .venv/bin
 comma := ,
 
-# Prints a command as one would type it, then runs it with what is in .venv.
+# Prints a command, then runs it with the programs of .venv.
 run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
 
-# Bytecode is kept even if the environment asks for none: otherwise each process that a test starts
+# Write bytecode even if the environment disables it. Without it, every process that a test starts
 # compiles all modules, and pytest rewrites all assertions.
 test test-all test-long machines: export PYTHONDONTWRITEBYTECODE =
 
@@ -22,7 +22,7 @@ demo: .venv/minidark data.txt
 	$(call run,minidark train cfg/rnn.cfg data.txt)
 	$(call run,minidark generate cfg/rnn.cfg backup/rnn_final.weights)
 
-# The first pytest compiles the kernels, so that the processes of the second only load them.
+# The first pytest compiles the kernels; the processes of the second only load them.
 TEST = $(BIN)/pytest --numprocesses auto --dist loadfile
 test: lint
 	$(TEST) tests/backend
@@ -32,13 +32,13 @@ test-all: lint
 	$(TEST) -m "not long and not gpu" tests/backend
 	$(TEST) -m "not long and not gpu" --ignore tests/backend
 
-# The loops over mutated files are many minutes of one processor each, and need nothing else.
+# Each loop over mutated files takes many minutes on one processor, so they run in parallel.
 test-long: .venv/dev
 	$(BIN)/pytest -m long --ignore tests/fuzz
 	$(BIN)/pytest -m long --numprocesses auto --dist worksteal tests/fuzz
 
-# The numeric tests with other BLAS kernels, instruction sets, threads, Pythons and dependencies;
-# with SHORT=1 with three BLAS kernels and two instruction sets.
+# Runs the numeric tests with other BLAS kernels, instruction sets, threads, Pythons and
+# dependencies. SHORT=1 runs only three BLAS kernels and two instruction sets.
 machines: .venv/dev
 	$(BIN)/python -m tests.machines $(if $(SHORT),--short)
 
@@ -51,8 +51,8 @@ lint: .venv/dev
 docs: .venv/dev
 	$(BIN)/python -m sphinx -E -q -W --keep-going -b html docs build/docs
 
-# Coverage-guided, a minute each; atheris is the extra `fuzz`. What fails a reader is kept in the
-# corpus, which make test replays; new inputs that are merely interesting go to build/.
+# Coverage-guided, one minute each, with atheris (the extra `fuzz`). Inputs that crash a reader are
+# added to the corpus, which make test replays. New inputs that only add coverage go to build/.
 fuzz: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[fuzz]"
 	for kind in cfg weights; do \
@@ -66,17 +66,17 @@ bench: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[peers]"
 	$(BIN)/python -m benchmarks --profile
 
-# As it is, and on one thread, beside programs that keep the processors busy.
+# Default threads against one thread, while other programs keep the processors busy.
 bench-busy: .venv/dev
 	$(BIN)/python -m benchmarks.busy
 
-# Two ranks beside one, and what a simulator says of thousands.
+# Two ranks against one, and simulated results for thousands of ranks.
 bench-scale: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[mpi]"
 	$(BIN)/python -m benchmarks.scale
 
-# What is learned, against its goals and against scikit-learn; with TEXT=FILE how well that text is,
-# and with NANOGPT=DIR, a checkout of it whose data/shakespeare_char is prepared, beside its recipe.
+# Accuracy against goals and scikit-learn. TEXT=FILE adds text generation; NANOGPT=DIR, a checkout
+# with a prepared data/shakespeare_char, adds nanoGPT's own recipe.
 bench-learning: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[learning$(if $(NANOGPT),$(comma)peers)]"
 	$(BIN)/python -m benchmarks.learning $(if $(TEXT),--text "$(TEXT)") $(if $(NANOGPT),--nanogpt "$(NANOGPT)")

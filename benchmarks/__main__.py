@@ -1,5 +1,5 @@
-"""All benchmarks in one table: `python -m benchmarks`, or `make bench`; `--profile` adds where the
-time of a training step goes."""
+"""All speed benchmarks in one table: `python -m benchmarks`, or `make bench`. `--profile` adds a
+profile of a training step."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""minidark beside other programs that keep the processors busy: as it is, and on one thread.
+"""Speed beside busy processes, with the default number of threads against one thread.
 
-Each measurement is a process of its own, the two of a row in turns. `python -m benchmarks.busy`, or
-`make bench-busy`, prints the table.
+Each measurement runs in its own process; the two measurements of a row alternate. `python -m
+benchmarks.busy`, or `make bench-busy`, prints the table.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from benchmarks.shapes import Sample, Shape, minidark_sample, minidark_step
 from benchmarks.table import Row, machine, show
 from minidark.backend.threads import set_threads
 
-GOAL = 1.3  # times one thread, at most
-BUSY = (0, 1, 2, 4, 8)  # other processes
+GOAL = 1.3  # upper limit, relative to one thread
+BUSY = (0, 1, 2, 4, 8)  # numbers of other processes
 ROUNDS = 2
-SECONDS = 6.0  # of each measurement, behind the first repetition
+SECONDS = 6.0  # of each measurement, after the first repetition
 
 
 def characters(sample: Sample) -> Callable[[], object]:
@@ -38,19 +38,19 @@ WORK: dict[str, Callable[[], Callable[[], object]]] = {
 
 def rows() -> Iterator[Row]:
     for name in WORK:
-        measured(name, None)  # compiles the kernels, if nobody has
+        measured(name, None)  # compiles the kernels if necessary
     for busy in BUSY:
         for name in WORK:
             with other_programs(busy):
                 times = [(measured(name, None), measured(name, 1)) for _ in range(ROUNDS)]
-            usual, alone = np.median(times, axis=0)
-            yield Row(f"{name}, beside {busy} busy processes", usual / alone, GOAL, less=True,
-                      remark=f"{1e3 * usual:.1f} ms, one thread {1e3 * alone:.1f}")  # fmt: skip
+            default, single = np.median(times, axis=0)
+            yield Row(f"{name}, beside {busy} busy processes", default / single, GOAL, less=True,
+                      remark=f"{1e3 * default:.1f} ms, one thread {1e3 * single:.1f}")  # fmt: skip
 
 
 @contextlib.contextmanager
 def other_programs(count: int) -> Iterator[None]:
-    """So many processes that do nothing but compute."""
+    """Run `count` processes that keep a processor busy."""
     running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -61,7 +61,7 @@ def other_programs(count: int) -> Iterator[None]:
 
 
 def measured(name: str, threads: int | None) -> float:
-    """Seconds of a repetition, in a process of its own."""
+    """Seconds per repetition, measured in a new process."""
     command = [sys.executable, "-m", "benchmarks.busy", "--work", name]
     command += [] if threads is None else ["--threads", str(threads)]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
@@ -81,7 +81,7 @@ def measure(name: str, threads: int | None) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", choices=WORK, help="measure this alone, in this process")
+    parser.add_argument("--work", choices=WORK, help="measure only this work, in this process")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     if arguments.work:

@@ -1,7 +1,7 @@
-"""Training on a GPU, beside PyTorch on the same one and beside minidark on its CPU.
+"""Training on a GPU, against PyTorch on the same GPU and against minidark on the CPU.
 
-`python -m benchmarks.gpu` prints the table; it needs a GPU, and cupy and PyTorch that can use it.
-PyTorch computes in float32, as minidark does, and not in the shorter TF32 that it would take.
+`python -m benchmarks.gpu` prints the table. It needs a GPU, and cupy and PyTorch that support it.
+PyTorch's default TF32 is disabled, so that both compute in float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from minidark import BackendError
 from minidark.backend import get_backend
 
 ROUNDS = 5
-BATCHES = 10  # between two waits for the GPU; training waits for each report alone
+BATCHES = 10  # between two waits for the GPU; training only waits for each report
 SHAPES = (
     Shape(2, 128, 50, 50),
     Shape(3, 256, 50, 50),
@@ -44,15 +44,15 @@ def rows(cpu: bool) -> Iterator[Row]:
         if cpu:
             step = shapes.minidark_step(shape, "fast")
             seconds["CPU"] = BATCHES * medians({"CPU": step}, ROUNDS)["CPU"]
-        gpu, sent = seconds.pop("GPU"), sending(ours)
+        gpu, launch = seconds.pop("GPU"), launching(ours)
         for name, theirs in seconds.items():
             times = f"{1e3 * gpu / BATCHES:.2f} ms to {1e3 * theirs / BATCHES:.2f}"
-            remark = f"{times}, sent in {1e3 * sent:.2f}"
+            remark = f"{times}, launched in {1e3 * launch:.2f}"
             yield Row(f"train {shape}, {name}", theirs / gpu, remark=remark)
 
 
 def several(step: shapes.Step) -> Callable[[], object]:
-    """Some steps behind one another, of which the last is waited for."""
+    """A function that runs BATCHES steps and waits for the last."""
 
     def run() -> float:
         for _ in range(BATCHES - 1):
@@ -62,8 +62,8 @@ def several(step: shapes.Step) -> Callable[[], object]:
     return run
 
 
-def sending(step: shapes.Step) -> float:
-    """The median seconds until a step's work has been sent, for an idle GPU."""
+def launching(step: shapes.Step) -> float:
+    """The median seconds to launch a step's kernels on an idle GPU."""
     seconds = []
     for _ in range(9):
         began = time.perf_counter()

@@ -1,8 +1,8 @@
 """The same small networks in minidark, PyTorch and ONNX Runtime.
 
-GRUs with tanh candidates, or other cells, over 256 symbols, a linear layer, softmax. `nn.GRU`
-resets after the product with the state, so its formula differs from darknet's by where r stands;
-the arithmetic is alike. `Formula` is darknet's own, written in PyTorch as the equations stand.
+GRUs with tanh candidates, or other cells, over 256 symbols, then a linear layer and softmax.
+`nn.GRU` applies the reset gate after the product with the state and darknet before it; the amount
+of arithmetic is the same. `Formula` writes darknet's equations in PyTorch literally.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from minidark.backend import Array
 
 
 class Formula(nn.Module):
-    """A GRU that resets before the product: six sublayers, as the equations name them."""
+    """darknet's GRU, with the reset gate before the product and the six sublayers of the
+    equations."""
 
     def __init__(self, inputs: int, width: int):
         super().__init__()
@@ -39,7 +40,8 @@ class Formula(nn.Module):
 
 
 class PackedFormula(nn.Module):
-    """The same with the inputs' three products as one for all steps, and wz beside wr."""
+    """The same GRU, with one product of the inputs for all gates and steps, and wz and wr packed
+    together."""
 
     def __init__(self, inputs: int, width: int):
         super().__init__()
@@ -58,7 +60,7 @@ class PackedFormula(nn.Module):
 
 
 class Stack(nn.Module):
-    """Layers of one of the formulas, with the interface of `nn.GRU`."""
+    """A stack of layers of one formula, with the interface of `nn.GRU`."""
 
     def __init__(self, formula: type[nn.Module], shape: Shape):
         super().__init__()
@@ -80,7 +82,7 @@ def torch_cell(name: str, shape: Shape) -> nn.Module:
 
 
 def torch_step(shape: Shape, name: str, compiled: bool = False, device: str = "cpu") -> Step:
-    """One training step; name: GRU, LSTM, RNN of torch.nn, or one of the formulas."""
+    """A training step. name: GRU, LSTM or RNN of torch.nn, or one of the formulas."""
     cell, out = torch_cell(name, shape).to(device), nn.Linear(shape.width, SYMBOLS).to(device)
     adam = torch.optim.Adam([*cell.parameters(), *out.parameters()], lr=0.001)
     cost = nn.CrossEntropyLoss()
@@ -134,8 +136,8 @@ def onnx_sample(shape: Shape) -> Sample:
         for _ in range(length):
             x = np.zeros((1, 1, SYMBOLS), np.float32)
             x[0, 0, symbol] = 1
-            given = {"x": x, **{f"h{i}": state for i, state in enumerate(states)}}
-            p, *states = session.run(None, given)
+            feeds = {"x": x, **{f"h{i}": state for i, state in enumerate(states)}}
+            p, *states = session.run(None, feeds)
             symbol = min(int(np.searchsorted(np.cumsum(p[0, 0]), rng.random())), SYMBOLS - 1)
 
     return sample
@@ -157,7 +159,7 @@ def _onnx_model(shape: Shape) -> bytes:
     nodes, y = [], "x"
     for i in range(shape.layers):
         inputs = SYMBOLS if i == 0 else width
-        given = [
+        arguments = [
             y,
             weights(f"u{i}", 1, 3 * width, inputs),
             weights(f"w{i}", 1, 3 * width, width),
@@ -165,7 +167,7 @@ def _onnx_model(shape: Shape) -> bytes:
             "",
             f"h{i}",
         ]
-        nodes.append(helper.make_node("GRU", given, [f"y{i}", f"new{i}"], hidden_size=width))
+        nodes.append(helper.make_node("GRU", arguments, [f"y{i}", f"new{i}"], hidden_size=width))
         nodes.append(helper.make_node("Squeeze", [f"y{i}", "axis"], [y := f"rows{i}"]))
     nodes += [
         helper.make_node("MatMul", [y, weights("out", width, SYMBOLS)], ["product"]),

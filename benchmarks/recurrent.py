@@ -1,5 +1,5 @@
-"""The recurrent products of a GRU's sequence, forward and backward, by tiles and without gates:
-what the gates cost is the rest."""
+"""The recurrent products of a GRU's sequence, forward and backward, in tiles and without gates. The
+rest of a sequence's time is the cost of the gates."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Sampling one stream beside ONNX Runtime and PyTorch, many streams beside one.
+"""Sampling one stream against ONNX Runtime and PyTorch, and many streams against one.
 
-State, softmax and draw are part of it everywhere. `python -m benchmarks.sampling` prints the table.
+All measurements include state, softmax and the random draw. `python -m benchmarks.sampling` prints
+the table.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from benchmarks.table import Row, machine, show
 from benchmarks.turns import medians
 from minidark.inference.generate import sample_many
 
-# Characters, and the goals: times ONNX Runtime, times PyTorch, and of 64 streams times one.
+# Characters, and goals: speed relative to ONNX Runtime, to PyTorch, and of 64 streams to one.
 GOALS = {
     Shape(2, 128): (2000, 1.3, 2.5, 15.0),
     Shape(3, 256): (1000, 1.2, 2.5, 15.0),
     Shape(3, 1024): (100, 1.0, 1.4, None),
 }
-BANDWIDTH = 0.9  # of what a plain product of matrix and vector reaches, at the largest shape
+BANDWIDTH = 0.9  # relative to a plain matrix-vector product, for the largest shape
 MANY = 64
 ROUNDS = 9
 
@@ -70,7 +71,7 @@ VECTOR, RESULT = MATRIX[0].copy(), np.empty(len(MATRIX), np.float32)
 
 
 def plain_vector_product() -> None:
-    """Of a matrix as large as the weights of the largest network, some times over."""
+    """PLAIN products with a vector, of a matrix as large as the largest network's weights."""
     for _ in range(PLAIN):
         np.dot(MATRIX, VECTOR, out=RESULT)
 

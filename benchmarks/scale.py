@@ -1,12 +1,12 @@
-"""One step on several ranks beside the same step on one: `make bench-scale`.
+"""One step on several ranks against the same step on one: `make bench-scale`.
 
-    python -m benchmarks.scale               measures 2 and 4 ranks, the simulator beside them, and
-                                             what it says of larger machines
-    python -m benchmarks.scale --plot FILE   draws that, too
+    python -m benchmarks.scale               measures 2 and 4 ranks, compares the simulator with
+                                             them, and simulates larger machines
+    python -m benchmarks.scale --plot FILE   also draws the simulated results
 
-Each measurement is one `mpiexec`, in turns: rank 0 trains alone while the others sleep, then all
-train, and so on. Every rank computes with one thread. Seconds of the clock are what counts; those
-of the processor say what they would be on cores that nobody else uses.
+Each measurement is one `mpiexec`. It alternates: rank 0 trains alone while the others sleep, then
+all train, and so on. Every rank computes with one thread. The goal is for wall time. Processor time
+shows what the wall time would be on idle cores.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from minidark.training.parallel.mpi import find_ranks
 from minidark.training.parallel.ranks import Ranks
 
 SYMBOLS, LAYERS, WIDTH, STEPS, STREAMS = 256, 2, 512, 64, 64
-GOAL = 1.7  # times one rank, of two
+GOAL = 1.7  # speed of two ranks relative to one
 RANKS = (2, 4)
-MORE = (8, 64, 512, 4096)
-ROUNDS, BATCHES = 5, 2  # turns of each, and batches of a turn
-SPEEDS = (1, 16)  # times one thread of this machine
-ADDITION = 5e9  # bytes a second, of one thread, that are added to others
-SMALL, SUMS = 8, 50  # bytes of a sum that is all latency, and how many
+MORE = (8, 64, 512, 4096)  # simulated
+ROUNDS, BATCHES = 5, 2  # turns of each task, and batches in a turn
+SPEEDS = (1, 16)  # relative to one thread of this machine
+ADDITION = 5e9  # bytes that one thread adds per second
+SMALL, SUMS = 8, 50  # bytes of a sum that measures latency, and number of such sums
 DONE = ("together", "alone", "share", "sum", "small", "update")  # "share": a rank's streams, alone
-CLOCK, PROCESSOR = 0, 1  # of the seconds of each
-Turn = tuple[Callable[[], object], int]  # what is done, and how often
-LINKS = (  # what a data sheet says, less a tenth
+CLOCK, PROCESSOR = 0, 1  # indices of wall time and processor time
+Turn = tuple[Callable[[], object], int]  # a task and its repetitions
+LINKS = (  # 90 % of the data sheets' bandwidth
     Link("10 Gbit Ethernet", 30e-6, 1.1e9),
     Link("100 Gbit Ethernet", 10e-6, 11e9),
     Link("400 Gbit InfiniBand", 2e-6, 45e9),
@@ -61,11 +61,11 @@ def network(folder: Path, streams: int = STREAMS) -> Network:
     return load_network(cfg, seed=1)
 
 
-# --- what each rank does ------------------------------------------------------------------
+# --- the work of each rank ----------------------------------------------------------------
 
 
 def worker() -> None:
-    """Rank 0 prints seconds, as JSON: by what was done, [clock, processor]."""
+    """Run a rank. Rank 0 prints [wall, processor] seconds of each task as JSON."""
     set_threads(1)
     ranks = find_ranks()
     with tempfile.TemporaryDirectory() as name:
@@ -98,7 +98,7 @@ def _summing(ranks: Ranks, buffer: Array, times: int) -> Turn:
 
 def _updating(net: Network) -> Turn:
     def update() -> None:
-        for p in net.parameters():  # out of the flat buffer, and into it
+        for p in net.parameters():  # stands for the copies to and from the flat buffer
             p.grad[...] = p.grad.copy()
         net.learner.learn(rows=1, seen=0, cost=0.0)
 
@@ -106,9 +106,9 @@ def _updating(net: Network) -> Turn:
 
 
 def _in_turns(ranks: Ranks, turns: Mapping[str, Turn]) -> dict[str, tuple[float, float]]:
-    """The median seconds of each, of the clock and of the processor."""
+    """The median wall and processor seconds of each task."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in DONE}
-    for _ in range(1 + ROUNDS):  # the first compiles, and warms up
+    for _ in range(1 + ROUNDS):  # the first round compiles and warms up
         for name in DONE:
             work, count = turns.get(name, (lambda: None, 1))
             ranks.barrier()
@@ -120,12 +120,12 @@ def _in_turns(ranks: Ranks, turns: Mapping[str, Turn]) -> dict[str, tuple[float,
     return {name: tuple(np.median(of[1:], axis=0).tolist()) for name, of in times.items()}
 
 
-# --- what is made of it -------------------------------------------------------------------
+# --- evaluation ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """`ranks` of them; seconds by what was done, of the clock and of the processor."""
+    """The wall and processor seconds of each task, on `ranks` ranks."""
 
     ranks: int
     seconds: dict[str, tuple[float, float]]
@@ -135,7 +135,7 @@ class Measured:
 
     @property
     def link(self) -> Link:
-        """Memory, as it is between two ranks here, additions included."""
+        """The connection of two ranks through this machine's memory, including additions."""
         exchanges = np.log2(self.ranks)
         latency = self.clock("small") / exchanges
         size = sum(sizes())
@@ -146,7 +146,8 @@ class Measured:
         return Work.of(seconds, update, works(), sizes(), np.inf)
 
     def simulated(self, which: int) -> float:
-        """A batch of all ranks: by the clock they share the cores that there are."""
+        """Simulated seconds of a batch on all ranks. In wall time, they share this machine's
+        cores."""
         cores = len(os.sched_getaffinity(0))
         crowded = max(1.0, self.ranks / cores) if which == CLOCK else 1.0
         work = self.work("share", which).times(crowded)
@@ -187,8 +188,8 @@ def rows(measured: Measured) -> Iterator[Row]:
 
 
 def larger(work: Work) -> Iterator[tuple[str, list[float]]]:
-    """Of each link, for ranks as fast as here and sixteen times as fast: the share of a batch's
-    time in which it computes, for so many ranks with as many streams each as one had here."""
+    """For each link and speed of the ranks, the share of a batch's time spent on computation, for
+    MORE ranks. Each rank has as many streams as one rank here."""
     for link in LINKS:
         for speed in SPEEDS:
             faster = Work.of(work.computed / speed, work.update / speed, works(), sizes(), ADDITION)
@@ -201,7 +202,7 @@ def larger(work: Work) -> Iterator[tuple[str, list[float]]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--plot", metavar="FILE", help="draw what is simulated, as SVG or PNG")
+    parser.add_argument("--plot", metavar="FILE", help="draw the simulated results, as SVG or PNG")
     arguments = parser.parse_args()
     if arguments.worker:
         worker()
@@ -210,8 +211,8 @@ def main() -> None:
     alone = measured[0].work("alone")
     show(machine(), [row for one in measured for row in rows(one)])
     for name, shares in larger(alone):
-        told = ", ".join(f"{r}: {share:.3f}" for r, share in zip(MORE, shares, strict=True))
-        print(f"simulated, {name}: {told}")
+        results = ", ".join(f"{r}: {share:.3f}" for r, share in zip(MORE, shares, strict=True))
+        print(f"simulated, {name}: {results}")
     if arguments.plot:
         plot(alone, arguments.plot)
 
@@ -225,7 +226,7 @@ def plot(work: Work, path: str) -> None:
         axes.plot(MORE, shares, "o-" if "16" in name else "s--", label=name, markersize=4)
     axes.set_xscale("log", base=2)
     axes.set_xticks(MORE, [f"{r:,}" for r in MORE])
-    axes.set(xlabel="ranks", ylabel="share of the time that is computed in", ylim=(0, 1.02))
+    axes.set(xlabel="ranks", ylabel="share of time spent on computation", ylim=(0, 1.02))
     axes.legend(fontsize=7)
     figure.savefig(path, dpi=120, metadata={"Date": None} if path.endswith("svg") else None)
 

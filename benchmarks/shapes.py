@@ -1,5 +1,5 @@
-"""Networks of minidark to measure: GRUs with tanh candidates, or other cells, over 256 symbols, a
-linear layer, softmax."""
+"""minidark networks for benchmarks: GRUs with tanh candidates, or other cells, over 256 symbols,
+then a linear layer and softmax."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def text(shape: Shape) -> tuple[Array, Array]:
     return ids[:-1].copy(), ids[1:].copy()
 
 
-Step = Callable[[], object]  # the cost, which on a GPU float() waits for
+Step = Callable[[], object]  # returns the cost; on a GPU, float() waits for it
 
 
 def minidark_step(shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu") -> Step:
@@ -56,7 +56,7 @@ def minidark_step(shape: Shape, kernels: str, cell: str = "gru", device: str = "
     return lambda: net.train_batch(x, truth)
 
 
-Sample = Callable[[int], None]  # of so many characters
+Sample = Callable[[int], None]  # the argument is the number of characters
 
 
 def minidark_sample(shape: Shape, kernels: str) -> Sample:

@@ -1,13 +1,13 @@
-"""How long a batch takes on R ranks: a model on paper, walked through layer by layer.
+"""Simulates the time of a batch on R ranks, layer by layer.
 
-Each rank computes forward, then backward from the output down. As soon as a layer's gradients are
-there, they are summed over all ranks behind what is still computed, one layer after another:
-log2 R exchanges of the whole, each of which costs
+Each rank computes forward, then backward from the output down. When a layer's gradients are ready,
+they are summed over all ranks, one layer after another, while the computation continues. A sum
+takes log2 R exchanges of all bytes, and each exchange costs
 
     latency + bytes / bandwidth + bytes / addition
 
-What is left of that when the last layer is done is waited for; then come the copies from and to the
-flat buffers, and the update, which every rank makes in full.
+After the last layer, a rank waits for the remaining sums. Then it copies gradients from and to the
+flat buffers, and makes the whole update.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What is between two ranks, one way."""
+    """A one-way connection of two ranks."""
 
     name: str
     latency: float  # seconds
-    bandwidth: float  # bytes a second
+    bandwidth: float  # bytes per second
 
     def exchange(self, size: int, addition: float) -> float:
         return self.latency + size / self.bandwidth + size / addition
@@ -31,12 +31,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A batch of one rank: seconds, and of each layer from the input on the seconds of its backward
-    pass and the bytes of its gradients. addition: bytes a second that are added to others."""
+    """A batch on one rank, in seconds.
+
+    layers: for each layer, from the input on, the seconds of its backward pass and the bytes of its
+    gradients. addition: bytes added per second.
+    """
 
     forward: float
     layers: Sequence[tuple[float, int]]
-    update: float  # with the copies
+    update: float  # including the copies
     addition: float
 
     @property
@@ -48,14 +51,14 @@ class Work:
         cls, seconds: float, update: float, works: Sequence[int], sizes: Sequence[int],
         addition: float,
     ) -> Work:  # fmt: skip
-        """Of a measured batch: of its `seconds`, the update's included, a third goes forward and
-        the rest backward, in each layer by its multiply-adds."""
+        """The work of a measured batch. seconds: including the update. A third of the rest is
+        forward and two thirds are backward, shared among the layers by their multiply-adds."""
         each = (seconds - update) / sum(works)
         layers = [(each * work * 2 / 3, size) for work, size in zip(works, sizes, strict=True)]
         return cls((seconds - update) / 3, layers, update, addition)
 
     def times(self, factor: float) -> Work:
-        """Where so much more, or less, is computed; the update is as long as before."""
+        """The same work with computation scaled by `factor`; the update stays the same."""
         layers = [(factor * seconds, size) for seconds, size in self.layers]
         return Work(factor * self.forward, layers, self.update, self.addition)
 
@@ -63,12 +66,12 @@ class Work:
 @dataclass(frozen=True, slots=True)
 class Batch:
     seconds: float
-    waited: float  # of them, for sums that were not hidden
+    waited: float  # of these seconds, those spent waiting for sums
 
 
 def batch(work: Work, ranks: int, link: Link) -> Batch:
     exchanges = math.log2(ranks)
-    now, sent = work.forward, 0.0  # when the layer is done, and the last sum
+    now, sent = work.forward, 0.0  # end times of the layer and of the last sum
     for seconds, size in reversed(work.layers):
         now += seconds
         sent = max(now, sent) + exchanges * link.exchange(size, work.addition)

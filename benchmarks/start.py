@@ -1,8 +1,8 @@
-"""How soon the commands are there, and what a text of 10 GB costs beside one of 10 MB.
+"""Startup time of commands, and the cost of a text of 10 GB against one of 10 MB.
 
-Commands run as a user runs them, each in a process of its own; the best of several runs counts.
-The texts are sparse files in a temporary folder, so that 10 GB take no room on the disk; reading
-them goes through the same calls.
+Each command runs in its own process, as a user runs it; the fastest of several runs counts. The
+texts are sparse files in a temporary folder, so 10 GB take no disk space. They are read with the
+same calls as other files.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def rows(runs: int = RUNS) -> list[Row]:
 
 
 def start_rows(runs: int) -> list[Row]:
-    """Those of the start; what Python and numpy take by themselves is the remark."""
+    """The rows of startup times. The remark has the times of Python and of importing numpy."""
     bare = best([sys.executable, "-c", "pass"], runs)
     numpy = best([sys.executable, "-c", "import numpy"], runs)
     remark = f"python alone {bare:.3f} s, with numpy {numpy:.3f} s"
@@ -40,7 +40,7 @@ def start_rows(runs: int) -> list[Row]:
 
 
 def best(command: list[str], runs: int) -> float:
-    """The least seconds that a command took."""
+    """The seconds of a command's fastest run."""
     return min(_seconds(command) for _ in range(runs))
 
 
@@ -51,10 +51,10 @@ def _seconds(command: list[str]) -> float:
 
 
 def text_rows(runs: int) -> list[Row]:
-    """Those of the large text, the small one beside it, run in turn: one batch alone, several
-    times; then three batches and a validation, once."""
+    """The rows of the large and the small text, run alternately: one batch, several times; then
+    three batches and a validation, once."""
     if not hasattr(os, "wait4"):
-        return []  # Windows: no such count of resident memory, no such sparse files
+        return []  # Windows has no such count of resident memory and no such sparse files
     with tempfile.TemporaryDirectory() as folder:
         texts = [sparse(Path(folder, f"{size}.txt"), size) for size in (SMALL, LARGE)]
         alone = ("--batches", "1", "--valid-fraction", "0")
@@ -79,7 +79,7 @@ def sparse(path: Path, size: int) -> Path:
     return path
 
 
-# In a small process of its own: what is started inherits the peak of what starts it.
+# Runs as a separate small process, because a child process inherits its parent's peak memory.
 WATCH = """
 import os, sys
 child = os.spawnv(os.P_NOWAIT, sys.argv[1], sys.argv[1:])
@@ -90,7 +90,8 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 def timed(text: Path, *options: str) -> tuple[list[float], int]:
-    """The seconds at which lines stood on standard error, and the bytes resident at most."""
+    """The times of the lines on standard error, in seconds, and the peak resident memory in
+    bytes."""
     command = [*MINIDARK, "train", "rnn", str(text), "--seed", "1", *options]
     began = time.perf_counter()
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One table for all benchmarks: what was done, the goal, what was measured."""
+"""The table of all benchmarks: work, goal and measurement."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = ("numpy", "numba", "torch", "onnxruntime")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`measured` in `unit`; the goal is to be at least `goal`, or at most with `less`."""
+    """A measurement in `unit`. It should be at least `goal`, or, with `less`, at most `goal`."""
 
     work: str
     measured: float
@@ -33,7 +33,7 @@ class Row:
 
 
 def machine() -> str:
-    """The processor, the versions of what is compared, and in a second line the BLAS kernel."""
+    """The processor and the versions of packages, and on a second line the BLAS kernel."""
     lines = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = [line.partition(":")[2].strip() for line in lines.splitlines() if "model name" in line]
     cpu = f"{names[0]}, {len(names)} cores" if names else platform.machine()
@@ -47,19 +47,19 @@ def machine() -> str:
 
 
 def blas() -> str:
-    """The kernel that numpy's products run with."""
+    """The BLAS kernel of numpy's products."""
     import_module("numpy")
     try:
         libraries = import_module("threadpoolctl").threadpool_info()
     except ImportError:
         return "BLAS kernel: unknown, because threadpoolctl is not installed"
-    found: dict[str, str] = next((lib for lib in libraries if lib["user_api"] == "blas"), {})
-    kernel = found.get("architecture", "unknown")
-    return f"BLAS kernel: {kernel}, of {found.get('internal_api')} {found.get('version')}"
+    library: dict[str, str] = next((lib for lib in libraries if lib["user_api"] == "blas"), {})
+    kernel = library.get("architecture", "unknown")
+    return f"BLAS kernel: {kernel}, of {library.get('internal_api')} {library.get('version')}"
 
 
 def show(title: str, rows: Iterable[Row]) -> None:
-    """Print the table, as wide as it needs, so that it can be kept whole."""
+    """Print the table at a fixed width, whatever the terminal's."""
     table = Table(title=title, title_justify="left")
     for name in ("work", "goal", "measured", "met", "remark"):
         table.add_column(name, justify="right" if name in ("goal", "measured") else "left")

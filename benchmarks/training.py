@@ -1,6 +1,6 @@
-"""Training beside PyTorch, beside the bare matrix products, and its memory.
+"""Training speed against PyTorch and bare matrix products, and training memory.
 
-`python -m benchmarks.training` prints the table; `--profile` adds where the time goes.
+`python -m benchmarks.training` prints the table. `--profile` adds a profile of a step.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from benchmarks.table import Row, machine, show
 from benchmarks.turns import medians
 from minidark.backend import compiled, memory
 
-# Shape, rounds, and the goals: times nn.GRU with the fast kernels, times the formula, the share of
-# bare products, times nn.GRU with numpy's kernels.
+# For each shape: rounds, and goals of the speed relative to nn.GRU, to the formula and to bare
+# products with the fast kernels, and to nn.GRU with numpy's kernels.
 GOALS = {
     Shape(2, 128, 50, 50): (9, 2.5, 4.5, 0.75, 1.5),
     Shape(3, 256, 50, 50): (9, 1.8, 4.0, 0.85, 1.15),
@@ -78,8 +78,8 @@ def other_rows() -> Iterator[Row]:
 
 
 def compiled_rows() -> Iterator[Row]:
-    """`torch.compile` of the packed formula, where there is the compiler that it needs. It unrolls
-    the time loop, which takes minutes for the larger shapes."""
+    """The packed formula with `torch.compile`, if its compiler is installed. It unrolls the time
+    loop, which takes minutes for the larger shapes."""
     if not shutil.which("g++"):
         return
     shape = Shape(2, 128, 50, 50)
@@ -99,7 +99,7 @@ def compiled_rows() -> Iterator[Row]:
 
 
 def products(shape: Shape) -> Iterator[tuple[int, int, int, int]]:
-    """Of a training step: how often, and rows, depth and columns of a and b in a @ b."""
+    """The products a @ b of a training step: repetitions, rows, depth and columns."""
     n, s, h = shape.steps * shape.streams, shape.streams, shape.width
     for layer in range(shape.layers):
         yield shape.steps, s, h, 2 * h  # wz | wr, forward
@@ -108,7 +108,7 @@ def products(shape: Shape) -> Iterator[tuple[int, int, int, int]]:
         yield shape.steps, s, 2 * h, h
         yield 1, 2 * h, n, h  # gradients of the weights
         yield 1, h, n, h
-        if layer:  # below, symbols are looked up
+        if layer:  # the first layer looks symbols up instead
             yield 1, n, h, 3 * h
             yield 1, n, 3 * h, h
             yield 1, 3 * h, n, h
@@ -118,7 +118,7 @@ def products(shape: Shape) -> Iterator[tuple[int, int, int, int]]:
 
 
 def bare_products(shape: Shape) -> Callable[[], None]:
-    """The matrix products of a step and nothing else, by numpy."""
+    """Only the matrix products of a step, with numpy."""
     rng = np.random.default_rng(0)
     work = []
     for times, rows, depth, columns in products(shape):
@@ -138,9 +138,9 @@ def bare_products(shape: Shape) -> Callable[[], None]:
 
 
 def memory_rows() -> Iterator[Row]:
-    """The peak of a training step, over what it cannot do without."""
+    """The peak memory of a training step, relative to the necessary minimum."""
     for shape in GOALS:
-        shapes.minidark_step(shape, "fast")()  # loads the kernels, which are not the training's
+        shapes.minidark_step(shape, "fast")()  # loads the kernels, which should not count
         memory.release()
         tracemalloc.start()
         step = shapes.minidark_step(shape, "fast")
@@ -158,7 +158,8 @@ def _parameters(shape: Shape) -> int:
 
 
 def _activations(shape: Shape) -> int:
-    """What backward reads: of each GRU the gates, states and reset states, and the softmax's p."""
+    """The numbers that backward reads: each GRU's gates, states and reset states, and softmax's
+    p."""
     n = shape.steps * shape.streams
     return (
         n * (5 * shape.width * shape.layers + SYMBOLS) + shape.layers * shape.streams * shape.width
@@ -177,8 +178,8 @@ PARTS = {
 
 
 def profile_rows(shape: Shape, rounds: int) -> Iterator[Row]:
-    """The share of a step's time that each part of the fast kernels takes; of the sequences, what
-    their products alone take is the remark."""
+    """The share of a step's time for each part of the fast kernels. For the sequences, the remark
+    is the share of their products."""
     seconds: dict[str, float] = {}
     real = {name: getattr(compiled, name) for names in PARTS.values() for name in names}
     step = shapes.minidark_step(shape, "fast")
@@ -217,8 +218,8 @@ def _timed(kernel: Any, name: str, seconds: dict[str, float]) -> Any:
 
 
 def show_profile() -> None:
-    shown = [row for shape, goals in GOALS.items() for row in profile_rows(shape, goals[0])]
-    show("Where the time of a step goes, with the fast kernels", shown)
+    profile = [row for shape, goals in GOALS.items() for row in profile_rows(shape, goals[0])]
+    show("Profile of a step with the fast kernels", profile)
 
 
 def main() -> None:

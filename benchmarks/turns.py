@@ -1,5 +1,5 @@
-"""Times of several things in one run, each in its turn, so that what else the machine does meets
-all alike. A turn is some repetitions, as in training, so that threads are awake and caches warm."""
+"""Measures several functions in turns, so that other load on the machine affects all equally. A
+turn has several repetitions, as in training, so that threads are awake and caches are warm."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-REST = 0.05  # seconds between two: OpenBLAS's threads spin for half of that, with nothing to do
-TURN = 0.25  # seconds that a turn takes at least
+REST = 0.05  # seconds between turns; idle OpenBLAS threads spin for half of that
+TURN = 0.25  # approximate seconds of a turn
 
 
 def medians(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """The median seconds of each over its turns. What comes before them, which compiles and warms
-    up, does not count."""
+    """The median seconds of each function over its turns. Earlier calls, which compile and warm
+    up, do not count."""
     repetitions = {}
     for name, run in runs.items():
         run()

@@ -1,10 +1,10 @@
-"""The numeric tests as other machines would run them: `python -m tests.machines [--short]`.
+"""Runs the numeric tests as on other machines: `python -m tests.machines [--short]`.
 
-A row for each machine: another BLAS kernel, another target of numba, other instructions of numpy's
-own loops, other counts of threads, other versions of Python and of what minidark depends on. A row
-is green, red, or says why it cannot run here. The exit code is 1 if one is red.
+Each row stands for a machine: another BLAS kernel, numba target, instruction set of numpy's loops,
+number of threads, or version of Python and of minidark's dependencies. A row is green, red, or
+explains why it cannot run here. The exit code is 1 if any row is red.
 
-Logs, environments and compiled kernels stay in build/machines and serve the next run.
+Logs, environments and compiled kernels stay in build/machines for the next run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 BUILD = ROOT / "build" / "machines"
 NUMERIC = ("tests/backend", "tests/layers", "tests/test_golden.py", "tests/inference/test_valid.py",
            "tests/network/test_network.py")  # fmt: skip
-# What uses click, PyYAML, rich and safetensors: more for a row with versions of its own.
+# Tests of code that uses click, PyYAML, rich and safetensors, for rows with other versions of them.
 OTHER_DEPENDENCIES = ("tests/cfg", "tests/test_main.py", "tests/weights/test_named.py",
                       "tests/cli/test_cli.py", "tests/cli/commands/test_check.py",
                       "tests/cli/output/test_display.py", "tests/cli/options/test_overrides.py",
@@ -37,26 +37,26 @@ OTHER_DEPENDENCIES = ("tests/cfg", "tests/test_main.py", "tests/weights/test_nam
 CORETYPE, CPU_NAME, CPU_FEATURES = "OPENBLAS_CORETYPE", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"
 NUMPY_WITHOUT = "NPY_DISABLE_CPU_FEATURES"
 THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
-# What decides how this machine rounds: no row inherits it.
+# Variables that affect this machine's rounding. No row inherits them.
 KNOBS = (CORETYPE, "OPENBLAS_L2_SIZE", CPU_NAME, CPU_FEATURES, "NUMBA_ENABLE_AVX",
          "NUMBA_CACHE_DIR", NUMPY_WITHOUT, *THREADS)  # fmt: skip
 
 CORETYPES = ("Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX")
-# OpenBLAS knows its oldest kernel by several names, and gives the first (driver/others/dynamic.c).
+# OpenBLAS has several names for its oldest kernel and reports the first (driver/others/dynamic.c).
 ALIASES = {"Prescott": "Katmai"}
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-TOOLS = ("pytest", "pytest-timeout", "hypothesis")  # of the extra dev, which these tests need
+TOOLS = ("pytest", "pytest-timeout", "hypothesis")  # the part of the extra dev that tests need
 
-CANNOT_RUN = 77  # exit code of a row, as in automake
+CANNOT_RUN = 77  # a row's exit code, as in automake
 
 
 @dataclass(frozen=True)
 class Target:
-    """What numba compiles for. A name alone leaves this machine's features in place."""
+    """A numba target. A name alone would keep this machine's features."""
 
     name: str
     features: str
-    needed: tuple[str, ...]  # features of this processor
+    needed: tuple[str, ...]  # features that this processor must have
 
     @property
     def environment(self) -> dict[str, str]:
@@ -70,23 +70,23 @@ HASWELL = Target("haswell", "+avx2,+fma,-avx512f", ("avx2", "fma"))
 
 @dataclass(frozen=True)
 class Row:
-    """`versions` of Python and dependencies need an environment of their own, else it is this."""
+    """One simulated machine. A row with `versions` gets an environment of its own."""
 
     name: str
     environment: Mapping[str, str] = field(default_factory=dict)
     target: Target | None = None
-    versions: tuple[str, str] | None = None  # of Python, and "newest" or "oldest"
+    versions: tuple[str, str] | None = None  # Python's version, and "newest" or "oldest"
 
 
 class CannotRunError(Exception):
-    """Why a row cannot run here."""
+    """A row cannot run here; the message is the reason."""
 
 
 # --- the matrix ---------------------------------------------------------------------------
 
 
 def short() -> Iterator[Row]:
-    """Three machines that differ from most in both; make test-all runs on this one as it is."""
+    """Three machines that differ in BLAS kernel and numba target from the one of make test-all."""
     for coretype, target in (("Nehalem", OLD), ("Sandybridge", OLD), ("Haswell", HASWELL)):
         yield Row(f"BLAS {coretype}, numba for {target.name}", {CORETYPE: coretype}, target)
 
@@ -108,36 +108,36 @@ def full() -> Iterator[Row]:
 
 @cache
 def numpys_features() -> list[str]:
-    """The instruction sets beyond numpy's baseline that it has loops for and this processor has."""
+    """The instruction sets of this processor, beyond numpy's baseline, that numpy has loops for."""
     code = (
         "import json, numpy._core._multiarray_umath as m\n"
         "print(json.dumps([f for f in m.__cpu_dispatch__ if m.__cpu_features__[f]]))"
     )
-    found: list[str] = json.loads(_output(sys.executable, "-c", code))
-    return found
+    features: list[str] = json.loads(_output(sys.executable, "-c", code))
+    return features
 
 
-# --- one row, in a process of its own ---------------------------------------------------------
+# --- one row, in its own process ----------------------------------------------------------
 
 
 def child(paths: list[str]) -> int:
-    """Print what really computes here, then run the tests, or print why they cannot run."""
+    """Print the actual kernels, then run the tests, or print why they cannot run."""
     import pytest
 
     facts = really()
     print(json.dumps(facts), flush=True)
     wanted = os.environ.get(CORETYPE)
     if wanted and facts["blas"] not in (wanted, ALIASES.get(wanted)):
-        print(f"numpy's BLAS takes {facts['blas']} in its place: {wanted} is not for this "
-              "processor, or not in this BLAS")  # fmt: skip
+        print(f"numpy's BLAS uses {facts['blas']} instead: {wanted} does not support this "
+              "processor, or is not in this BLAS")  # fmt: skip
         return CANNOT_RUN
-    # A target's first row compiles its kernels within the tests.
-    chosen = ["-m", "not long and not gpu"]  # the slow tests, too
-    return pytest.main(["-q", "-p", "no:cacheprovider", "--timeout=900", *chosen, *paths])
+    # The timeout allows for a target's first row, which compiles its kernels during the tests.
+    selection = ["-m", "not long and not gpu"]  # includes slow tests
+    return pytest.main(["-q", "-p", "no:cacheprovider", "--timeout=900", *selection, *paths])
 
 
 def really() -> dict[str, Any]:
-    """The BLAS kernel, its threads, and the tile that runs in this process."""
+    """The BLAS kernel, its threads, and the tile of this process."""
     import numpy
     import threadpoolctl
 
@@ -155,12 +155,12 @@ def really() -> dict[str, Any]:
     }
 
 
-# --- one row, from outside ----------------------------------------------------------------
+# --- one row, from the parent process -----------------------------------------------------
 
 
 @dataclass
 class Result:
-    """`facts` is what `really` returned, or empty if no process was started."""
+    """facts: the result of `really`, or empty if no process was started."""
 
     status: str
     remark: str
@@ -169,7 +169,7 @@ class Result:
 
 
 def run(row: Row, paths: Sequence[str]) -> Result:
-    """Of the tests in `paths`; their output goes to a log in build/machines."""
+    """Run the tests in `paths`. Their output goes to a log in build/machines."""
     began = time.monotonic()
     log = BUILD / f"{_slug(row.name)}.log"
     try:
@@ -200,7 +200,7 @@ def run(row: Row, paths: Sequence[str]) -> Result:
 
 
 def surroundings(row: Row) -> dict[str, str]:
-    """The environment variables of a row; each target and each numba has its own kernels."""
+    """The environment variables of a row. Each target and each numba has its own kernel cache."""
     result = {name: value for name, value in os.environ.items() if name not in KNOBS}
     target = row.target.environment if row.target else {}
     kernels = _slug(" ".join((*(row.versions or ("this",)), *target.values())))
@@ -214,7 +214,7 @@ def surroundings(row: Row) -> dict[str, str]:
 
 
 def check_processor(target: Target) -> None:
-    """Code for a better processor would end the process."""
+    """Raise CannotRunError if this processor lacks features. Their code would crash the process."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         raise CannotRunError(f"{target.name} is x86-64; this is {platform.machine()}")
     import llvmlite.binding as llvm
@@ -229,7 +229,7 @@ def check_processor(target: Target) -> None:
 
 
 def environment(python: str, age: str) -> str:
-    """Its interpreter, with minidark and what these tests need."""
+    """Create an environment for the tests and return its interpreter. Raises CannotRunError."""
     folder = BUILD / f"python{python}-{age}"
     inside = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     wanted = requirements(age)
@@ -244,9 +244,10 @@ def environment(python: str, age: str) -> str:
 
 
 def requirements(age: str) -> list[str]:
-    """The core dependencies and those of the kernels, newest or at their floors; the tools newest.
+    """The dependencies of minidark and of the extra `fast`, with newest or oldest versions, and the
+    newest tools.
 
-    Not minidark, which is taken from this folder.
+    minidark itself is imported from this folder.
     """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -257,13 +258,13 @@ def requirements(age: str) -> list[str]:
 
 
 def interpreter(version: str) -> str:
-    """A Python of this version: this one, on PATH, or pyenv's."""
+    """A Python of this version: this one, one on PATH, or one of pyenv's."""
     for candidate in _candidates(version):
         try:
-            found = _output(candidate, "-c", "import ensurepip, sys; print(*sys.version_info[:2])")
+            own = _output(candidate, "-c", "import ensurepip, sys; print(*sys.version_info[:2])")
         except (OSError, subprocess.CalledProcessError):
-            continue  # pyenv has a stand-in on PATH for each version that it does not run
-        if found.split() == version.split("."):
+            continue  # pyenv's shims on PATH fail for versions that are not active
+        if own.split() == version.split("."):
             return candidate
     raise CannotRunError(f"no python{version} on PATH or in pyenv's versions")
 
@@ -297,8 +298,12 @@ def _slug(text: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="three machines, some minutes")
-    parser.add_argument("--only", metavar="WORD", default="", help="rows whose name contains it")
+    parser.add_argument(
+        "--short", action="store_true", help="run only three machines (some minutes)"
+    )
+    parser.add_argument(
+        "--only", metavar="WORD", default="", help="run only rows whose name contains WORD"
+    )
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:

@@ -1,11 +1,11 @@
-"""Pairs to learn from, made by libraries: what is true of them is theirs to say.
+"""Pairs for training, whose targets come from other libraries.
 
     numbers          num2words: 0 to 99,999 in English and in Korean words
-    romanization     korean-romanizer: Hangul words drawn at random, and their Latin letters
+    romanization     korean-romanizer: random Hangul words, in Latin letters
     sentiment        vaderSentiment: rated words, positive or negative
 
-Each maker gives the pairs to learn from and those held out, the same ones for the same seed. They
-need the extra `learning`.
+Each function returns training and held-out pairs, which depend only on the seed. They need the
+extra `learning`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """`train` and `held_out`, each a list of pairs."""
+    """Training pairs and held-out pairs."""
 
     train: list[Pair]
     held_out: list[Pair]
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """As files of pairs; where they lie."""
+        """Write both as files of pairs and return their paths."""
         paths = folder / "train.tsv", folder / "held-out.tsv"
         for path, pairs in zip(paths, (self.train, self.held_out), strict=True):
             path.write_text("".join(f"{a}\t{b}\n" for a, b in pairs), encoding="utf-8")
@@ -41,7 +41,7 @@ class Task:
 
 
 def numbers(seed: int = 1, largest: int = LARGEST) -> Task:
-    """English number words and Korean ones, 5 % held out."""
+    """Numbers in English and in Korean words, 5 % held out."""
     from num2words import num2words
 
     pairs = [(num2words(n), num2words(n, lang="ko")) for n in range(largest + 1)]
@@ -49,9 +49,11 @@ def numbers(seed: int = 1, largest: int = LARGEST) -> Task:
 
 
 def romanization(seed: int = 1, words: int = WORDS) -> Task:
-    """Distinct words of one to four syllables in use, and their romanization; 5 % are held out. A
-    quarter of the syllables begin with a vowel, to which the consonant before goes over. What the
-    library itself cannot read (some pairs of consonants at a word's end) is passed over."""
+    """Distinct random words of one to four syllables, and their romanization, 5 % held out.
+
+    A quarter of the syllables begin with a vowel, so that the consonant before it is linked. Words
+    that the library cannot read (some pairs of consonants at a word's end) are skipped.
+    """
     from korean_romanizer.romanizer import Romanizer
 
     rng = random.Random(seed)
@@ -68,7 +70,7 @@ def romanization(seed: int = 1, words: int = WORDS) -> Task:
 
 
 def _in_use(syllable: str) -> bool:
-    """Whether it is one of the 2,350 of KS X 1001, of 11,172 that can be put together."""
+    """Whether a syllable is one of the 2,350 of KS X 1001, out of 11,172 possible ones."""
     try:
         return len(syllable.encode("euc_kr")) == 2
     except UnicodeEncodeError:
@@ -80,8 +82,8 @@ VOWEL_FIRST = [s for s in SYLLABLES if "아" <= s <= "잏"]
 
 
 def sentiment(seed: int = 1) -> Task:
-    """Rated words of letters alone and whether they are positive or negative, 20 % held out: all
-    words of a family together."""
+    """Rated words and whether they are positive or negative, 20 % held out. The words of a family
+    stay together."""
     words = dict(rated_words())
     families = families_of(words)
     random.Random(seed).shuffle(families)
@@ -93,7 +95,7 @@ def sentiment(seed: int = 1) -> Task:
 
 
 def rated_words() -> Iterable[tuple[str, float]]:
-    """The words of vaderSentiment's lexicon that are of English letters, with their mean rating."""
+    """The words of vaderSentiment's lexicon with only English letters, and their mean ratings."""
     text = resources.files("vaderSentiment").joinpath("vader_lexicon.txt").read_text("utf-8")
     for line in text.splitlines():
         word, rating, *_ = line.split("\t")
@@ -108,15 +110,15 @@ ENDINGS = re.compile(
 
 
 def stem(word: str) -> str:
-    """What is left of a word without its endings, down to three letters: `lov` of `love`, `loved`,
-    `lovely` and `lovable`."""
+    """A word without its endings, at least three letters: `lov` for `love`, `loved`, `lovely` and
+    `lovable`."""
     while word != (shorter := ENDINGS.sub("", word)):
         word = shorter
     return word
 
 
 def families_of(words: Iterable[str]) -> list[list[str]]:
-    """Words that share a stem or their first five letters, or are tied by others that do."""
+    """Words that share a stem or their first five letters, directly or through other words."""
     family: dict[str, list[str]] = {}
     for word in sorted(words):
         keys = stem(word), f"{word[:5]}..."
@@ -128,7 +130,7 @@ def families_of(words: Iterable[str]) -> list[list[str]]:
 
 
 def _split(pairs: list[Pair], share: float, seed: int) -> Task:
-    """A seeded draw of that share is held out."""
+    """Hold out a random share of the pairs."""
     shuffled = random.Random(seed).sample(pairs, len(pairs))
     count = round(len(pairs) * share)
     return Task(shuffled[count:], shuffled[:count])

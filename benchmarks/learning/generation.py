@@ -1,9 +1,9 @@
-"""How well a text is learned in the time of nanoGPT's recipe for CPUs, and in four times that.
+"""Loss on held-out text after the training time of nanoGPT's CPU recipe, and after four times that.
 
-The text's first nine tenths are learned, its last tenth is predicted: with a state that is carried
-from its beginning to its end, as `minidark valid` reads; the same with a cache of what was read;
-and in windows at random places, each from a zero state, as nanoGPT measures itself. In four times
-the time three networks are trained, and joined.
+Networks train on the first nine tenths of a text and predict the last tenth in three ways: with a
+state carried from beginning to end, like `minidark valid`; the same with a cache of earlier text;
+and in windows at random positions, each from a zero state, as nanoGPT measures. In four times the
+time, three networks are trained and joined.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from benchmarks.table import Row
 from minidark.data.bytepairs import byte_pairs
 
 CFG = "bytepairs"
-ONE, FOUR = 1.48, 1.42  # the goals, nats a character, in so many times the recipe's time
-TIMES = 3  # that each is done, with other seeds
-TOGETHER = 3  # networks that are joined
-MILDER = "softmax.temperature=1.1"  # what they expect together is surer than they are right
-SHARE = 10  # one of so many parts is held out
-WINDOWS = (64, 256)  # characters, of nanoGPT's recipe for a CPU and of its best network
+ONE, FOUR = 1.48, 1.42  # goals in nats per character, for one and four times the recipe's time
+TIMES = 3  # repetitions with different seeds
+TOGETHER = 3  # networks in an ensemble
+MILDER = "softmax.temperature=1.1"  # because the ensemble's predictions are overconfident
+SHARE = 10  # 1 / SHARE of the text is held out
+WINDOWS = (64, 256)  # characters, in nanoGPT's CPU recipe and for its best network
 CACHE = 2000  # symbols
-DRAWN, SIDE_BY_SIDE = 2000, 100  # windows
-RECIPE = (  # of nanoGPT's README, for a CPU
+DRAWN, SIDE_BY_SIDE = 2000, 100  # windows in all, and at once
+RECIPE = (  # the CPU recipe of nanoGPT's README
     "config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=20 "
     "--log_interval=100 --block_size=64 --batch_size=12 --n_layer=4 --n_head=4 --n_embd=128 "
     "--max_iters=2000 --lr_decay_iters=2000 --dropout=0.0"
@@ -44,7 +44,7 @@ RECIPE = (  # of nanoGPT's README, for a CPU
 
 
 def generation(text: Path, nanogpt: Path | None) -> Iterator[Row]:
-    """On a text, and beside a checkout of nanoGPT, whose data/shakespeare_char is prepared."""
+    """The rows for a text. nanogpt: a checkout with a prepared data/shakespeare_char, or None."""
     limit = None
     if nanogpt:
         loss, limit = _nanogpt(nanogpt)
@@ -55,11 +55,11 @@ def generation(text: Path, nanogpt: Path | None) -> Iterator[Row]:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A network, the seconds that it was trained for, and what it comes to."""
+    """A trained network, its training time and its losses in nats per held-out character."""
 
     weights: Path
     seconds: float
-    nats: float  # of a held-out character
+    nats: float  # with a carried state
     remembering: float  # with a cache
     windows: list[float]  # in windows of WINDOWS characters
 
@@ -68,7 +68,7 @@ def _ours(cfg: str, text: Path, limit: float | None) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         data, held_out = text.read_bytes(), Path(folder, "held-out.txt")
         held_out.write_bytes(data[len(data) - len(data) // SHARE :])
-        run("train", cfg, str(text), "--batches", "1", "--backup", folder)  # compiles, once for all
+        run("train", cfg, str(text), "--batches", "1", "--backup", folder)  # compiles the kernels
         ones, joined = [], []
         for number in range(TIMES):
             seeds = range(1 + TOGETHER * number, 1 + TOGETHER * (number + 1))
@@ -84,15 +84,15 @@ def _rows(
 ) -> Iterator[Row]:
     nats = [one.nats for one in learned]
     remark = f"{_each(nats)}; on windows of " + ", of ".join(
-        f"{size} {statistics.mean(found):.3f} ± {statistics.stdev(found):.3f}"
-        for size, found in zip(
+        f"{size} {statistics.mean(losses):.3f} ± {statistics.stdev(losses):.3f}"
+        for size, losses in zip(
             WINDOWS, zip(*(one.windows for one in learned), strict=True), strict=True
         )
     )
-    within = f"{work}: nats a character, in {times} x nanoGPT's time"
+    within = f"{work}: nats per character, in {times} x nanoGPT's time"
     yield Row(within, statistics.mean(nats), goal, "nats", True, remark)
     longest, most = max(one.seconds for one in learned), limit and times * limit
-    yield Row("  trained in", longest, most, "s", True, "the longest of them")
+    yield Row("  trained in", longest, most, "s", True, "the longest run")
     remembering = [one.remembering for one in learned]
     mean = statistics.mean(remembering)
     yield Row(f"  read with --cache {CACHE}", mean, None, "nats", True, _each(remembering))
@@ -128,8 +128,8 @@ def _read(cfg: str, weights: Path, seconds: float, held_out: Path) -> Learned:
 
 
 def windowed(net: minidark.Network, data: bytes, size: int, seed: int, drawn: int = DRAWN) -> float:
-    """The nats of a character in `drawn` windows of `size` characters at random places of a text,
-    each read from a zero state; what begins one is read and not scored."""
+    """Nats per character in `drawn` windows of `size` characters at random positions of a text,
+    each read from a zero state. The first symbol of a window is not scored."""
     pairs = byte_pairs(net)
     begins = np.random.default_rng(seed).integers(0, len(data) - size, drawn)
     windows = [pairs.encode(data[begin : begin + size + 1]) for begin in begins]
@@ -138,7 +138,7 @@ def windowed(net: minidark.Network, data: bytes, size: int, seed: int, drawn: in
 
 
 def _nats(net: minidark.Network, windows: Sequence[npt.NDArray[np.intp]]) -> float:
-    """Of all symbols but the first of each window."""
+    """The summed nats of all symbols except the first of each window."""
     longest = max(map(len, windows))
     padded = np.full((longest, len(windows)), -1)
     for at, window in enumerate(windows):
@@ -148,7 +148,7 @@ def _nats(net: minidark.Network, windows: Sequence[npt.NDArray[np.intp]]) -> flo
 
 
 def _nanogpt(checkout: Path) -> tuple[float, float]:
-    """Its validation, and the seconds that its training takes."""
+    """nanoGPT's validation loss, and the seconds of its training."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "train.py", *RECIPE.split(), f"--out_dir={folder}"]
         began = time.perf_counter()

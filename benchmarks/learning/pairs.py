@@ -1,4 +1,4 @@
-"""How well pairs are learned in ten minutes on two cores, by the commands as one types them."""
+"""Accuracy on pairs after ten minutes of training on two cores, with the ordinary commands."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ from minidark.training.backups import base_name
 
 MOST_SECONDS = 600
 MORE = ("--batches", "24000")  # for many short words
-CFG = "pairs"  # the shipped one
+CFG = "pairs"  # the shipped cfg
 SMALL = str(Path(__file__).with_name("sentiment.cfg"))
-TOGETHER = 16  # networks that are joined
-SPLITS = (1, 2, 3)  # of the sentiment words; each alone is too few held out to tell two methods
+TOGETHER = 16  # networks in an ensemble
+SPLITS = (
+    1,
+    2,
+    3,
+)  # of the sentiment words; one alone has too few held-out words to compare methods
 
 
 def numbers() -> Iterator[Row]:
@@ -32,32 +36,32 @@ def romanization() -> Iterator[Row]:
 
 
 def _exact(work: str, task: data.Task, goal: float, *options: str) -> Iterator[Row]:
-    found, seconds, processor = learned(task, *options)
-    pairs = found["pairs"]
-    right, wrong = round(pairs * found["exact"]), 100 * found["character_error_rate"]
+    scores, seconds, processor = learned(task, *options)
+    pairs = scores["pairs"]
+    right, wrong = round(pairs * scores["exact"]), 100 * scores["character_error_rate"]
     remark = f"{right:,} of {pairs:,} held out; {wrong:.2f} % of characters wrong"
-    yield Row(f"{work}: exact", 100 * found["exact"], goal, "%", remark=remark)
+    yield Row(f"{work}: exact", 100 * scores["exact"], goal, "%", remark=remark)
     yield _time(seconds, f"{len(task.train):,} pairs; {processor:.0f} s of processor time")
 
 
 def sentiment() -> Iterator[Row]:
-    """Against the more frequent class, and against logistic regression on the same words."""
+    """Accuracy against the majority class, and against logistic regression on the same words."""
     tasks = [data.sentiment(split) for split in SPLITS]
     ours = [joined(task, SMALL, TOGETHER) for task in tasks]
     majority, regression = (
         round(100 * _mean([judge(task) for task in tasks]), 1)
         for judge in (majority_class, logistic_regression)
     )
-    accuracy = _mean([found for found, *_ in ours])
-    alone = 100 * _mean([accuracy for _, accuracy, _ in ours])
+    accuracy = _mean([ensemble for ensemble, *_ in ours])
+    alone = 100 * _mean([single for _, single, _ in ours])
     remark = (
         f"mean of {len(tasks)} splits, {sum(len(t.held_out) for t in tasks):,} words held out; "
-        f"{TOGETHER} networks joined, of which one has {alone:.1f} %"
+        f"{TOGETHER} networks joined; a single one has {alone:.1f} %"
     )
     work = "words positive or negative: accuracy"
     yield Row(f"{work}, above the majority's", 100 * accuracy, majority, "%", remark=remark)
     yield Row(f"{work}, above n-grams'", 100 * accuracy, regression, "%", remark=remark)
-    yield _time(max(seconds for *_, seconds in ours), "the longest of them, all its networks")
+    yield _time(max(seconds for *_, seconds in ours), "the longest split, all its networks")
 
 
 def _time(seconds: float, remark: str) -> Row:
@@ -69,8 +73,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def learned(task: data.Task, *options: str, cfg: str = CFG) -> tuple[dict[str, Any], float, float]:
-    """What `minidark score` says of the held-out pairs after `minidark train` with such options;
-    and the seconds that the training took, by the clock and of processors. Its lines are shown."""
+    """Run `minidark train` with these options, then `minidark score` on the held-out pairs. Returns
+    the scores, and the wall and processor seconds of the training."""
     with tempfile.TemporaryDirectory() as folder:
         train, held_out = task.write(Path(folder))
         began, used = time.perf_counter(), _processor_seconds()
@@ -83,8 +87,8 @@ def learned(task: data.Task, *options: str, cfg: str = CFG) -> tuple[dict[str, A
 
 
 def joined(task: data.Task, cfg: str, count: int) -> tuple[float, float, float]:
-    """The accuracy on the held-out pairs of `count` networks that are joined, and the mean of
-    theirs; and the seconds that all took to train."""
+    """The accuracy of `count` joined networks on the held-out pairs, the mean accuracy of the
+    single networks, and the seconds to train all of them."""
     with tempfile.TemporaryDirectory() as folder:
         train, held_out = task.write(Path(folder))
         began = time.perf_counter()
@@ -107,20 +111,21 @@ def _accuracy(cfg: str, weights: str, held_out: Path) -> float:
 
 
 def _processor_seconds() -> float:
-    """Of all commands that have been run."""
+    """The processor seconds of all commands so far."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def majority_class(task: data.Task) -> float:
-    """The share of the held-out words that are of the class most frequent in training."""
+    """The share of held-out words in the class that is most frequent in training."""
     classes = [target for _, target in task.train]
     likeliest = max(set(classes), key=classes.count)
     return _mean([target == likeliest for _, target in task.held_out])
 
 
 def logistic_regression(task: data.Task) -> float:
-    """scikit-learn's, on the counts of one to four characters within a word and at its edges."""
+    """The accuracy of scikit-learn's logistic regression on counts of character n-grams, with n
+    from 1 to 4, within a word and at its edges."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

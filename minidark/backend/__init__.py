@@ -1,8 +1,9 @@
-"""Where arrays live and which kernels work on them.
+"""Backends: the memory that arrays are in, and the kernels that compute on them.
 
-A `Backend` is an array module, a module of kernels and a dtype. Layers compute through it and
-never ask which one it is; `numpy_kernels` is the reference that every other kernel module must
-equal, function by function. On a GPU nothing here waits for a result unless it says so.
+A `Backend` is an array module, a module of kernels and a dtype. Layers compute through it and do
+not depend on which one it is. `numpy_kernels` is the reference; every other kernel module must
+match it function by function. On a GPU, nothing here waits for a result unless its docstring says
+so.
 """
 
 from __future__ import annotations
@@ -26,23 +27,26 @@ from minidark.errors import BackendError, echo
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
-NUMPY_RATE = 2e10  # multiply-adds a second of numpy's kernels, in training on two cores
-Scalar = float | Array  # a number; on a GPU a 0-d array, which float() waits for
+NUMPY_RATE = 2e10  # multiply-adds per second of numpy's kernels, in training on two cores
+Scalar = float | Array  # a number; on a GPU a 0-d array, for which float() waits
 
 KERNELS = ("auto", "numpy", "fast")
-DTYPES = ("float32", "float64")  # to run, and to check
+DTYPES = ("float32", "float64")  # for running, and for checks
 DEVICES = ("auto", "cpu", "cuda")
-# Of an [rnn] that kernels take over a whole sequence, by the numbers that they have there.
+# Activations that the whole-sequence kernels of [rnn] support, and their numbers in the kernels.
 RNN_ACTIVATIONS = {"linear": 0, "logistic": 1, "loggy": 2, "tanh": 3, "relu": 4, "leaky": 5}
 INSTALL = "pip install 'minidark[cuda12]'"
 
 
 @dataclass(slots=True)
 class Backend:
-    """`xp` makes arrays of `dtype`; `kernels` holds the functions of `numpy_kernels`, and where
-    `fast` is true, beside them those of `compiled` alone: cells step by step for sampling
-    (`GruStep`), and whether they have been compiled (`are_kept`). `widest`: units of the widest
-    cell that `kernels` take through a whole sequence at once (`gru_sequence`); 0 for none."""
+    """An array module, a dtype and a table of kernels.
+
+    xp: creates arrays of `dtype`. kernels: the functions of `numpy_kernels`; if `fast`, also those
+    that only `compiled` has: single steps for sampling (`GruStep`), and `are_kept`, whether the
+    kernels are already compiled. widest: the largest number of units for which `kernels` compute a
+    whole sequence in one call (`gru_sequence`); 0 if they never do.
+    """
 
     name: str
     xp: ModuleType
@@ -52,48 +56,52 @@ class Backend:
     widest: int = 0
 
     def use_kernels(self, kernels: str) -> None:
-        """Compute with these from now on: "numpy", "fast", or "auto", which is fast where the
-        extra of that name is installed and the dtype is float32. A GPU has one set, which stays.
-        Raises BackendError."""
+        """Choose the kernels: "numpy", "fast" or "auto".
+
+        "auto" is fast if the extra `fast` is installed and the dtype is float32. A GPU has only one
+        set, so the choice has no effect there. Raises BackendError.
+        """
         if self.xp is not np:
-            return  # a GPU has one set
+            return  # a GPU has only one set
         if kernels not in KERNELS:
             raise BackendError(f"kernels {echo(kernels)} are not one of {', '.join(KERNELS)}")
         if kernels == "auto":
             kernels = "fast" if self.dtype == np.float32 and _fast_works() else "numpy"
         if kernels == "fast" and self.dtype != np.float32:
-            raise BackendError(f"the fast kernels are float32; for {self.dtype} take numpy's")
+            raise BackendError(f"the fast kernels need float32; for {self.dtype}, use numpy's")
         self.kernels = _compiled() if kernels == "fast" else numpy_kernels
         self.fast = kernels == "fast"
         self.widest = sys.maxsize if self.fast else 0
 
     def announce_compiling(self, types: Iterable[str]) -> None:
-        """Log that the first call of the kernels of such layers will take a while, if it will."""
+        """Log a note if the kernels of these layer types must be compiled first."""
         if self.fast and not self.kernels.are_kept(types):
-            log.info("compiling the fast kernels, once on this machine: some ten seconds")
+            log.info(
+                "compiling the fast kernels, once on this machine; this takes about 10 seconds"
+            )
 
     def asarray(self, array: npt.ArrayLike) -> Array:
-        """As an array of this backend's dtype."""
+        """Convert to an array of this backend's dtype."""
         return self.xp.asarray(array, dtype=self.dtype)
 
     def asids(self, array: npt.ArrayLike) -> Array:
-        """As ids that index rows."""
+        """Convert to integer ids."""
         return self.xp.asarray(array, dtype=np.intp)
 
     def asnumpy(self, array: Array) -> Array:
-        """In the host's memory: from a GPU a copy, which waits for it; else the array itself."""
+        """The array in the host's memory. From a GPU it is a copy, and the call waits for it."""
         return array if isinstance(array, np.ndarray) else self.xp.asnumpy(array)
 
     def asfloats(self, scalars: Sequence[Scalar]) -> list[float]:
-        """As numbers of the host, which waits for a GPU once and not for each."""
-        waited_for = [scalar for scalar in scalars if not isinstance(scalar, float)]
-        if len(waited_for) < 2:
+        """Convert to Python floats. The call waits for a GPU only once."""
+        on_gpu = [scalar for scalar in scalars if not isinstance(scalar, float)]
+        if len(on_gpu) < 2:
             return [*map(float, scalars)]
-        fetched = iter(self.xp.asnumpy(self.xp.stack(waited_for)).tolist())
+        fetched = iter(self.xp.asnumpy(self.xp.stack(on_gpu)).tolist())
         return [s if isinstance(s, float) else next(fetched) for s in scalars]
 
     def holds(self, array: object) -> bool:
-        """Whether this is an array in this backend's memory."""
+        """Whether `array` is an array in this backend's memory."""
         return isinstance(array, self.xp.ndarray)
 
     def empty(self, *shape: int) -> Array:
@@ -111,11 +119,11 @@ class Backend:
 def get_backend(
     device: str = "cpu", dtype: npt.DTypeLike = "float32", kernels: str = "auto"
 ) -> Backend:
-    """The backend of a device name, a dtype name ("float32", "float64") and, for the CPU, the name
-    of its kernels as given to `Backend.use_kernels`.
+    """The backend of a device.
 
-    "cuda" is a GPU through cupy; "auto" is that where it works, else "cpu". Raises BackendError
-    for one that is not there.
+    device: "cpu"; "cuda", a GPU through cupy; or "auto", which is "cuda" if it works, else "cpu".
+    dtype: "float32" or "float64". kernels: for the CPU, as in `Backend.use_kernels`. Raises
+    BackendError if the device or the kernels are not available.
     """
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
     if name not in DTYPES:
@@ -138,7 +146,7 @@ def _compiled() -> ModuleType:
         if import_module("numba").config.DISABLE_JIT:
             raise RuntimeError("NUMBA_DISABLE_JIT is set")
         return import_module("minidark.backend.compiled")
-    except Exception as error:  # numba raises what it likes where it does not fit numpy or is off
+    except Exception as error:  # numba raises errors of any type if it does not match numpy
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise BackendError(
             f"the fast kernels need numba ({reason}); pip install 'minidark[fast]', or choose "
@@ -148,7 +156,7 @@ def _compiled() -> ModuleType:
 
 @functools.cache
 def _fast_works() -> bool:
-    """Whether numba is installed and can be used, which is told once where it cannot."""
+    """Whether numba is installed and works. Logs one warning if it is installed but fails."""
     if not find_spec("numba"):
         return False
     try:
@@ -166,10 +174,10 @@ def _cuda(dtype: np.dtype[Any]) -> Backend:
         raise BackendError(f"device 'cuda' needs cupy; {INSTALL} brings it") from None
     if not cupy.cuda.is_available():
         raise BackendError("device 'cuda': cupy finds no GPU or no driver for one; use 'cpu'")
-    try:  # a bare cupy gets as far as here, and misses cuBLAS or NVRTC in its first product
+    try:  # without cuBLAS and NVRTC, cupy fails only in its first product
         ones = cupy.ones((2, 2), dtype=dtype)
         float((ones @ ones).sum())
-    except Exception as error:  # whatever CUDA, the driver or the loader of libraries raises
+    except Exception as error:  # CUDA, the driver and the loader raise errors of many types
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise BackendError(
             f"device 'cuda': a product of two small matrices failed ({reason}); "

@@ -1,8 +1,8 @@
-"""Large buffers used again.
+"""Reuse of large buffers.
 
-Fresh memory comes from the system page by page, and the faults take longer than many a kernel that
-fills it. A training pass asks for the same sizes each time; so an array that nobody refers to any
-more, through views either, is given out again.
+The system provides new memory page by page, and the page faults can take longer than the kernel
+that fills it. A training pass requests the same sizes every time, so buffers without references,
+including views, are reused.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import numpy.typing as npt
 
 Buffer = npt.NDArray[Any]
 
-LARGE = 1 << 16  # bytes; below, fresh memory costs nothing
-IDLE = 400  # requests after which an unused buffer is given back to the system: a few passes
+LARGE = 1 << 16  # bytes; smaller allocations are cheap
+IDLE = 400  # requests (a few passes) after which an unused buffer is freed
 
 _lock = threading.Lock()
 _buffers: dict[int, list[Buffer]] = {}  # by size in bytes
-_last_used: dict[int, int] = {}  # by size: the number of the request
+_last_used: dict[int, int] = {}  # number of the last request, by size
 _requests = 0
 
 
 def empty(shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> Buffer:
-    """An array of that shape with nothing in particular in it."""
+    """An uninitialized array, in a reused buffer if it is large."""
     kind = np.dtype(dtype)
     size = kind.itemsize
     for axis in shape:
@@ -52,21 +52,21 @@ def zeros(shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> Buffer:
 
 
 def release() -> None:
-    """Give back to the system what nobody refers to."""
+    """Free all unused buffers."""
     with _lock:
         _buffers.clear()
         _last_used.clear()
 
 
 def _unused(size: int) -> Buffer:
-    """`size` bytes of a buffer that nobody refers to: the smallest of those that are at most twice
-    as large, or a new one."""
-    for held in sorted(held for held in _buffers if size <= held <= 2 * size):
-        for i in range(len(_buffers[held])):
-            # Two references: the list's, and the one that is looked at. A view would be a third.
-            if sys.getrefcount(_buffers[held][i]) <= 2:
-                _last_used[held] = _requests
-                return _buffers[held][i][:size]
+    """`size` bytes of an unused buffer: the smallest that is at most twice as large, or a new
+    one."""
+    for larger in sorted(s for s in _buffers if size <= s <= 2 * size):
+        for i in range(len(_buffers[larger])):
+            # Two references: the list's, and getrefcount's argument. A view would be a third.
+            if sys.getrefcount(_buffers[larger][i]) <= 2:
+                _last_used[larger] = _requests
+                return _buffers[larger][i][:size]
     new = np.empty(size, np.uint8)
     _buffers.setdefault(size, []).append(new)
     _last_used[size] = _requests

@@ -1,8 +1,8 @@
-"""The one place that decides how many threads compute.
+"""Decides how many threads compute.
 
-Without a choice it is one for each processor this process may use, and fewer while other programs
-use the processors (`watch`). A number that the user chose stays. numpy's own products are run by
-its BLAS, which knows no more than a count for the whole process.
+By default, this is one thread for each processor that the process may use, and fewer while other
+programs use the processors (`watch`). A number that the user chose is not changed. numpy's BLAS
+computes its products; its number of threads applies to the whole process.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ log = logging.getLogger(__name__)
 
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")  # the first counts
 
-# Shares of the processor time that free processors would give: to all threads of the compiled
-# kernels, and to the calling thread of a BLAS, which never sleeps while it waits for the others.
+# Processors count as busy below this share of the processor time that idle ones would provide: for
+# all threads of compiled kernels, and for the thread that calls a BLAS, which spins while it waits.
 KERNELS_FREE, BLAS_FREE = 0.6, 0.8
-WATCH_VARIABLE = "MINIDARK_WATCH"  # "off" keeps the number of threads, and says nothing
+WATCH_VARIABLE = "MINIDARK_WATCH"  # "off" keeps the number of threads fixed, without messages
 
 _count: int | None = None
 
 
 def thread_count() -> int:
-    """Of the compiled kernels: as many as were chosen, else one for each processor."""
+    """Threads of the compiled kernels: the user's choice, else one for each processor."""
     return _count or processors()
 
 
 def blas_threads() -> int:
-    """Of numpy's products: as many as were chosen, or as the environment tells its BLAS, or one for
-    each processor."""
+    """Threads of numpy's products: the user's choice, else the environment's setting for the BLAS,
+    else one for each processor."""
     return _count or min(_blas_variable() or processors(), processors())
 
 
 def _blas_variable() -> int:
-    """The number of threads that the environment tells numpy's BLAS, or 0."""
+    """The environment's number of threads for numpy's BLAS, or 0."""
     values = (os.environ.get(name, "") for name in BLAS_VARIABLES)
     counts = (int(text) for text in values if text.isdecimal() and len(text) < 10)
     return next((count for count in counts if count), 0)
@@ -48,13 +48,13 @@ def _blas_variable() -> int:
 
 @functools.cache
 def kernels_watch() -> Watch:
-    """Of the compiled kernels, whose results do not depend on the number of threads."""
+    """The watch of the compiled kernels. Their results do not depend on the number of threads."""
     return Watch(thread_count(), _free(KERNELS_FREE), fixed=_count is not None)
 
 
 @functools.cache
 def blas_watch() -> Watch:
-    """Of numpy's products, whose last digits may depend on it."""
+    """The watch of numpy's products. Their last digits may depend on the number of threads."""
     limit = _blas_limit()
     fixed = bool(_count or _blas_variable()) or limit is None
     most = min(blas_threads(), limit or sys.maxsize)
@@ -66,8 +66,8 @@ def _free(share: float) -> float:
 
 
 def _blas_limit() -> int | None:
-    """How many threads numpy's BLAS may take now, which the caller may have chosen with
-    threadpoolctl; None where that is not installed, and nothing can change it."""
+    """The current thread limit of numpy's BLAS, which the caller may have set with threadpoolctl;
+    None if threadpoolctl is not installed, so that nothing can change the limit."""
     try:
         libraries = import_module("threadpoolctl").threadpool_info()
     except ImportError:
@@ -78,16 +78,16 @@ def _blas_limit() -> int | None:
 
 @functools.cache
 def processors() -> int:
-    """Those that this process may use."""
+    """The number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def set_threads(count: int) -> None:
-    """For all kernels of this process, from now on. Raises BackendError for less than one.
+    """Set the number of threads of all kernels of this process. Raises BackendError below 1.
 
-    The compiled kernels' results do not depend on it; numpy's may, in the last digit.
+    The results of compiled kernels do not depend on it. Those of numpy's may, in the last digit.
     """
     global _count
     if count < 1:
@@ -98,7 +98,7 @@ def set_threads(count: int) -> None:
 
 
 def forget_watches() -> None:
-    """Start to watch anew, as after a choice of threads."""
+    """Discard both watches, as after a new choice of threads."""
     kernels_watch.cache_clear()
     blas_watch.cache_clear()
 
@@ -108,7 +108,7 @@ def _limit_blas(count: int) -> None:
         import_module("threadpoolctl").threadpool_limits(count, user_api="blas")
     except ImportError:
         log.warning(
-            "numpy's products keep their threads, because threadpoolctl is not installed; "
-            "pip install 'minidark[fast]', or set OPENBLAS_NUM_THREADS=%d",
+            "cannot change the number of threads of numpy's products: threadpoolctl is not "
+            "installed; pip install 'minidark[fast]', or set OPENBLAS_NUM_THREADS=%d",
             count,
         )

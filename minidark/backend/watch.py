@@ -1,9 +1,10 @@
-"""How many threads pay while other programs use the processors.
+"""Reduces the number of threads while other programs use the processors.
 
-The threads of a product wait for the slowest of them. Where another program takes the processor
-from one thread, all wait, and two threads can take twenty times as long as one. So the wall time of
-work on several threads is compared with the processor time that it got. Where it got much less than
-free processors would give, fewer threads work from then on, and now and then more are tried again.
+Threads that share a product wait for the slowest one. If another program takes the processor from
+one thread, all of them wait, and two threads can take twenty times as long as one. So a watch
+compares the wall time of work on several threads with its processor time. If the processor time is
+much less than idle processors would provide, fewer threads work from then on. From time to time,
+the watch tries more threads again.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-WINDOW = 0.1  # seconds of watched work behind each decision
-PATIENCE = 2  # windows in a row that have to be bad: every machine has something to do now and then
-APART = 2e-4  # seconds between two pieces of work that are watched, so that it costs little
-CRAWLING = 0.5  # share of the one processor, below which the user is told why it is slow
+WINDOW = 0.1  # seconds of watched work for each decision
+PATIENCE = 2  # consecutive busy windows before a change, because short interruptions are normal
+APART = 2e-4  # seconds between two watched pieces of work, to keep the overhead low
+CRAWLING = 0.5  # share of a single processor below which a warning explains the slowness
 FIRST_WAIT, LONGEST_WAIT = 3.0, 60.0  # seconds before more threads are tried again
 
 Clock = Callable[[], float]
@@ -25,11 +26,12 @@ Began = tuple[float, float] | None
 
 
 class Watch:
-    """Decides on the number of threads of this process; `count` is the decision.
+    """Decides the number of threads of this process; `count` is the current decision.
 
-    most: threads where all processors are free. free: share of the processor time that free
-    processors would give, below which they are busy. fixed: the user chose the number of threads,
-    which stays. limit: called with each new count. A caller that always reads `count` needs none.
+    most: threads when all processors are idle. free: processors count as busy below this share of
+    the processor time that idle ones would provide. fixed: the user chose the number of threads,
+    so it is not changed. limit: called with each new count; not needed if the caller always reads
+    `count`.
     """
 
     def __init__(
@@ -42,20 +44,20 @@ class Watch:
         self.most, self.free, self.fixed, self.limit = most, free, fixed, limit
         self.count = most
         self.wait = FIRST_WAIT
-        self.bad = 0  # windows in a row in which the processors were busy
-        self.before: int | None = None  # the count that goes back in force if a trial fails
+        self.bad = 0  # consecutive windows with busy processors
+        self.before: int | None = None  # during a trial of more threads, the count before it
         self.next_trial = 0.0
         self.next_piece = 0.0
         self.wall = self.got = self.due = 0.0
         self.said: set[str] = set()
 
     def begin(self, clock: Clock) -> Began:
-        """Before a piece of work; `clock` reads the processor time that counts for it."""
+        """Call before a piece of work. clock: reads the processor time that the work uses."""
         now = time.perf_counter()
         return (now, clock()) if now >= self.next_piece else None
 
     def end(self, began: Began, clock: Clock, cores: float) -> None:
-        """After it; `cores` is how many processors it keeps busy where they are free."""
+        """Call after a piece of work. cores: the number of idle processors it would keep busy."""
         if began is None:
             return
         now = time.perf_counter()
@@ -70,8 +72,8 @@ class Watch:
             self.judge(share, now)
 
     def judge(self, share: float, now: float) -> None:
-        """Decide anew. share: of the processor time that free processors would have given; now:
-        seconds of a clock."""
+        """Update the decision. share: of the processor time that idle processors would have
+        provided. now: seconds of a clock."""
         self.bad = 0 if share >= self.free else self.bad + 1
         if not self.bad:
             if self.before is not None:
@@ -79,7 +81,7 @@ class Watch:
             if self.count < self.most and now >= self.next_trial:
                 self.before = self.count
                 self._set((self.count + self.most + 1) // 2)
-        elif self.before is not None:  # more threads were tried, and are too many
+        elif self.before is not None:  # the trial of more threads failed
             count, self.before = self.before, None
             self.wait = min(2 * self.wait, LONGEST_WAIT)
             self.next_trial = now + self.wait
@@ -115,7 +117,7 @@ class Watch:
         log.debug("computing on %d of %d threads", count, self.most)
 
     def _say(self, message: str, *values: object) -> None:
-        """Log a warning, each only once."""
+        """Log each warning only once."""
         if message not in self.said:
             self.said.add(message)
             log.warning(message, *values)

@@ -1,4 +1,4 @@
-"""The layers, one file each, and the factories that make them in darknet's argument order."""
+"""The layers, one module each, and their factories with darknet's argument order."""
 
 from minidark.layers.activation_layer import make_activation_layer as make_activation_layer
 from minidark.layers.base import CostLayer as CostLayer

@@ -13,7 +13,7 @@ from minidark.layers.base import Layer, Place
 
 
 class ActivationLayer(Layer):
-    """`forward`: (T, S, inputs) to the same shape, through one of the fourteen activations."""
+    """`forward`: (T, S, inputs) to the same shape. activation: one of the fourteen."""
 
     type = "activation"
 

@@ -1,7 +1,7 @@
-"""darknet's fourteen activations: each with its gradient, taken from the output.
+"""darknet's fourteen activations and their gradients, which are computed from the output.
 
-Source: darknet src/activations.h and .c (`activate`, `gradient`). Nothing overflows here; the
-values are the same.
+Source: darknet src/activations.h and .c (`activate`, `gradient`). The values are the same, but
+nothing overflows.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from minidark.errors import CfgError, echo, not_one_of
 SELU_SCALE, SELU_ALPHA = 1.0507, 1.6732
 
 
-Elementwise = Callable[[ModuleType, Array], Array]  # of an array module and one of its arrays
+Elementwise = Callable[[ModuleType, Array], Array]  # arguments: an array module, its array
 
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """`forward(x)` gives y; `gradient(y)` gives dy/dx. Both are elementwise, neither writes."""
+    """`forward(x)` returns y, and `gradient(y)` returns dy/dx. Both are elementwise and do not
+    change their argument."""
 
     name: str
     of_input: Elementwise
@@ -39,7 +40,7 @@ class Activation:
         return self.of_output(self.xp, y)
 
     def on(self, xp: ModuleType) -> Self:
-        """The same on the arrays of another module."""
+        """The same activation for another module's arrays."""
         return dataclasses.replace(self, xp=xp)
 
 
@@ -68,7 +69,7 @@ def _expm1_below(xp: ModuleType, x: Array) -> Array:
 
 
 def _logistic(xp: ModuleType, x: Array) -> Array:
-    # Not by tanh, as in the gates: [logistic]'s cost takes the logarithm of small values.
+    # The gates use tanh; here small values must be accurate, because [logistic] takes their log.
     e = xp.exp(-abs(x))
     return xp.where(x >= 0, 1, e) / (1 + e)
 
@@ -118,8 +119,7 @@ ACTIVATIONS = {
 
 
 def checked_activation(name: str, xp: ModuleType = np) -> Activation:
-    """The activation of that name on the arrays of xp; CfgError with the known names where there
-    is none."""
+    """The activation of a name, for arrays of xp. Raises CfgError with the known names."""
     if name not in ACTIVATIONS:
         raise CfgError(f"activation={echo(name)} is {not_one_of(name, ACTIVATIONS)}")
     return ACTIVATIONS[name].on(xp)

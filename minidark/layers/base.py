@@ -1,7 +1,7 @@
-"""What every layer is: numbers in, numbers out, and the arrays it owns.
+"""The interface of all layers.
 
-Sequences are (T, S, F): T time steps, S streams, F features, time first, as in darknet's memory,
-so that `x[t]` is one step of all streams and (N, F) with N = T * S rows is a free view.
+Sequences are (T, S, F): T time steps, S streams, F features. Time comes first, as in darknet's
+memory, so `x[t]` is one step of all streams, and (N, F) with N = T * S rows is a free view.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from minidark.layers.batchnorm import BatchNorm
 
 PJREDDIE, ALEXEY = "pjreddie", "alexey"  # the two orders of arrays in a weight file
-DRAWN = 1 << 16  # a draw of `kept` is one of so many
-NORM_KINDS = frozenset({"scales", "rolling_mean", "rolling_variance"})  # of stored arrays
+DRAWN = 1 << 16  # number of possible values of a draw of `kept`
+NORM_KINDS = frozenset({"scales", "rolling_mean", "rolling_variance"})  # arrays of batch norm
 
 
 @dataclass(slots=True, eq=False, repr=False)
 class Stored:
-    """An array that stands in the weight file. `kind` is the last part of its name: biases,
-    weights, scales, rolling_mean or rolling_variance."""
+    """An array of the weight file. kind: the last part of its name, which is biases, weights,
+    scales, rolling_mean, rolling_variance or pairs."""
 
     name: str
     kind: str
@@ -42,15 +42,15 @@ class Stored:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Parameter(Stored):
-    """A stored array that is trained. `grad` is d objective / d value, summed over the rows
-    since the last update; both arrays are live and written in place."""
+    """A trained array. grad: d objective / d value, summed over the rows since the last update.
+    Both arrays are live and are changed in place."""
 
     grad: Array
 
 
 class Place(TypedDict, total=False):
-    """What a layer gets from the network around it: time steps (1), its name (its type), and the
-    backend (the CPU)."""
+    """Keyword arguments that a network passes to its layers, with defaults: time steps (1), name
+    (the layer's type) and backend (the CPU)."""
 
     steps: int
     name: str | None
@@ -58,23 +58,23 @@ class Place(TypedDict, total=False):
 
 
 def is_ids(x: Array) -> bool:
-    """Whether x holds symbols, and not rows of numbers."""
+    """Whether x contains symbol ids instead of rows of numbers."""
     return bool(x.dtype.kind != "f")
 
 
 class Layer(ABC):
-    """Base of all layers. A class is its own factory, under darknet's name: make_gru_layer.
+    """Base of all layers. Each class is also its factory, under darknet's name: make_gru_layer.
 
-    `batch` is rows, as in darknet's `make_*_layer`: streams * steps. `forward` accepts any
-    number of steps; the streams are fixed, because each has its state.
+    batch: rows, as in darknet's `make_*_layer`, which are streams * steps. `forward` accepts any
+    number of steps. The number of streams is fixed, because each stream has a state.
     """
 
     type: ClassVar[str]
-    reads_ids: ClassVar[bool] = False  # can take integer ids in place of one-hot rows
-    gives_ids: ClassVar[bool] = False  # and gives them on as they are
-    traced_state: ClassVar[str] = "h"  # what `traced` calls states["state"], where there is one
-    has_cost: bool = False  # can end a network that trains
-    norms: tuple[BatchNorm, ...] = ()  # that it computes with
+    reads_ids: ClassVar[bool] = False  # accepts integer ids instead of one-hot rows
+    gives_ids: ClassVar[bool] = False  # passes ids on unchanged
+    traced_state: ClassVar[str] = "h"  # name of states["state"] in `traced`
+    has_cost: bool = False  # can be the last layer in training
+    norms: tuple[BatchNorm, ...] = ()  # its batch norms
 
     def __init__(
         self,
@@ -98,12 +98,11 @@ class Layer(ABC):
         self.streams = batch // steps
         self.backend = backend or get_backend()
         self.states: dict[str, Array] = {}  # carried from call to call, by name: each (S, H)
-        self.dstates: dict[
-            str, Array
-        ] = {}  # gradients of the states that the last pass began with,
-        # where its backward went step by step; training goes no further back
-        self.saved: Any = None  # what backward needs of the last training forward
-        self.rng: np.random.Generator | None = None  # of a layer that draws while it trains
+        # Gradients of the states before the last pass, if its backward went step by step.
+        # Training does not use them: backpropagation is truncated there.
+        self.dstates: dict[str, Array] = {}
+        self.saved: Any = None  # values of the last training forward that backward needs
+        self.rng: np.random.Generator | None = None  # set if the layer draws in training
 
     def __repr__(self) -> str:
         states = f", carries {', '.join(self.states)}" if self.states else ""
@@ -111,45 +110,47 @@ class Layer(ABC):
 
     @abstractmethod
     def forward(self, x: Array, *, train: bool = False) -> Array:
-        """(T, S, inputs), or ids (T, S) where `reads_ids`, to (T, S, outputs). Never writes x."""
+        """Compute (T, S, outputs) from (T, S, inputs), or from ids (T, S) if `reads_ids`. x is
+        not changed."""
 
     def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
-        """Inference that shows its workings: what `forward` gives, and by name what gates and
-        state are after each step, (T, S, H) each. A layer without state has none to show."""
+        """Inference with internals: the output of `forward`, and by name the gates and states after
+        each step, (T, S, H) each. The names are empty for a layer without state."""
         return self.forward(x), {}
 
     @abstractmethod
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
-        """The gradient of the outputs to that of the inputs; adds to the parameters' grads.
+        """Compute the inputs' gradient from the outputs', and add to the parameters' grads.
 
-        Once after each training forward. None where `need_dx` is false. May write dy.
+        Call it once after each training forward. Returns None if `need_dx` is false. It may
+        overwrite dy.
         """
 
     def parameters(self) -> list[Parameter]:
-        """The trained arrays in weight-file order."""
+        """The trained arrays in the order of the weight file."""
         return [a for a in self.stored_arrays(PJREDDIE) if isinstance(a, Parameter)]
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
-        """The arrays in the weight file, in the order of that dialect. pjreddie's has no place for
-        some (a [batchnorm]'s biases), AlexeyAB's has for all."""
+        """The arrays of the weight file, in the order of a dialect. pjreddie's dialect leaves out
+        some (a [batchnorm]'s biases); AlexeyAB's has all."""
         return []
 
     def arrays(self) -> list[Stored]:
-        """Every array that the layer holds, trained or not."""
+        """All arrays of the layer, trained or not."""
         return self.stored_arrays(ALEXEY)
 
     def reset_state(self, stream: int | None = None) -> None:
-        """Zero the state of one stream, or of all."""
+        """Set the state of one stream, or of all, to zero."""
         for state in self.states.values():
             state[slice(None) if stream is None else stream] = 0
 
     def twin(self, streams: int) -> Self:
-        """The same layer over the same parameter arrays, with `streams` zero states of its own."""
+        """A layer that shares the parameter arrays, with `streams` new states of zero."""
         zeros = {n: self.backend.zeros(streams, s.shape[1]) for n, s in self.states.items()}
         return self._beside(streams, zeros)
 
     def shard(self, streams: slice) -> Self:
-        """The same layer, states included, for these of its streams alone."""
+        """A layer that shares parameters and states, for a slice of the streams."""
         states = {name: state[streams] for name, state in self.states.items()}
         return self._beside(streams.stop - streams.start, states)
 
@@ -160,18 +161,20 @@ class Layer(ABC):
         return other
 
     def draw_from(self, rng: np.random.Generator) -> None:
-        """Let a layer that draws while it trains draw from this generator."""
+        """Replace the generator of a layer that draws in training."""
         if self.rng:
             self.rng = rng
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
-        """Inference step by step while the parameters stay as they are: (S, inputs), or with `ids`
-        ids (S,), to (S, outputs), which the next step may write over. The state goes on from step
-        to step."""
+        """A function for step-by-step inference, valid while the parameters do not change.
+
+        It maps (S, inputs), or ids (S,) if `ids`, to (S, outputs). The next step may overwrite the
+        result. The state carries over from step to step.
+        """
         return lambda x: self.forward(x[None])[0]
 
     def work(self) -> int:
-        """Multiply-adds for one row."""
+        """The number of multiply-adds for one row."""
         return sum(p.value.size for p in self.parameters() if p.kind == "weights")
 
     def _take_saved(self) -> Any:
@@ -182,21 +185,21 @@ class Layer(ABC):
 
 
 class CostLayer(Layer):
-    """A layer that can end a network: it compares its output with the truth."""
+    """A layer that can be the last one of a network: it compares its output with the truth."""
 
     @abstractmethod
     def cost(self, y: Array, truth: Array) -> tuple[Scalar, Array]:
         """The cost that darknet reports, summed over rows, and the gradient of `objective` with
-        respect to this layer's input. truth is ids (T, S) or (T, S, outputs)."""
+        respect to the layer's input. truth: ids (T, S), or (T, S, outputs)."""
 
     def objective(self, y: Array, truth: Array) -> Scalar:
-        """The function that is descended. darknet's reported cost can differ by a factor."""
+        """The function that training minimizes. darknet's reported cost can differ by a factor."""
         return self.cost(y, truth)[0]
 
 
 def cost_layer(layers: Sequence[Layer]) -> CostLayer | None:
-    """The layer whose cost is trained: the last one; but a [cost] behind a softmax or logistic
-    that has its own, as in AlexeyAB's cfgs, adds nothing to it."""
+    """The layer whose cost is minimized, or None. It is the last layer, or the one before a [cost]
+    if that is a softmax or logistic with its own cost, as in AlexeyAB's cfgs."""
     last = layers[-1]
     if last.type == "cost" and len(layers) > 1 and layers[-2].has_cost:
         last = layers[-2]
@@ -206,21 +209,21 @@ def cost_layer(layers: Sequence[Layer]) -> CostLayer | None:
 def kept(
     rng: np.random.Generator, shape: tuple[int, ...], probability: float, backend: Backend
 ) -> Array:
-    """Factors that leave numbers out: 0 with `probability`, to one part in DRAWN, else
-    1 / (1 - probability). Drawing is what takes the time, so that each draw of 64 bits is four."""
+    """A dropout mask: 0 with `probability` (rounded to a multiple of 1 / DRAWN), else
+    1 / (1 - probability). Drawing is slow, so each draw of 64 bits provides four values."""
     size = math.prod(shape)
     drawn = rng.integers(0, 2**64, -(-size // 4), dtype=np.uint64).view(np.uint16)
-    limit = min(round(probability * DRAWN), DRAWN - 1)  # something always stays
-    stays = backend.xp.asarray(drawn[:size].reshape(shape) >= limit)
-    factors: Array = stays * backend.dtype.type(1 / (1 - probability))
+    limit = min(round(probability * DRAWN), DRAWN - 1)  # never drop everything
+    mask = backend.xp.asarray(drawn[:size].reshape(shape) >= limit)
+    factors: Array = mask * backend.dtype.type(1 / (1 - probability))
     return factors
 
 
 def one_hot(ids: Array, width: int, backend: Backend) -> Array:
-    """Ids (T, S) as rows (T, S, width), for what cannot read ids."""
+    """Ids (T, S) as one-hot rows (T, S, width)."""
     return (ids[..., None] == backend.xp.arange(width)).astype(backend.dtype)
 
 
 def truth_rows(truth: Array, y: Array, backend: Backend) -> Array:
-    """The truth as rows (T, S, O), whichever way it was given."""
+    """The truth, ids or rows, as rows (T, S, O)."""
     return one_hot(truth, y.shape[-1], backend) if is_ids(truth) else truth

@@ -1,14 +1,15 @@
-"""Batch norm over rows: the arithmetic that sublayers and the `[batchnorm]` layer share.
+"""Batch norm over rows, shared by sublayers and the `[batchnorm]` layer.
 
     y = (v - mean) / divisor(variance) * scales
 
-per feature. `Divisor` alone knows what is divided by. Training takes mean and variance (divided by
-rows - 1) from the rows it sees at once and moves rolling = .99 rolling + .01 batch; inference takes
-the rolling ones.
+per feature. `Divisor` defines the divisor. Training uses the mean and the variance (divided by
+rows - 1) of the rows of a step and updates rolling = .99 rolling + .01 batch. Inference uses the
+rolling statistics.
 
 Source: darknet src/batchnorm_layer.c, src/blas.c (normalize_cpu), src/blas_kernels.cu
-(normalize_kernel). Its backward is not the derivative of its forward (another epsilon, n for n - 1,
-in recurrent layers the last step's statistics for every step); this one is.
+(normalize_kernel). darknet's backward is not the derivative of its forward: it uses another epsilon
+and n instead of n - 1, and in recurrent layers the last step's statistics for every step. This
+backward is the derivative.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ ROLLING = 0.99
 class Divisor:
     """sqrt(variance + inside) + outside."""
 
-    name: str  # as `[net] batchnorm` has it
+    name: str  # as in `[net] batchnorm`
     inside: float
     outside: float
 
     def root(self, variance: Array, xp: Any = np) -> Array:
-        """What `outside` is added to: the divisor's derivative is 1 / (2 root)."""
+        """The divisor without `outside`. The divisor's derivative is 1 / (2 root)."""
         root: Array = xp.sqrt(variance + self.inside if self.inside else variance)
         return root
 
@@ -52,23 +53,23 @@ class Divisor:
         return f"sqrt(variance + {self.inside:g})" if self.inside else "sqrt(variance) + 1e-6"
 
 
-CPU = Divisor(options.CPU, 0.0, 1e-6)  # of pjreddie's CPU code
-GPU = Divisor(options.GPU, 1e-5, 0.0)  # of the GPU code of all forks, and of AlexeyAB's CPU code
+CPU = Divisor(options.CPU, 0.0, 1e-6)  # pjreddie's CPU code
+GPU = Divisor(options.GPU, 1e-5, 0.0)  # all GPU code, and AlexeyAB's CPU code
 DIVISORS = {divisor.name: divisor for divisor in (CPU, GPU)}
 
 
 @dataclass(slots=True)
 class NormSaved:
-    """What backward needs, a slot for each step: (T, S, F) and (T, 1, F)."""
+    """Values that backward needs, for each step: (T, S, F) and (T, 1, F)."""
 
     normalized: Array
-    root: Array  # of the divisor
+    root: Array  # `Divisor.root`
 
 
 class BatchNorm:
-    """Scales and rolling statistics of `features` columns, and their forward and backward.
+    """Scales and rolling statistics of `features` columns, with forward and backward.
 
-    Rows are axis -2. A leading axis is time: each step has statistics of its own.
+    Rows are axis -2. A leading axis is time; each step has its own statistics.
     """
 
     def __init__(self, name: str, features: int, backend: Backend):
@@ -77,7 +78,7 @@ class BatchNorm:
         self.rolling_mean, self.rolling_variance = backend.zeros(features), backend.zeros(features)
 
     def stored_arrays(self, prefix: str, features: slice) -> list[Stored]:
-        """Views of some features, in file order, as arrays of the (sub)layer `prefix`."""
+        """Views of a slice of features as arrays of the (sub)layer `prefix`, in file order."""
         return [
             Parameter(
                 f"{prefix}.scales", "scales", self.scales[features], self.scales_grad[features]
@@ -95,12 +96,12 @@ class BatchNorm:
         )
 
     def infer(self, v: Array) -> Array:
-        """v (..., F) normalised by the rolling statistics."""
+        """Normalize v (..., F) by the rolling statistics."""
         factor = self.scales / self.divisor.of(self.rolling_variance, self.backend.xp)
         return (v - self.rolling_mean) * factor
 
     def forward(self, v: Array, saved: NormSaved, at: int | slice) -> Array:
-        """v of step `at`, or of a slice of steps, normalised by its own statistics."""
+        """Normalize v, of step `at` or a slice of steps, by its own statistics."""
         check_rows(self.name, v.shape[-2])
         mean, variance = self.backend.kernels.batch_statistics(v)
         root = self.divisor.root(variance, self.backend.xp)
@@ -110,7 +111,7 @@ class BatchNorm:
         return normalized * self.scales
 
     def backward(self, dy: Array, saved: NormSaved, at: int | slice) -> Array:
-        """dv from dy; adds to the scales' gradient."""
+        """Compute dv from dy, and add to the scales' gradient."""
         normalized, root = saved.normalized[at], saved.root[at]
         features = dy.shape[-1]
         self.scales_grad += (dy * normalized).reshape(-1, features).sum(axis=0)
@@ -125,7 +126,7 @@ class BatchNorm:
 
 
 def check_rows(name: str, rows: int) -> None:
-    """Refuse to train on one row at a time: its variance is undefined."""
+    """Raise CfgError for fewer than two rows, whose variance is undefined."""
     if rows < 2:
         raise CfgError(
             f"layer {name}: batch_normalize cannot train on one row at a time, its variance needs "

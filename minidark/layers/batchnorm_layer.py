@@ -1,7 +1,7 @@
-"""Batch norm as a layer of its own: over all rows of the pass, with biases.
+"""Batch norm as a separate layer, with biases, over all rows of a pass.
 
-Source: darknet src/batchnorm_layer.c, which crashes on the CPU. Its weight file has the biases in
-AlexeyAB's dialect only; both are trained here.
+Source: darknet src/batchnorm_layer.c, which crashes on the CPU. Only AlexeyAB's weight files have
+the biases; minidark trains them in both dialects.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from minidark.layers.batchnorm import BatchNorm, NormSaved
 
 
 class BatchnormLayer(Layer):
-    """`forward`: (T, S, inputs) to the same shape, each feature normalised over all rows."""
+    """`forward`: (T, S, inputs) to the same shape, each feature normalized over all rows."""
 
     type = "batchnorm"
 
@@ -33,7 +33,7 @@ class BatchnormLayer(Layer):
     def forward(self, x: Array, *, train: bool = False) -> Array:
         if not train:
             return self.norm.infer(x) + self.biases.value
-        rows = x.reshape(1, -1, self.inputs)  # all rows are one step to the norm
+        rows = x.reshape(1, -1, self.inputs)  # the norm treats all rows as one step
         self.saved = self.norm.begin(1, rows.shape[1])
         y = self.norm.forward(rows, self.saved, slice(None))
         y += self.biases.value

@@ -1,8 +1,8 @@
-"""What makes the symbols: pairs of symbols that often stand together are symbols themselves.
+"""Byte pairs: frequent pairs of symbols become symbols themselves.
 
-The network's first layer. It computes nothing, ids go through it; what it holds are the pairs, so
-that they stand in the weight file and go where the weights go. `minidark.data.bytepairs` learns
-them from a text, and turns bytes into symbols and back.
+This is the network's first layer. It computes nothing and passes ids on. It stores the pairs, so
+that the weight file contains them. `minidark.data.bytepairs` learns the pairs from a text, and
+converts bytes to symbols and back.
 
 minidark's own; no darknet has it.
 """
@@ -18,9 +18,11 @@ from minidark.layers.base import PJREDDIE, Layer, Place, Stored
 
 
 class BytePairsLayer(Layer):
-    """`forward`: ids (T, S) or rows (T, S, inputs) as they are. Symbols below 256 are bytes, and
-    symbol 256 + i is pair i: `pairs` (inputs - 256, 2), ids of earlier symbols; all zero until
-    they are learned."""
+    """`forward` returns ids (T, S) or rows (T, S, inputs) unchanged.
+
+    Symbols below 256 are bytes. Symbol 256 + i is pair i. pairs: (inputs - 256, 2), ids of earlier
+    symbols, all zero until they are learned.
+    """
 
     type = "bytepairs"
     reads_ids: ClassVar[bool] = True
@@ -35,7 +37,7 @@ class BytePairsLayer(Layer):
         super().__init__(batch, inputs, inputs, **place)
         if inputs <= BYTES:
             raise CfgError(
-                f"[net] inputs={inputs} leaves no symbols for pairs; they are those above {BYTES}"
+                f"[net] inputs={inputs} leaves no symbols for pairs; it must be above {BYTES}"
             )
         zeros = self.backend.zeros(inputs - BYTES, 2)
         self.pairs = Stored(f"{self.name}.pairs", "pairs", zeros)

@@ -1,6 +1,6 @@
 """The fully connected layer: y = act(norm(W x) + b).
 
-With batch_normalize the statistics are over all rows of the pass, time steps and streams.
+With batch_normalize, the statistics are over all rows of a pass: time steps and streams.
 
 Source: darknet src/connected_layer.c (make_connected_layer, forward_, backward_).
 """
@@ -22,13 +22,13 @@ from minidark.layers.initialize import initialize
 @dataclass(slots=True)
 class ConnectedSaved:
     x: Array  # (1, N, I), or ids (1, N)
-    y: Array | None  # (1, N, O); None where the activation is linear, which does not need it
+    y: Array | None  # (1, N, O); None for the linear activation, which does not need it
     affine: AffinePass
 
 
 class ConnectedLayer(PackedLayer):
-    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs). Its one sublayer has no name
-    of its own: "2.connected.weights"."""
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs). Its only sublayer has an empty
+    name: "2.connected.weights"."""
 
     type = "connected"
     created = ("",)
@@ -52,7 +52,7 @@ class ConnectedLayer(PackedLayer):
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         steps, streams = x.shape[:2]
-        rows = x.reshape(1, steps * streams, *x.shape[2:])  # all rows are one step to the norm
+        rows = x.reshape(1, steps * streams, *x.shape[2:])  # the norm treats all rows as one step
         affine = self.affine.begin(1, steps * streams, train)
         v = affine.forward(rows)
         v += self.affine.biases

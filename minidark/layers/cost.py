@@ -1,14 +1,14 @@
-"""The cost layer: how far the output is from the truth, d = y - truth.
+"""The cost layer: the distance of the output from the truth, with d = y - truth.
 
-    type     reported cost, summed                   what is descended
-    sse      d**2                                    half of it
-    smooth   d**2 where |d| < 1, else 2 |d| - 1      half of it
-    L1       |d|                                     that
+    type     reported cost, summed                   objective
+    sse      d**2                                    half of the cost
+    smooth   d**2 where |d| < 1, else 2 |d| - 1      half of the cost
+    L1       |d|                                     the cost
 
-`scale` multiplies what is descended, not what is reported.
+`scale` multiplies the objective, which training minimizes, but not the reported cost.
 
 Source: darknet src/cost_layer.c, src/blas.c (l2_cpu, l1_cpu, smooth_l1_cpu). darknet's smooth has
-the wrong sign beyond |d| = 1; this one descends.
+the wrong sign beyond |d| = 1, which is fixed here.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from minidark.layers.base import CostLayer, Place, truth_rows
 
 @dataclass(frozen=True, slots=True)
 class CostType:
-    """Of differences d: what is reported, elementwise; the gradient of what is descended; and
-    which share of what is reported that is."""
+    """Elementwise functions of differences d: the reported cost and the objective's gradient.
+
+    factor: objective / reported cost.
+    """
 
     reported: Callable[[ModuleType, Array], Array]
     gradient: Callable[[ModuleType, Array], Array]
-    descended: float
+    factor: float
 
 
 COST_TYPES = {
@@ -76,7 +78,7 @@ class CostOfDifference(CostLayer):
         return cost, self.cost_type.gradient(xp, d) * self.scale
 
     def objective(self, y: Array, truth: Array) -> Scalar:
-        return self.scale * self.cost_type.descended * self.cost(y, truth)[0]
+        return self.scale * self.cost_type.factor * self.cost(y, truth)[0]
 
 
 make_cost_layer = CostOfDifference

@@ -1,6 +1,6 @@
-"""Dropout: in training each input is zero with `probability`, the rest scaled by 1 / (1 - p).
+"""Dropout: training sets each input to zero with `probability` and scales the rest by 1 / (1 - p).
 
-Source: darknet src/dropout_layer.c. The draws come from the network's generator, not rand().
+Source: darknet src/dropout_layer.c. Random numbers come from the network's generator, not rand().
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from minidark.layers.base import Layer, Place, kept
 
 
 class DropoutLayer(Layer):
-    """`forward`: (T, S, inputs) to the same shape; without `train` it is the identity.
+    """`forward`: (T, S, inputs) to the same shape. Without `train` it is the identity.
 
-    rng: where the draws come from (None: a generator of seed 0).
+    rng: the random generator (None: one with seed 0).
     """
 
     type = "dropout"

@@ -1,4 +1,4 @@
-"""Initial weights: darknet's draws, in darknet's order."""
+"""Initial weights, with darknet's random draws in darknet's order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from minidark.errors import CfgError, echo, not_one_of
 from minidark.glibc_rand import GlibcRand
 from minidark.layers.affine import PackedLayer
 
-UNDRAWN = GlibcRand()  # given as `rand`, it leaves the weights zero, for a file to fill
+UNDRAWN = GlibcRand()  # passed as `rand`, it leaves weights zero, to be filled from a file
 
 
 def initialize(
@@ -23,14 +23,15 @@ def initialize(
     reading: Sequence[str] = (),
     input_scale: float = 1.0,
 ) -> None:
-    """Draw the weights of every sublayer in the order of creation: sqrt(2 / inputs) *
-    uniform(-1, 1), row by row. With "orthogonal" those named `square` are then made so; those named
-    `reading`, which read the layer's input, are `input_scale` times as large.
+    """Draw the weights of every sublayer in the order of creation.
 
-    rand None is the generator after srand(0); with UNDRAWN, nothing is drawn.
+    Weights are sqrt(2 / inputs) * uniform(-1, 1), row by row. init: "orthogonal" then makes the
+    sublayers named in `square` orthogonal. reading: the sublayers that read the layer's input;
+    their weights are multiplied by `input_scale`. rand: None is the generator after srand(0);
+    UNDRAWN draws nothing. Raises CfgError for an unknown `init`.
 
     Source: darknet src/connected_layer.c (make_connected_layer). Orthogonal is minidark's own
-    (Saxe et al. 2013, arXiv:1312.6120); it takes the same draws.
+    (Saxe et al. 2013, arXiv:1312.6120) and uses the same draws.
     """
     if init not in INITS:
         raise CfgError(f"init={echo(init)} is {not_one_of(init, INITS)}")
@@ -49,6 +50,6 @@ def initialize(
 
 
 def orthogonal(matrix: Array) -> Array:
-    """The orthogonal factor of a square matrix, its signs fixed so that it is unique."""
+    """The orthogonal factor of a square matrix, with signs fixed to make it unique."""
     q, r = np.linalg.qr(matrix.astype(np.float64))
     return q * np.where(np.diag(r) < 0, -1.0, 1.0)

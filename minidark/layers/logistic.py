@@ -1,4 +1,4 @@
-"""The logistic function with its own cost: sigmoid cross-entropy, for truths of many ones.
+"""The logistic function with its own cost, sigmoid cross-entropy, for multi-label truths.
 
     p = logistic(x);  cost = -sum(t log p + (1 - t) log(1 - p)), in nats, summed over rows
 
@@ -44,8 +44,8 @@ class LogisticLayer(CostLayer):
     def cost(self, y: Array, truth: Array) -> tuple[Scalar, Array]:
         xp, kernels = self.backend.xp, self.backend.kernels
         t = truth_rows(truth, y, self.backend)
-        # A certain mistake is a large cost, not an infinite one. As in darknet, 1 - y is coarse
-        # where y is near 1.
+        # A confident mistake costs much, but not infinitely much. As in darknet, 1 - y is coarse
+        # for y near 1.
         tiny = np.finfo(y.dtype).tiny
         log_p, log_q = xp.log(xp.maximum(y, tiny)), xp.log(xp.maximum(1 - y, tiny))
         return -kernels.total(t * log_p + (1 - t) * log_q), y - t

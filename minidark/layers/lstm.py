@@ -1,4 +1,4 @@
-"""The long short-term memory.
+"""Long short-term memory (LSTM).
 
     i  = logistic(ui x + wi h)          input gate
     f  = logistic(uf x + wf h)          forget gate
@@ -7,11 +7,11 @@
     c' = f * c + i * g                  cell
     h' = o * tanh(c')                   state, and the output
 
-u: from the input to a gate, w: from the state; each of the eight is a sublayer with biases and,
-with batch_normalize, a norm of its own.
+u reads the input, w reads the state. Each of the eight is a sublayer with biases and, with
+batch_normalize, its own norm.
 
-Source: darknet src/lstm_layer.c (make_lstm_layer, forward_lstm_layer); pjreddie's never sets the
-layer's backward on the CPU. Hochreiter and Schmidhuber 1997.
+Source: darknet src/lstm_layer.c (make_lstm_layer, forward_lstm_layer); pjreddie's version does not
+set the layer's backward on the CPU. Hochreiter and Schmidhuber 1997.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class LstmSaved:
 
 
 class LstmLayer(RecurrentLayer):
-    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); state and cell are
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs). State and cell are
     (S, outputs).
 
-    forget_bias: where uf's biases start.
+    forget_bias: initial biases of uf.
     """
 
     type = "lstm"
@@ -85,7 +85,7 @@ class LstmLayer(RecurrentLayer):
         return run.y, {**split(run.gates, "ifog"), "c": run.cells[1:], "h": run.y}
 
     def _run(self, x: Array, train: bool) -> LstmSaved:
-        """All steps of x; the state goes on."""
+        """Run all steps of x and carry the state over."""
         steps, streams = x.shape[:2]
         hidden, kernels = self.outputs, self.backend.kernels
         u, w = (self._begin(a, steps, streams, train) for a in (self.u, self.w))
@@ -133,7 +133,7 @@ class LstmLayer(RecurrentLayer):
         else:
             dh, dcell = self._backward_steps(s, dy)
             self.dstates = {"state": dh, "cell": dcell}
-        dgates = s.gates  # by now the gradients of what went into their activations
+        dgates = s.gates  # now contains the gradients before the activations
         dbiases = kernels.column_sums(dgates.reshape(-1, 4 * self.outputs))
         dx = s.u.backward(dgates) if need_dx else None
         s.u.accumulate(s.x, dgates, dbiases)
@@ -141,9 +141,9 @@ class LstmLayer(RecurrentLayer):
         return dx
 
     def _backward_steps(self, s: LstmSaved, dy: Array) -> tuple[Array, Array]:
-        """In place of a step's gates leaves the gradients of what went into their activations;
-        those of the state and the cell before the first step are returned."""
-        dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
+        """Overwrite the gates with their gradients before the activations. Returns the gradients
+        of the state and the cell before the first step."""
+        dh = self.backend.zeros(*s.states.shape[1:])  # gradient of the state after step t
         dcell = self.backend.zeros(*s.states.shape[1:])
         for t in reversed(range(len(dy))):
             self.backend.kernels.lstm_state_backward(

@@ -1,14 +1,13 @@
-"""The plain recurrent layer, darknet's: three sublayers.
+"""darknet's plain recurrent layer, with three sublayers.
 
     s' = input(x) + self(s)  (+ s with shortcut=1)
     y  = output(s')
 
-Each sublayer is act(norm(W v) + b) with the layer's activation; AlexeyAB's `logistic=1` makes
-self's logistic (2: loggy), and `hidden` is the size of s.
+Each sublayer is act(norm(W v) + b) with the layer's activation. AlexeyAB's `logistic=1` makes the
+activation of self logistic (2: loggy). `hidden` is the size of s.
 
 Source: darknet src/rnn_layer.c (make_rnn_layer, forward_rnn_layer, backward_rnn_layer), which
-walks past the end of its one-step state buffer when it trains on a CPU. pjreddie's ignores
-`hidden`.
+overruns its one-step state buffer in training on a CPU. pjreddie's version ignores `hidden`.
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ class RnnSaved:
 
 
 class RnnLayer(RecurrentLayer):
-    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, hidden).
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs). The state is (S, hidden).
 
-    hidden: width of the state (None: outputs). self_activation: None is `activation`.
+    hidden: width of the state (None: outputs). self_activation: None means `activation`.
     """
 
     type = "rnn"
@@ -81,7 +80,7 @@ class RnnLayer(RecurrentLayer):
         return run.y, {"input": run.from_input, "self": run.from_self, "s": run.states[1:]}
 
     def _run(self, x: Array, train: bool) -> RnnSaved:
-        """All steps of x; the state goes on."""
+        """Run all steps of x and carry the state over."""
         steps, streams = x.shape[:2]
         parts = (self.input_part, self.self_part, self.output_part)
         input_, self_, output = (self._begin(part, steps, streams, train) for part in parts)
@@ -116,7 +115,7 @@ class RnnLayer(RecurrentLayer):
         s: RnnSaved = self._take_saved()
 
         dy = dy * self.activation.gradient(s.y)
-        dstates = s.output_part.backward(dy)  # from the outputs; below, from later states too
+        dstates = s.output_part.backward(dy)  # from the outputs; later states are added below
         s.output_part.accumulate(s.states[1:], dy, dy.sum(axis=(0, 1)))
 
         if self._takes_whole(len(dy)):
@@ -129,7 +128,7 @@ class RnnLayer(RecurrentLayer):
             )
         else:
             self.dstates = {"state": self._backward_steps(s, dstates)}
-        dself = s.from_self  # by now the gradient of what went into the activation
+        dself = s.from_self  # now contains the gradient before the activation
         s.self_part.accumulate(s.states[:-1], dself, dself.sum(axis=(0, 1)))
 
         dinput = dstates * self.activation.gradient(s.from_input)
@@ -138,9 +137,8 @@ class RnnLayer(RecurrentLayer):
         return dx
 
     def _backward_steps(self, s: RnnSaved, dstates: Array) -> Array:
-        """Adds to dstates what comes from later states; in place of what self gave leaves the
-        gradient of what went into its activation. That of the state before the first step is
-        returned."""
+        """Add the gradients from later states to dstates, and overwrite from_self with its gradient
+        before the activation. Returns the gradient of the state before the first step."""
         earlier = self.backend.zeros(*dstates.shape[1:])
         for t in reversed(range(len(dstates))):
             s.from_self[t] = self.self_activation.gradient(s.from_self[t]) * dstates[t]

@@ -1,14 +1,14 @@
-"""Softmax, and the cost of predicting one symbol of many.
+"""Softmax, and the cross-entropy of predicting one symbol of many.
 
     p = exp(x / temperature) / sum, in each of `groups` equal parts of the row
     cost = -log p of the true symbol, in nats, summed over rows
 
-What descends is darknet's: p - truth goes back at any temperature, that is, temperature * cost
-is what is descended, where the truth of each group sums to 1. With noloss=1, or in the middle of
-a network, it is a plain layer.
+As in darknet, the gradient is p - truth at any temperature, so training minimizes
+temperature * cost, provided that the truth of each group sums to 1. With noloss=1, or in the middle
+of a network, it is a plain layer without a cost.
 
-Source: darknet src/softmax_layer.c, src/blas.c (softmax_cpu, softmax_x_ent_cpu). darknet's
-backward passes a gradient from above straight through; here it goes through the derivative.
+Source: darknet src/softmax_layer.c, src/blas.c (softmax_cpu, softmax_x_ent_cpu). darknet's backward
+passes a gradient from above unchanged; here it is multiplied by the derivative.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Kernels compiled by numba, the extra "fast": float32, for any number of processor cores.
+"""Kernels compiled by numba (the extra `fast`), in float32, for any number of processor cores.
 
-The table has the names and signatures of `numpy_kernels`, whose own serve where nothing is gained,
-and beside them the cells over whole sequences, which layers without batch norm use where a backend
-has them. Importing this package imports numba; the first call of each kernel compiles it, and the
-machine keeps what was compiled.
+The functions have the names and signatures of `numpy_kernels`; some are numpy's own, where compiled
+code is not faster. In addition there are cells over whole sequences, which layers without batch
+norm use. Importing this package imports numba. The first call of a kernel compiles it and stores
+the result on disk.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ from minidark.backend.numpy_kernels import normalize_backward as normalize_backw
 from minidark.backend.numpy_kernels import shorten as shorten
 from minidark.backend.numpy_kernels import total as total
 
-PROBES = {  # one of the kernels that layers of this type cannot train without
+PROBES = {  # a kernel that every training of this layer type uses
     "gru": gru._state,
     "lstm": lstm._step,
     "rnn": rnn._forward_streams,
@@ -52,5 +52,5 @@ PROBES = {  # one of the kernels that layers of this type cannot train without
 
 
 def are_kept(types: Iterable[str]) -> bool:
-    """Whether this machine has compiled the kernels of such layers before, as they are now."""
+    """Whether the kernels of these layer types are stored on disk in their current form."""
     return all(kernel.is_kept(PROBES[type_]) for type_ in PROBES.keys() & {*types})

@@ -1,10 +1,10 @@
-"""How kernels are compiled, and how long what was compiled is kept.
+"""Compiles kernels and decides when stored machine code is still valid.
 
-numba keeps machine code beside the sources and asks only whether the file of a function changed.
-But the code of one kernel holds what it calls from other files, and the form of the tile, which
-follows the processor that numba compiles for: so what is kept is stamped with all sources of this
-package, that form, and the versions of numba and llvmlite, whose helpers the code calls. A global
-of a kernel is frozen into its code: none may come from another package but numpy's.
+numba's cache only checks whether a function's own file has changed. But a kernel's machine code
+also contains functions from other files and the form of the tile, which depends on the target
+processor. So stored kernels carry a stamp of all sources of this package, the tile's form, and the
+versions of numba and llvmlite. A kernel's code contains the values of its globals, so they may only
+come from this package or numpy.
 """
 
 from __future__ import annotations
@@ -34,31 +34,30 @@ define <16 x float> @probe(<16 x float> %a, <16 x float> %b, <16 x float> %c) {
 declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
 """
 
-# By the registers in its code: floats in a vector, and vectors in a line of a panel, such that 6
-# rows of accumulators, a line and a factor fit, and a product where it is not fused.
+# Floats in a vector and vectors in a line of a panel, by the registers in the probe's code. 6 rows
+# of accumulators, a line, a factor and, without fusing, a product must fit into the registers.
 REGISTERS = {"zmm": (16, 4), "ymm": (8, 2), "xmm": (4, 2)}  # 32 of AVX-512, 16 of AVX, 16 of SSE
 OTHERS = (4, 4)  # ARM has 32 of 128 bits
 
 
 def form(triple: str, cpu: str, features: str) -> tuple[int, int, bool]:
-    """WIDTH, VECTORS and FUSED for what LLVM calls a target.
+    """WIDTH, VECTORS and FUSED for a target in LLVM's sense.
 
-    A processor's name alone does not tell its features, so LLVM compiles a probe (some 5 ms).
+    A processor's name does not determine its features, so LLVM compiles a probe (about 5 ms).
     """
     target = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
     assembly = target.emit_assembly(llvm.parse_assembly(FUSED_MULTIPLY_ADD))
     width, vectors = next((REGISTERS[name] for name in REGISTERS if name in assembly), OTHERS)
-    return width, vectors, "fmaf" not in assembly  # the C library's, called for each float
+    return width, vectors, "fmaf" not in assembly  # fmaf: the C library's, one call per float
 
 
-# Of numba's target, which NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and NUMBA_ENABLE_AVX may make another
-# processor than this one.
+# numba's target may differ from this processor: see NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and
+# NUMBA_ENABLE_AVX.
 WIDTH, VECTORS, FUSED = form(*cpu_target.target_context.codegen().magic_tuple())
 PANEL = WIDTH * VECTORS
 
-# Nothing is regrouped or fused but what a kernel asks for, so that the bytes of a result do not
-# depend on what the compiler inlines where; NaN and infinity keep their meaning, because a run that
-# diverges is found by them.
+# The compiler may not regroup or fuse operations unless a kernel asks for it, so that results do
+# not depend on inlining. NaN and infinity keep their meaning, because they reveal a diverged run.
 EXACT = frozenset({"nsz"})
 
 
@@ -76,7 +75,7 @@ STAMP = _stamp()
 def kernel(
     *, parallel: bool = False, inline: str = "never", fastmath: frozenset[str] | bool = EXACT
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Compile a function at its first call, and keep it on disk where that is possible."""
+    """Compile a function on its first call, and store the result on disk if possible."""
     options: dict[str, Any] = {
         "nogil": True,
         "error_model": "numpy",
@@ -94,7 +93,7 @@ def kernel(
         def without_literals(args: Any, kws: Any) -> Any:
             return template(tuple(map(types.unliteral, args)), kws)
 
-        # numba would compile a kernel once more for each constant that another kernel passes.
+        # Without this, numba compiles a kernel again for each constant that another kernel passes.
         dispatcher.get_call_template = without_literals
         return dispatcher
 
@@ -104,20 +103,22 @@ def kernel(
 def _cache(
     function: Callable[..., Any], before_loading: Callable[[], None] = lambda: None
 ) -> KernelCache | None:
-    """None where no folder can be written to."""
+    """The kernel's cache on disk, or None if no folder is writable."""
     try:
         return KernelCache(function, STAMP, before_loading)
     except (RuntimeError, OSError):
         warn_once(
-            "the compiled kernels cannot be kept and are compiled anew by every process; "
-            "set NUMBA_CACHE_DIR to a folder that can be written into"
+            "compiled kernels cannot be kept on disk, so every process compiles them again; "
+            "set NUMBA_CACHE_DIR to a writable folder"
         )
         return None
 
 
 class External:
-    """A function of 64-bit integers that kernels call by a symbol of this process. It is compiled
-    once; a kernel that others call as usual is compiled again into each of them."""
+    """A function of 64-bit integers that kernels call through a symbol of this process.
+
+    It is compiled only once. An ordinary kernel is compiled into each kernel that calls it.
+    """
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
@@ -128,10 +129,10 @@ class External:
         _externals.append(self)
 
     def provide(self) -> None:
-        """Compile it, or read it from disk, and let the linker find it."""
+        """Compile the function or load it from disk, and make it known to the linker."""
         if self.provided:
             return
-        self.provided = True  # at once: kernels that it calls ask for it, too
+        self.provided = True  # set first, because kernels that it calls request it, too
         options = {"nopython": True, "nogil": True, "error_model": "numpy", "fastmath": set(EXACT)}
         parameters, result = self.signature.args, self.signature.return_type
         callback: Any = CFunc(self.function, (parameters, result), {}, options)
@@ -147,7 +148,7 @@ class External:
 
     @property
     def call(self) -> tuple[Any, Callable[..., Any]]:
-        """What an intrinsic returns that stands for it: the signature, and what emits the call."""
+        """The return value of an intrinsic for this function: its signature and call emitter."""
         self.provide()
         return self.signature, self._emit
 
@@ -161,18 +162,18 @@ _externals: list[External] = []
 
 
 def provide_externals() -> None:
-    """Make ready what machine code from disk refers to.
+    """Provide the symbols that machine code from disk refers to.
 
-    It may link `threads._fork`, which needs numba's threads. numba starts them only for a kernel
-    that is parallel itself (up to 0.62), or that was compiled beside one (0.68); loading any other
-    ended the process.
+    It may link `threads._fork`, which needs numba's threads. numba only starts them for a kernel
+    that is itself parallel (up to 0.62) or was compiled together with one (0.68). Without them,
+    loading another kernel crashed the process.
     """
-    numba.get_num_threads()  # starts them
+    numba.get_num_threads()  # starts numba's threads
     for one in _externals:
         one.provide()
 
 
 def is_kept(dispatcher: Any) -> bool:
-    """Whether this machine holds the kernel compiled, as it is now."""
+    """Whether the kernel is stored on disk in its current form."""
     cache = dispatcher._cache
     return isinstance(cache, KernelCache) and cache.holds_any()

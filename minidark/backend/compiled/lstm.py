@@ -1,4 +1,4 @@
-"""The long short-term memory over a whole sequence, forward and backward; see `gru.py`."""
+"""LSTM over a whole sequence, forward and backward; see `gru.py`."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from minidark.backend.memory import zeros
 def lstm_sequence(
     gates: Array, biases: Array, states: Array, cells: Array, squashed: Array, w: Array
 ) -> None:
-    """gates (T, S, 4H) holds what comes from the input without biases (4H,); states and cells
-    (T + 1, S, H) those before step 0. Writes gates (i | f | o | g), the other states and cells,
-    and squashed (T, S, H): tanh of the cells.
+    """Run the LSTM forward. biases: (4H,).
+
+    gates (T, S, 4H) contains the input's products, without biases; states[0] and cells[0] of
+    (T + 1, S, H) the state and cell before step 0. Writes gates (i | f | o | g), the other states
+    and cells, and squashed (T, S, H), the tanh of the cells.
     """
     spread(_forward, gates.shape[1], gates.size, gates, biases, states, cells,
            squashed, panels_of_transposed(w))  # fmt: skip
@@ -61,8 +63,8 @@ def _step(gates, biases, cell, new_cell, squashed, new):
 def lstm_sequence_backward(
     gates: Array, cells: Array, squashed: Array, dy: Array, w: Array
 ) -> None:
-    """gates, cells and squashed as `lstm_sequence` left them, dy (T, S, H). Writes gates: in place
-    of them their gradients before squashing."""
+    """Run the LSTM backward. gates, cells and squashed are those of `lstm_sequence`; dy is
+    (T, S, H). Overwrites gates with their gradients before the activations."""
     dh, dcell = zeros(dy.shape[1:]), zeros(dy.shape[1:])
     spread(_backward, gates.shape[1], gates.size, gates, cells, squashed, dy,
            dh, dcell, panels_of(w))  # fmt: skip
@@ -95,10 +97,10 @@ def _step_backward(gates, cell, squashed, dy, dh, dcell):
         gates[three:],
     )
     for j in range(hidden):
-        dnew, open_, kept = dh[j] + dy[j], i[j], f_[j]
+        dnew, in_, forget = dh[j] + dy[j], i[j], f_[j]
         dc = dcell[j] + dnew * o[j] * (f(1) - squashed[j] * squashed[j])
         o[j] *= dnew * squashed[j] * (f(1) - o[j])
-        i[j] = dc * g[j] * open_ * (f(1) - open_)
-        g[j] = dc * open_ * (f(1) - g[j] * g[j])
-        f_[j] = dc * cell[j] * kept * (f(1) - kept)
-        dcell[j] = dc * kept
+        i[j] = dc * g[j] * in_ * (f(1) - in_)
+        g[j] = dc * in_ * (f(1) - g[j] * g[j])
+        f_[j] = dc * cell[j] * forget * (f(1) - forget)
+        dcell[j] = dc * forget

@@ -1,4 +1,4 @@
-"""The optimizers' steps, running means and a gradient's length: one pass over each array."""
+"""Optimizer steps, moving averages and a gradient's norm, in one pass over each array."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.scalar import f
 from minidark.backend.compiled.threads import share, spread
 
-PART = 1 << 15  # of a sum, which one thread adds up: so that it does not hang on their number
+PART = 1 << 15  # numbers that one thread sums, so that a sum does not depend on the thread count
 
 
 def adam_step(
@@ -68,19 +68,19 @@ def roll(rolling: Array, batch: Array, kept: float) -> None:
 
 
 @kernel()
-def _roll(rolling, given, kept, new, shares):
-    share(_roll_range, (rolling, given, kept, new), shares)
+def _roll(rolling, batch, old_share, new_share, shares):
+    share(_roll_range, (rolling, batch, old_share, new_share), shares)
 
 
 @kernel()
-def _roll_range(rolling, given, kept, new, lo, hi):
+def _roll_range(rolling, batch, old_share, new_share, lo, hi):
     for i in range(lo, hi):
-        rolling[i] = kept * rolling[i] + new * given[i]
+        rolling[i] = old_share * rolling[i] + new_share * batch[i]
 
 
 def sum_of_squares(x: Array) -> Scalar:
-    """As numpy's, but without a product of its BLAS: its threads would keep a core busy for a while
-    that the next kernel waits for."""
+    """Like numpy's, but without a BLAS product, whose threads would keep spinning and slow down
+    the next kernel."""
     sums = np.zeros(-(-x.size // PART))
     spread(_squares, sums.size, x.size, x, sums)
     return float(sums.sum())
@@ -91,7 +91,7 @@ def _squares(x, sums, shares):
     share(_squares_range, (x, sums), shares)
 
 
-@kernel(fastmath=frozenset({"nsz", "reassoc"}))  # in parts that are always the same
+@kernel(fastmath=frozenset({"nsz", "reassoc"}))  # the parts are always the same
 def _squares_range(x, sums, lo, hi):
     for part in range(lo, hi):
         total = 0.0

@@ -1,4 +1,4 @@
-"""Products of whole sequences: darknet's gemm_nt, gemm_nn and gemm_tn, by tiles.
+"""Matrix products of whole sequences: darknet's gemm_nt, gemm_nn and gemm_tn, computed in tiles.
 
 Source: darknet src/gemm.c.
 """
@@ -14,19 +14,19 @@ from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import ROWS, add_part, add_product
 from minidark.backend.memory import empty
 
-BLOCK_ROWS = 96  # of a, whose part of BLOCK_DEPTH stays in the cache while all of b passes
+BLOCK_ROWS = 96  # this many rows of a, BLOCK_DEPTH deep, stay in the cache during a pass over b
 BLOCK_DEPTH = 512
-GRADIENT_DEPTH = 64  # rows whose part of b stays in the cache while all of a's columns pass
+GRADIENT_DEPTH = 64  # this many rows of b stay in the cache during a pass over a's columns
 MULTIPLIES = 32  # multiply-adds of a tile in the time of one elementary operation
 
 
 def panels_of(matrix: Array) -> Array:
-    """(K, N), such as weights (O, I) for products with rows of O, in panels."""
+    """Pack a matrix (K, N) into panels, such as weights (O, I) for products with rows of O."""
     return _panels_of(matrix, False)
 
 
 def panels_of_transposed(matrix: Array) -> Array:
-    """(N, K), such as weights (O, I) for products with rows of I, in panels."""
+    """Pack a matrix (N, K) into panels, such as weights (O, I) for products with rows of I."""
     return _panels_of(matrix, True)
 
 
@@ -85,7 +85,7 @@ def gemm_tn(a: Array, b: Array, c: Array) -> None:
     a, work = _whole_rows(a), a.size * b.shape[1] // MULTIPLIES
     if b.shape[1] % PANEL:
         b, b_k = panels_of(np.ascontiguousarray(b)), PANEL
-    else:  # its rows are whole lines of panels as they stand
+    else:  # rows are already whole lines of panels
         b, b_k = np.ascontiguousarray(b)[None], b.shape[1]
     spread(_gradient, len(c), work, _address(a), a.strides[0] // 4, b, c, b_k,
            grain=ROWS)  # fmt: skip
@@ -114,7 +114,7 @@ def _gradient_rows(a, a_row, b, c, b_k, lo, hi):
 
 
 def _whole_rows(a: Array) -> Array:
-    """a itself where each row is contiguous, such as some columns of a matrix; else a copy."""
+    """a if each of its rows is contiguous, as in a slice of columns; else a copy."""
     whole = a.strides[1] == a.itemsize and a.strides[0] >= 0 and a.strides[0] % a.itemsize == 0
     return a if whole and a.flags.aligned else np.ascontiguousarray(a)
 

@@ -1,6 +1,6 @@
 """The recurrent sublayer of darknet's `[rnn]` over a whole sequence, forward and backward.
 
-For the activations in RNN_ACTIVATIONS; what the input and output sublayers do needs no time loop.
+It supports the activations in RNN_ACTIVATIONS. The input and output sublayers need no time loop.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def rnn_sequence(
     activation: str,
     shortcut: bool,
 ) -> None:
-    """from_input (T, S, H), biases (H,); states (T + 1, S, H) holds the state before step 0.
-    Writes the other states, and from_self (T, S, H): act(w state + biases)."""
+    """Run forward. from_input is (T, S, H), biases (H,); states[0] of (T + 1, S, H) is the state
+    before step 0. Writes the other states, and from_self (T, S, H): act(w state + biases)."""
     spread(_forward, from_self.shape[1], from_self.size, from_input, biases,
            from_self, states, panels_of_transposed(w), RNN_ACTIVATIONS[activation],
            shortcut)  # fmt: skip
@@ -44,17 +44,17 @@ def _forward_streams(from_input, biases, from_self, states, w, activation, short
             copy(from_self[t, s], biases)
         add_product(from_self[t], 0, hidden, states[t].ctypes.data, hidden, w, 0, hidden, lo, hi)
         for s in range(lo, hi):
-            y, given, old, new = from_self[t, s], from_input[t, s], states[t, s], states[t + 1, s]
+            y, x, old, new = from_self[t, s], from_input[t, s], states[t, s], states[t + 1, s]
             _squash(y, activation)
             for j in range(hidden):
-                new[j] = given[j] + y[j] + (old[j] if shortcut else f(0))
+                new[j] = x[j] + y[j] + (old[j] if shortcut else f(0))
 
 
 def rnn_sequence_backward(
     from_self: Array, dstates: Array, w: Array, activation: str, shortcut: bool
 ) -> None:
-    """dstates (T, S, H) holds what comes from the outputs. Writes dstates: adds what comes from
-    later states; and from_self: in its place the gradient before squashing."""
+    """Run backward. dstates (T, S, H) contains the gradients from the outputs. Adds the gradients
+    from later states to it, and overwrites from_self with its gradient before the activation."""
     spread(_backward, from_self.shape[1], from_self.size, from_self, dstates,
            panels_of(w), RNN_ACTIVATIONS[activation], shortcut)  # fmt: skip
 
@@ -102,7 +102,7 @@ def _squash(x, activation):
 
 @kernel()
 def _times_slope(y, dy, activation):
-    """dy times the slope at each output y. Writes y."""
+    """Overwrite y with dy times the activation's slope at output y."""
     if activation == 0:
         copy(y, dy)
     elif activation == 1:

@@ -1,4 +1,4 @@
-"""What is done with rows one by one: gather and scatter, softmax and its cost, sums of columns."""
+"""Operations row by row: gather and scatter, softmax and its cost, column sums."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minidark.backend.compiled.scalar import copy, exp, f
 from minidark.backend.compiled.threads import share, spread
 from minidark.backend.memory import empty, zeros
 
-LINE = 16  # floats of a cache line, which two threads had better not share
+LINE = 16  # floats in a cache line; two threads should not write to the same one
 
 
 def gather(weights: Array, ids: Array) -> Array:
@@ -25,7 +25,7 @@ def gather(weights: Array, ids: Array) -> Array:
 
 
 def _check(ids: Array, width: int) -> None:
-    """Compiled code would read beyond the array, where numpy raises."""
+    """Raise IndexError for invalid ids, with which compiled code would read beyond the array."""
     if ids.size and (ids.min() < 0 or ids.max() >= width):
         raise IndexError(f"an id is not from 0 to {width - 1}")
 
@@ -37,7 +37,7 @@ def _turn(weights, table, shares):
 
 @kernel()
 def _turn_lines(weights, table, lo, hi):
-    """The transposed array, in squares of lines, so that each line is fetched once."""
+    """Transpose in squares of cache lines, so that each line is fetched once."""
     for o0 in range(0, len(weights), LINE):
         for i0 in range(lo, hi, LINE):
             for o in range(o0, min(o0 + LINE, len(weights))):
@@ -72,9 +72,9 @@ def _scatter_add(gradient, sums, ids, dy, shares):
 @kernel()
 def _scatter_columns(gradient, sums, ids, dy, lo, hi):
     for n in range(ids.size):
-        row, given = sums[ids[n], lo:hi], dy[n, lo:hi]
+        row, dy_row = sums[ids[n], lo:hi], dy[n, lo:hi]
         for j in range(hi - lo):
-            row[j] += given[j]
+            row[j] += dy_row[j]
     inputs = gradient.shape[1]
     for o0 in range(lo, hi, LINE):
         for i0 in range(0, inputs, LINE):
@@ -120,10 +120,10 @@ def _softmax(x, p, factor, shares):
 @kernel()
 def _softmax_rows(x, p, factor, lo, hi):
     for n in range(lo, hi):
-        given, row = x[n], p[n]
-        largest = _largest(given)
+        x_row, row = x[n], p[n]
+        largest = _largest(x_row)
         for j in range(row.size):
-            row[j] = exp((given[j] - largest) * factor)
+            row[j] = exp((x_row[j] - largest) * factor)
         scale = f(1) / _sum(row)
         for j in range(row.size):
             row[j] *= scale
@@ -131,7 +131,7 @@ def _softmax_rows(x, p, factor, lo, hi):
 
 @kernel()
 def _sum(x):
-    """In eight parts, each in order, so that the additions need not wait for one another."""
+    """The sum of x, in eight independent parts, so that additions do not wait for one another."""
     a, b, c, d, e, g, h, i = f(0), f(0), f(0), f(0), f(0), f(0), f(0), f(0)
     eights = x.size // 8 * 8
     for j in range(0, eights, 8):
@@ -148,7 +148,7 @@ def _sum(x):
     return ((a + b) + (c + d)) + ((e + g) + (h + i))
 
 
-@kernel(fastmath=True)  # NaN need not be told from a number here: it is found in the sum
+@kernel(fastmath=True)  # NaN need not be detected here, because it appears in the sum
 def _largest(x):
     largest = x[0]
     for j in range(x.size):

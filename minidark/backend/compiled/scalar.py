@@ -1,9 +1,8 @@
-"""tanh, logistic and exp of one float32 each, in a form that a loop over a row vectorises; and the
-copy of a row.
+"""tanh, logistic and exp of a float32, in a form that vectorises in a loop; and a row's copy.
 
-tanh is a quotient of polynomials in x * x, fitted to tanh(x) / x on [0, 7.9] with the largest
-relative error made smallest (2e-8 in exact arithmetic, 3e-7 in float32); beyond 7.9 it is constant.
-NaN stays NaN.
+tanh is a quotient of polynomials in x * x, fitted to tanh(x) / x on [0, 7.9] with the smallest
+maximum relative error (2e-8 in exact arithmetic, 3e-7 in float32). Beyond 7.9 it is constant. NaN
+stays NaN.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ P0, P1, P2, P3, P4, P5 = (
 Q1, Q2, Q3 = f(0.463182182), f(0.0240530502), f(0.000238085021)
 
 LOG2_E, LN2_HIGH, LN2_LOW = f(1.4426950408889634), f(0.693359375), f(-2.12194440e-4)
-EXP_BEGIN = f(-87)  # below, the result is less than the smallest normal number
+EXP_BEGIN = f(-87)  # below it, the result would be smaller than the smallest normal number
 
 
 @kernel(inline="always")
@@ -45,7 +44,7 @@ def logistic(x):
 
 @kernel(inline="always")
 def exp(x):
-    """Of x <= 0."""
+    """exp(x) for x <= 0."""
     x = EXP_BEGIN if x < EXP_BEGIN else x
     n = np.floor(x * LOG2_E + f(0.5))
     r = x - n * LN2_HIGH - n * LN2_LOW
@@ -57,6 +56,6 @@ def exp(x):
 
 @kernel()
 def copy(to, row):
-    """Both of one size: numba compiles `to[:] = row` for two seconds, most of it for an error."""
+    """Copy a row to one of the same size. numba takes two seconds to compile `to[:] = row`."""
     for j in range(to.size):
         to[j] = row[j]

@@ -1,9 +1,9 @@
-"""Compiled kernels on disk.
+"""Stores compiled kernels on disk.
 
-numba's own cache stops a run when one of its files is damaged or cannot be written. This one never
-does: a kernel that cannot be read is compiled again, and one that cannot be written stays in
-memory. Each kernel has one file, and a digest in front of its content finds damage that unpickling
-would not, such as one flipped bit of machine code.
+numba's own cache stops a run if one of its files is damaged or not writable. This one never does: a
+kernel that cannot be read is compiled again, and one that cannot be written stays in memory. Each
+kernel has one file. A digest at its beginning detects damage that unpickling would not, such as a
+flipped bit of machine code.
 """
 
 from __future__ import annotations
@@ -28,42 +28,44 @@ _warned: set[str] = set()
 
 
 def warn_once(message: str, *values: object) -> None:
-    """Log a warning the first time that this process comes to it."""
+    """Log a warning only once per process."""
     if message not in _warned:
         _warned.add(message)
         log.warning(message, *values)
 
 
 class KernelFile:
-    """The compiled forms of one kernel, by the key that numba gives each. `stamp` is whatever they
-    depend on; a file with another stamp counts as empty."""
+    """The compiled forms of one kernel, by numba's keys.
+
+    stamp: everything that they depend on. A file with another stamp counts as empty.
+    """
 
     def __init__(self, path: Path, stamp: object):
         self.path = path
         self.stamp = stamp
 
     def load(self, key: object) -> Any:
-        """What `save` was given with this key, or None."""
+        """The form saved under this key, or None."""
         return self.read().get(key)
 
     def save(self, key: object, compiled: Any) -> None:
-        """Add or replace one form; the file is replaced in one step. Raises OSError."""
+        """Add or replace one form. The file is replaced atomically. Raises OSError."""
         try:
             forms = self.read()
-        except Exception:  # damaged: reading it has said so
+        except Exception:  # damaged; `load_overload` has already logged it
             forms = {}
         content = dumps(self.stamp) + dumps({**forms, key: compiled})
         part = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex[:16]}")
         try:
             part.write_bytes(hashlib.sha256(content).digest() + content)
             os.replace(part, self.path)
-        except BaseException:  # a signal may end the process here, too
+        except BaseException:  # includes a signal that ends the process
             part.unlink(missing_ok=True)
             raise
 
     def read(self) -> dict[object, Any]:
-        """All forms; none where there is no file. Raises ValueError, or what unpickling raises,
-        for a damaged one, and OSError for one that cannot be read."""
+        """All forms; empty if the file does not exist. Raises ValueError or unpickling's errors if
+        the file is damaged, and OSError if it cannot be read."""
         try:
             data = self.path.read_bytes()
         except FileNotFoundError:
@@ -72,19 +74,21 @@ class KernelFile:
         if hashlib.sha256(content).digest() != digest:
             raise ValueError("its digest is wrong")
         stream = io.BytesIO(content)
-        if pickle.load(stream) != self.stamp:  # another numba's forms may not even unpickle here
+        if pickle.load(stream) != self.stamp:  # forms of another numba may not unpickle
             return {}
         forms: dict[object, Any] = pickle.load(stream)
         return forms
 
     def flush(self) -> None:
-        """Forget all forms."""
+        """Delete all forms."""
         self.path.unlink(missing_ok=True)
 
 
 class KernelCache(FunctionCache):
-    """numba's cache of one function, with `KernelFile` behind it. `before_loading` is called before
-    machine code is read, which may refer to symbols that have to exist by then."""
+    """numba's cache of one function, stored in a `KernelFile`.
+
+    before_loading: called before machine code is read, to define symbols that it may refer to.
+    """
 
     def __init__(
         self, function: Callable[..., Any], stamp: str, before_loading: Callable[[], None]
@@ -98,9 +102,9 @@ class KernelCache(FunctionCache):
         self.before_loading()
         try:
             return super().load_overload(sig, target_context)
-        except Exception as error:  # whatever unpickling or linking damaged bytes raises
+        except Exception as error:  # unpickling or linking damaged bytes raises errors of any type
             warn_once(
-                "%s: a file of the compiled kernels cannot be read (%s); compiling again",
+                "%s: a stored kernel cannot be read (%s); compiling again",
                 self.cache_path, _reason(error),
             )  # fmt: skip
             return None
@@ -110,16 +114,16 @@ class KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             warn_once(
-                "%s: the compiled kernels cannot be written (%s), and every process will compile "
-                "them again; free space there, or set NUMBA_CACHE_DIR to another folder",
+                "%s: compiled kernels cannot be written (%s), so every process compiles them "
+                "again; free space there, or set NUMBA_CACHE_DIR to another folder",
                 self.cache_path, _reason(error),
             )  # fmt: skip
 
     def holds_any(self) -> bool:
-        """Whether the disk has this kernel compiled, as it is now."""
+        """Whether the kernel is stored on disk in its current form."""
         try:
             return bool(self._cache_file.read())
-        except Exception:  # damaged, or not ours to read
+        except Exception:  # damaged or not readable
             return False
 
 

@@ -1,8 +1,7 @@
-"""Kernels on several threads.
+"""Runs kernels on several threads.
 
-They run on ranges of rows, columns or streams that do not touch one another, one range a thread,
-and every number is computed by one thread in an order of its own: the results do not depend on how
-many there are.
+Each thread has its own range of rows, columns or streams. One thread computes each number, always
+in the same order, so results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ from minidark.backend.compiled.kernel import kernel
 from minidark.backend.threads import kernels_watch, processors, thread_count
 
 _chosen = threading.local()
-_several = threading.Lock()  # held while several threads work for one of the caller's
+_several = threading.Lock()  # held while several threads work for one calling thread
 _forked = False
-LEAST = 1 << 14  # elements, or as much work, below which a second thread costs more than it saves
+LEAST = 1 << 14  # elementary operations below which a second thread costs more than it saves
 
-# How long a thread of OpenMP spins before it sleeps, in rounds of GNU's loop (about 0.3 ms) and in
-# milliseconds of LLVM's. Both spin much longer by default, and so take processors from one another
-# where other programs need them. These are as long as the pauses between kernels.
+# How long an OpenMP thread spins before it sleeps: rounds of GNU's loop (about 0.3 ms), and
+# milliseconds of LLVM's. By default both spin much longer and take processors from other programs.
+# These values match the pauses between kernels.
 SPINNING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
 
 
 def _load_openmp() -> None:
-    """Load numba's OpenMP layer, if there is one, while the environment says how long to spin: the
-    library reads it once, and children are not to inherit it."""
+    """Load numba's OpenMP layer, if there is one, with SPINNING in the environment. The library
+    reads the environment once; child processes must not inherit SPINNING."""
     if "OMP_WAIT_POLICY" in os.environ:
         return
     added = {name: value for name, value in SPINNING.items() if name not in os.environ}
@@ -51,17 +50,17 @@ def _load_openmp() -> None:
 
 
 _load_openmp()
-# numba wants a lock for processes that fork while it starts its threads. Where files cannot be
-# written there is none, and nobody can do anything about it.
+# numba wants a lock for processes that fork while it starts its threads. Without writable files
+# there is no lock, and the user cannot change that.
 warnings.filterwarnings("ignore", "Could not obtain multiprocessing lock")
 
 
 def spread(shared: Any, size: int, work: int, *args: Any, grain: int = 1) -> None:
-    """shared(*args, (size, grain, threads)): a kernel that hands its rows to `share`, on as many
-    threads as `work` elementary operations are worth.
+    """Call shared(*args, (size, grain, threads)), a kernel that passes its rows to `share`.
 
-    On one, where another of the caller's threads has several already, which would only wait for
-    processors, and in a forked process, in which OpenMP cannot start any.
+    work: elementary operations, which determine the number of threads. It is one if several threads
+    already work for another calling thread, because more would wait for processors, and in a forked
+    process, where OpenMP cannot start threads.
     """
     parts = size // grain
     threads = min(parts, work // LEAST, thread_count())
@@ -75,20 +74,20 @@ def spread(shared: Any, size: int, work: int, *args: Any, grain: int = 1) -> Non
         forms = _forms(shared)
         began = watch.begin(time.process_time)
         shared(*args, (size, grain, threads))
-        if _forms(shared) == forms:  # compiling keeps one processor busy, however many are free
+        if _forms(shared) == forms:  # no compilation, which uses only one processor
             watch.end(began, time.process_time, cores)
     finally:
         _several.release()
 
 
 def _forms(shared: Any) -> int:
-    """How many forms of a kernel this process has compiled, or read from disk."""
+    """The number of forms of a kernel that this process has compiled or loaded."""
     return len(getattr(shared, "overloads", ()))
 
 
 def _wake(threads: int) -> int:
-    """Tell numba to compute on so many threads, which it keeps for each thread of the caller's.
-    Returns how many it has: with NUMBA_NUM_THREADS, fewer may have to do the work of all."""
+    """Set numba's number of threads for the calling thread. Returns the actual number, which
+    NUMBA_NUM_THREADS may limit."""
     awake: int = min(threads, numba.config.NUMBA_NUM_THREADS)
     if getattr(_chosen, "threads", 0) != awake:
         numba.set_num_threads(awake)
@@ -107,7 +106,8 @@ if hasattr(os, "register_at_fork"):
 
 @kernel()
 def begin(size, thread, threads, grain):
-    """Where a thread's range begins, and the one before it ends; a multiple of grain, or size."""
+    """The begin of a thread's range, and the end of the previous one: a multiple of grain, or
+    size."""
     grains = (size + grain - 1) // grain
     return min(size, grains * thread // threads * grain)
 
@@ -118,7 +118,7 @@ ENTRY = ir.FunctionType(ir.VoidType(), [ADDRESS] * 3)  # of the arguments, lo, h
 
 @kernel(parallel=True)
 def _fork(entry, arguments, size, grain, threads):
-    """The only kernel that numba makes parallel, which takes it seconds to compile."""
+    """The only parallel kernel, because numba takes seconds to compile one."""
     for thread in prange(threads):
         lo, hi = begin(size, thread, threads, grain), begin(size, thread + 1, threads, grain)
         _call_entry(entry, arguments, lo, hi)
@@ -136,9 +136,11 @@ def _call_entry(typingctx: Any, entry: Any, arguments: Any, lo: Any, hi: Any) ->
 
 @intrinsic
 def share(typingctx: Any, rows: Any, arguments: Any, shares: Any) -> Any:
-    """rows(*arguments, lo, hi) on each thread, with a range lo to hi of its own. `rows` is a
-    kernel, `arguments` a tuple; `shares` are the size of all ranges together, what each begins at
-    a multiple of, and the number of threads."""
+    """Call rows(*arguments, lo, hi) on each thread with its own range lo to hi.
+
+    rows: a kernel. arguments: a tuple. shares: the total size of the ranges, the grain (ranges
+    begin at its multiples), and the number of threads.
+    """
     parameters = (*map(types.unliteral, arguments), types.int64, types.int64)
     rows_result = _compiled(rows.dispatcher, parameters)
     fork_result = _compiled(_fork, (types.int64,) * 5)
@@ -162,14 +164,14 @@ def share(typingctx: Any, rows: Any, arguments: Any, shares: Any) -> Any:
 
 
 def _compiled(dispatcher: Any, parameters: Any) -> Any:
-    """numba's result of compiling a kernel for these types."""
+    """numba's compilation result of a kernel for these types."""
     dispatcher.compile(parameters)
     return dispatcher.overloads[parameters]
 
 
 def _entry(context: Any, builder: Any, result: Any, arguments: Any, packed: Any) -> Any:
-    """A function of this module by which any thread calls a kernel on a range: it finds the other
-    arguments, packed as a tuple of that type, at an address."""
+    """A function with which any thread calls a kernel on a range. It reads the kernel's other
+    arguments from an address, where they are packed as a tuple."""
     name = builder.module.get_unique_name("entry")
     entry = ir.Function(builder.module, ENTRY, name)
     entry.linkage = "internal"
@@ -188,8 +190,8 @@ def _entry(context: Any, builder: Any, result: Any, arguments: Any, packed: Any)
 
 
 def _borrowed(context: Any, builder: Any, type_: Any, value: Any) -> Any:
-    """An array whose references are not counted, because its caller holds it; else the value.
-    Threads that count would wait for one another at every row that they look at."""
+    """An array without reference counting, because its caller holds a reference; or another value
+    unchanged. With counting, threads would wait for one another at every row."""
     if not isinstance(type_, types.Array):
         return value
     array = context.make_array(type_)(context, builder, value)
@@ -199,7 +201,7 @@ def _borrowed(context: Any, builder: Any, type_: Any, value: Any) -> Any:
 
 
 def _call(context: Any, builder: Any, result: Any, values: Any) -> None:
-    """Kernels raise nothing, so the status that numba gives with each result is left alone."""
+    """Emit a call. The status that numba returns is ignored, because kernels do not raise."""
     context.add_linking_libs([result.library])
     function = context.declare_function(builder.module, result.fndesc)
     context.call_conv.call_function(

@@ -1,22 +1,20 @@
-"""Matrix products of float32 from one tile: a few rows of C, a panel of columns wide, in registers.
+"""Matrix products of float32 from one tile: a few rows of C, one panel wide, in registers.
 
     C[r, n] += sum over k of A[r, k] * B[k, n]        r < R <= 6 rows, n < PANEL columns
 
-B lies packed in panels, (panels, K, PANEL): as k runs, the tile reads one contiguous line after
-another, at any K, and each line serves R rows. So a product reaches nearly the peak of a core from
-some five rows on, where a general BLAS spends half its time packing and waiting for its threads;
-and the recurrent products of a training pass are all of that kind, with the same weights in every
-step, which are packed once a pass.
+B is packed in panels, (panels, K, PANEL). For increasing k, the tile reads contiguous lines, for
+any K, and uses each line for R rows. So a product of about five rows or more nearly reaches the
+peak of a core, where a general BLAS spends half its time on packing and on waiting for threads. The
+recurrent products of a training pass are of this kind. Their weights are the same in every step and
+are packed once per pass.
 
-The tile is written in LLVM's intermediate language, because the accumulators must stay in
-registers, and plain loops do not keep them there. Each element of C is summed in the order of k by
-itself: no result depends on the number of threads, on how rows are cut into tiles or on the width
-of a vector.
+The tile is written in LLVM's intermediate language, because plain loops do not keep the
+accumulators in registers. Each element of C is summed separately in the order of k. So results do
+not depend on the number of threads, the division of rows into tiles, or the vector width.
 
-Each product is added with one rounding (fused) where the processor has instructions for that: ARM,
-and x86-64 since Haswell. On other x86-64 processors the product is rounded first, then the sum.
-There the last bits of results differ from those of all other processors. The C library could fuse
-in software, but takes a call for each float.
+Processors with fused multiply-add (ARM, and x86-64 since Haswell) round each product and addition
+once. Other x86-64 processors round the product first, then the sum, so the last bits of their
+results differ. The C library could fuse in software, but needs a call for each float.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ def _make_tile(rows: int) -> Any:
         b_k: Any,
         depth: Any,
     ) -> Any:
-        """Adds to c; the three arrays by address, the strides of rows and of k in floats."""
+        """Add to c. c, a and b are addresses; strides of rows and of k are in floats."""
         signature = types.void(c, c_row, a, a_row, a_k, b, b_k, depth)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -127,7 +125,7 @@ def _emit_tile(
 
 
 def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c of vectors."""
+    """a * b + c for vectors."""
     if not FUSED:
         return builder.fadd(builder.fmul(a, b), c)
     signature = ir.FunctionType(c.type, [c.type] * 3)
@@ -139,7 +137,7 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
 _tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (_make_tile(rows) for rows in range(1, ROWS + 1))
 
 
-@kernel(inline="always")  # so that strides that its caller knows are constants
+@kernel(inline="always")  # so that the caller's fixed strides become constants
 def add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
     if rows == 6:
         _tile6(c, c_row, a, a_row, a_k, b, b_k, depth)
@@ -165,7 +163,7 @@ def _floats_at(typingctx: Any, address: Any) -> Any:
 
 @kernel(inline="always")
 def add_part(rows, columns, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
-    """`add_tile` where c has only so many of the columns. edge (ROWS, PANEL) is scratch."""
+    """Like `add_tile`, for a c with fewer columns. edge (ROWS, PANEL) is scratch space."""
     if columns == PANEL:
         add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth)
         return
@@ -179,10 +177,10 @@ def add_part(rows, columns, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
 
 @External
 def _product(c, c_row, columns, a, a_row, b, b_panel, depth, rows):
-    """c (rows, columns) += a (rows, depth) times the panels at b. c, a and b are addresses; c_row
-    and a_row are the floats from one row to the next, b_panel those from one panel to the next.
+    """c (rows, columns) += a (rows, depth) times the panels at b.
 
-    The rows are cut into tiles of nearly the same height, so that none is left with a single row.
+    c, a and b are addresses. The strides c_row, a_row and b_panel are in floats. The tiles have
+    nearly the same height, so that no tile of a single row remains.
     """
     edge = np.empty((ROWS, PANEL), np.float32)
     tiles = (rows + ROWS - 1) // ROWS
@@ -217,7 +215,7 @@ def _call_product(
 def add_product(c, c_begin, columns, a, a_row, packed, k_begin, depth, lo, hi):
     """c[lo:hi, c_begin:][:columns] += a[lo:hi, :depth] times `packed` from line k_begin on.
 
-    c is a C-contiguous matrix; a is an address, and a_row the floats from one row to the next.
+    c is a C-contiguous matrix. a is an address, and a_row its row stride in floats.
     """
     c_row, b_panel = c.shape[1], packed.shape[1] * PANEL
     c_at = c.ctypes.data + 4 * (lo * c_row + c_begin)
@@ -227,7 +225,8 @@ def add_product(c, c_begin, columns, a, a_row, packed, k_begin, depth, lo, hi):
 
 @kernel()
 def pack(matrix, packed, lo, hi):
-    """(K, N) into panels lo to hi of packed (panels, K, PANEL); columns beyond N are zero."""
+    """Pack a matrix (K, N) into panels lo to hi of packed (panels, K, PANEL). Columns beyond N
+    are zero."""
     depth, columns = matrix.shape
     for p in range(lo, hi):
         begin = p * PANEL
@@ -241,7 +240,7 @@ def pack(matrix, packed, lo, hi):
 
 @kernel()
 def pack_transposed(matrix, packed, lo, hi):
-    """(N, K) transposed into panels lo to hi of packed (panels, K, PANEL)."""
+    """Pack the transpose of a matrix (N, K) into panels lo to hi of packed (panels, K, PANEL)."""
     columns, depth = matrix.shape
     for p in range(lo, hi):
         begin = p * PANEL
@@ -249,7 +248,7 @@ def pack_transposed(matrix, packed, lo, hi):
         panel = packed[p]
         if width < PANEL:
             panel[:, width:] = 0
-        for k_begin in range(0, depth, PANEL):  # by blocks, so that lines stay in the cache
+        for k_begin in range(0, depth, PANEL):  # in blocks, so that lines stay in the cache
             k_end = min(k_begin + PANEL, depth)
             for n in range(width):
                 row = matrix[begin + n]
