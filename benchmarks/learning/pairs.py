@@ -20,11 +20,7 @@ MORE = ("--batches", "24000")  # for many short words
 CFG = "pairs"  # the shipped cfg
 SMALL = str(Path(__file__).with_name("sentiment.cfg"))
 TOGETHER = 16  # networks in an ensemble
-SPLITS = (
-    1,
-    2,
-    3,
-)  # of the sentiment words; one alone has too few held-out words to compare methods
+SPLITS = (1, 2, 3)  # seeds; a single split has too few held-out words to compare methods
 
 
 def numbers() -> Iterator[Row]:

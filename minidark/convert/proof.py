@@ -37,7 +37,7 @@ Write = Callable[[Network, Sequence[Array]], Proven]
 
 
 def drawn_symbols(inputs: int) -> Array:
-    """Fixed random symbols (SYMBOLS,), used if no text is given."""
+    """Fixed random symbols (SYMBOLS,), the default for a check without a text."""
     return np.random.default_rng(0).integers(0, inputs, SYMBOLS)
 
 

@@ -81,13 +81,13 @@ def _check_zip(data: bytes, path: Path | str) -> None:
 
 def from_state(arrays: dict[str, Array], path: Path | str) -> Found:
     """The layers of named arrays, in the only order that fits. Raises WeightsError."""
-    found = Found.begin(path)
+    model = Found.begin(path)
     try:
         modules, is_registered = _modules(arrays, path)
         readings = [module.readings for module in modules.values()]
         order = order_of_use(readings, path, is_registered)
         for reading in order:
-            modules[reading.name].add_to(found, reading)
+            modules[reading.name].add_to(model, reading)
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise WeightsError(f"{path}: its arrays do not form a chain of LSTM and Linear") from error
     log.info(
@@ -95,8 +95,8 @@ def from_state(arrays: dict[str, Array], path: Path | str) -> Found:
         "connections",
         path, ", ".join(map(str, order)),
     )  # fmt: skip
-    found.end_in_softmax()
-    return found
+    model.end_in_softmax()
+    return model
 
 
 Layer = dict[str, Array]  # by the last parts of minidark's names
@@ -113,17 +113,17 @@ class Module:
     readings: list[Reading]
     layers: list[Layer]
 
-    def add_to(self, found: Found, reading: Reading) -> None:
-        found.set_inputs(reading.inputs)
+    def add_to(self, model: Found, reading: Reading) -> None:
+        model.set_inputs(reading.inputs)
         if reading.kind == LSTM:
             for arrays in self.layers:
-                found.add("lstm", arrays, output=reading.outputs)
+                model.add("lstm", arrays, output=reading.outputs)
             return
         (arrays,) = self.layers
         weights = arrays["weights"].T if reading.kind == EMBEDDING else arrays["weights"]
         zero = np.zeros(reading.outputs, np.float32)
         arrays = {"weights": weights, "biases": arrays.get("biases", zero)}
-        found.add("connected", arrays, output=reading.outputs, activation="linear")
+        model.add("connected", arrays, output=reading.outputs, activation="linear")
 
 
 def _modules(arrays: dict[str, Array], path: Path | str) -> tuple[dict[str, Module], bool]:

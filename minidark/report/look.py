@@ -93,8 +93,8 @@ class Look:
                 for (layer, value), s in self.saturation.items()
             ],
             "trackers": {
-                name: [asdict(tracker) for tracker in found[:5]]
-                for name, found in self.trackers.items()
+                name: [asdict(tracker) for tracker in units[:5]]
+                for name, units in self.trackers.items()
             },
             "by_chance": self.by_chance,
         }
@@ -133,8 +133,8 @@ class Look:
             "layers": [self._layer(layer, steps) for layer in self.trace.layers],
             "by_chance": {name: round(r, 3) for name, r in self.by_chance.items()},
             "trackers": {
-                name: [[t.layer, t.value, t.unit, round(t.correlation, 4)] for t in found]
-                for name, found in self.trackers.items()
+                name: [[t.layer, t.value, t.unit, round(t.correlation, 4)] for t in units]
+                for name, units in self.trackers.items()
             },
         }
         page = render_page(
@@ -178,11 +178,11 @@ def likeliest(outputs: Floats) -> tuple[np.ndarray, np.ndarray]:
 def cells(text: bytes) -> list[str]:
     """The text shown for each byte. The first byte of a character shows the character, the others
     are empty. Invalid UTF-8 and invisible characters are escaped as in Python."""
-    shown = []
+    labels = []
     for character in text.decode("utf-8", "surrogateescape"):
         size = len(character.encode("utf-8", "surrogateescape"))
-        shown += [_visible(character), *[""] * (size - 1)]
-    return shown
+        labels += [_visible(character), *[""] * (size - 1)]
+    return labels
 
 
 def symbol_name(symbol: int) -> str:
