@@ -51,8 +51,8 @@ def test_a_blas_kernel_that_is_not_taken_is_said_not_tested(tmp_path: Path) -> N
     result = run(Row("no such", {CORETYPE: "Nonesuch"}), [str(tmp_path)])
     assert result.status == "cannot run"
     assert result.remark == (
-        f"numpy's BLAS takes {result.facts['blas']} in its place: Nonesuch is not for this "
-        "processor, or not in this BLAS"
+        f"numpy's BLAS uses {result.facts['blas']} instead: Nonesuch does not support this "
+        "processor, or is not in this BLAS"
     )
 
 
