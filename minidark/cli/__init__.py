@@ -112,18 +112,18 @@ def load(name: str, light: bool = False) -> click.Command:
 @click.group(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Each command's --help begins with examples; its options are environment variables too. "
-    "Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 the cfg, 4 weights or data, 5 diverged, "
-    "130 and 143 interrupted.",
+    epilog="The --help of each command begins with examples. Environment variables can set its "
+    "options. Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 wrong cfg, 4 wrong weights or "
+    "data, 5 diverged, 130 and 143 interrupted.",
 )
 @click.version_option(__version__, message="minidark %(version)s")
 def cli() -> None:
-    """Recurrent networks from darknet's cfg files: train, sample, measure.
+    """Train, sample and measure recurrent networks from darknet's cfg files.
 
     \b
     minidark train rnn data.txt
     minidark generate rnn backup/rnn_final.weights
-    minidark generate            (from the network that is shipped)
+    minidark generate            (from the shipped network)
     """
 
 

@@ -120,9 +120,9 @@ class Command(click.Command):
             own, *shared = option.envvar
             formatter.write_paragraph()
             formatter.write_text(
-                f"Each option is an environment variable too: {option.opts[-1]} is {own}"
-                f"{f', and {shared[0]} for all commands that have it' if shared else ''}. "
-                "The command line counts more."
+                f"Environment variables can set each option: {own} sets {option.opts[-1]}"
+                f"{f', {shared[0]} sets it for all commands' if shared else ''}. "
+                "The command line takes precedence."
             )
 
 
@@ -180,8 +180,8 @@ def shared_options() -> list[click.Parameter]:
         return click.Option(names, is_flag=True, expose_value=False, callback=callback, help=text)
 
     return [
-        flag("--quiet", callback=level, text="No notes and warnings on standard error."),
-        flag("-v", "--verbose", callback=level, text="More notes."),
+        flag("--quiet", callback=level, text="Print only errors to standard error."),
+        flag("-v", "--verbose", callback=level, text="Print more notes."),
         flag("--debug", callback=debug, text="Show tracebacks."),
     ]
 

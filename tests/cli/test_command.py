@@ -277,7 +277,7 @@ def test_darknets_own_command_takes_none(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MINIDARK_RNN_STRICT", "maybe")
     assert run("rnn", "valid", "a.cfg", "a.weights", stdin=b"xyz").exit_code == 0
     said = " ".join(run("rnn", "--help").stdout.split())
-    assert "No option is taken from the environment" in said
+    assert "reads no option from the environment" in said
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -293,7 +293,7 @@ def test_every_option_has_its_variables_and_the_help_says_so(name: str) -> None:
             wanted.append(wanted[0].replace(stem, "MINIDARK"))
         assert option.envvar == wanted
     said = " ".join(run(name, "--help").stdout.split())
-    assert re.search(rf"is {stem}_\w+.*\. The command line counts more\.$", said)
+    assert re.search(rf": {stem}_\w+ sets --.*\. The command line takes precedence\.$", said)
 
 
 def test_variables_are_in_capitals_without_dashes() -> None:

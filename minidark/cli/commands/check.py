@@ -34,9 +34,10 @@ Facts = dict[str, Any] | None
 @click.argument("cfg")
 @click.argument("weights", required=False)
 @click.option("--data", multiple=True, metavar="FILE",
-              help="The text to train on, which max_batches is compared with.")  # fmt: skip
+              help="Training text, to check max_batches against its size; repeatable.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(["text", "json", "github"]), default="text",
-              show_default=True, help="github: annotations for a workflow.")  # fmt: skip
+              show_default=True,
+              help="Output format; github prints workflow annotations.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @cfg_options
 def check(
@@ -47,7 +48,7 @@ def check(
     as_json: bool,
     choice: CfgChoice,
 ) -> None:
-    """Say all that is wrong or doubtful in a cfg, and whether weights fit it.
+    """Report mistakes and warnings in a cfg, and whether weights fit.
 
     \b
     minidark check my.cfg
@@ -55,8 +56,8 @@ def check(
     minidark check my.cfg --data book.txt --strict
     minidark check my.cfg --format github
 
-    Ends with 0 where nothing is wrong, with 3 for a cfg and 4 for weights that are; with --strict
-    a doubt is wrong, too. docs/cfg.md lists what is looked for.
+    Exits with 0 if there is no mistake, with 3 for a mistake in the cfg, and with 4 for one in the
+    weights. With --strict, a warning counts as a mistake. docs/cfg.md lists all checks.
     """
     path = choice.path(cfg)
     text_bytes, utf16 = None, any(map(looks_like_utf16, data))

@@ -47,26 +47,27 @@ def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
 @click.argument("cfgs", metavar="CFG CFG...", nargs=-1, required=True)
 @click.argument("data")
 @click.option("--parameters", type=count(), metavar="N",
-              help="Trained numbers of each: recurrent widths are scaled to come close to them; "
-              "as many as the first cfg has unless given.")  # fmt: skip
+              help="Trained parameters of each network: scales the recurrent widths to come close "
+              "to N [those of the first cfg].")  # fmt: skip
 @click.option("--batches", type=count(), metavar="N",
-              help=f"Batches that each is trained for [{BATCHES}].")  # fmt: skip
+              help=f"Number of batches for each network [{BATCHES}].")  # fmt: skip
 @click.option(
     "--seconds",
     type=Number(0, MOST_SECONDS, min_open=True),
     metavar="X",
-    help="In place of --batches: as many batches of each as it does in X seconds.",
+    help="Seconds of training for each network, instead of --batches.",
 )
 @click.option("--seeds", callback=_seeds, default="1", metavar="A,B,C", show_default=True,
-              help="A run of each cfg with each of these seeds.")  # fmt: skip
+              help="Random seeds; each cfg is trained once with each seed.")  # fmt: skip
 @click.option("--valid-fraction", type=Number(0, 1, max_open=True), default=0.05, metavar="F",
-              show_default=True, help="Share of the text, its end, to validate on.")  # fmt: skip
+              show_default=True,
+              help="Fraction of the text for validation, taken from its end.")  # fmt: skip
 @click.option("--patience", type=count(), metavar="N",
-              help="Stop a run after N validations without a new best.")  # fmt: skip
+              help="Early stopping: end a run after N validations without a new best.")  # fmt: skip
 @click.option("--backup", metavar="DIR",
-              help="Keep each run, in DIR/CFG-seedN.")  # fmt: skip
-@click.option("-o", "--output", metavar="FILE", help="Write a page of it, HTML in one file.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object in place of the table.")
+              help="Save each run in DIR/CFG-seedN.")  # fmt: skip
+@click.option("-o", "--output", metavar="FILE", help="Write an HTML page to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of the table.")
 @force_option
 @compute_options("auto")
 @weightless_options
@@ -86,21 +87,23 @@ def compare(
     compute: Compute,
     choice: CfgChoice,
 ) -> None:
-    """Train several cfgs alike on one text, and show which learns it best.
+    """Train cfgs on one text with equal budgets, and compare them.
 
     \b
     minidark compare gru lstm rnn-vanilla data.txt
     minidark compare gru lstm data.txt --parameters 150000 --batches 2000 --seeds 1,2,3
     minidark compare gru lstm data.txt --seconds 60 --threads 1 --backup runs -o page.html
 
-    All have the first cfg's batch, subdivisions and time_steps, and with a seed the same streams of
-    the text; the rest is each cfg's own. Recurrent widths are scaled by one factor for each cfg, so
-    that all train as many numbers. The same --batches are the same symbols for each; the same
-    --seconds as many batches as each does in them, which is measured first, in turns. Rates fall
-    towards the end of that budget where the cfg lets them fall.
+    All runs use batch, subdivisions and time_steps of the first cfg. Runs with the same seed read
+    the same streams. All other keys come from each cfg. In each cfg, one factor scales the
+    recurrent widths, so that all networks have about the same number of parameters.
 
-    Bits per character are of the lowest validation, mean and standard deviation over the seeds.
-    Ctrl-C shows what is finished.
+    With --batches, all networks see the same symbols. With --seconds, the command first measures
+    how many batches each network computes in that time. Learning-rate schedules end with the
+    budget.
+
+    The table shows the bits per character of the best validation, as mean and standard deviation
+    over the seeds. Ctrl-C stops, and shows the finished runs.
     """
     if len(cfgs) < 2:
         raise click.UsageError("it takes two cfgs or more, and then the text")

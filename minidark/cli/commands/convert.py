@@ -43,16 +43,19 @@ log = logging.getLogger(__name__)
 @click.command()
 @click.argument("source", metavar="IN")
 @click.argument("out")
-@click.option("--cfg", metavar="CFG", help="The cfg that IN was made with, where IN carries none.")
-@click.option("--out-cfg", metavar="FILE", help="Where the cfg goes that belongs to OUT.")
+@click.option(
+    "--cfg", metavar="CFG", help="The cfg that IN was made with, if IN does not contain it."
+)
+@click.option("--out-cfg", metavar="FILE", help="Write the cfg of OUT to this file.")
 @click.option("--dialect", type=click.Choice(ORDERS), default=ORDERS[0], show_default=True,
-              help="Whose order of arrays a .weights has that is written.")  # fmt: skip
+              help="Order of arrays in a .weights file that is written.")  # fmt: skip
 @click.option("--text", "text", metavar="FILE",
-              help="Prove a model on its first 1,000 characters [on drawn ones].")  # fmt: skip
+              help="Text whose first 1,000 characters verify a model that is written "
+              "[random characters].")  # fmt: skip
 @click.option("--tolerance", type=Number(0, min_open=True), metavar="X",
-              help="The largest difference that a model may have [10 times what float32 itself "
-              "loses].")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+              help="Largest allowed difference of a model that is written [10 times the rounding "
+              "error of float32].")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @force_option
 @cfg_options
 def convert(
@@ -67,19 +70,22 @@ def convert(
     force: bool,
     choice: CfgChoice,
 ) -> None:
-    """Rewrite a network in another form: IN's and OUT's suffixes say which.
+    """Convert a network to another file format.
 
     \b
-    minidark convert my.weights my.safetensors --cfg rnn      (which carries its cfg)
-    minidark convert my.safetensors my.onnx                   (proven by running it)
+    minidark convert my.weights my.safetensors --cfg rnn      (which contains its cfg)
+    minidark convert my.safetensors my.onnx                   (verified by running it)
     minidark convert my.weights theirs.weights --cfg rnn --dialect alexey
     minidark convert theirs.onnx my.weights --out-cfg my.cfg
     minidark convert my.cfg my.yaml                           (and back)
 
-    Weights: .weights, .backup, .safetensors, .npz. Models: .onnx and .keras there and back, .py for
-    PyTorch, .pt of a PyTorch LSTM. Of a model that is written, batch norm is folded away, and it is
-    run: what is printed is the largest difference from minidark's own outputs in float64 over 1,000
-    characters. One that rounding does not explain is an error, and no file is left.
+    The suffixes of IN and OUT select the formats. Weight formats are .weights, .backup,
+    .safetensors and .npz. Model formats are .onnx and .keras (read and written), .py for PyTorch
+    (written) and .pt of a PyTorch LSTM (read).
+
+    A model that is written has batch norm folded into its weights. The command runs it on 1,000
+    characters, and prints the largest difference from minidark's own outputs in float64. If
+    rounding does not explain the difference, this is an error, and no file remains.
     """
     kinds = [_kind(path) for path in (source, out)]
     cfgs = [cfg, source if kinds[0] == "cfg" else None]

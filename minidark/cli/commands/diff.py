@@ -19,20 +19,21 @@ DIFFERENT = 1  # with --exit-code, as git has it
 @click.command()
 @click.argument("a")
 @click.argument("b", required=False)
-@click.option("--exit-code", is_flag=True, help="End with 1 where they differ.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if the networks differ.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @weightless_options
 def diff(a: str, b: str | None, exit_code: bool, as_json: bool, choice: CfgChoice) -> None:
-    """Say how two networks differ: not their text, but what their cfgs mean.
+    """Show how two networks differ.
 
     \b
     minidark diff rnn my.cfg
     minidark diff old.cfg new.cfg --exit-code
     minidark diff rnn --set gru.output=512 --set net.adam=0
 
-    Defaults are filled in, and what has no effect is left out: two cfgs that mean the same network
-    have no difference, and nothing is printed. --set overrules B alone; without B, that is A again.
-    Ends with 0, or with --exit-code with 1 where there are differences.
+    The command compares the meaning of the cfgs, not their text: it fills in defaults and ignores
+    keys without effect. If both cfgs describe the same network, nothing is printed. --set changes
+    only B; if B is omitted, A is compared with A as changed by --set. Exits with 0; with
+    --exit-code, exits with 1 if there are differences.
     """
     if not (b or choice.overrides):
         raise click.UsageError("it takes two cfgs, A and B, or A and what --set makes of it")

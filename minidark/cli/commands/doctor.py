@@ -60,18 +60,19 @@ Part = tuple[Facts, list[Row]]  # what --json has, and what is shown
 
 @click.command()
 @click.option("--backup", default="backup", show_default=True, metavar="DIR",
-              help="The folder to try to write into.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+              help="Folder to test for writing.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(backup: str, as_json: bool) -> None:
-    """Tell what is installed, what works and what would bring the rest.
+    """Show what is installed, what works and what is missing.
 
     \b
     minidark doctor
     minidark doctor --backup runs/books
     minidark doctor --json
 
-    Nothing is left behind, and no machine's or person's name is told. Ends with 1 where something
-    fails that training needs: the shipped files, or writing into DIR.
+    For a missing package, the output has the command that installs it. The command leaves no files,
+    and its output names no machine and no person. Exits with 1 if training would fail: the shipped
+    files are missing, or DIR is not writable.
     """
     parts = {name: examine(backup) for name, examine in PARTS.items()}
     ok = all(row.works for name in REQUIRED for row in parts[name][1])

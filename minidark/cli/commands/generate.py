@@ -38,25 +38,33 @@ SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 @click.argument("cfg", required=False)
 @click.argument("weights", required=False)
 @click.option(
-    "--seed", "seed", default=None, metavar="TEXT", help="What to go on from [two newlines]."
+    "--seed", "seed", default=None, metavar="TEXT", help="Text to continue [two newlines]."
 )
 @click.option(
-    "--srand", type=int, metavar="N", help="Seed of the draws: the same text again [a fresh one]."
+    "--srand",
+    type=int,
+    metavar="N",
+    help="Random seed for sampling; the same seed repeats a text [a new one].",
 )
 @click.option("--len", "length", type=count(0), metavar="N", default=1000, show_default=True,
-              help="Characters to sample.")  # fmt: skip
+              help="Number of characters to sample.")  # fmt: skip
 @click.option("--temp", "temperature", type=Temperature(), metavar="T", default=0.7,
-              show_default=True, help="Lower is likelier; 0 takes the likeliest.")  # fmt: skip
-@click.option("--top-k", type=count(), metavar="N", help="Draw from the k likeliest only.")
+              show_default=True, help="Sampling temperature: lower is more conservative; 0 always "
+              "picks the most likely symbol.")  # fmt: skip
+@click.option(
+    "--top-k", type=count(), metavar="N", help="Sample only from the N most likely symbols."
+)
 @click.option("--top-p", type=Number(0, 1, min_open=True), metavar="P",
-              help="Draw from the fewest that hold this share.")  # fmt: skip
+              help="Sample only from the fewest symbols whose probabilities sum to P.")  # fmt: skip
 @cache_option
-@click.option("--tokens", metavar="FILE", help="Names of the tokens, one a line; see rnn -tokens.")
+@click.option(
+    "--tokens", metavar="FILE", help="File of token names, one on each line, as for rnn -tokens."
+)
 @click.option("--samples", type=count(), metavar="N", default=1, show_default=True,
-              help="How many texts, with srand, srand + 1, ...")  # fmt: skip
+              help="Number of texts, with --srand N, N + 1, ...")  # fmt: skip
 @click.option("--check-copy", "originals", multiple=True, metavar="DATA",
-              help="Tell the longest stretch of the samples that stands in this text, word for "
-              "word; may be given again.")  # fmt: skip
+              help="Report the longest stretch of the samples that also occurs in this text; "
+              "repeatable.")  # fmt: skip
 @compute_options("cpu")
 @cfg_options
 def generate(
@@ -80,13 +88,13 @@ def generate(
     \b
     minidark generate                                      (the shipped network)
     minidark generate rnn backup/rnn_final.weights
-    minidark generate my.safetensors                       (which carries its cfg)
+    minidark generate my.safetensors                       (which contains its cfg)
     minidark generate rnn my.weights --seed "def " --len 300 --temp .5 --srand 1
     minidark generate rnn my.weights --check-copy data.txt
 
-    The seed's text comes first, then the sample as it is drawn, then a newline, on standard output;
-    of several samples each below a line `--- srand N:`.
-    The same --srand gives the text that darknet's `rnn generate -srand` gives on a CPU.
+    Prints the seed text, then each character as soon as it is sampled, then a newline. With
+    several samples, a line `--- srand N:` precedes each one. With the same --srand, the text is
+    the one that darknet's `rnn generate -srand` prints on a CPU.
     """
     if originals and tokens is not None:
         raise click.UsageError("--check-copy compares bytes, and --tokens samples none")

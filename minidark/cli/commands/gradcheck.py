@@ -34,20 +34,20 @@ QUIET = 5.0  # seconds between two notes
 @click.command()
 @click.argument("cfg")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N",
-              help="For parameters, state, input and directions.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+              help="Random seed for parameters, state, input and directions.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @weightless_options
 def gradcheck(cfg: str, seed: int, as_json: bool, choice: CfgChoice) -> None:
-    """Compare a network's gradients with differences of its cost.
+    """Compare the gradients of a network with numeric ones.
 
     \b
     minidark gradcheck rnn
     minidark gradcheck my.cfg --seed 3 --json
 
-    In float64, on 3 streams of 4 steps with random parameters and state; layers wider than 48 are
-    made that narrow, which changes no formula. Of each array the derivatives in three random
-    directions and at three single numbers are compared, which takes minutes with dozens of layers.
-    Ends with 1 where one is wrong.
+    The check computes in float64, on 3 streams of 4 steps, with random parameters and state. Layers
+    wider than 48 are narrowed to 48, which changes no formula. For each array it compares the
+    derivatives in three random directions and at three single numbers. This takes minutes for
+    dozens of layers. Exits with 1 if a gradient is wrong.
     """
     plan = choice.plan(cfg)
     rows = [*_followed(check_gradients(plan, seed), amount(plan))]

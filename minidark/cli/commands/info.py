@@ -23,10 +23,10 @@ from minidark.weights.header import HEADER_BYTES, ORDERS, Header, Named
 @click.command()
 @click.argument("cfg")
 @click.argument("weights", required=False)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @showing_options
 def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> None:
-    """Show a network's layers, and what a weight file says of itself.
+    """Show the layers of a network and the arrays of a weight file.
 
     \b
     minidark info rnn

@@ -16,19 +16,21 @@ LISTED = "\n".join(f"{name:13}{preset.says}" for name, preset in PRESETS.items()
 
 @click.command(epilog=f"\b\nPresets:\n{LISTED}", context_settings={"allow_extra_args": True})
 @click.option("--preset", type=click.Choice([*PRESETS]), default="small", show_default=True,
-              help="Which network.")  # fmt: skip
-@click.option("-o", "--output", metavar="FILE", help="Write here, and not to standard output.")
-@click.option("--force", is_flag=True, help="Write over a FILE that is there.")
+              help="Network to write; see below.")  # fmt: skip
+@click.option(
+    "-o", "--output", metavar="FILE", help="Write to this file instead of standard output."
+)
+@click.option("--force", is_flag=True, help="Overwrite an existing FILE.")
 @click.pass_context
 def init(ctx: click.Context, preset: str, output: str | None, force: bool) -> None:
-    """Write a cfg to start from, with every key and what it does.
+    """Write a cfg to start from, with a comment on every key.
 
     \b
     minidark init > my.cfg
     minidark init --preset lstm -o lstm.cfg
     minidark init --preset tiny -o tiny.cfg --force
 
-    Keys that are not needed stand behind a `#`, at their defaults: take it away and change them.
+    Optional keys are commented out with `#` and show their defaults. Remove the `#` to change one.
     """
     if ctx.args:
         raise click.UsageError(

@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 @click.argument("weights")
 @click.argument("text")
 @click.option("-o", "--output", metavar="FILE",
-              help="The page [look.html; none with --json].")  # fmt: skip
+              help="Page to write [look.html; no page with --json].")  # fmt: skip
 @click.option("--len", "length", type=count(2), metavar="N", default=2000, show_default=True,
-              help="Characters (bytes) to look at, from the beginning.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="The figures as one JSON object.")
+              help="Number of characters (bytes) to show, from the start of TEXT.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 @force_option
 @cfg_options
 def look(
@@ -45,16 +45,16 @@ def look(
     force: bool,
     choice: CfgChoice,
 ) -> None:
-    """Write a page that shows what gates and states do at every character of TEXT.
+    """Write a page that shows gates and states at every character.
 
     \b
     minidark look rnn backup/rnn_best.weights held-out.txt
     minidark look lstm my.weights book.txt -o lstm.html --len 500
     tail -c 5000 book.txt | minidark look rnn my.weights - --json
 
-    TEXT is a file, or - for standard input. The page is one file, for any browser. The network
-    starts from zero state and reads two newlines first, as in `valid`; the first character is not
-    scored. A page needs the extra `report`.
+    TEXT is a file, or - for standard input. The page is a single file for any browser, and needs
+    the extra `report`. As in `valid`, the network starts from zero state and reads two newlines
+    first; the first character is not scored.
     """
     if output is None and not as_json:
         output = "look.html"

@@ -27,12 +27,12 @@ PIECE = 1 << 16  # bytes
 @click.argument("weights")
 @search_options("the cfg's time_steps")
 @click.option("--n-best", type=count(), default=1, show_default=True, metavar="N",
-              help="Lines out for each line in, the best first; N is at most K, which is N "
-              "unless given.")  # fmt: skip
+              help="Number of predictions for each line, best first; at most K. If --beam is "
+              "omitted, K is N.")  # fmt: skip
 @click.option("--scores", is_flag=True,
-              help="Before each target its log probability in nats, and a tab.")  # fmt: skip
-@separator_option("What stood in training")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object for each line in.")
+              help="Print the log probability in nats and a tab before each target.")  # fmt: skip
+@separator_option("The --separator of training: character")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each input line.")
 @compute_options("cpu")
 @cfg_options
 def predict(
@@ -47,13 +47,14 @@ def predict(
     compute: Compute,
     choice: CfgChoice,
 ) -> None:
-    """Predict the target of each line of standard input, for networks trained with --pairs.
+    """Predict the target of each input line.
 
     \b
     minidark predict cfg/pairs.cfg backup/pairs_best.weights < sources.txt > targets.txt
     cut -f1 pairs.tsv | minidark predict pairs my.weights --beam 5 --n-best 3 --scores
 
-    Lines in, lines out, in their order and each as soon as it can be. An empty line gives an empty
+    The network must be trained with --pairs. The command reads lines from standard input, and
+    writes their targets in the same order, each as soon as possible. An empty line gives an empty
     line.
     """
     if n_best > beam:

@@ -17,20 +17,20 @@ from minidark.report.training import write_run_page
 
 @click.command()
 @click.argument("rundir")
-@click.option("-o", "--output", metavar="FILE", help="Write a page, HTML in one file.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object of all figures.")
+@click.option("-o", "--output", metavar="FILE", help="Write an HTML page to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print all figures as one JSON object.")
 @force_option
 def report(rundir: str, output: str | None, as_json: bool, force: bool) -> None:
-    """Show how a training run went, in a page or a few lines.
+    """Summarise a training run, as an HTML page or in a few lines.
 
     \b
     minidark report backup -o page.html
     minidark report backup
     minidark report runs/books --json
 
-    RUNDIR is the folder that `train --backup` was given. The page has the curves of loss, learning
-    rate, gradient norms and speed, the samples in their order, cfg, text, machine, and the command
-    that repeats the run. A run that still goes on can be shown as well.
+    RUNDIR is the --backup folder of the run. The page shows loss, learning rate, gradient norms
+    and speed as curves. It also contains the samples in order, the cfg, the text, the machine, and
+    the command that repeats the run. The run may still be in progress.
     """
     run = read_run_folder(Path(rundir))
     others = [file for file in run.folder.iterdir() if file.suffix != ".html"]

@@ -221,7 +221,7 @@ VERBS: dict[str, Callable[[Job], None]] = {
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="VERB CFG [WEIGHTS] [FLAGS]")
 @cfg_options
 def rnn(arguments: tuple[str, ...], choice: CfgChoice) -> None:
-    """darknet's `rnn` command, in its own spelling.
+    """Run darknet's `rnn` command, with darknet's own flags.
 
     \b
     minidark rnn train cfg/rnn.train.cfg -file shakespeare.txt
@@ -229,10 +229,12 @@ def rnn(arguments: tuple[str, ...], choice: CfgChoice) -> None:
     minidark rnn valid cfg/rnn.cfg shakespeare.weights < held-out.txt
 
     Verbs: train, generate, valid, vec, generatetactic, validtactic. Flags, anywhere on the line:
-    -file -seed -srand -len -temp -tokens -tokenized -clear; -i, -gpus and -nogpu are accepted
-    and have no effect. Output is darknet's to the last digit. `rnn` computes on the CPU;
-    `train` and `generate` have --device. No option is taken from the environment: an
-    old command line does what it did.
+    -file -seed -srand -len -temp -tokens -tokenized -clear. -i, -gpus and -nogpu are accepted and
+    ignored.
+
+    Every digit of the output is the same as darknet's. `rnn` computes on the CPU; for other
+    devices, use `train` and `generate` with --device. `rnn` reads no option from the environment,
+    so old command lines work as before.
     """
     line = parse_line(list(arguments))
     if len(line.words) < 2:

@@ -29,12 +29,12 @@ INTERRUPTED = 128  # and the signal's number
 
 @click.command()
 @click.argument("file")
-@click.option("--dry-run", is_flag=True, help="Only list the runs, as command lines.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--dry-run", is_flag=True, help="List the runs as command lines, and do not train.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--anywhere", is_flag=True,
-              help="Let the file's `folder` lie outside of the current one.")  # fmt: skip
+              help="Allow a `folder` outside the current one.")  # fmt: skip
 def run(file: str, dry_run: bool, as_json: bool, anywhere: bool) -> None:
-    """Train what a YAML file says: a run, or a sweep of runs.
+    """Train the run or the sweep of runs in a YAML file.
 
     \b
     minidark run experiment.yaml --dry-run
@@ -48,10 +48,12 @@ def run(file: str, dry_run: bool, as_json: bool, anywhere: bool) -> None:
     set: {gru.output: [128, 256], net.learning_rate: .004}
     seeds: [1, 2]
 
-    A list makes a sweep: every value with every other, each run in a folder of its own below
-    `folder` (runs/ and the file's name). Run again, it passes over what is finished and goes on
-    with what was interrupted, to the same bytes. Ctrl-C saves the run that is at work, and ends.
-    Ends with the highest exit code of its runs. docs/runs.md tells all keys.
+    Lists make a sweep over all combinations of their values. Each run has its own folder inside
+    `folder`, which is runs/ plus the file's name by default.
+
+    Repeat the command to continue a sweep: it skips finished runs, and resumes an interrupted run
+    with byte-identical results. Ctrl-C saves the current run and stops. The exit code is the
+    highest one of all runs. docs/runs.md describes all keys.
     """
     runs = read_experiment(file, anywhere)
     if started() > 1 and not dry_run:

@@ -22,11 +22,11 @@ from minidark.inference.score import score as score_network
 @click.argument("cfg")
 @click.argument("weights")
 @click.argument("pairs")
-@search_options("time_steps, or PAIRS' longest")
+@search_options("time_steps, or the longest in PAIRS")
 @click.option("--worst", type=count(0), default=0, metavar="N",
-              help="Show the N predictions that are farthest off.")  # fmt: skip
-@separator_option("What stands")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+              help="Show the N worst predictions.")  # fmt: skip
+@separator_option("Character")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @compute_options("cpu")
 @cfg_options
 def score(
@@ -41,15 +41,16 @@ def score(
     compute: Compute,
     choice: CfgChoice,
 ) -> None:
-    """Measure how well a network predicts the targets of PAIRS, which it did not learn from.
+    """Measure how well a network predicts the targets of pairs.
 
     \b
     minidark score cfg/pairs.cfg backup/pairs_best.weights held-out.tsv
     minidark score pairs my.weights held-out.tsv --beam 5 --worst 10
     minidark score pairs my.weights held-out.tsv --json
 
-    The share of targets that are exact; the character error rate, which is edits over characters;
-    the cost of a symbol. Where there are 20 distinct targets or fewer, which was taken for which.
+    Use held-out PAIRS that were not used for training. Prints the fraction of exact targets, the
+    character error rate (edits divided by characters), and the cost of a symbol. With up to 20
+    distinct targets, it also prints a confusion matrix.
     """
     read = Pairs(pairs, separator)
     net = choice.load(cfg, weights, batch=1, **compute.loading)

@@ -45,46 +45,47 @@ log = logging.getLogger(__name__)
 @click.command()
 @click.argument("cfg")
 @click.argument("data", nargs=-1, required=True)
-@click.option("--weights", metavar="FILE", help="Start from these weights.")
-@click.option("--clear", is_flag=True, help="Count `seen` from zero, with --weights.")
+@click.option("--weights", metavar="FILE", help="Weights to start a new run from.")
+@click.option("--clear", is_flag=True, help="Reset `seen`, the counter in --weights, to zero.")
 @click.option("--resume", metavar="auto|FILE",
-              help="Go on from a checkpoint as if nothing had happened; auto is the newest sound "
-              "one in --backup. What is not given is as it was.")  # fmt: skip
+              help="Resume from a checkpoint; auto picks the newest valid one in --backup. Omitted "
+              "options keep their saved values.")  # fmt: skip
 @click.option("--backup", default="backup", show_default=True, metavar="DIR",
-              help="Where the weights go; made where it is missing.")  # fmt: skip
+              help="Folder for weights, checkpoint and log; created if missing.")  # fmt: skip
 @click.option("--save-every", type=count(), default=SAVE_EVERY, show_default=True, metavar="N",
-              help="Batches between two BASE.backup.")  # fmt: skip
+              help="Batches between two saves of BASE.backup.")  # fmt: skip
 @click.option("--batches", type=count(), metavar="N",
-              help="Train until N batches are seen in all, with those before --weights; in place "
-              "of the cfg's max_batches, by which the rate falls too.")  # fmt: skip
+              help="Total number of batches, including those already counted in --weights. "
+              "Replaces the cfg's max_batches, so it also sets the length of the learning-rate "
+              "schedule.")  # fmt: skip
 @click.option("--seed", type=int, metavar="N",
-              help="For initial weights and streams; a fresh one unless given.")  # fmt: skip
+              help="Random seed for initial weights and streams [a new one].")  # fmt: skip
 @click.option("--valid-fraction", type=Number(0, 1, max_open=True), default=0.05, metavar="F",
-              show_default=True, help="Share to validate on: of a text its end, of pairs the same "
-              "ones in every run.")  # fmt: skip
+              show_default=True, help="Fraction of the data for validation: the end of a text, or "
+              "the same pairs in every run.")  # fmt: skip
 @click.option("--patience", type=count(), metavar="N",
-              help="Stop after N validations without a new best.")  # fmt: skip
+              help="Early stopping: end after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
-              help="Shorten longer mean gradients to this.")  # fmt: skip
+              help="Clip the norm of the mean gradient at X.")  # fmt: skip
 @click.option("--shards", type=count(), metavar="G",
-              help="Deal the streams in G groups, a power of two, each with a gradient of its own; "
-              "one for each rank unless given.")  # fmt: skip
+              help="Split the streams into G groups, a power of two, and compute a gradient for "
+              "each group [one for each rank].")  # fmt: skip
 @click.option("--tensorboard", is_flag=True,
-              help="Let TensorBoard see the run: events in tensorboard/ in DIR.")  # fmt: skip
+              help="Write TensorBoard events to DIR/tensorboard/.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,
-              help="The lines of log.jsonl on standard output, as they come; with --explain, one "
-              "object.")  # fmt: skip
+              help="Print the lines of log.jsonl as they are written; with --explain, print one "
+              "JSON object.")  # fmt: skip
 @ranks_option
 @compute_options("auto")
-@click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
+@click.option("--tokenized", is_flag=True, help="DATA is integers separated by blanks, not bytes.")
 @click.option("--explain", is_flag=True,
-              help="Tell only how large, how long and at which rates it would be.")  # fmt: skip
-@click.option("--pairs", is_flag=True, help="DATA is a file of pairs, a source, a tab and a target "
-              "on each line: learn to predict the targets.")  # fmt: skip
-@separator_option("With --pairs: what stands")
+              help="Print size, time and learning rates without training.")  # fmt: skip
+@click.option("--pairs", is_flag=True, help="DATA is a file of pairs: source, tab and target on "
+              "each line. The network learns to predict the targets.")  # fmt: skip
+@separator_option("With --pairs: character")
 @cfg_options
 def train(**options: Any) -> None:
-    """Train a network on a text, or on pairs.
+    """Train a network on a text or on pairs.
 
     \b
     minidark train rnn data.txt
@@ -94,15 +95,16 @@ def train(**options: Any) -> None:
     minidark train rnn data.txt --explain
     minidark train pairs pairs.tsv --pairs
 
-    The text is the bytes of DATA, one file after another. Leaves BASE.backup, BASE_best.weights,
-    BASE_final.weights and the checkpoint BASE.ckpt in the backup folder, BASE being the cfg's
-    name. Ctrl-C finishes the batch, saves BASE.backup and BASE.ckpt and stops.
+    Several DATA files are read one after another, as one text of bytes. The run writes
+    BASE.backup, BASE_best.weights, BASE_final.weights and the checkpoint BASE.ckpt to the backup
+    folder. BASE is the cfg's name. Ctrl-C finishes the batch, saves BASE.backup and BASE.ckpt,
+    and stops.
 
-    --weights begins a run with weights that there are; --resume goes on with a run, in the same
-    cfg and text, to the same bytes as if it had never been stopped.
+    --weights starts a new run from existing weights. --resume continues an interrupted run, with
+    the same cfg and text and byte-identical results.
 
-    `mpiexec -n 4 minidark train ...` trains one network on four ranks, each with its shards of
-    the streams.
+    `mpiexec -n 4 minidark train ...` trains one network on four ranks. Each rank processes its
+    shards of the streams.
     """
     asked = Asked(**options)
     if not asked.backup:

@@ -39,15 +39,18 @@ RIGHT = COLUMNS[:3]  # aligned right, so that each character is between its neig
 @click.argument("weights")
 @click.argument("data", required=False)
 @click.option(
-    "--seed", default="\n\n", metavar="TEXT", help="Read before DATA, unscored [two newlines]."
+    "--seed",
+    default="\n\n",
+    metavar="TEXT",
+    help="Text to read before DATA, not scored [two newlines].",
 )
 @cache_option
-@click.option("--tokenized", is_flag=True, help="DATA is integers between blanks, not bytes.")
-@click.option("--color", is_flag=True, help="Show the text too, tinted by how surprising each "
-              "character was; as it is where there is no terminal.")  # fmt: skip
+@click.option("--tokenized", is_flag=True, help="DATA is integers separated by blanks, not bytes.")
+@click.option("--color", is_flag=True, help="Also show the text, with each character tinted by "
+              "its bits; without a terminal, show it untinted.")  # fmt: skip
 @click.option("--worst", type=count(), metavar="N",
-              help="Show the N most surprising characters, in their contexts.")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+              help="Show the N most surprising characters with the text around them.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @cfg_options
 def valid(
     cfg: str,
@@ -61,7 +64,7 @@ def valid(
     as_json: bool,
     choice: CfgChoice,
 ) -> None:
-    """Measure how well a network predicts a text: DATA, or standard input.
+    """Measure how well a network predicts DATA or standard input.
 
     \b
     minidark valid rnn backup/rnn_best.weights held-out.txt
@@ -69,10 +72,11 @@ def valid(
     minidark valid rnn my.weights held-out.txt --color --worst 20
     minidark valid words.cfg words.weights held-out.ids --tokenized
 
-    Bits per character, perplexity per character (2 to that power) and per word. With --tokenized
-    they are per token, and nothing is read before DATA; in --json a character is a token.
+    Prints bits per character, perplexity per character (2 to the power of the bits) and perplexity
+    per word. With --tokenized, the figures are per token, and nothing is read before DATA. --json
+    uses the same names, where a character is a token.
 
-    --color heeds NO_COLOR, and FORCE_COLOR=1 where a pipe shall have colours, as `less -R` likes.
+    NO_COLOR turns the colours of --color off. FORCE_COLOR=1 keeps them in a pipe, for `less -R`.
     """
     if color and as_json:
         raise click.UsageError("--color is for reading and --json for programs; give either")

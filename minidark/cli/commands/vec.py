@@ -16,17 +16,18 @@ from minidark.inference.darknet_rnn import vec_lines
 @click.argument("cfg")
 @click.argument("weights")
 @click.option(
-    "--seed", default="\n\n", metavar="TEXT", help="Read before each line [two newlines]."
+    "--seed", default="\n\n", metavar="TEXT", help="Text to read before each line [two newlines]."
 )
 @cfg_options
 def vec(cfg: str, weights: str, seed: str, choice: CfgChoice) -> None:
-    """Turn lines of standard input into vectors: the first layer's output after each.
+    """Turn each input line into a vector.
 
     \b
     minidark vec rnn my.weights < sentences.txt > vectors.csv
 
-    A line out for a line in: the line, then its numbers, separated by commas. Each line starts
-    from zero state (`minidark rnn vec` runs on from line to line, as darknet does on a CPU).
+    Reads lines from standard input. For each line, prints the line and then the output of the first
+    layer, separated by commas. Each line starts from zero state. `minidark rnn vec` keeps the state
+    from line to line, like darknet on a CPU.
     """
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     tell_if_waiting()

@@ -26,7 +26,7 @@ from minidark.errors import WeightsError
 from minidark.weights.arrays import array_statistics
 from minidark.weights.darknet import save_weights
 
-as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+as_json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
 @click.command()
@@ -36,12 +36,12 @@ as_json_option = click.option("--json", "as_json", is_flag=True, help="One JSON 
 @force_option
 @cfg_options
 def average(cfg: str, out: str, weights: tuple[str, ...], force: bool, choice: CfgChoice) -> None:
-    """Write the mean of several weight files of one cfg, as darknet's average does.
+    """Write the mean of several weight files of one cfg.
 
     \b
     minidark average rnn mean.weights backup/rnn_10000.weights backup/rnn_20000.weights
 
-    Recurrent layers and rolling statistics are averaged too.
+    It works like darknet's average, and also averages recurrent layers and rolling statistics.
     """
     check_output(out, choice.path(cfg), *weights, force=force)
     if len(weights) == 1 and os.path.lexists(out) and not force:
@@ -57,7 +57,9 @@ def average(cfg: str, out: str, weights: tuple[str, ...], force: bool, choice: C
 @click.argument("cfg")
 @click.argument("out")
 @click.argument("weights", nargs=-1, required=True)
-@click.option("--out-cfg", metavar="FILE", help="Where the wider cfg goes; OUT's name, as a .cfg.")
+@click.option(
+    "--out-cfg", metavar="FILE", help="File for the wider cfg [OUT with the suffix .cfg]."
+)
 @force_option
 @cfg_options
 def join(
@@ -68,13 +70,14 @@ def join(
     force: bool,
     choice: CfgChoice,
 ) -> None:
-    """Make one network of several that were trained by one cfg, with other seeds.
+    """Join networks trained from different seeds into an ensemble.
 
     \b
     minidark join gru both.weights one/gru_final.weights two/gru_final.weights
 
-    It expects the mean of what they expect, which is mostly better than the best of them. OUT fits
-    a cfg as wide as all of them side by side.
+    The result is one network. It averages the predictions of all networks, which is usually better
+    than the best of them. All networks must have the same cfg. OUT needs a cfg that is as wide as
+    all of them together; --out-cfg names it.
     """
     if len(weights) < 2:
         raise click.UsageError(f"{weights[0]} is one network; OUT comes first, then two or more")
@@ -97,10 +100,12 @@ def join(
 @force_option
 @cfg_options
 def partial(cfg: str, weights: str, out: str, layers: int, force: bool, choice: CfgChoice) -> None:
-    """Write the first LAYERS layers of a weight file, with `seen` zero, to start others from.
+    """Write the first LAYERS layers of a weight file.
 
     \b
     minidark partial gru backup/gru_final.weights first-two.weights 2
+
+    Other networks can start from these layers: `seen` is reset to zero.
     """
     check_output(out, choice.path(cfg), weights, force=force)
     net = choice.load(cfg, weights)
@@ -114,18 +119,19 @@ def partial(cfg: str, weights: str, out: str, layers: int, force: bool, choice: 
 @click.argument("cfg")
 @click.argument("weights")
 @click.argument("out")
-@click.option("--out-cfg", metavar="FILE", help="Where the cfg without batch norm goes.")
+@click.option("--out-cfg", metavar="FILE", help="Write the cfg without batch norm to this file.")
 @force_option
 @cfg_options
 def denormalize(
     cfg: str, weights: str, out: str, out_cfg: str | None, force: bool, choice: CfgChoice
 ) -> None:
-    """Fold batch norm into weights and biases: the same predictions from fewer arrays.
+    """Fold batch norm into weights, with the same predictions.
 
     \b
     minidark denormalize gru-batchnorm my.weights folded.weights --out-cfg folded.cfg
 
-    OUT fits the cfg with batch_normalize=0, which is written to --out-cfg where given.
+    Batch norm becomes part of weights and biases. OUT has fewer arrays, and needs a cfg with
+    batch_normalize=0. --out-cfg writes this cfg.
     """
     check_output(out, choice.path(cfg), weights, force=force)
     check_output(out_cfg, out, choice.path(cfg), weights, form=CFG, force=force)
@@ -141,7 +147,7 @@ def denormalize(
 @as_json_option
 @showing_options
 def statistics(cfg: str, weights: str, as_json: bool, choice: CfgChoice) -> None:
-    """Show mean, spread and size of every array in a weight file.
+    """Show mean, spread and range of each array in a weight file.
 
     \b
     minidark statistics rnn backup/rnn_final.weights
@@ -159,10 +165,12 @@ def statistics(cfg: str, weights: str, as_json: bool, choice: CfgChoice) -> None
 @as_json_option
 @weightless_options
 def ops(cfg: str, as_json: bool, choice: CfgChoice) -> None:
-    """Count the floating point operations for one character, forward: two for each weight.
+    """Count the floating-point operations for one character.
 
     \b
     minidark ops lstm
+
+    The figure is for a forward pass. Each weight counts as two operations, a product and a sum.
     """
     operations = 2 * sum(layer.work() for layer in choice.empty(cfg).layers)
     if as_json:

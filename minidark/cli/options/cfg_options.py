@@ -73,25 +73,25 @@ class CfgChoice:
 
 
 strict_option = click.option(
-    "--strict", is_flag=True, help="Refuse what the cfg would only be warned of."
+    "--strict", is_flag=True, help="Treat warnings about the cfg as errors."
 )
 set_option = click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="SECTION.KEY=VALUE",
-    help="Overrule the cfg: gru.output=64 in every [gru], 1.output=64 in layer 1 alone, "
-    "as info counts. May be given again.",
+    help="Override a key of the cfg: gru.output=64 in every [gru], 1.output=64 only in layer 1, "
+    "with the layer numbers of info. Repeatable.",
 )
 READING: dict[str, dict[str, Any]] = {  # how to read weights
     "weights_order": {
         "type": click.Choice(ORDERS),
-        "help": "Order of arrays in the weight file; by its header, unless given.",
+        "help": "Order of arrays in the weight file [from its header].",
     },
-    "allow_nonfinite": {"is_flag": True, "help": "Take weights that hold NaN or infinity."},
+    "allow_nonfinite": {"is_flag": True, "help": "Accept weights that contain NaN or infinity."},
     "allow_other_cfg": {
         "is_flag": True,
-        "help": "Take weights that were made with a cfg of other layers.",
+        "help": "Accept weights that were made with different layers.",
     },
 }
 EVERYWHERE = {"weights_order"}  # accepted without weights too, so that all commands share options

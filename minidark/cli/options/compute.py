@@ -50,20 +50,21 @@ def compute_options(device: str) -> Callable[[Command], Command]:
             type=click.Choice(DEVICES),
             default=device,
             show_default=True,
-            help="Where to compute: cuda is a GPU; auto takes one that works, else the CPU.",
+            help="Device to compute on. auto uses a GPU if one works, else the CPU.",
         )
         @click.option(
             "--kernels",
             type=click.Choice(KERNELS),
             default="auto",
             show_default=True,
-            help="fast are compiled, with the extra of that name; auto takes them for long runs.",
+            help="Implementation of the layers. fast is compiled, and needs the extra fast. auto "
+            "uses it for long runs.",
         )
         @click.option(
             "--threads",
             type=count(),
             metavar="N",
-            help="Threads to compute with; one for each processor unless given.",
+            help="Number of threads to compute with [one for each processor].",
         )
         @functools.wraps(command)
         def wrapped(

@@ -58,6 +58,6 @@ def count(least: int = 1) -> click.IntRange:
 
 cache_option = click.option(
     "--cache", type=count(0), default=0, metavar="N",
-    help="Remember the last N symbols: what followed states like the present one is expected, "
-    "too, which helps with names. [none]",
+    help="Cache the last N symbols: a symbol that followed a similar state becomes more likely, "
+    "which helps with names [none].",
 )  # fmt: skip

@@ -27,7 +27,7 @@ def search_options(longest: str) -> Callable[[Command], Command]:
             "--max-length",
             type=count(),
             metavar="N",
-            help=f"Symbols of the longest target [{longest}].",
+            help=f"Maximum length of a target, in symbols [{longest}].",
         )(command)
         return click.option(
             "--beam",
@@ -35,7 +35,7 @@ def search_options(longest: str) -> Callable[[Command], Command]:
             default=1,
             show_default=True,
             metavar="K",
-            help="Follow the K likeliest beginnings.",
+            help="Width of the beam search.",
         )(command)
 
     return decorate

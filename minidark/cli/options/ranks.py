@@ -41,7 +41,7 @@ def ranks_option(command: Command) -> Command:
         default=TIMEOUT,
         show_default=True,
         metavar="SECONDS",
-        help="By mpiexec: how long to wait for a rank that is not heard of.",
+        help="With mpiexec: time to wait for a rank that does not respond.",
     )
     @functools.wraps(command)
     def wrapped(*args: Any, rank_timeout: float, **kwargs: Any) -> Any:

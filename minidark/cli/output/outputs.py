@@ -25,7 +25,7 @@ CFG, PAGE = ".cfg", ".html"  # the forms of cfgs and pages, whatever their suffi
 HEAD = 4096  # bytes that identify the form of a file
 
 force_option = click.option(
-    "--force", is_flag=True, help="Write over a file that is no earlier output."
+    "--force", is_flag=True, help="Overwrite any existing file, not only earlier output."
 )
 
 

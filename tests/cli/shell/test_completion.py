@@ -154,7 +154,7 @@ def test_fish_completes_what_is_typed() -> None:
         ["fish", "--no-config", "-c", f"source init.fish; {line}"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    said = "--format\tgithub: annotations for a workflow."
+    said = "--format\tOutput format; github prints workflow annotations."
     assert found.splitlines() == ["cfg/inner.cfg", "one, two.cfg", said]
 
 
@@ -199,4 +199,4 @@ def test_a_stand_in_takes_what_the_command_takes(name: str) -> None:
 
 def test_a_command_that_is_not_in_the_table_is_loaded() -> None:
     assert words.stand_in("none") is None
-    assert re.match("Print what", load("completion").help or "")
+    assert re.match("Print a script", load("completion").help or "")
