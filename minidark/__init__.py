@@ -5,8 +5,8 @@
     net = minidark.load_network("rnn", "backup/rnn_final.weights")
     print(minidark.generate(net, seed=b"def ", length=200).decode())
 
-The public names are those below. Each is loaded when it is first used, so that a command which
-needs no numpy waits for none. The library prints nothing; it logs under "minidark".
+The public names are listed below. Each is imported at its first use, so commands that do not need
+numpy start without it. The library prints nothing; it logs to the logger "minidark".
 """
 
 import logging
@@ -66,10 +66,10 @@ __all__ = ["__version__", "layers", *_HOMES]
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, or one of the package's modules, at its first use."""
+    """Import a public name or a module of the package at its first use."""
     if name in _HOMES:
-        globals()[name] = found = getattr(import_module(_HOMES[name]), name)
-        return found
+        globals()[name] = value = getattr(import_module(_HOMES[name]), name)
+        return value
     module = f"{__name__}.{name}"
     try:
         if not name.startswith("_"):

@@ -1,7 +1,7 @@
 """The `minidark` command, and `python -m minidark`.
 
-Ctrl-C while modules are still being imported would end in a traceback through them; so this comes
-before all imports but two.
+Without this module, Ctrl-C during the imports would print a traceback. So it imports as little as
+possible before it sets a signal handler.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 
 def main() -> None:
     usual = signal.getsignal(signal.SIGINT)
-    if usual == signal.default_int_handler:  # not where the caller had it ignored
+    if usual == signal.default_int_handler:  # the caller does not ignore SIGINT
         signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
     from minidark.cli import main as run
 

@@ -1,8 +1,8 @@
-"""What can go wrong, said in one line.
+"""Errors, each with a message of one line.
 
-Every error that a caller can cause is a `MinidarkError`. Its text names the place (file and
-line, or layer and array), what was expected, and what to do; the command line prints it
-behind `minidark: error:` and turns its class into an exit code (`minidark.cli.exits`).
+Every error that a caller can cause is a `MinidarkError`. Its message names the place (file and
+line, or layer and array), the expected value and the remedy. The command line prints the message
+after `minidark: error:`, and maps the class to an exit code (`minidark.cli.exits`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-OVERRIDDEN = 0  # the line of a cfg's key that was set from outside the file
+OVERRIDDEN = 0  # line number of a key that an override set
 
 
 class MinidarkError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base class of all errors that minidark raises on purpose."""
 
 
 class CfgError(MinidarkError):
-    """A cfg is missing or wrong. Text: `path:line: message`, as far as both are known."""
+    """A cfg is missing or wrong. Text: `path:line: message`, without unknown parts."""
 
     def __init__(self, message: str, path: Path | str | None = None, line: int | None = None):
         super().__init__(f"{place(path, line)}{message}")
@@ -29,22 +29,22 @@ class CfgError(MinidarkError):
 
 
 class WrongLayerError(CfgError):
-    """A layer is asked for something that it does not have: an activation, or groups that do not
-    divide its inputs."""
+    """A layer cannot have this option: an unknown activation, or groups that do not divide its
+    inputs."""
 
 
 class OverrideError(CfgError):
-    """What was to be set from outside a cfg is no setting, or of no section that the cfg has.
-    `text` is what was given, `said` what is wrong with it."""
+    """An override is not `section.key=value`, or names a section that the cfg does not have.
+    `text` is the override, `problem` the rest of the message."""
 
-    def __init__(self, text: str, said: str):
-        super().__init__(f"override {echo(text)}{said}")
-        self.text, self.said = text, said
+    def __init__(self, text: str, problem: str):
+        super().__init__(f"override {echo(text)}{problem}")
+        self.text, self.problem = text, problem
 
 
 class WeightsError(MinidarkError):
-    """A weight file is missing, is damaged, or does not fit the network. `payload` is the bytes
-    behind the header, where their number is what does not fit."""
+    """A weight file is missing or damaged, or does not fit the network. `payload` is the number of
+    bytes after the header, if it does not match the network."""
 
     def __init__(self, message: str, payload: int | None = None):
         super().__init__(message)
@@ -52,11 +52,11 @@ class WeightsError(MinidarkError):
 
 
 class DataError(MinidarkError):
-    """Input arrays or a text are missing or do not fit the network."""
+    """Input arrays or a text are missing, or do not fit the network."""
 
 
 class BackendError(MinidarkError):
-    """The device asked for, or a library it needs, is not there."""
+    """The requested device, or a library that it needs, is missing."""
 
 
 class DivergedError(MinidarkError):
@@ -64,12 +64,12 @@ class DivergedError(MinidarkError):
 
 
 class SaveError(MinidarkError):
-    """A file could not be written, or not brought to the disk. Its old bytes or its new ones are
-    there, whole; the text says which."""
+    """A file could not be written or synced to disk. It holds its old or its new bytes, complete;
+    the message says which."""
 
 
 def place(path: Path | str | None, line: int | None) -> str:
-    """ "path:line: " in front of a message, as far as both are known."""
+    """The prefix "path:line: " of a message, without unknown parts."""
     if path is None:
         return ""
     if line == OVERRIDDEN:
@@ -81,9 +81,8 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def visible(text: str) -> str:
-    """With control characters as their codes, but for line breaks and tabs: a terminal would obey
-    them."""
-    return CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """Escape control characters, which a terminal would obey; keep line breaks and tabs."""
+    return CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
 
 
 LONGEST_ECHO = 40  # characters
@@ -93,26 +92,26 @@ WORD = re.compile(rf"[^\s/:]{{{LONGEST_WORD + 1},}}")
 
 
 def one_line(text: str) -> str:
-    """A message as one line that anybody can read: control characters and line breaks as their
-    codes, long names and numbers cut."""
+    """A message as one readable line: control characters and line breaks escaped, long names and
+    numbers cut."""
     return cut(shortened(visible(text).replace("\n", "\\n")), LONGEST_MESSAGE)
 
 
 def shortened(text: str) -> str:
-    """With words of more than 100 characters cut, which only names and numbers are."""
-    return WORD.sub(lambda found: cut(found[0], LONGEST_WORD), text)
+    """Cut words longer than 100 characters; only names and numbers are that long."""
+    return WORD.sub(lambda match: cut(match[0], LONGEST_WORD), text)
 
 
 def echo(value: object, longest: int = LONGEST_ECHO) -> str:
-    """A value as an error message shows it: its repr, cut after 40 characters."""
+    """A value for an error message: its repr, cut to 40 characters."""
     try:
         return cut(repr(value), longest)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        return "a number of thousands of digits"
+    except ValueError:  # Python refuses to format integers with more than 4,300 digits
+        return "a number with thousands of digits"
 
 
 def bare(name: str, longest: int = LONGEST_ECHO) -> str:
-    """A name as an error message shows it: without quotes, what cannot be printed escaped, cut."""
+    """A name for an error message: unquoted, unprintable characters escaped, cut."""
     return cut(repr(str(name))[1:-1], longest)
 
 
@@ -122,16 +121,16 @@ def not_one_of(word: str, known: Iterable[str]) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """ " (did you mean 'output'?)", or nothing where no known word is near."""
+    """ " (did you mean 'output'?)", or "" if no known word is similar."""
     return _nearest(word, tuple(known)) if len(word) <= LONGEST_ECHO else ""
 
 
-@functools.lru_cache(maxsize=256)  # a cfg says the same wrong word in every section
+@functools.lru_cache(maxsize=256)  # a cfg may repeat a wrong word in every section
 def _nearest(word: str, known: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(word, known, n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
 
 
 def cut(text: str, longest: int) -> str:
-    """At most so many characters, the last three of which are dots where some are left out."""
+    """At most `longest` characters; a cut text ends in three dots."""
     return text if len(text) <= longest else f"{text[: longest - 3]}..."

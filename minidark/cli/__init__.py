@@ -1,7 +1,7 @@
-"""The command line: one file a command, and the only package that prints.
+"""The command line, with one module for each command. It is the only package that prints.
 
 Text and data go to standard output, everything else to standard error. A command's module is
-imported when the command is called, so `--version` and `--help` need neither numpy nor rich.
+imported when the command runs, so `--version` and `--help` need neither numpy nor rich.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ COMMANDS = {  # name: its module in `minidark.cli.commands`
 
 
 class _Group(click.Group):
-    """Commands that report an error as one line and an exit code, and share three options.
+    """The group of all commands. It reports an error as one line and an exit code.
 
-    Those in `commands` have only a name and a line of help; `resolve_command` loads the real one.
+    `commands` holds stand-ins with a name and a line of help; `resolve_command` loads the command.
     """
 
     def main(
@@ -54,7 +54,7 @@ class _Group(click.Group):
         standalone_mode: bool = True,
         **extra: Any,
     ) -> Any:
-        """click's, but wrong usage is reported by `tell_usage`."""
+        """Like click's, but `tell_usage` reports wrong usage."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, False, **extra)
         try:
@@ -71,17 +71,17 @@ class _Group(click.Group):
         logger.handlers = [LogHandler()]
         logger.setLevel(logging.INFO)  # the default
         try:
-            with checked():  # --version and --help write
+            with checked():  # --version and --help print
                 return super().parse_args(ctx, args)
         except click.BadParameter as error:
             name_variable(ctx, error)
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
-        import numpy as np  # needed by every command, not by --version and --help
+        import numpy as np  # here, because --version and --help do not need it
 
-        # An overflow shows in the result; numpy's warnings would name lines of minidark.
-        with Interrupts.noted(), report_errors(ctx), np.errstate(all="ignore"):
+        # The result shows an overflow; numpy's warnings would name lines of minidark.
+        with Interrupts.recorded(), report_errors(ctx), np.errstate(all="ignore"):
             return super().invoke(ctx)
 
     def resolve_command(
@@ -101,8 +101,8 @@ class _Group(click.Group):
 
 @functools.cache
 def load(name: str, light: bool = False) -> click.Command:
-    """The command of that name, from its module; with `light`, for completion in a shell, a
-    stand-in with the same parameters."""
+    """Import a command from its module. `light`: for shell completion, return a stand-in with the
+    same parameters instead."""
     if light and (command := stand_in(name)):
         return command
     module = import_module(f"minidark.cli.commands.{COMMANDS[name]}")
@@ -135,23 +135,23 @@ for option in shared_options():
 
 
 def main(imported: Callable[[], object] | None = None) -> None:
-    """The `minidark` command. `imported` is called after its imports, before it runs."""
+    """The `minidark` command. It calls `imported` after the imports and before the command runs."""
     _replace_closed_streams()
     if "_MINIDARK_COMPLETE" in os.environ:
         import_module("minidark.cli.shell.shells")
     code: Any = EXIT_CODES[MinidarkError]
     try:
-        with checked():  # completion writes
+        with checked():  # completion prints
             cli(prog_name="minidark", obj=imported)
-    except SystemExit as ended:
-        code = ended.code
-    except MinidarkError as error:  # before a command is known
+    except SystemExit as exit_:
+        code = exit_.code
+    except MinidarkError as error:  # raised before a command is resolved
         tell_error(str(error))
     sys.exit(_flushed(code))
 
 
 def _flushed(code: Any) -> Any:
-    """The exit code after all output is flushed: 1 in place of 0 if that fails."""
+    """Flush all output; the exit code, with 1 instead of 0 if flushing fails."""
     try:
         flush()
     except MinidarkError as error:
@@ -165,8 +165,8 @@ def _flushed(code: Any) -> Any:
 
 
 def _replace_closed_streams() -> None:
-    """Open the null device for a stream that the caller closed, as with `>&-`: standard input is
-    empty, writing to standard output is an error, and standard error is discarded."""
+    """Open the null device for streams that the caller closed, as with `>&-`. Then standard input
+    is empty, writing to standard output fails, and standard error is discarded."""
     modes = {"stdin": os.O_RDONLY, "stdout": os.O_RDONLY, "stderr": os.O_WRONLY}
     for number, (name, mode) in enumerate(modes.items()):
         if getattr(sys, name) is None:
@@ -176,5 +176,5 @@ def _replace_closed_streams() -> None:
                 os.close(opened)
             python = "r" if name == "stdin" else "w"
             setattr(sys, name, open(number, python, closefd=False))  # noqa: SIM115  open until exit
-    if sys.stdout.errors == "strict":  # names may hold characters outside the encoding
+    if sys.stdout.errors == "strict":  # names may contain characters outside the encoding
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

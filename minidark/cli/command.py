@@ -1,9 +1,9 @@
-"""The class of all commands: click's, with options in groups and from the environment.
+"""The class of all commands: click's, plus groups of options and environment variables.
 
-An option that is not on the command line is read from the environment: --save-every of `train`
-from MINIDARK_TRAIN_SAVE_EVERY, then from MINIDARK_SAVE_EVERY, which is for all commands with that
-option. Empty variables are ignored. For a switch, 1 and true turn it on, 0 and false do not. For an
-option that may be repeated, blanks separate the values.
+Environment variables set options that are not on the command line: MINIDARK_TRAIN_SAVE_EVERY sets
+--save-every of `train`, and MINIDARK_SAVE_EVERY sets it for all commands. Empty variables are
+ignored. 1 and true turn a switch on, 0 and false leave it off. Blanks separate the values of a
+repeatable option.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
 }  # fmt: skip
 REST = "Options"
 
-# Not shared: the seed text, because --seed of `train` is a number; output files, which the next
-# command would overwrite; and the permission to overwrite.
+# Without a shared variable: the seed text (--seed of `train` is a number), output files (the next
+# command would overwrite them), and the permission to overwrite.
 OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg", "force", "anywhere"}
-NONE = {"rnn"}  # old command lines keep their meaning
+NONE = {"rnn"}  # no variables, so that old command lines keep their meaning
 
-LEVEL = "minidark.level"  # log level, in ctx.meta, which a command shares with its group
+LEVEL = "minidark.level"  # key of the log level in ctx.meta, which a command shares with its group
 
-# darknet's flags that commands besides `rnn` have as options.
+# darknet's flags that are options of commands other than `rnn`.
 DARKNETS = ("seed", "srand", "len", "temp", "tokens", "tokenized", "clear")
 
 
 class Command(click.Command):
-    """A command of minidark, made by `of` from one of click."""
+    """A command of minidark; `of` makes it from a click command."""
 
     @classmethod
     def of(cls, plain: click.Command) -> Command:
-        """The command with the shared options after its own, and environment variables."""
+        """Add shared options and environment variables to a click command."""
         shared = shared_options()
         for option in [*plain.params, *shared]:
             if isinstance(option, click.Option):
@@ -69,12 +69,12 @@ class Command(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        given = list(args)
+        words = list(args)  # click consumes args
         try:
-            with checked():  # --help writes
+            with checked():  # --help prints
                 return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            hint = _darknets(given)
+            hint = _darknets(words)
             if not hint:
                 raise
             raise click.NoSuchOption(error.option_name, error.message + hint, ctx=ctx) from error
@@ -87,9 +87,7 @@ class Command(click.Command):
             raise
 
     def _check_missing(self, ctx: click.Context, missing: str | None) -> None:
-        from minidark.cli.options.order import (
-            check_missing,  # imported only here, for it brings numpy
-        )
+        from minidark.cli.options.order import check_missing  # here, because it imports numpy
 
         arguments = [p for p in self.get_params(ctx) if isinstance(p, click.Argument)]
         usage = " ".join([ctx.command_path, *(p.make_metavar(ctx) for p in arguments)])
@@ -115,7 +113,9 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
-        option = max(self.params, key=lambda param: len(param.envvar or ()))  # a shared one
+        option = max(
+            self.params, key=lambda param: len(param.envvar or ())
+        )  # one with a shared variable
         if option.envvar:
             own, *shared = option.envvar
             formatter.write_paragraph()
@@ -127,7 +127,7 @@ class Command(click.Command):
 
 
 def long_name(param: click.Parameter) -> str:
-    """Without dashes: "save-every" of --save-every."""
+    """The longest name without dashes: "save-every" of --save-every."""
     return max(param.opts, key=len).lstrip("-")
 
 
@@ -142,14 +142,14 @@ def variables(command: str, option: str, shared: bool = True) -> list[str]:
 
 
 def variable(ctx: click.Context, param: click.Parameter) -> str | None:
-    """The environment variable that the parameter's value comes from, if any."""
+    """The environment variable that set the parameter, or None."""
     if param.name and ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
         return next((name for name in param.envvar or () if os.environ.get(name)), None)
     return None
 
 
 def name_variable(ctx: click.Context, error: click.BadParameter) -> None:
-    """Name the environment variable in the error, if the value comes from one."""
+    """Name the environment variable in the error, if it set the value."""
     if error.param and (name := variable(ctx, error.param)):
         error.param_hint = f"the environment variable {name}"
 
@@ -158,22 +158,20 @@ def _darknets(args: list[str]) -> str:
     flags = [word for word in args if word[:1] == "-" and word[1:] in DARKNETS]
     if not flags:
         return ""
-    return (
-        f" darknet's {flags[0]} is -{flags[0]} here; `minidark rnn` takes darknet's own spelling."
-    )
+    return f" darknet's {flags[0]} is -{flags[0]} here; `minidark rnn` accepts darknet's flags."
 
 
 def shared_options() -> list[click.Parameter]:
-    """--quiet, -v and --debug, accepted before and after the command's name."""
+    """--quiet, -v and --debug, before or after the command's name."""
 
-    def level(ctx: click.Context, param: click.Parameter, given: bool) -> None:
-        if not given or (variable(ctx, param) and LEVEL in ctx.meta):
+    def level(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if not value or (variable(ctx, param) and LEVEL in ctx.meta):
             return  # the command line takes precedence over the environment
         ctx.meta[LEVEL] = logging.ERROR if param.name == "quiet" else logging.DEBUG
         logging.getLogger("minidark").setLevel(ctx.meta[LEVEL])
 
-    def debug(ctx: click.Context, param: click.Parameter, given: bool) -> None:
-        if given:
+    def debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
             ctx.meta[DEBUG] = True
 
     def flag(*names: str, callback: Any, text: str) -> click.Option:
@@ -187,6 +185,6 @@ def shared_options() -> list[click.Parameter]:
 
 
 def typed(name: str) -> bool:
-    """Whether this option of the running command is on the command line, which takes precedence
-    over the environment."""
+    """Whether this option of the running command is on the command line, not from the
+    environment."""
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE

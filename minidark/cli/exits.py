@@ -1,4 +1,4 @@
-"""How a command ends by an error: one line on standard error, and an exit code for its kind."""
+"""Errors that end a command: one line on standard error, and an exit code for each class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from minidark.errors import (
     WeightsError,
 )
 
-EXIT_CODES: dict[type[BaseException], int] = {  # the first that fits
+EXIT_CODES: dict[type[BaseException], int] = {  # the first match counts
     CfgError: 3,
     WeightsError: 4,
     DataError: 4,
@@ -32,29 +32,29 @@ EXIT_CODES: dict[type[BaseException], int] = {  # the first that fits
     MemoryError: 1,
     KeyboardInterrupt: 130,
 }
-EXPECTED = tuple(EXIT_CODES)  # for `except`; any other error is a bug and shows its traceback
+EXPECTED = tuple(EXIT_CODES)  # for `except`; any other error is a bug and prints its traceback
 
-DEBUG = "minidark.debug"  # in ctx.meta, which a command shares with its group: show tracebacks
+DEBUG = "minidark.debug"  # key of the switch in ctx.meta, which a command shares with its group
 
 
 @contextlib.contextmanager
 def report_errors(ctx: click.Context, prefix: str = "") -> Iterator[None]:
-    """Report an error as one line that begins with `prefix`, and exit with its code."""
+    """Report an error as one line that starts with `prefix`, and exit with its code."""
     try:
         yield
-    except BrokenPipeError:  # the reader has closed the pipe, as in `minidark generate | head`
+    except BrokenPipeError:  # the reader closed the pipe, as in `minidark generate | head`
         discard_output()
         sys.exit(0)
     except EXPECTED as error:
         if ctx.meta.get(DEBUG):
             traceback.print_exc()
-        if Interrupts.heard:
+        if Interrupts.received:
             sys.exit(EXIT_CODES[KeyboardInterrupt])
         sys.exit(report(error, prefix))
 
 
 def report(error: BaseException, prefix: str = "") -> int:
-    """Report one of the EXPECTED errors as one line, unless it is Ctrl-C; its exit code."""
+    """Report an EXPECTED error as one line, except Ctrl-C; returns its exit code."""
     if not isinstance(error, KeyboardInterrupt):
         message = str(error) or ("out of memory" if isinstance(error, MemoryError) else "")
         tell_error(f"{prefix}{message}")

@@ -110,7 +110,7 @@ def test_a_mistyped_command_is_told_the_nearest(typed: str, meant: str) -> None:
     [
         (["qqqq"], "No such command 'qqqq'."),
         (["train", "a.cfg"], "Missing argument 'DATA...'"),
-        (["generate", "a.cfg"], "which weights? minidark generate CFG WEIGHTS"),
+        (["generate", "a.cfg"], "the weights are missing: minidark generate CFG WEIGHTS"),
         (
             ["generate", "a.cfg", "a.weights", "--temp", "-1"],
             "-1.0 is not in the range 0, or 1e-20 and more",
@@ -449,7 +449,7 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
         r"4: validation 5\.[0-9]{4} nats, [78]\.[0-9]{3} bits per character, the best so far",
         validated,
     )
-    assert end == f"minidark: {Path('backup/a_final.weights')} is written"
+    assert end == f"minidark: wrote {Path('backup/a_final.weights')}"
 
 
 @pytest.mark.parametrize(
@@ -495,7 +495,7 @@ def test_training_goes_on_from_weights_and_counts_their_batches() -> None:
     args = ["train", "a.cfg", "text.txt", "--weights", "start.weights", "--batches", "3"]
     done = run(*args)
     assert done.exit_code == 2
-    assert "these weights have seen 3 of 3 batches already" in done.stderr
+    assert "these weights have already seen 3 of 3 batches" in done.stderr
     assert run(*args, "--clear", "--backup", "d").exit_code == 0
     assert seen("d/a_final.weights") == 96
 
@@ -534,7 +534,7 @@ def test_clip_norm_shortens_the_steps_of_sgd() -> None:
 
 def test_a_cfg_without_max_batches_needs_batches() -> None:
     result = run("train", "a.cfg", "text.txt", "--set", "net.max_batches=0")
-    assert_refused(result, 3, "a.cfg: no max_batches in [net]; add it, or give --batches N")
+    assert_refused(result, 3, "a.cfg: no max_batches in [net]; add it, or use --batches N")
     assert len(trained("--set", "net.max_batches=0", "--batches", "1")) > 20
 
 
@@ -592,7 +592,7 @@ def test_a_stopped_run_saves_and_tells_by_its_exit_code(number: int, code: int) 
     saved = Path("backup/a.backup")
     assert (
         err.decode().splitlines()[-1]
-        == f"minidark: stopped; {saved} is saved, --resume auto goes on"
+        == f"minidark: stopped; {saved} is saved, --resume auto continues"
     )
     assert b"Traceback" not in err
     net = load_network("a.cfg", saved)

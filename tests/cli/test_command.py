@@ -302,9 +302,9 @@ def test_variables_are_in_capitals_without_dashes() -> None:
 
 # --- what a newcomer does -----------------------------------------------------------------
 
-WEIGHTS_FIRST = "a.weights is a weight file: the cfg that it was made with comes first"
-SWAPPED = "a.weights is a weight file and a.cfg a cfg: the cfg comes first"
-NO_TEXT = "a.weights is a weight file, and no text to read"
+WEIGHTS_FIRST = "a.weights is a weight file: put its cfg before it"
+SWAPPED = "a.weights is a weight file and a.cfg is a cfg: the cfg comes first"
+NO_TEXT = "a.weights is a weight file, not a text"
 
 
 @pytest.mark.parametrize(
@@ -319,11 +319,11 @@ NO_TEXT = "a.weights is a weight file, and no text to read"
         (["valid", "a.cfg", "text.txt", "a.weights"], NO_TEXT),
         (["train", "a.cfg", "a.weights"], NO_TEXT),
         (["train", "text.txt", "a.cfg"], "a.cfg is a cfg and text.txt is not: the cfg comes first"),
-        (["generate", "a.cfg"], "which weights? minidark generate CFG WEIGHTS"),
+        (["generate", "a.cfg"], "the weights are missing: minidark generate CFG WEIGHTS"),
         (
             ["generate", "a.cfg", "a.weights", "-len", "5"],
-            "No such option '-l'. darknet's -len is --len here; `minidark rnn` takes darknet's own "
-            "spelling.",
+            "No such option '-l'. darknet's -len is --len here; `minidark rnn` accepts darknet's "
+            "flags.",
         ),
     ],
 )

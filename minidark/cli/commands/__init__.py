@@ -1,1 +1,1 @@
-"""One module for each command; `minidark.cli.COMMANDS` names them."""
+"""One module for each command, as listed in `minidark.cli.COMMANDS`."""

@@ -26,7 +26,7 @@ from minidark.weights.arrays import array_statistics
 MOST_SHOWN = 200
 WRONG_CFG, WRONG_WEIGHTS = 3, 4
 
-Found = list[tuple[Path, Finding]]
+Findings = list[tuple[Path, Finding]]
 Facts = dict[str, Any] | None
 
 
@@ -65,18 +65,18 @@ def check(
         with Text(data, inputs=256) as text:
             text_bytes = text.size
     checked = check_cfg(read_cfg(path), path, choice.overrides, text_bytes, utf16)
-    found = [(path, finding) for finding in checked.findings]
+    findings = [(path, finding) for finding in checked.findings]
     facts: Facts = None
     weights = cfg if weights is None and is_archive(cfg) else weights
     if weights and checked.plan:
         facts, wrong = _weights(checked.plan, weights, choice)
-        found += [(Path(weights), finding) for finding in wrong]
-    FORMS["json" if as_json else form](found, facts, path)
-    raise SystemExit(_exit_code(found, choice.strict))
+        findings += [(Path(weights), finding) for finding in wrong]
+    FORMS["json" if as_json else form](findings, facts, path)
+    raise SystemExit(_exit_code(findings, choice.strict))
 
 
 def _weights(plan: Plan, weights: str, choice: CfgChoice) -> tuple[Facts, list[Finding]]:
-    """The header of a weight file, and the errors in it."""
+    """The header of a weight file, and its errors."""
     net = build_network(plan, 0, get_backend(kernels="numpy"), draw=False)
     try:
         header = fill(net, weights, choice.with_nonfinite())
@@ -86,17 +86,19 @@ def _weights(plan: Plan, weights: str, choice: CfgChoice) -> tuple[Facts, list[F
     facts = header_facts(header, choice.reading["weights_order"])
     facts["not_finite"] = sum(a["not_finite"] for a in bad)
     if bad and not choice.reading["allow_nonfinite"]:
-        said = f"{facts['not_finite']:,} numbers are NaN or infinite, the first in {bad[0]['name']}"
-        return facts, [_of_weights("E102", "weights-not-finite", said, weights)]
+        message = (
+            f"{facts['not_finite']:,} numbers are NaN or infinite, the first in {bad[0]['name']}"
+        )
+        return facts, [_of_weights("E102", "weights-not-finite", message, weights)]
     return facts, []
 
 
-def _of_weights(code: str, name: str, said: str, path: str) -> Finding:
-    return Finding(code, name, MISTAKE, None, said.removeprefix(f"{path}: "))
+def _of_weights(code: str, name: str, message: str, path: str) -> Finding:
+    return Finding(code, name, MISTAKE, None, message.removeprefix(f"{path}: "))
 
 
-def _exit_code(found: Found, strict: bool) -> int:
-    codes = [f.code for _, f in found if strict or f.severity == MISTAKE]
+def _exit_code(findings: Findings, strict: bool) -> int:
+    codes = [f.code for _, f in findings if strict or f.severity == MISTAKE]
     in_cfg = [code for code in codes if not code.startswith("E1")]
     return WRONG_CFG if in_cfg else WRONG_WEIGHTS if codes else 0
 
@@ -104,24 +106,24 @@ def _exit_code(found: Found, strict: bool) -> int:
 # --- output ----------------------------------------------------------------------
 
 
-def _as_text(found: Found, facts: Facts, cfg: Path) -> None:
-    for path, f in found[:MOST_SHOWN]:
+def _as_text(findings: Findings, facts: Facts, cfg: Path) -> None:
+    for path, f in findings[:MOST_SHOWN]:
         at = _at(path, f.line)
-        say(f"{at}: {f.severity}: {_said(f)} [{f.code} {f.name}]")
-    if len(found) > MOST_SHOWN:
-        say(f"{as_typed(str(cfg))}: and {len(found) - MOST_SHOWN:,} more")
+        say(f"{at}: {f.severity}: {_message(f)} [{f.code} {f.name}]")
+    if len(findings) > MOST_SHOWN:
+        say(f"{as_typed(str(cfg))}: and {len(findings) - MOST_SHOWN:,} more")
     if facts:
         say(
             f"weights: version {facts['version']} ({facts['program']}), {facts['order']}'s order "
             f"of arrays, {facts['seen']:,} rows seen"
         )
-    mistakes, doubts = _counts(found)
+    mistakes, doubts = _counts(findings)
     tell(f"minidark: {cfg}: {_number(mistakes, 'mistake')}, {_number(doubts, 'warning')}")
 
 
-def _as_json(found: Found, facts: Facts, cfg: Path) -> None:
-    mistakes, doubts = _counts(found)
-    findings = [
+def _as_json(findings: Findings, facts: Facts, cfg: Path) -> None:
+    mistakes, doubts = _counts(findings)
+    shown = [
         {
             "file": str(path),
             "line": f.line or None,
@@ -131,22 +133,22 @@ def _as_json(found: Found, facts: Facts, cfg: Path) -> None:
             "message": f.message,
             "hint": f.hint,
         }
-        for path, f in found[:MOST_SHOWN]
+        for path, f in findings[:MOST_SHOWN]
     ]
-    shown = {"cfg": str(cfg), "mistakes": mistakes, "warnings": doubts, "findings": findings}
-    say_json(shown if facts is None else {**shown, "weights": facts})
+    entries = {"cfg": str(cfg), "mistakes": mistakes, "warnings": doubts, "findings": shown}
+    say_json(entries if facts is None else {**entries, "weights": facts})
 
 
-def _as_github(found: Found, facts: Facts, cfg: Path) -> None:
-    """Workflow commands, which have their own escapes."""
+def _as_github(findings: Findings, facts: Facts, cfg: Path) -> None:
+    """Print workflow commands, which have their own escapes."""
     del facts, cfg
-    for path, f in found[:MOST_SHOWN]:
+    for path, f in findings[:MOST_SHOWN]:
         line = f",line={f.line}" if f.line else ""
         title = f"{f.code} {f.name}"
-        say(f"::{f.severity} file={_property(str(path))}{line},title={title}::{_data(_said(f))}")
+        say(f"::{f.severity} file={_property(str(path))}{line},title={title}::{_data(_message(f))}")
 
 
-FORMS: dict[str, Callable[[Found, Facts, Path], None]] = {
+FORMS: dict[str, Callable[[Findings, Facts, Path], None]] = {
     "text": _as_text,
     "json": _as_json,
     "github": _as_github,
@@ -160,12 +162,12 @@ def _at(path: Path, line: int | None) -> str:
     return name if line is None else f"{name}:{line}"
 
 
-def _said(finding: Finding) -> str:
+def _message(finding: Finding) -> str:
     return f"{finding.message}; {finding.hint}" if finding.hint else finding.message
 
 
-def _counts(found: Found) -> tuple[int, int]:
-    severities = [f.severity for _, f in found]
+def _counts(findings: Findings) -> tuple[int, int]:
+    severities = [f.severity for _, f in findings]
     return severities.count(MISTAKE), severities.count(DOUBT)
 
 

@@ -32,14 +32,16 @@ BATCHES = 1000
 MOST_SECONDS = 10**7  # four months
 
 
-def _seeds(ctx: click.Context, param: click.Parameter, given: str) -> list[int]:
-    """Whole numbers between commas, each once."""
+def _seeds(ctx: click.Context, param: click.Parameter, value: str) -> list[int]:
+    """Parse distinct whole numbers separated by commas."""
     try:
-        seeds = [int(seed) for seed in given.split(",")]
+        seeds = [int(seed) for seed in value.split(",")]
     except ValueError:
-        raise click.BadParameter(f"{given!r} is not whole numbers between commas.") from None
+        raise click.BadParameter(
+            f"{value!r} is not a list of whole numbers separated by commas."
+        ) from None
     if len({*seeds}) < len(seeds):
-        raise click.BadParameter(f"{given!r} has a seed twice.")
+        raise click.BadParameter(f"{value!r} contains a seed twice.")
     return seeds
 
 
@@ -106,26 +108,28 @@ def compare(
     over the seeds. Ctrl-C stops, and shows the finished runs.
     """
     if len(cfgs) < 2:
-        raise click.UsageError("it takes two cfgs or more, and then the text")
-    if batches and seconds and typed("batches") != typed("seconds"):  # one is of the environment
+        raise click.UsageError("compare needs two or more cfgs, and then the text")
+    if (
+        batches and seconds and typed("batches") != typed("seconds")
+    ):  # one comes from the environment
         batches, seconds = (batches, None) if typed("batches") else (None, seconds)
     if batches and seconds:
-        raise click.UsageError("--batches and --seconds are two budgets; give either")
+        raise click.UsageError("use either --batches or --seconds, not both")
     if output is not None:
-        needed("jinja2"), needed("matplotlib")  # before the runs, and not after them
+        needed("jinja2"), needed("matplotlib")  # check before the runs, not after
     paths = [choice.path(c) for c in cfgs]
     check_output(output, *paths, data, form=PAGE, force=force)
-    there = candidates(paths, choice.overrides, parameters, choice.strict)
+    trained = candidates(paths, choice.overrides, parameters, choice.strict)
     backend, folder = get_backend(**compute.loading), Path(backup) if backup else None
-    with Text([data], there[0].plan.net.row_inputs) as text, stoppable() as stop:
-        comparison = Comparison(there, text, backend, valid_fraction, patience, folder)
+    with Text([data], trained[0].plan.net.row_inputs) as text, stoppable() as stop:
+        comparison = Comparison(trained, text, backend, valid_fraction, patience, folder)
         _settle(compute, comparison, batches or BATCHES, len(seeds))
-        numbers = comparison.batches_in(seconds) if seconds else [batches or BATCHES] * len(there)
+        numbers = comparison.batches_in(seconds) if seconds else [batches or BATCHES] * len(trained)
         outcomes, failed = _finished(comparison, seeds, numbers, stop)
     facts = comparison_facts(comparison, outcomes, seconds)
     if outcomes and output is not None:
         write_comparison_page(output, facts, outcomes, ["minidark", *sys.argv[1:]])
-        tell(f"minidark: {output} is written")
+        tell(f"minidark: wrote {output}")
     if as_json:
         say_json(facts)
     elif outcomes:
@@ -133,7 +137,7 @@ def compare(
     if failed:
         raise failed
     if stop.signal:
-        tell(f"minidark: stopped; {len(outcomes)} of {len(there) * len(seeds)} runs were finished")
+        tell(f"minidark: stopped; {len(outcomes)} of {len(trained) * len(seeds)} runs are finished")
         sys.exit(128 + stop.signal)
     if all(outcome.diverged for outcome in outcomes):
         raise DivergedError("every run diverged; try a lower learning_rate")
@@ -142,8 +146,8 @@ def compare(
 def _finished(
     comparison: Comparison, seeds: list[int], numbers: list[int], stop: Stop
 ) -> tuple[list[Outcome], MinidarkError | None]:
-    """The outcomes until all runs are done, or one is stopped or fails: hours of others may have
-    gone before, which are shown first."""
+    """The outcomes of all finished runs, and the error that ended the comparison or None. The
+    caller shows the outcomes before the error, because they may have taken hours."""
 
     def follow(candidate: Candidate, seed: int, report: StepReport) -> bool:
         if report.valid_loss is not None:
@@ -164,7 +168,7 @@ def _finished(
 
 
 def _settle(compute: Compute, comparison: Comparison, batches: int, seeds: int) -> None:
-    """Kernels for all of it."""
+    """Choose the kernels by the work of all runs."""
     nets = [c.network(0, comparison.backend, batches) for c in comparison.candidates]
     compute.settle(nets[0], seeds * sum(multiply_adds(net, batches) for net in nets))
 
@@ -178,7 +182,7 @@ def _taking_part(candidate: Candidate, batches: int) -> str:
 
 
 def show(facts: dict[str, Any]) -> None:
-    """The table, then what each wrote."""
+    """Print the table, then a sample of each cfg."""
     table = Table("cfg", box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="right")

@@ -97,27 +97,27 @@ def convert(
     check_output(out_cfg, out, *inputs, form=CFG, force=force)
     if "cfg" in kinds:
         if kinds != ["cfg", "cfg"]:
-            raise click.UsageError("a cfg becomes a cfg: .cfg and .yaml, there and back")
+            raise click.UsageError("a cfg converts only to .cfg or .yaml, and only from a cfg")
         sections = _rewrite_cfg(source, out, choice, force)
         _tell_written(out, source, {"sections": sections}, as_json)
         return
     model = forms.MODELS.get(_suffix(out))
     if model and not model.writes:
-        raise click.UsageError(f"{out}: {_suffix(out)} is read, not written; .py is for PyTorch")
+        raise click.UsageError(f"{out}: {_suffix(out)} files are only read; for PyTorch, write .py")
     net = _load(source, cfg, choice)
     if model:
         net = denormalize(net)
         _write_model(net, out, model, text, tolerance, as_json)
     else:
         if _suffix(out) in forms.DARKNET:
-            for said in _lost(net, dialect):
-                log.warning("%s: %s", out, said)
+            for loss in _losses(net, dialect):
+                log.warning("%s: %s", out, loss)
         save_weights(net, out, dialect)
         _tell_written(out, source, {"arrays": len(saved_arrays(net, dialect))}, as_json)
     if out_cfg:
         net.save_cfg(out_cfg)
     elif cfg is None and _suffix(out) in forms.DARKNET:
-        log.info("%s has no place for the cfg; --out-cfg FILE writes it", out)
+        log.info("%s does not contain the cfg; --out-cfg FILE writes it", out)
 
 
 def _suffix(path: str) -> str:
@@ -131,20 +131,20 @@ def _kind(path: str) -> str:
         if suffix in suffixes:
             return kind
     known = ", ".join(s for suffixes in tables.values() for s in suffixes)
-    raise click.UsageError(f"{path}: converts by suffix; known are {known}")
+    raise click.UsageError(f"{path}: unknown suffix; use one of {known}")
 
 
-def _tell_written(out: str, source: str, held: dict[str, int], as_json: bool) -> None:
-    """Report what a file that needs no proof contains."""
+def _tell_written(out: str, source: str, amounts: dict[str, int], as_json: bool) -> None:
+    """Report the contents of a written file that needs no verification."""
     if as_json:
-        say_json({"out": out, "in": source, **held})
+        say_json({"out": out, "in": source, **amounts})
         return
-    ((what, number),) = held.items()
-    log.info("%s is written: %d %s, from %s", out, number, what, source)
+    ((what, number),) = amounts.items()
+    log.info("wrote %s: %d %s, from %s", out, number, what, source)
 
 
 def _rewrite_cfg(source: str, out: str, choice: CfgChoice, force: bool) -> int:
-    """Check a cfg and write it with its comments; the number of sections."""
+    """Check a cfg and write it with its comments; returns the number of sections."""
     path = choice.path(source)
     data = read_cfg(path)
     plan = plan_cfg(data, path, warn=Doubts(path, choice.strict), overrides=choice.overrides)
@@ -157,18 +157,18 @@ def _rewrite_cfg(source: str, out: str, choice: CfgChoice, force: bool) -> int:
 def _load(source: str, cfg: str | None, choice: CfgChoice) -> Network:
     model = forms.MODELS.get(_suffix(source))
     if model and not model.reads:
-        raise click.UsageError(f"{source}: {_suffix(source)} is written, not read")
+        raise click.UsageError(f"{source}: {_suffix(source)} files are only written, not read")
     if not model:
         if cfg is None and not is_archive(source):
-            raise click.UsageError(f"which cfg was {source} made with? give --cfg CFG")
+            raise click.UsageError(f"{source} does not contain its cfg; add --cfg CFG")
         return choice.load(cfg or source, source)
-    found = model.read(source)
+    theirs = model.read(source)
     allowed = bool(choice.reading["allow_nonfinite"])
     if cfg is None:
-        return found.network(allowed)
+        return theirs.network(allowed)
     net = choice.load(cfg)
-    fill(net, found.arrays, source, allowed)
-    net.seen = found.seen
+    fill(net, theirs.arrays, source, allowed)
+    net.seen = theirs.seen
     return net
 
 
@@ -187,23 +187,23 @@ def _write_model(
         say_json({"out": out, "characters": len(symbols), "largest_difference": difference})
     elif difference is not None:
         say(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
-    else:  # the reason was logged
-        log.info("%s is written", out)
+    else:  # unverified; the reason was logged
+        log.info("wrote %s", out)
 
 
-def _lost(net: Network, dialect: str) -> Iterator[str]:
-    """What a darknet that reads this dialect, or minidark without the cfg, would interpret
-    differently."""
+def _losses(net: Network, dialect: str) -> Iterator[str]:
+    """Warnings of information that the file loses: darknets of this dialect, or minidark without
+    the cfg, would interpret it differently."""
     if dialect == ALEXEY and any(isinstance(x, GruLayer) and x.tanh for x in net.layers):
         yield (
-            "AlexeyAB's darknet ignores [gru] tanh=1 and takes logistic candidates: there this "
-            "network predicts something else"
+            "AlexeyAB's darknet ignores [gru] tanh=1 and uses logistic candidates, so this "
+            "network makes other predictions there"
         )
     read_as = GPU.name if dialect == ALEXEY else CPU.name
     if any(layer.norms for layer in net.layers) and net.batchnorm != read_as:
         yield (
-            f"batch norm divides by {DIVISORS[net.batchnorm]} here, and by {DIVISORS[read_as]} "
-            f"where such a file is read; in minidark [net] batchnorm={net.batchnorm} keeps it"
+            f"batch norm divides by {DIVISORS[net.batchnorm]} here, but by {DIVISORS[read_as]} in "
+            f"darknets that read this file; in minidark, set [net] batchnorm={net.batchnorm}"
         )
 
 

@@ -13,7 +13,7 @@ from minidark.cfg.reference import section_types, written
 from minidark.cli.options.cfg_options import CfgChoice, weightless_options
 from minidark.cli.output.stdout import say, say_json
 
-DIFFERENT = 1  # with --exit-code, as git has it
+DIFFERENT = 1  # exit code with --exit-code, as in git
 
 
 @click.command()
@@ -36,23 +36,23 @@ def diff(a: str, b: str | None, exit_code: bool, as_json: bool, choice: CfgChoic
     --exit-code, exits with 1 if there are differences.
     """
     if not (b or choice.overrides):
-        raise click.UsageError("it takes two cfgs, A and B, or A and what --set makes of it")
+        raise click.UsageError("diff needs two cfgs, A and B, or A and --set")
     before = dataclasses.replace(choice, overrides=())
-    found = difference(before.plan(a), choice.plan(b or a))
+    changes = difference(before.plan(a), choice.plan(b or a))
     if as_json:
-        facts = {"a": a, "b": b or a, "same": not found, **dataclasses.asdict(found)}
+        facts = {"a": a, "b": b or a, "same": not changes, **dataclasses.asdict(changes)}
         say_json(facts)
-    elif found:
-        say("\n".join(_lines(found, a, b or f"{a} as overridden")))
-    raise SystemExit(DIFFERENT if exit_code and found else 0)
+    elif changes:
+        say("\n".join(_lines(changes, a, b or f"{a} as overridden")))
+    raise SystemExit(DIFFERENT if exit_code and changes else 0)
 
 
-def _lines(found: Difference, a: str, b: str) -> list[str]:
+def _lines(changes: Difference, a: str, b: str) -> list[str]:
     lines = [f"--- {a}", f"+++ {b}"]
-    lines += [f"[net] {_change(change)}" for change in found.net]
-    for layer in found.layers:
+    lines += [f"[net] {_change(change)}" for change in changes.net]
+    for layer in changes.layers:
         lines += _layer(layer)
-    before, after = found.parameters
+    before, after = changes.parameters
     if before != after:
         lines.append(f"parameters: {before:,} -> {after:,} ({after - before:+,})")
     return lines
@@ -69,13 +69,13 @@ def _layer(layer: LayerChange) -> list[str]:
 
 
 def _values(layer: LayerChange) -> str:
-    """Its values that are not defaults."""
+    """The values of the layer that are not defaults."""
     known = keys_of(section_types()[layer.type])
-    said = [f"{k}={written(v)}" for k, v in layer.values.items() if _told(known, k, v)]
-    return " ".join(said)
+    values = layer.values.items()
+    return " ".join(f"{k}={written(v)}" for k, v in values if _is_changed(known, k, v))
 
 
-def _told(known: dict[str, Any], key: str, value: Any) -> bool:
+def _is_changed(known: dict[str, Any], key: str, value: Any) -> bool:
     return key in known and key != "hidden" and value != known[key].default
 
 

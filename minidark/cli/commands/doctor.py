@@ -1,6 +1,6 @@
-"""`minidark doctor`: what of the environment decides what works, and how fast.
+"""`minidark doctor`: the parts of the environment that determine what works, and how fast.
 
-No name of a machine or a person is shown: paths in the home folder begin with ~.
+The output names no machine and no person: paths in the home folder start with ~.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from minidark.files.disk import write_atomically
 from minidark.network.parser import load_network
 
 CORE = ("numpy", "click", "pyyaml", "rich", "safetensors")
-EXTRAS = {  # extra: its distributions, and what it adds
+EXTRAS = {  # extra: its distributions, and its purpose
     "fast": (("numba", "threadpoolctl"), "kernels compiled for this processor, and --threads"),
     "cuda12": (("cupy-cuda12x",), "--device cuda with CUDA 12"),
     "cuda13": (("cupy-cuda13x",), "--device cuda with CUDA 13"),
@@ -38,9 +38,9 @@ EXTRAS = {  # extra: its distributions, and what it adds
     "keras": (("keras", "jax"), "convert to .keras"),
     "report": (("jinja2", "matplotlib"), "pages: look, report, compare"),
     "tensorboard": (("tensorboard",), "train --tensorboard"),
-    "mpi": (("mpi4py", "mpich"), "train by mpiexec"),
+    "mpi": (("mpi4py", "mpich"), "train with mpiexec"),
 }
-TORCH_GIVES = "convert from .pt, and proof of the .py that it writes"
+TORCH_PURPOSE = "convert from .pt, and verify the .py that convert writes"
 
 FAILED = 1
 
@@ -48,14 +48,14 @@ Facts = dict[str, Any]
 
 
 class Row(NamedTuple):
-    """A line of the output. works: whether it begins with "ok"."""
+    """A line of the output. works: the line starts with "ok"."""
 
     works: bool
     name: str
     text: str
 
 
-Part = tuple[Facts, list[Row]]  # what --json has, and what is shown
+Part = tuple[Facts, list[Row]]  # for --json, and for the table
 
 
 @click.command()
@@ -102,21 +102,21 @@ def _versions(backup: str) -> Part:
 
 def _extras(backup: str) -> Part:
     facts, rows = {}, []
-    for extra, (names, gives) in EXTRAS.items():
+    for extra, (names, purpose) in EXTRAS.items():
         packages = {name: _version(name) for name in names}
         installed = all(packages.values())
-        facts[extra] = {"gives": gives, "installed": installed, "packages": packages}
+        facts[extra] = {"gives": purpose, "installed": installed, "packages": packages}
         versions = ", ".join(f"{name} {number}" for name, number in packages.items())
         how = f" ({versions})" if installed else f": pip install 'minidark[{extra}]'"
-        rows.append(Row(installed, extra, gives + how))
+        rows.append(Row(installed, extra, purpose + how))
     return facts, rows
 
 
 def _torch(backup: str) -> Part:
-    """Not an extra of minidark's: the user has to choose the build, such as that for CPUs."""
+    """PyTorch is not an extra of minidark: the user chooses a build, such as the one for CPUs."""
     number = _version("torch")
     how = f" (torch {number})" if number else ": pip install torch"
-    return {"version": number}, [Row(bool(number), "PyTorch", TORCH_GIVES + how)]
+    return {"version": number}, [Row(bool(number), "PyTorch", TORCH_PURPOSE + how)]
 
 
 def _version(name: str) -> str | None:
@@ -147,8 +147,8 @@ def _blas(backup: str) -> Part:
 
 
 def _blas_library() -> tuple[str | None, str | None, int | None]:
-    """Name, version and threads of the library that is loaded, if threadpoolctl can tell; else of
-    the one that numpy was built with."""
+    """Name, version and threads of the loaded library. Without threadpoolctl, those of the library
+    that numpy was built with."""
     try:
         loaded = import_module("threadpoolctl").threadpool_info()
     except ImportError:
@@ -164,7 +164,7 @@ def _threads(count: int) -> str:
 
 
 def _cuda(backup: str) -> Part:
-    """Multiplies two small matrices on the GPU, which fails if anything is wrong."""
+    """Multiply two small matrices on the GPU, which fails if anything is wrong."""
     why = _error(lambda: get_backend("cuda"))
     return {"works": not why, "why": why}, [Row(not why, "cuda", why or "works")]
 
@@ -179,7 +179,7 @@ def _error(work: Callable[[], object]) -> str | None:
 
 
 def _kernels(backup: str) -> Part:
-    """By the layers that they are for: each kind is compiled once on a machine."""
+    """Which layers have compiled kernels: each kind is compiled once on a machine."""
     facts: Facts = {"fast": False, "kept": False, "compiled": [], "to_compile": [], "why": None}
     try:
         kernels = get_backend("cpu", kernels="fast").kernels
@@ -191,7 +191,7 @@ def _kernels(backup: str) -> Part:
     left = [name for name in types if name not in compiled]
     facts |= {"fast": True, "kept": not left, "compiled": compiled, "to_compile": left}
     texts = [f"compiled for {_sections(compiled)}"] if compiled else []
-    texts += [f"to be compiled by the first long run with {_sections(left)}"] if left else []
+    texts += [f"the first long run compiles {_sections(left)}"] if left else []
     return facts, [Row(True, "kernels", f"fast: {'; '.join(texts)}")]
 
 
@@ -200,7 +200,7 @@ def _sections(types: list[str]) -> str:
 
 
 def _files(backup: str) -> Part:
-    """Whether a run could write into its folder, which need not exist; the probe is removed."""
+    """Whether a run could write to its folder, which may not exist yet; removes its test file."""
     folder, why = Path(backup), None
     parent = next((p for p in (folder, *folder.absolute().parents) if p.exists()), folder)
     name, tried_in = shortened(folder), shortened(parent)
@@ -210,13 +210,13 @@ def _files(backup: str) -> Part:
     except (OSError, SaveError) as error:
         reason = error.__cause__ or error
         why = getattr(reason, "strerror", None) or str(reason)
-    text = f"{tried_in}: cannot write: {why}" if why else f"{name} can be written"
+    text = f"{tried_in}: cannot write: {why}" if why else f"{name} is writable"
     facts = {"folder": name, "tried_in": tried_in, "writable": not why, "why": why}
     return facts, [Row(not why, "backup", text)]
 
 
 def _shipped(backup: str) -> Part:
-    """Whether the files that ship with the package exist: its default network loads."""
+    """Whether the shipped files exist: the default network loads."""
 
     def load() -> None:
         weights = shipped.folder("weights") / "rnn.weights"
@@ -235,7 +235,7 @@ def _terminal(backup: str) -> Part:
         "colour": is_terminal and "NO_COLOR" not in os.environ,
         "TERM": os.environ.get("TERM"),
     }
-    text = f"standard error {'is a terminal' if is_terminal else 'is no terminal'}, "
+    text = f"standard error {'is a terminal' if is_terminal else 'is not a terminal'}, "
     text += f"encoding {facts['encoding']}, {'colours' if facts['colour'] else 'no colours'}"
     return facts, [Row(True, "terminal", text)]
 
@@ -258,7 +258,7 @@ REQUIRED = ("files", "shipped")  # training needs these
 
 
 def shortened(path: Path) -> str:
-    """Absolute, with ~ for the home folder."""
+    """The absolute path, with ~ for the home folder."""
     whole = path.absolute()
     try:
         return str(Path("~") / whole.relative_to(Path.home()))

@@ -1,4 +1,4 @@
-"""What `train` warns of before the first batch, because it is hardly meant."""
+"""Warnings of `train` before the first batch, about probable mistakes."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from minidark.data.text import looks_like_utf16
 from minidark.network import Network
 from minidark.training.backups import base_name
 
-PAIRS_CFG = "pairs"  # what the shipped cfg for them is called
+PAIRS_CFG = "pairs"  # name of the shipped cfg for pairs
 
 
 def text_doubts(net: Network, data: Sequence[str]) -> Iterator[str]:
-    """Of a text of bytes, which can be read, and of how the cfg reads it."""
-    if said := one_symbol(net.options):
-        yield f"{said}; {ONE_SYMBOL_HINT} in [net]"
+    """Warnings about readable texts of bytes, and about how the cfg reads them."""
+    if doubt := one_symbol(net.options):
+        yield f"{doubt}; {ONE_SYMBOL_HINT} in [net]"
     for path in data:
         if looks_like_utf16(path):
             yield f"{path} {UTF16}; save it as UTF-8"
 
 
 def pairs_doubt(cfg: Path, data: Sequence[str]) -> str | None:
-    """What to say where pairs are about to be trained on as a text."""
+    """A warning if a file of pairs is about to be trained on as a text."""
     if len(data) == 1 and (base_name(cfg) == PAIRS_CFG or looks_like_pairs(data[0])):
-        return f"{data[0]} looks like pairs; --pairs learns to predict their targets"
+        return f"{data[0]} looks like pairs; use --pairs to learn to predict their targets"
     return None

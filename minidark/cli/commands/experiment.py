@@ -1,16 +1,16 @@
 """An experiment file in YAML, and its runs.
 
-    cfg: rnn                      # a cfg's file or bare name
-    data: [a.txt, b.txt]          # one text, of one file or several
-    folder: runs/width            # where the runs go, below the folder that the command runs in;
-                                  # runs/NAME-OF-THIS-FILE unless given
-    options: {batches: 500}       # train's options by their names
+    cfg: rnn                      # file or bare name of a cfg
+    data: [a.txt, b.txt]          # one text, from one file or several
+    folder: runs/width            # folder of the runs, inside the current folder;
+                                  # default: runs/NAME-OF-THIS-FILE
+    options: {batches: 500}       # options of train by their names
     set: {gru.output: [128, 256]} # values for --set
     seeds: [1, 2, 3]
 
-Lists make a sweep over all combinations of their values. Each run has a folder of its own, named
-by its values. `experiment.json` in it names the experiment's file and the run's values, so that no
-other experiment resumes the run as its own.
+Lists make a sweep over all combinations of their values. Each run has its own folder, named by its
+values. `experiment.json` in this folder names the experiment file and the values of the run. It
+prevents other experiments from resuming the run.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ from minidark.training.backups import base_name
 from minidark.training.checkpoint import previous
 
 KEYS = ("cfg", "data", "folder", "options", "set", "seeds")
-OURS = {  # options that the experiment sets, and the key to use instead
-    "backup": "; say `folder: ...`",
-    "seed": "; say `seeds: ...`",
-    "set": "; say `set: ...`",
+OURS = {  # options that the experiment sets itself, and the key to use instead
+    "backup": "; use `folder: ...`",
+    "seed": "; use `seeds: ...`",
+    "set": "; use `set: ...`",
     "resume": "",
 }
 NOT_FOR_RUNS = frozenset({"explain", "json", "help", "debug", "quiet", "verbose"})
@@ -69,17 +69,16 @@ LONGEST_NAME = 100
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run; `name` holds the values that differ between runs, "" if it is the only one."""
+    """One run. `name` has the values that differ between runs; it is "" for a single run."""
 
     name: str
     folder: Path
     cfg: str
     data: tuple[str, ...]
-    options: tuple[tuple[str, ...], ...]  # each as on a command line
+    options: tuple[tuple[str, ...], ...]  # the words of each option on a command line
     overrides: tuple[str, ...]
     seed: str | None
-
-    file: str  # the experiment's
+    file: str  # path of the experiment file
 
     @property
     def checkpoint(self) -> Path:
@@ -91,7 +90,7 @@ class Run:
         return self.checkpoint.exists() or previous(self.checkpoint).exists()
 
     def arguments(self) -> list[str]:
-        """Arguments of `minidark train` that start the run, or resume it if it has begun."""
+        """Arguments of `minidark train` that start the run, or resume it if it has a checkpoint."""
         began = self.began
         options = [o for o in self.options if not (began and o[0] in ("--weights", "--clear"))]
         words = [self.cfg, *self.data, *itertools.chain(*options)]
@@ -101,7 +100,7 @@ class Run:
         return [*words, "--resume", "auto"] if began else words
 
     def words(self) -> dict[str, str]:
-        """Its values by the names that the experiment's file uses."""
+        """The values of the run, by their names in the experiment file."""
         options = {o[0].removeprefix("--"): o[-1].removeprefix("--") for o in self.options}
         return {
             "cfg": self.cfg,
@@ -112,7 +111,7 @@ class Run:
         }
 
     def claim(self) -> None:
-        """Write the experiment's claim into the folder, if there is none. Raises MinidarkError."""
+        """Write the experiment's claim to the folder, unless it has one. Raises MinidarkError."""
         path = self.folder / CLAIM
         if path.exists():
             return
@@ -124,7 +123,7 @@ class Run:
         write_atomically(path, [json.dumps(claim, indent=1).encode(), b"\n"])
 
     def claimed(self) -> tuple[str, dict[str, Any]] | None:
-        """The experiment's file and the run's values in the claim; None without a valid one."""
+        """The experiment file and the values in the claim; None without a valid claim."""
         with (
             contextlib.suppress(MinidarkError, ValueError),
             open_regular(self.folder / CLAIM, MinidarkError) as file,
@@ -136,15 +135,15 @@ class Run:
 
 
 def read_experiment(path: Path | str, anywhere: bool = False) -> list[Run]:
-    """The runs of a file, checked before the first one starts: options, cfgs with their overrides,
-    and whether the texts exist. anywhere: the runs' folder may lie outside the current one. Raises
-    CfgError and DataError with the file's line."""
-    with open_regular(path, lambda said: CfgError(said, path)) as file:
+    """The runs of a file. Checks options, cfgs with overrides, and texts before any run starts.
+    anywhere: the folder may be outside the current one. Raises CfgError and DataError with the
+    line in the file."""
+    with open_regular(path, lambda message: CfgError(message, path)) as file:
         tree = yaml_lines.load(file.read(yaml_lines.LARGEST + 1), path)
     return _Experiment(path, tree, anywhere).runs()
 
 
-Axis = list[tuple[str, Scalar]]  # a key with each of its values, of which a run has one
+Axis = list[tuple[str, Scalar]]  # a key with its values; a run has one of them
 
 
 class _Experiment:
@@ -161,12 +160,12 @@ class _Experiment:
         self._known(self.options, _train_options(), "options")
 
     def runs(self) -> list[Run]:
-        """All runs, in order; their number is checked before any is made."""
+        """All runs, in order. Checks their number before it builds any."""
         swept = [("cfg", self.tree["cfg"]), *self.options.items(), *self.set.items()]
         swept += [("seed", self.tree["seeds"])] if "seeds" in self.tree else []
         count = math.prod(len(node) for _, node in swept if isinstance(node, Items))
         if count > MOST_RUNS:
-            raise self._wrong(f"{count:,} runs; {MOST_RUNS:,} are the most", self.tree)
+            raise self._wrong(f"{count:,} runs; the limit is {MOST_RUNS:,}", self.tree)
         self._check_folder()
         axes = [self._axis(key, node) for key, node in swept]
         runs = [self._run(dict(chosen), axes) for chosen in itertools.product(*axes)]
@@ -195,38 +194,38 @@ class _Experiment:
 
     def _mapping(self, node: Node, what: str) -> Mapping:
         if not isinstance(node, Mapping):
-            raise self._wrong(f"{what} is a mapping, `key: value`", node)
+            raise self._wrong(f"{what} must be a mapping, `key: value`", node)
         return node
 
     def _known(self, mapping: Mapping, known: Iterable[str], what: str) -> None:
-        """Raise CfgError at the first key that is unknown, or that has another place."""
+        """Raise CfgError at the first key that is unknown or does not belong here."""
         names = [name for name in known if name not in NOT_FOR_RUNS]
         for key, line in mapping.lines.items():
             if mapping is not self.tree and key in OURS:
-                raise CfgError(f"{key} is for each run to know{OURS[key]}", self.path, line)
+                raise CfgError(f"{key} cannot be set here{OURS[key]}", self.path, line)
             if key not in names:
                 message = f"unknown key {echo(key)} in {what}{nearest(key, names)}"
                 raise CfgError(message, self.path, line)
 
     def _axis(self, key: str, node: Node) -> Axis:
-        """The values of a key: one, or a list of them."""
-        given = node if isinstance(node, Items) else [node]
-        items = [item for item in given if isinstance(item, Scalar) and item]
-        if not items or len(items) < len(given):
-            raise self._wrong(f"{bare(key)} is a value, or a list of values for a sweep", node)
+        """The values of a key: a single one, or those of a list."""
+        values = node if isinstance(node, Items) else [node]
+        items = [item for item in values if isinstance(item, Scalar) and item]
+        if not items or len(items) < len(values):
+            raise self._wrong(f"{bare(key)} must be a value, or a list of values for a sweep", node)
         seen: set[int | str] = set()
         for item in items:
             value = _number(item) if key == "seed" else item
             if value in seen:
-                said = f"{bare(key)} has {echo(str(item))} twice"
-                raise CfgError(said, self.path, item.line)
+                message = f"{bare(key)} contains {echo(str(item))} twice"
+                raise CfgError(message, self.path, item.line)
             seen.add(value)
         return [(key, item) for item in items]
 
     def _text(self, key: str) -> str | None:
         node = self.tree.get(key)
         if node is not None and not (isinstance(node, Scalar) and node):
-            raise self._wrong(f"{key} is a text", node)
+            raise self._wrong(f"{key} must be a text", node)
         return None if node is None else str(node)
 
     def _data(self) -> tuple[str, ...]:
@@ -246,23 +245,23 @@ class _Experiment:
         for run in runs:
             other = by_folder.setdefault(run.folder, run.name)
             if other is not run.name:
-                raise self._wrong(f"two runs would have the folder {run.folder}", self.tree)
+                raise self._wrong(f"two runs would use the folder {run.folder}", self.tree)
 
     def _check_folder(self) -> None:
-        """Raise CfgError for a folder outside the current one, where a file by somebody else must
+        """Raise CfgError for a folder outside the current one, where a file from somebody else must
         not write."""
         folder = self._text("folder")
         if folder is None or self.anywhere:
             return
         inside = os.path.normpath(folder)
         if os.path.isabs(folder) or inside == os.pardir or inside.startswith(os.pardir + os.sep):
-            said = f"folder {bare(folder)} lies outside of this one; --anywhere allows that"
-            raise CfgError(said, self.path, self._lines("folder")[0])
+            message = f"folder {bare(folder)} is outside the current folder; --anywhere allows it"
+            raise CfgError(message, self.path, self._lines("folder")[0])
 
     def _check_data(self) -> None:
         for name, line in zip(self._data(), self._lines("data"), strict=True):
             if not Path(name).is_file():
-                raise DataError(f"{self.path}:{line}: {bare(name, LONGEST_NAME)}: no such text")
+                raise DataError(f"{self.path}:{line}: {bare(name, LONGEST_NAME)}: no such file")
 
     def _check(self, run: Run) -> None:
         try:
@@ -276,7 +275,7 @@ class _Experiment:
         self._check_claim(run)
 
     def _check_claim(self, run: Run) -> None:
-        """Raise CfgError if another experiment, with other values, claims the folder."""
+        """Raise CfgError if another experiment with other values has claimed the folder."""
         other, theirs = run.claimed() or (run.file, {})
         if os.path.realpath(other) == os.path.realpath(run.file):
             return  # `train` reports what has changed in the file
@@ -285,8 +284,8 @@ class _Experiment:
             if ours.get(key) != theirs.get(key):
                 line = self._lines("folder")[0] if "folder" in self.tree else self.tree.line
                 raise CfgError(
-                    f"{run.folder} holds a run of {bare(other)}, with {_said(key, theirs)}, and "
-                    f"here it is {_said(key, ours)}; say `folder: ...` for one of its own",
+                    f"{run.folder} contains a run of {bare(other)} with {_setting(key, theirs)}, "
+                    f"but this run has {_setting(key, ours)}; use another `folder: ...`",
                     self.path,
                     line,
                 )
@@ -299,7 +298,7 @@ class _Experiment:
         return self.options.lines.get((param.name or "").replace("_", "-"), self.tree.line)
 
     def _check_cfg(self, run: Run) -> None:
-        """Raise CfgError at the cfg's line, or at the first key of `set` that causes the error."""
+        """Raise CfgError at the line of the cfg, or at the first wrong key of `set`."""
         try:
             cfg = find_cfg(run.cfg)
             data = read_cfg(cfg)
@@ -324,21 +323,21 @@ class _Experiment:
 
 
 def _train_options() -> dict[str, click.Option]:
-    """`minidark train`'s, by their long names without dashes."""
+    """The options of `minidark train`, by long names without dashes."""
     return {long_name(param): param for param in train.params if isinstance(param, click.Option)}
 
 
-def _said(key: str, words: dict[str, Any]) -> str:
+def _setting(key: str, words: dict[str, Any]) -> str:
     return bare(f"{key}={words[key]}") if key in words else f"no {key}"
 
 
 def _plain(value: Scalar) -> str:
-    """As in a cfg: 1 and 0 for true and false."""
+    """The value as in a cfg: 1 and 0 for true and false."""
     return str(int(FLAGS[value])) if value.plain and value in FLAGS else str(value)
 
 
 def _name(values: Iterator[tuple[str, Scalar]]) -> str:
-    """ "gru.output=128,seed=1", with characters that every file system allows."""
+    """A folder name such as "gru.output=128,seed=1", valid on every file system."""
     parts = (f"{key}={Path(value).stem if key == 'cfg' else value}" for key, value in values)
     return re.sub(r"[^A-Za-z0-9._=,+-]", "_", ",".join(parts))[:LONGEST_NAME].strip(".")
 
@@ -352,13 +351,13 @@ def _mistake(data: bytes, cfg: Path, overrides: Sequence[str]) -> CfgError | Non
 
 
 def _only_overridden(message: str, line: int) -> None:
-    """Refuse overrides without effect, which would make all runs of a sweep alike."""
+    """Reject overrides without effect: all runs of the sweep would be the same."""
     if line == OVERRIDDEN:
         raise CfgError(message, None, OVERRIDDEN)
 
 
 def _number(seed: str) -> int | str:
-    """The seed as a number: 1, 01 and +1 are the same."""
+    """The seed as a number, because 1, 01 and +1 are the same."""
     try:
         return int(seed)
     except ValueError:

@@ -30,7 +30,7 @@ from minidark.network import Network
 log = logging.getLogger(__name__)
 
 AT_ONCE = 64  # texts sampled side by side
-CHARACTER = 2e6  # multiply-adds that take as long as numpy's overhead for a character
+CHARACTER = 2e6  # numpy's overhead for a character, in multiply-adds
 SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 
 
@@ -97,11 +97,11 @@ def generate(
     the one that darknet's `rnn generate -srand` prints on a CPU.
     """
     if originals and tokens is not None:
-        raise click.UsageError("--check-copy compares bytes, and --tokens samples none")
+        raise click.UsageError("--check-copy compares bytes, and does not work with --tokens")
     if cfg is None:
         cfg, weights = SHIPPED, str(shipped.folder("weights") / f"{SHIPPED}.weights")
     elif weights is None and not is_archive(cfg):
-        raise click.UsageError("which weights? minidark generate CFG WEIGHTS")
+        raise click.UsageError("the weights are missing: minidark generate CFG WEIGHTS")
     net = choice.load(cfg, weights, batch=1, time_steps=1, **compute.loading)
     if srand is None:
         srand = secrets.randbelow(2**31)
@@ -110,8 +110,8 @@ def generate(
     work = sum(layer.work() for layer in net.layers)
     compute.settle(net, length * (samples * work + CHARACTER))
     net.backend.announce_compiling(layer.type for layer in net.layers)
-    with contextlib.ExitStack() as held:
-        original = held.enter_context(Text(originals, 256)) if originals else None
+    with contextlib.ExitStack() as stack:
+        original = stack.enter_context(Text(originals, 256)) if originals else None
         copied = []
         texts = _texts(
             net, symbols, length, temperature, srand, samples,
@@ -125,7 +125,7 @@ def generate(
             if symbols.lengths is not None:
                 sampled = cut(sampled, length)
             primer = (symbols.names[symbol] for symbol in symbols.primer)
-            text = itertools.chain(primer, _kept(sampled, parts), [b"\n"])
+            text = itertools.chain(primer, _recorded(sampled, parts), [b"\n"])
             write(whole_characters(text))
             if original:
                 copied.append(longest_copied(b"".join(parts), original))
@@ -142,7 +142,7 @@ def _texts(
     samples: int,
     **likeliest: Any,
 ) -> Iterator[Iterable[int]]:
-    """The symbols of each sample: of a single one as drawn, else AT_ONCE side by side."""
+    """The symbols of each sample. Draws several samples in batches of AT_ONCE."""
     if samples == 1:
         yield sample(net, symbols.primer, length, temperature, srand, **likeliest)
         return
@@ -153,7 +153,8 @@ def _texts(
         )
 
 
-def _kept(parts: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
+def _recorded(parts: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
+    """The same parts; appends each to `into`."""
     for part in parts:
         into.append(part)
         yield part
@@ -175,24 +176,24 @@ class _Symbols:
 
 
 def _symbols(net: Network, seed: str | None, tokens: str | None) -> _Symbols:
-    """With the seed's symbols or tokens as primer; by default two newlines, or token 0."""
-    given = None if seed is None else seed.encode("utf-8", "surrogateescape")
+    """The primer is the seed, as symbols or tokens; by default two newlines, or token 0."""
+    seed_bytes = None if seed is None else seed.encode("utf-8", "surrogateescape")
     if tokens is None:
         pairs = byte_pairs(net)
         names = pairs.names if pairs.pairs else byte_names(net.outputs)
-        primer = pairs.encode(default_primer(net.inputs) if given is None else given)
+        primer = pairs.encode(default_primer(net.inputs) if seed_bytes is None else seed_bytes)
         return _Symbols(names, primer.tolist(), pairs.lengths)
     names = read_token_names(tokens, net.inputs)
-    return _Symbols(names, [0] if given is None else _tokens(given, names, tokens), None)
+    return _Symbols(names, [0] if seed_bytes is None else _tokens(seed_bytes, names, tokens), None)
 
 
 def _tokens(seed: bytes, names: list[bytes], path: str) -> list[int]:
-    """The tokens of the seed's words."""
+    """The tokens that the words of the seed name."""
     by_name = {name.strip() or NEWLINE: symbol for symbol, name in enumerate(names)}
     words = seed.split()
     for word in words:
         if word not in by_name:
             known = [name.decode(errors="replace") for name in by_name]
-            said = word.decode(errors="replace")
-            raise DataError(f"{path}: no token is named {echo(said)}{nearest(said, known)}")
+            name_ = word.decode(errors="replace")
+            raise DataError(f"{path}: no token is named {echo(name_)}{nearest(name_, known)}")
     return [by_name[word] for word in words]

@@ -28,7 +28,7 @@ from minidark.training.gradcheck import (
 log = logging.getLogger(__name__)
 
 FAILED = 1
-QUIET = 5.0  # seconds between two notes
+QUIET = 5.0  # seconds between two progress notes
 
 
 @click.command()
@@ -50,7 +50,7 @@ def gradcheck(cfg: str, seed: int, as_json: bool, choice: CfgChoice) -> None:
     dozens of layers. Exits with 1 if a gradient is wrong.
     """
     plan = choice.plan(cfg)
-    rows = [*_followed(check_gradients(plan, seed), amount(plan))]
+    rows = [*_with_progress(check_gradients(plan, seed), amount(plan))]
     passed = all(row.passed for row in rows)
     if as_json:
         say_json(_facts(rows, seed, passed))
@@ -59,14 +59,14 @@ def gradcheck(cfg: str, seed: int, as_json: bool, choice: CfgChoice) -> None:
     raise SystemExit(0 if passed else FAILED)
 
 
-def _followed(rows: Iterable[Row], wanted: int) -> Iterator[Row]:
-    """The rows; logs the progress if they take long, as with many layers."""
-    said = time.monotonic()
+def _with_progress(rows: Iterable[Row], total: int) -> Iterator[Row]:
+    """The same rows; logs progress if they take long, as with many layers."""
+    last_note = time.monotonic()
     for number, row in enumerate(rows, start=1):
         yield row
-        if time.monotonic() - said > QUIET:
-            log.info("%d of %d arrays are compared", number, wanted)
-            said = time.monotonic()
+        if time.monotonic() - last_note > QUIET:
+            log.info("compared %d of %d arrays", number, total)
+            last_note = time.monotonic()
 
 
 def _facts(rows: list[Row], seed: int, passed: bool) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _facts(rows: list[Row], seed: int, passed: bool) -> dict[str, Any]:
 
 
 def _fact(row: Row) -> dict[str, Any]:
-    """JSON has no infinity, which is the error if the cost is not finite."""
+    """An infinite error (the cost is not finite) becomes null, because JSON has no infinity."""
     known = row.error is not None and math.isfinite(row.error)
     error = row.error if known else None
     return {**dataclasses.asdict(row), "error": error, "passed": row.passed}
@@ -102,5 +102,5 @@ def _show(rows: list[Row], passed: bool) -> None:
             table.add_row(row.name, shape, str(row.directions), f"{row.error:.1e}", verdict)
     print_table(table)
     wrong = sum(not row.passed for row in rows)
-    say(f"\n{'PASS' if passed else 'FAIL'}: {wrong or 'none'} of {len(rows)} beyond "
+    say(f"\n{'PASS' if passed else 'FAIL'}: {wrong or 'none'} of {len(rows)} arrays exceed "
                f"{TOLERANCE:g}")  # fmt: skip

@@ -48,7 +48,7 @@ def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> Non
 
 
 def fill(net: Network, weights: str, choice: CfgChoice) -> Header | Named:
-    """Load weights as `load_network` does, and return the file's header."""
+    """Load weights like `load_network`, and return the header of the file."""
     try:
         return load_weights(net, weights, **choice.reading)
     except WeightsError as error:
@@ -107,10 +107,10 @@ def show(facts: dict[str, Any]) -> None:
     )
     if "weights" in facts:
         w = facts["weights"]
-        held = (
+        contents = (
             f"version {w['version']} ({w['program']}), {w['order']}'s order of arrays"
             if w["order"] in ORDERS
             else f"{w['program']}, arrays by name"
         )
-        say(f"these weights: {held}, {w['seen']:,} rows seen.\n")
+        say(f"these weights: {contents}, {w['seen']:,} rows seen.\n")
         print_table(array_table(facts["arrays"]))

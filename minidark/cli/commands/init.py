@@ -33,19 +33,18 @@ def init(ctx: click.Context, preset: str, output: str | None, force: bool) -> No
     Optional keys are commented out with `#` and show their defaults. Remove the `#` to change one.
     """
     if ctx.args:
-        raise click.UsageError(
-            f"init takes no name alone; `minidark init -o {ctx.args[0]}` writes there"
-        )
+        raise click.UsageError(f"init takes no argument; use `minidark init -o {ctx.args[0]}`")
     chosen = PRESETS[preset]
     heading = [
         f"{chosen.says[0].upper()}{chosen.says[1:]}.",
         "`minidark train THIS.cfg TEXT` trains it.",
-        "Other keys stand behind a `#`, at their defaults; [in brackets] the defaults of these.",
+        "Optional keys are commented out with `#`, at their defaults; [brackets] show the defaults "
+        "of the other keys.",
     ]
     text = commented(chosen.text, heading)
     if output is None:
         say(text, end="")
         return
     if Path(output).exists() and not force:
-        raise click.UsageError(f"{output} is there already; --force writes over it")
+        raise click.UsageError(f"{output} already exists; --force overwrites it")
     write_atomically(output, [text.encode()])

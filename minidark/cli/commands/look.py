@@ -63,18 +63,20 @@ def look(
     check_output(output, choice.path(cfg), weights, text, form=PAGE, force=force)
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
-        raise CfgError("ends in no plain [softmax]: its outputs are no probabilities of characters")
+        raise CfgError(
+            "does not end in a plain [softmax]: its outputs are not probabilities of characters"
+        )
     if net.inputs > 256:
-        raise CfgError(f"has {net.inputs} symbols; a page shows one for each byte, 256 at most")
+        raise CfgError(f"has {net.inputs} symbols; a page shows at most 256, one for each byte")
     symbols, size = _read(text, length, net.inputs)
     traced = trace(net, symbols, default_primer(net.inputs))
     if not traced.layers:
-        raise CfgError("has no [gru], [lstm] or [rnn]: there is no state to look at")
+        raise CfgError("has no [gru], [lstm] or [rnn], so it has no state to show")
     seen = Look(traced, size)
     figures = {**seen.figures(), "page": output, "page_bytes": None}
     if output is not None:
         page = seen.write(output, Path(choice.path(cfg)).name, Path(weights).name)
-        log.info("%s is written: %s bytes", output, f"{page:,}")
+        log.info("wrote %s: %s bytes", output, f"{page:,}")
         figures["page_bytes"] = page
     if as_json:
         say_json(figures)
@@ -83,7 +85,7 @@ def look(
 
 
 def _read(text: str, length: int, inputs: int) -> tuple[Ids, int]:
-    """The first `length` symbols, and the size of the whole text."""
+    """The first `length` symbols, and the size of the text."""
     if text == "-":
         data = sys.stdin.buffer.read()
         return np.frombuffer(data[:length], dtype=np.uint8).astype(np.intp), len(data)
@@ -95,9 +97,9 @@ def _show(figures: dict[str, Any]) -> None:
     """Print bits per character and, for each property, the unit that tracks it best."""
     say(f"{'characters':28} {figures['characters']:>8,}")
     say(f"{'bits per character':28} {figures['bits_per_character']:>8.4f}")
-    for name, found in figures["trackers"].items():
-        if found:
-            best = found[0]
+    for name, units in figures["trackers"].items():
+        if units:
+            best = units[0]
             where = f"{best['value']} of unit {best['unit']} in {best['layer']}"
-            chance = f"({figures['by_chance'][name]:.3f} by chance)"
+            chance = f"(chance: {figures['by_chance'][name]:.3f})"
             say(f"{name:28} {best['correlation']:>+8.3f}  {where} {chance}")

@@ -59,16 +59,16 @@ def predict(
     """
     if n_best > beam:
         if typed("beam"):
-            raise click.UsageError(f"--n-best {n_best} needs a --beam of as many, and it is {beam}")
+            raise click.UsageError(f"--n-best {n_best} is more than --beam {beam}")
         beam = n_best
     net = choice.load(cfg, weights, batch=1, **compute.loading)
     predictor = Predictor(net, beam, n_best, max_length=max_length, separator=separator)
     number, cut = 1, 0
     tell_if_waiting()
     for lines in arriving(predictor.at_once):
-        for source, found in zip(lines, predictor.search(lines, number), strict=True):
-            write([_shown(source, found, scores, as_json)])
-            cut += found[0].cut
+        for source, predictions in zip(lines, predictor.search(lines, number), strict=True):
+            write([_output(source, predictions, scores, as_json)])
+            cut += predictions[0].cut
         number += len(lines)
     if cut:
         log.warning(
@@ -78,8 +78,8 @@ def predict(
 
 
 def arriving(most: int) -> Iterator[list[bytes]]:
-    """Lines of standard input without their ends, as many as have arrived, but at most `most`: a
-    typed line is answered at once, and the lines of a file run side by side."""
+    """Groups of up to `most` lines of standard input, without line ends. Each group has the lines
+    that have arrived, so a typed line is answered at once and a file is processed in batches."""
     rest = b""
     while data := sys.stdin.buffer.read1(PIECE):  # type: ignore[union-attr]
         *lines, rest = (rest + data).split(b"\n")
@@ -93,10 +93,10 @@ def _groups(lines: Sequence[bytes], most: int) -> Iterator[list[bytes]]:
         yield [line.removesuffix(b"\r") for line in lines[at : at + most]]
 
 
-def _shown(source: bytes, found: Sequence[Prediction], scores: bool, as_json: bool) -> bytes:
+def _output(source: bytes, predictions: Sequence[Prediction], scores: bool, as_json: bool) -> bytes:
     if as_json:
-        predictions = [{"target": p.text, "nats": p.score, "cut": p.cut} for p in found]
-        line = {"source": source.decode(), "predictions": predictions}
+        entries = [{"target": p.text, "nats": p.score, "cut": p.cut} for p in predictions]
+        line = {"source": source.decode(), "predictions": entries}
         return json_text(line, ascii_only=False).encode() + b"\n"
-    heads = [f"{p.score:.4f}\t".encode() if scores else b"" for p in found]
-    return b"".join(head + p.target + b"\n" for head, p in zip(heads, found, strict=True))
+    heads = [f"{p.score:.4f}\t".encode() if scores else b"" for p in predictions]
+    return b"".join(head + p.target + b"\n" for head, p in zip(heads, predictions, strict=True))

@@ -39,7 +39,7 @@ def report(rundir: str, output: str | None, as_json: bool, force: bool) -> None:
     facts = figures(run)
     if output is not None:
         write_run_page(output, run)
-        tell(f"minidark: {output} is written")
+        tell(f"minidark: wrote {output}")
     if as_json:
         say_json(facts)
     elif output is None:
@@ -48,13 +48,13 @@ def report(rundir: str, output: str | None, as_json: bool, force: bool) -> None:
 
 def show(facts: dict[str, Any]) -> None:
     """Print the run in a few lines."""
-    for name, said in summary(facts).items():
-        say(f"{name:22} {said}")
+    for name, text in summary(facts).items():
+        say(f"{name:22} {text}")
 
 
 def summary(facts: dict[str, Any]) -> dict[str, str]:
     in_nats = facts["in_nats"]
-    said = {
+    rows = {
         "cfg": facts["cfg"],
         "state": facts["state"] + (f": {facts['diverged']}" if facts["diverged"] else ""),
         "batches": f"{facts['batch']:,} of {facts['batches']:,}",
@@ -62,13 +62,13 @@ def summary(facts: dict[str, Any]) -> dict[str, str]:
         "trained on": f"{facts['symbols']:,} characters, {facts['epochs']:.2f} epochs",
     }
     if facts["characters_per_second"]:
-        said["characters a second"] = f"{facts['characters_per_second']:,.0f}"
+        rows["characters per second"] = f"{facts['characters_per_second']:,.0f}"
     if facts["average"] is not None:
-        said["training, average"] = _cost(facts["average"], in_nats)
+        rows["training, average"] = _cost(facts["average"], in_nats)
     if best := facts["best"]:
         cost = best["nats"] if in_nats else best["cost"]
-        said["best validation"] = f"{_cost(cost, in_nats)}, at batch {best['batch']:,}"
-    return said | {"to repeat it": facts["command"]}
+        rows["best validation"] = f"{_cost(cost, in_nats)}, at batch {best['batch']:,}"
+    return rows | {"command": facts["command"]}
 
 
 def _cost(cost: float, in_nats: bool) -> str:

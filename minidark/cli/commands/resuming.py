@@ -1,4 +1,4 @@
-"""`train --resume`: which checkpoint, and what of the command line is the checkpoint's to say."""
+"""`train --resume`: finds the checkpoint, and checks the command line against it."""
 
 from __future__ import annotations
 
@@ -14,49 +14,51 @@ from minidark.errors import echo
 from minidark.training.checkpoint import Checkpoint, newest_sound
 
 AUTO = "auto"
-BEGIN = ("weights", "clear")  # options that begin a run
-# For good.
-KEPT = ("seed", "valid_fraction", "clip_norm", "shards", "tokenized", "pairs", "separator")
+STARTING = ("weights", "clear")  # options that start a new run
+# Options that cannot change when a run resumes.
+FIXED = ("seed", "valid_fraction", "clip_norm", "shards", "tokenized", "pairs", "separator")
 
 
 def find(resume: str, newest: Path) -> tuple[Path, Checkpoint]:
-    """The checkpoint of --resume, and where it lies: that of a file, or with "auto" that in
-    `newest`, or the one before it where that is damaged.
+    """The path of the checkpoint of --resume, and the checkpoint. "auto" is the one at `newest`, or
+    the previous one if that is damaged.
 
-    Raises WeightsError, and UsageError for an option of the running command that begins a run, that
-    says something else than this one was begun with, or that asks for more of a run than there is.
+    Raises WeightsError, and UsageError for an option that starts a new run, that differs from the
+    start of this run, or that extends a finished learning-rate schedule.
     """
     if not resume:
-        raise click.UsageError("--resume needs auto or the name of a file")
-    for name in BEGIN:
+        raise click.UsageError("--resume needs auto or a file name")
+    for name in STARTING:
         if typed(name) and current(name):
-            raise click.UsageError(f"--{name} begins a run, --resume goes on with one; give either")
-    path, since = (
+            raise click.UsageError(
+                f"--{name} starts a new run and --resume continues one; use one of them"
+            )
+    path, checkpoint = (
         newest_sound(newest) if resume == AUTO else (Path(resume), Checkpoint.read(resume))
     )
-    for name in KEPT:
-        was = getattr(since, name)
+    for name in FIXED:
+        was = getattr(checkpoint, name)
         if typed(name) and current(name) != was:
             option = f"--{name.replace('_', '-')}"
             now = current(name)
             was, now = (echo(v) if isinstance(v, str) else v for v in (was, now))
-            raise click.UsageError(f"{path}: begun with {option} {was}, not {now}")
-    more = current("batches") not in (None, since.batches)
-    if more and since.falls and since.batch >= since.batches:
+            raise click.UsageError(f"{path}: this run was started with {option} {was}, not {now}")
+    more = current("batches") not in (None, checkpoint.batches)
+    if more and checkpoint.falls and checkpoint.batch >= checkpoint.batches:
         raise click.UsageError(
-            f"{path}: this run has ended: its rate has fallen to the end at batch {since.batches}; "
-            "--weights begins another from its weights"
+            f"{path}: this run is finished: its learning-rate schedule ended at batch "
+            f"{checkpoint.batches}; to train further, start a new run with --weights FILE --clear"
         )
-    return path, since
+    return path, checkpoint
 
 
-def computed_as(compute: Compute, since: Checkpoint) -> Compute:
-    """Device and kernels: those of the checkpoint, where the choice is left to minidark."""
+def computed_as(compute: Compute, checkpoint: Checkpoint) -> Compute:
+    """Replace "auto" for device and kernels by those of the checkpoint."""
     chosen: dict[str, Any] = {}
     if compute.device == "auto":
-        chosen["device"] = since.computing.get("device")
-    if compute.kernels == "auto" and since.computing.get("device") == "cpu":
-        chosen["kernels"] = since.computing.get("kernels")
+        chosen["device"] = checkpoint.computing.get("device")
+    if compute.kernels == "auto" and checkpoint.computing.get("device") == "cpu":
+        chosen["kernels"] = checkpoint.computing.get("kernels")
     return dataclasses.replace(compute, **chosen)
 
 

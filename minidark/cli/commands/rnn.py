@@ -1,8 +1,8 @@
-"""`minidark rnn VERB`: darknet's own spelling and behaviour.
+"""`minidark rnn VERB`: darknet's own flags and behaviour.
 
-An old command line pastes in unchanged: single-dash flags stand anywhere, defaults and formats are
-darknet's, and the arithmetic of what is printed is its own to the last bit
-(`minidark.inference.exact`). Unknown verbs and flags are errors, where darknet ignores them.
+Old command lines work unchanged: single-dash flags may be anywhere, and defaults and formats are
+darknet's. Printed numbers match darknet's arithmetic to the last bit (`minidark.inference.exact`).
+Unknown verbs and flags are errors; darknet ignores them.
 
 Source: darknet examples/rnn.c (run_char_rnn).
 """
@@ -74,14 +74,14 @@ class Line:
 
 
 def parse_line(arguments: list[str]) -> Line:
-    """Flags out, wherever they stand; what is left are verb, cfg and weights."""
+    """Separate the flags, which may be anywhere, from verb, cfg and weights."""
     line, rest = Line(), iter(arguments)
     for word in rest:
         if word in VALUES:
             value = next(rest, None)
             if value is None:
                 raise click.UsageError(f"{word} needs a value")
-            line.flags.setdefault(word, value)  # the first of two counts, as in darknet
+            line.flags.setdefault(word, value)  # the first of two wins, as in darknet
         elif word in SWITCHES:
             line.flags[word] = "1"
         elif re.match("-[a-z]", word):
@@ -93,13 +93,13 @@ def parse_line(arguments: list[str]) -> Line:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command line, and how to load the networks it names."""
+    """A command line, and how to load its network."""
 
     line: Line
     choice: CfgChoice
 
     def load(self, seed: int = 1) -> Network:
-        """The cfg's network for one stream; C's rand() without srand is seeded with 1."""
+        """The network of the cfg for one stream. The default seed is 1, as in C without srand."""
         _, cfg, *weights = self.line.words
         return self.choice.load(cfg, *weights[:1], batch=1, time_steps=1, seed=seed)
 
@@ -109,8 +109,8 @@ class Job:
 
 
 def _train(job: Job) -> None:
-    """`-file`, from `weights` or afresh; a line per batch on standard error, with the seconds of
-    that batch. `-srand` seeds the initial weights and the places where streams begin."""
+    """Train on `-file`, from `weights` or random weights, with a line for each batch on standard
+    error. `-srand` is the random seed for initial weights and the starts of streams."""
     _, cfg, *weights = job.line.words
     seed = job.line.integer("-srand", secrets.randbelow(2**31))
     net = job.choice.load(cfg, *weights[:1], seed=seed)
@@ -131,13 +131,13 @@ def _train(job: Job) -> None:
             training.rehearse()
         report = follow(training, [DarknetLines(training), backups], stop)
         if report is None:
-            backups.save("_final.weights")  # as darknet, where nothing was left to train
+            backups.save("_final.weights")  # as in darknet, if no batches are left
     if stop.signal and report and not report.last:
         sys.exit(128 + stop.signal)
 
 
 class DarknetLines(Follower):
-    """A line per batch, with its seconds, and the epochs of all rows that the weights have seen."""
+    """Prints a line for each batch, with its seconds and the epochs that the weights have seen."""
 
     def __init__(self, training: Training):
         self.training, self.seconds = training, 0.0
@@ -155,7 +155,7 @@ def _generate(job: Job) -> None:
 def _generatetactic(job: Job) -> None:
     prompt = sys.stdin.buffer.read()
     if not prompt:
-        raise DataError("standard input is empty; generatetactic goes on from what it holds")
+        raise DataError("standard input is empty; generatetactic continues the text on it")
     _write_sample(job, prompt, to_full_stop=True)
 
 
@@ -176,7 +176,7 @@ def _write_sample(
 
 
 def _valid(job: Job) -> None:
-    """Bytes; or with `-tokenized` integers, which are read without a seed unless one is given."""
+    """Measure bytes; with `-tokenized`, integers, without the default seed."""
     net, tokenized = job.load(), "-tokenized" in job.line.flags
     check_symbols(net, tokenized, "-tokenized")
     if not tokenized:
@@ -238,11 +238,13 @@ def rnn(arguments: tuple[str, ...], choice: CfgChoice) -> None:
     """
     line = parse_line(list(arguments))
     if len(line.words) < 2:
-        raise click.UsageError("give a verb and a cfg: minidark rnn VERB CFG [WEIGHTS] [FLAGS]")
+        raise click.UsageError(
+            "rnn needs a verb and a cfg: minidark rnn VERB CFG [WEIGHTS] [FLAGS]"
+        )
     verb, *rest = line.words
     if verb not in VERBS:
         raise click.UsageError(
-            f"unknown verb {verb!r}{nearest(verb, VERBS)}; there are {', '.join(VERBS)}"
+            f"unknown verb {verb!r}{nearest(verb, VERBS)}; the verbs are {', '.join(VERBS)}"
         )
     if len(rest) > 2:
         raise click.UsageError(f"one argument too many: {rest[2]!r}")

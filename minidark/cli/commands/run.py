@@ -24,7 +24,7 @@ from minidark.training.checkpoint import Checkpoint, newest_sound
 from minidark.training.parallel.mpi import started
 
 USAGE = 2
-INTERRUPTED = 128  # and the signal's number
+INTERRUPTED = 128  # plus the number of the signal
 
 
 @click.command()
@@ -57,7 +57,7 @@ def run(file: str, dry_run: bool, as_json: bool, anywhere: bool) -> None:
     """
     runs = read_experiment(file, anywhere)
     if started() > 1 and not dry_run:
-        raise click.UsageError("mpiexec is for `train`; a sweep trains each of its runs by itself")
+        raise click.UsageError("`run` does not work with mpiexec; use `train`")
     if dry_run:
         _list(runs, as_json)
         return
@@ -71,21 +71,20 @@ def run(file: str, dry_run: bool, as_json: bool, anywhere: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The outcome of a run, with figures from its checkpoint. The loss is the lowest validation
-    loss, None without validation."""
+    """The outcome of a run, with figures from its checkpoint."""
 
     run: Run
     result: str  # done, finished before, stopped, failed, not begun
-    exit_code: int | None  # None if an interruption came before the run's turn
+    exit_code: int | None  # None if the sweep was interrupted before this run
     batches: int
-    best_valid_loss: float | None
+    best_valid_loss: float | None  # None without validation
     seconds: float
 
 
 def _train(runs: list[Run]) -> tuple[list[Done], int]:
-    """Run one after another until an interruption; the outcomes, and the exit code of all."""
+    """Train the runs in order until a signal; returns the outcomes, and the exit code."""
     done = []
-    with stoppable() as stop:  # a signal may come between runs, or in a run's last batch
+    with stoppable() as stop:  # a signal may come between runs, or in the last batch of one
         for number, one in enumerate(runs, start=1):
             if stop.signal:
                 done.append(_left(one))
@@ -98,7 +97,7 @@ def _train(runs: list[Run]) -> tuple[list[Done], int]:
 
 
 def _train_one(one: Run) -> Done:
-    """Train, or resume, one run; errors are reported."""
+    """Train or resume one run, and report its error."""
     before, code = _checkpoint(one), 0
     try:
         with train.make_context(
@@ -106,8 +105,8 @@ def _train_one(one: Run) -> Done:
         ) as ctx:
             one.claim()
             _invoke(ctx, before)
-    except SystemExit as ended:
-        code = int(ended.code or 0)
+    except SystemExit as exit_:
+        code = int(exit_.code or 0)
     except click.ClickException as error:
         tell_error(error.format_message())
         code = USAGE
@@ -120,15 +119,16 @@ def _train_one(one: Run) -> Done:
 
 
 def _invoke(ctx: click.Context, before: Checkpoint | None) -> None:
-    """Call `train`; for a finished run, which it only checks to be the same one, without notes."""
-    asked = ctx.params
-    if before and before.over and before.falls and asked["batches"] not in (None, before.batches):
+    """Call `train`. For a finished run, it only checks that the folder belongs to this run, without
+    notes."""
+    options = ctx.params
+    if before and before.over and before.falls and options["batches"] not in (None, before.batches):
         tell(
-            f"minidark: it ended with {before.batches} batches, towards which its rate fell; "
-            f"{asked['batches']} take a folder of their own"
+            f"minidark: this run is finished: its learning-rate schedule ended at batch "
+            f"{before.batches}; for {options['batches']} batches, use another folder"
         )
-        asked["batches"] = before.batches
-    if before and before.ends(asked["batches"], asked["patience"]):
+        options["batches"] = before.batches
+    if before and before.ends(options["batches"], options["patience"]):
         with _quiet():
             train.invoke(ctx)
     else:
@@ -136,20 +136,22 @@ def _invoke(ctx: click.Context, before: Checkpoint | None) -> None:
 
 
 def _left(one: Run) -> Done:
-    """The outcome of a run whose turn did not come."""
-    since = _checkpoint(one)
-    result = "not begun" if since is None else "finished before" if since.over else "stopped"
-    return _done(one, result, None, since)
+    """The outcome of a run that an interruption left out."""
+    checkpoint = _checkpoint(one)
+    result = (
+        "not begun" if checkpoint is None else "finished before" if checkpoint.over else "stopped"
+    )
+    return _done(one, result, None, checkpoint)
 
 
-def _done(one: Run, result: str, code: int | None, since: Checkpoint | None) -> Done:
-    if since is None:
+def _done(one: Run, result: str, code: int | None, checkpoint: Checkpoint | None) -> Done:
+    if checkpoint is None:
         return Done(one, result, code, 0, None, 0.0)
-    return Done(one, result, code, since.batch, since.lowest, since.seconds)
+    return Done(one, result, code, checkpoint.batch, checkpoint.lowest, checkpoint.seconds)
 
 
 def _checkpoint(one: Run) -> Checkpoint | None:
-    """The newest valid checkpoint, if any. `train` reports damaged ones."""
+    """The newest valid checkpoint, or None. `train` reports damaged ones."""
     if one.began:
         with contextlib.suppress(WeightsError), _quiet():
             return newest_sound(one.checkpoint)[1]

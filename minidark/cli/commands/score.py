@@ -52,56 +52,56 @@ def score(
     character error rate (edits divided by characters), and the cost of a symbol. With up to 20
     distinct targets, it also prints a confusion matrix.
     """
-    read = Pairs(pairs, separator)
+    data = Pairs(pairs, separator)
     net = choice.load(cfg, weights, batch=1, **compute.loading)
-    compute.settle(net, beam * int(read.lengths().sum()) * sum(x.work() for x in net.layers))
+    compute.settle(net, beam * int(data.lengths().sum()) * sum(x.work() for x in net.layers))
     net.backend.announce_compiling(layer.type for layer in net.layers)
-    found = score_network(net, read, beam=beam, max_length=max_length)
+    result = score_network(net, data, beam=beam, max_length=max_length)
     if as_json:
-        say_json(_figures(found, worst), ascii_only=False)
+        say_json(_figures(result, worst), ascii_only=False)
     else:
-        _show(found, worst)
+        _show(result, worst)
 
 
-def _figures(found: Score, worst: int) -> dict[str, object]:
+def _figures(result: Score, worst: int) -> dict[str, object]:
     figures: dict[str, object] = {
-        "pairs": len(found.pairs),
-        "exact": found.exact,
-        "character_error_rate": found.character_error_rate,
-        "nats_per_symbol": found.nats,
+        "pairs": len(result.pairs),
+        "exact": result.exact,
+        "character_error_rate": result.character_error_rate,
+        "nats_per_symbol": result.nats,
     }
-    if found.classes:
-        figures |= {"accuracy": found.exact, "confusion": found.confusion()}
+    if result.classes:
+        figures |= {"accuracy": result.exact, "confusion": result.confusion()}
     if worst:
-        figures["worst"] = [dataclasses.asdict(pair) for pair in found.worst(worst)]
+        figures["worst"] = [dataclasses.asdict(pair) for pair in result.worst(worst)]
     return figures
 
 
-def _show(found: Score, worst: int) -> None:
+def _show(result: Score, worst: int) -> None:
     rows = {
-        "pairs": f"{len(found.pairs):,}",
-        "accuracy" if found.classes else "exact": f"{found.exact:.2%}",
-        "character error rate": f"{found.character_error_rate:.2%}",
-        "nats per symbol": f"{found.nats:.4f}",
+        "pairs": f"{len(result.pairs):,}",
+        "accuracy" if result.classes else "exact": f"{result.exact:.2%}",
+        "character error rate": f"{result.character_error_rate:.2%}",
+        "nats per symbol": f"{result.nats:.4f}",
     }
     for name, figure in rows.items():
         say(f"{name:20} {figure:>14}")
-    if found.classes:
+    if result.classes:
         say()
-        print_table(_confusion(found))
-    for pair in found.worst(worst):
+        print_table(_confusion(result))
+    for pair in result.worst(worst):
         say(f"line {pair.line}: {pair.source} -> {pair.predicted} (not {pair.target})")
 
 
-def _confusion(found: Score) -> Table:
-    confusion = found.confusion()
-    others = {p for counts in confusion.values() for p in counts} - set(found.classes)
-    columns = [*found.classes, *(["other"] if others else [])]
+def _confusion(result: Score) -> Table:
+    confusion = result.confusion()
+    others = {p for counts in confusion.values() for p in counts} - set(result.classes)
+    columns = [*result.classes, *(["other"] if others else [])]
     table = Table("true", box=None, pad_edge=False)
     for name in columns:
         table.add_column(name, justify="right")
     for true, counts in confusion.items():
-        cells = [str(counts.get(name, 0)) for name in found.classes]
+        cells = [str(counts.get(name, 0)) for name in result.classes]
         if others:
             cells.append(str(sum(counts.get(name, 0) for name in others)))
         table.add_row(true, *cells)

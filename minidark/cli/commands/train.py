@@ -84,7 +84,7 @@ log = logging.getLogger(__name__)
               "each line. The network learns to predict the targets.")  # fmt: skip
 @separator_option("With --pairs: character")
 @cfg_options
-def train(**options: Any) -> None:
+def train(**values: Any) -> None:
     """Train a network on a text or on pairs.
 
     \b
@@ -106,21 +106,20 @@ def train(**options: Any) -> None:
     `mpiexec -n 4 minidark train ...` trains one network on four ranks. Each rank processes its
     shards of the streams.
     """
-    asked = Asked(**options)
-    if not asked.backup:
-        raise click.UsageError("--backup needs the name of a folder")
-    asked.look_up()
-    net = asked.network()
-    if not asked.explain:
-        _run(asked, net)
-    elif asked.ranks.leads:
-        _explain(asked, net)
+    options = Options(**values)
+    if not options.backup:
+        raise click.UsageError("--backup needs a folder name")
+    options.look_up()
+    net = options.network()
+    if not options.explain:
+        _run(options, net)
+    elif options.ranks.leads:
+        _explain(options, net)
 
 
 @dataclass(slots=True)
-class Asked:
-    """What the command line asks for. After `look_up`, of a run that is resumed, what it was begun
-    with."""
+class Options:
+    """The options of the command line. `look_up` fills in the saved values of a resumed run."""
 
     cfg: str
     data: tuple[str, ...]
@@ -144,39 +143,39 @@ class Asked:
     pairs: bool
     separator: str
     choice: CfgChoice
-    since: Checkpoint | None = None
-    found_at: Path | None = None
+    checkpoint: Checkpoint | None = None
+    checkpoint_path: Path | None = None
 
     @property
     def path(self) -> Path:
-        """Of the cfg."""
+        """The path of the cfg."""
         return self.choice.path(self.cfg)
 
     @property
     def newest(self) -> Path:
-        """Where the run's checkpoint is kept."""
+        """The path of the run's checkpoint."""
         return Path(self.backup, f"{base_name(self.path)}.ckpt")
 
     def look_up(self) -> None:
-        """Take over what the checkpoint of --resume says, and draw a seed where none is given."""
+        """Take the saved values from the checkpoint of --resume; draw a missing seed."""
         if self.resume is not None:
-            self.found_at, self.since = resuming.find(self.resume, self.newest)
-        if since := self.since:
+            self.checkpoint_path, self.checkpoint = resuming.find(self.resume, self.newest)
+        if checkpoint := self.checkpoint:
             self.weights, self.clear = None, False
-            self.seed, self.valid_fraction = since.seed, since.valid_fraction
-            self.tokenized, self.pairs = since.tokenized, since.pairs
-            self.separator = since.separator or TAB
-            self.batches = since.batches if self.batches is None else self.batches
-            self.patience = since.patience if self.patience is None else self.patience
-            self.compute = resuming.computed_as(self.compute, since)
+            self.seed, self.valid_fraction = checkpoint.seed, checkpoint.valid_fraction
+            self.tokenized, self.pairs = checkpoint.tokenized, checkpoint.pairs
+            self.separator = checkpoint.separator or TAB
+            self.batches = checkpoint.batches if self.batches is None else self.batches
+            self.patience = checkpoint.patience if self.patience is None else self.patience
+            self.compute = resuming.computed_as(self.compute, checkpoint)
         drawn = self.ranks.leading(secrets.randbelow(2**31))
         self.seed = drawn if self.seed is None else self.seed
 
     def network(self) -> Network:
-        """Raises UsageError and CfgError where there is no batch to train."""
+        """Raises UsageError and CfgError if there is no batch to train."""
         choice = self.choice
         if self.batches is not None:
-            choice = choice.overruled(f"net.max_batches={self.batches}")
+            choice = choice.with_override(f"net.max_batches={self.batches}")
         net = choice.load(self.cfg, self.weights, seed=self.seed, **self.compute.loading)
         net.seen = 0 if self.clear else net.seen
         self.batches = net.options.max_batches
@@ -185,15 +184,15 @@ class Asked:
         return net
 
     def opened(self, net: Network) -> contextlib.AbstractContextManager[Symbols | Pairs]:
-        """The texts; or pairs, which are held in memory."""
+        """The texts, or the pairs, which stay in memory."""
         if not self.pairs:
             if typed("separator"):
-                raise click.UsageError("--separator goes with --pairs")
+                raise click.UsageError("--separator needs --pairs")
             return open_text(self.data, net, self.tokenized)
         if self.tokenized:
             raise click.UsageError("--tokenized is for texts; the symbols of pairs are bytes")
         if len(self.data) > 1:
-            raise click.UsageError("pairs are one file")
+            raise click.UsageError("--pairs takes one file")
         return contextlib.nullcontext(Pairs(self.data[0], self.separator))
 
     def training(self, net: Network, text: Symbols | Pairs, **more: Any) -> Training:
@@ -206,130 +205,135 @@ class Asked:
             seed=self.seed,
             valid_fraction=self.valid_fraction,
             patience=self.patience,
-            resume=self.since,
+            resume=self.checkpoint,
             clip_norm=self.clip_norm,
             **more,
         )
 
     def doubts(self, net: Network) -> Iterator[str]:
-        """Of a run that begins."""
+        """Warnings before a new run."""
         if not self.pairs:
             yield from text_doubts(net, [] if self.tokenized else self.data)
         if not (self.pairs or self.tokenized) and (doubt := pairs_doubt(self.path, self.data)):
             yield doubt
 
 
-def _explain(asked: Asked, net: Network) -> None:
-    with asked.opened(net) as text:
-        shards = asked.shards or asked.ranks.size
-        training = asked.training(net, text, baseline=False, shards=shards)
+def _explain(options: Options, net: Network) -> None:
+    with options.opened(net) as text:
+        shards = options.shards or options.ranks.size
+        training = options.training(net, text, baseline=False, shards=shards)
         if training.over:
             log.info(_over(training))
         else:
-            show(explain(training), asked.as_json)
+            show(explain(training), options.as_json)
 
 
-def _run(asked: Asked, net: Network) -> None:
-    """Train; on the rank that leads with all that is written and shown."""
-    ranks = asked.ranks
-    with asked.opened(net) as text, stoppable(ranks.leads) as stop:
+def _run(options: Options, net: Network) -> None:
+    """Train. Only the leading rank writes files and shows output."""
+    ranks = options.ranks
+    with options.opened(net) as text, stoppable(ranks.leads) as stop:
         with stop.before_batches():
-            training = asked.training(
-                net, text, baseline=bool(asked.weights), shards=asked.shards, ranks=ranks
+            training = options.training(
+                net, text, baseline=bool(options.weights), shards=options.shards, ranks=ranks
             )
             if not training.over:
                 training.rehearse()
         if training.over:
             log.info(_over(training))
             return
-        if asked.since:
-            log.info("going on from %s, after batch %d", asked.found_at, asked.since.batch)
-        report = _lead(asked, training, stop) if ranks.leads else follow(training, (), stop)
+        if options.checkpoint:
+            log.info(
+                "resuming from %s, after batch %d",
+                options.checkpoint_path,
+                options.checkpoint.batch,
+            )
+        report = _lead(options, training, stop) if ranks.leads else follow(training, (), stop)
     stopped = stop.due and report and not report.last
     if stopped and ranks.leads:
-        saved = Path(asked.backup, f"{base_name(asked.path)}.backup")
-        tell(f"minidark: stopped; {saved} is saved, --resume auto goes on")
+        saved = Path(options.backup, f"{base_name(options.path)}.backup")
+        tell(f"minidark: stopped; {saved} is saved, --resume auto continues")
     if stopped:
         raise Finished(128 + stop.due)
     if ranks.leads:
-        final = Path(asked.backup, f"{base_name(asked.path)}_final.weights")
-        log.info("%s is written", final)
+        final = Path(options.backup, f"{base_name(options.path)}_final.weights")
+        log.info("wrote %s", final)
 
 
-def _lead(asked: Asked, training: Training, stop: Stop) -> StepReport | None:
-    """The run with its followers."""
+def _lead(options: Options, training: Training, stop: Stop) -> StepReport | None:
+    """Train with the followers that write and show the run."""
     net = training.net
-    before = asked.newest.exists()
+    before = options.newest.exists()
     backups = Backups(
         net,
-        asked.backup,
-        asked.path,
-        asked.save_every,
+        options.backup,
+        options.path,
+        options.save_every,
         training=training,
         command=["minidark", *sys.argv[1:]],
-        resumed=asked.since,
-        overrides=asked.choice.overrides,
-        tensorboard=asked.tensorboard,
+        resumed=options.checkpoint,
+        overrides=options.choice.overrides,
+        tensorboard=options.tensorboard,
     )
     with (
         display(training.batches, net.predicts_symbols) as shown,
         backups,
-        JsonLines(asked.as_json) as lines,
+        JsonLines(options.as_json) as lines,
     ):
-        if not asked.since:
-            for doubt in asked.doubts(net):
+        if not options.checkpoint:
+            for doubt in options.doubts(net):
                 shown.note(f"minidark: warning: {doubt}")
             if backups.former or before:
-                shown.note(f"minidark: warning: {_replacing(asked.newest, backups)}")
+                shown.note(f"minidark: warning: {_replacing(options.newest, backups)}")
         shown.note(_beginning(training))
         return follow(training, [backups, shown, lines], stop)
 
 
 def _replacing(newest: Path, backups: Backups) -> str:
-    """What becomes of a run that was in the folder; `newest` is its checkpoint, if there is one."""
-    goes_on = "--resume auto goes on with that run, " if newest.exists() else ""
-    renamed = bool(backups.former)
-    when = "replaces them" if backups.one_by_one else "first saves"
-    weights = f"whose weights are renamed to FILE{backups.aside} when this one {when}, and "
-    return (
-        f"{newest.parent} holds a run before this one, {weights if renamed else ''}whose "
-        f"{'other ' if renamed else ''}files it replaces; {goes_on}another --backup keeps it"
-    )
+    """A warning that the folder already contains a run; `newest` is the path of its checkpoint."""
+    resume = "--resume auto continues that run, " if newest.exists() else ""
+    files = "its files will be overwritten"
+    if backups.former:
+        when = "when they are replaced" if backups.one_by_one else "at the first save"
+        files = (
+            f"its weights will be renamed to FILE{backups.aside} {when}, and its other files "
+            "will be overwritten"
+        )
+    return f"{newest.parent} already contains a run; {files}; {resume}another --backup keeps it"
 
 
 def _over(training: Training) -> str:
     net, batches = training.net, training.batches
     if net.batches_seen < batches:
-        return "this run has ended by its --patience; a larger one lets it go on"
-    seen = f"this run has seen its {batches} batches"
+        return "this run is finished by early stopping; a larger --patience continues it"
     if net.options.policy in FALLING:
         return (
-            f"{seen}, and its rate has fallen to the end; --weights begins another from its weights"
+            f"this run is finished: its learning-rate schedule ended at batch {batches}; to train "
+            "further, start a new run with --weights FILE --clear"
         )
-    return f"{seen}; --batches N lets it go on"
+    return f"this run is finished after {batches} batches; --batches N continues it"
 
 
 def _check_batches(net: Network, batches: int, path: object) -> None:
     if not batches:
-        raise CfgError("no max_batches in [net]; add it, or give --batches N", str(path))
+        raise CfgError("no max_batches in [net]; add it, or use --batches N", str(path))
     if net.batches_seen >= batches:
         raise click.UsageError(
-            f"these weights have seen {net.batches_seen} of {batches} batches already; "
-            "give more --batches, or --clear to count anew"
+            f"these weights have already seen {net.batches_seen} of {batches} batches; "
+            "use a larger --batches, or --clear to count from zero"
         )
 
 
 def multiply_adds(net: Network, batches: int) -> float:
-    """Of training: each weight is used in the forward pass and twice in the backward pass."""
+    """Multiply-adds of training: one per weight in the forward pass, two in the backward pass."""
     return 3.0 * net.options.rows * net.options.subdivisions * batches * net.work()
 
 
 def open_text(paths: Sequence[str], net: Network, tokenized: bool) -> Symbols:
-    """The texts, as bytes or as tokens."""
+    """The texts, as bytes or tokens."""
     if not tokenized:
         return Text(paths, net.inputs)
     if len(paths) > 1:
-        raise click.UsageError("a tokenized text is one file")
+        raise click.UsageError("--tokenized takes one file")
     return TokenText(paths[0], net.inputs)
 
 

@@ -30,8 +30,8 @@ from minidark.inference.surprise import Surprise, Worst
 from minidark.inference.valid import Measure, Reading, Tally, readings
 
 BLOCK = 2**16  # symbols read at once
-COLUMNS = ("bits", "offset", "before", "", "after", "likeliest")
-RIGHT = COLUMNS[:3]  # aligned right, so that each character is between its neighbours
+COLUMNS = ("bits", "offset", "before", "", "after", "most likely")
+RIGHT = COLUMNS[:3]  # right-aligned, so that each character is next to its neighbours
 
 
 @click.command()
@@ -79,12 +79,14 @@ def valid(
     NO_COLOR turns the colours of --color off. FORCE_COLOR=1 keeps them in a pipe, for `less -R`.
     """
     if color and as_json:
-        raise click.UsageError("--color is for reading and --json for programs; give either")
+        raise click.UsageError("use either --color or --json, not both")
     if tokenized:
         _check_tokenized(seed, color, worst)
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
-        raise CfgError("ends in no plain [softmax]: its cost is not bits", choice.path(cfg))
+        raise CfgError(
+            "does not end in a plain [softmax]: its cost is not in bits", choice.path(cfg)
+        )
     check_symbols(net, tokenized, path=choice.path(cfg))
     pairs = byte_pairs(net)
     tally, surprises = Tally(pairs, tokenized), Worst(worst or 0)
@@ -101,15 +103,15 @@ def valid(
     if shown:
         shown.end()
     figures = _figures(tally.measure())
-    found = [_facts(surprise, pairs) for surprise in surprises.found()]
+    most_surprising = [_facts(surprise, pairs) for surprise in surprises.found()]
     if as_json:
         finite = {k: _finite(figure) for k, figure in figures.items()}
-        say_json(finite | ({"worst": found} if worst else {}))
+        say_json(finite | ({"worst": most_surprising} if worst else {}))
         return
     _print_figures(figures, tokenized)
     if worst:
         say()
-        print_table(_table(found, pairs))
+        print_table(_table(most_surprising, pairs))
 
 
 def _print_figures(figures: dict[str, float], tokenized: bool) -> None:
@@ -123,14 +125,14 @@ def _print_figures(figures: dict[str, float], tokenized: bool) -> None:
 
 
 def _check_tokenized(seed: str, color: bool, worst: int | None) -> None:
-    for name, asked in (("seed", typed("seed") and seed), ("color", color), ("worst", worst)):
-        if asked:
-            raise click.UsageError(f"--{name} is for text; --tokenized reads integers")
+    for name, value in (("seed", typed("seed") and seed), ("color", color), ("worst", worst)):
+        if value:
+            raise click.UsageError(f"--{name} works on text; --tokenized reads integers")
 
 
 @contextlib.contextmanager
 def _tokens(data: str | None, inputs: int) -> Iterator[Iterator[Ids]]:
-    """The tokens of a file, or of standard input, in pieces."""
+    """The tokens of a file or of standard input, in pieces."""
     if data is None:
         tell_if_waiting()
         yield token_blocks(sys.stdin.buffer, "standard input", inputs)
@@ -141,7 +143,7 @@ def _tokens(data: str | None, inputs: int) -> Iterator[Iterator[Ids]]:
 
 @contextlib.contextmanager
 def _blocks(data: str | None, inputs: int, pairs: BytePairs) -> Iterator[Iterator[Ids]]:
-    """The symbols of a file, or of standard input, BLOCK bytes at a time."""
+    """The symbols of a file or of standard input, BLOCK bytes at a time."""
     if data is None:
         tell_if_waiting()
         try:
@@ -150,13 +152,13 @@ def _blocks(data: str | None, inputs: int, pairs: BytePairs) -> Iterator[Iterato
             raise DataError(f"standard input: {error}") from error
         return
     with Text([data], inputs) as text:
-        begins = range(0, text.size, BLOCK)
-        read = (text.read(at, min(at + BLOCK, text.size)) for at in begins)
-        yield (pairs.encode(bytes(symbols.astype(np.uint8))) for symbols in read)
+        starts = range(0, text.size, BLOCK)
+        blocks = (text.read(at, min(at + BLOCK, text.size)) for at in starts)
+        yield (pairs.encode(bytes(symbols.astype(np.uint8))) for symbols in blocks)
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """To the end of the file, which a terminal reports only once."""
+    """Pieces up to the end of the file. Stops at a short piece: a terminal reports its end once."""
     while piece := file.read(BLOCK):
         yield piece
         if len(piece) < BLOCK:
@@ -164,7 +166,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 class _Show:
-    """Writes the text as it is read: tinted on a terminal, else unchanged."""
+    """Writes the text while it is read, tinted on a terminal and unchanged elsewhere."""
 
     def __init__(self, pairs: BytePairs) -> None:
         self.pairs, self.first = pairs, True
@@ -174,10 +176,10 @@ class _Show:
 
     def add(self, reading: Reading) -> None:
         symbols, bits = reading.symbols, reading.bits
-        if self.first:  # it was not predicted
+        if self.first:  # it has no prediction
             symbols, bits = np.insert(symbols, 0, reading.last), np.insert(bits, 0, 0.0)
             self.first = False
-        lengths = self.pairs.lengths[symbols]  # a symbol's bits are divided among its bytes
+        lengths = self.pairs.lengths[symbols]  # divide a symbol's bits among its bytes
         symbols, bits = self.pairs.spell(symbols), np.repeat(bits / lengths, lengths)
         text = self.tint.text(symbols, bits).encode() if self.tint.on else symbols.astype(np.uint8)
         write([bytes(text)])
@@ -197,7 +199,7 @@ def _figures(m: Measure) -> dict[str, float]:
 
 
 def _finite(figure: float) -> float | None:
-    """JSON has no NaN."""
+    """None for NaN and infinity, which JSON does not have."""
     return figure if math.isfinite(figure) else None
 
 
@@ -217,12 +219,12 @@ def _spelled(pairs: BytePairs, symbols: Ids | Sequence[int]) -> str:
     return pairs.decode(symbols).decode(errors="replace")
 
 
-def _table(found: list[dict[str, Any]], pairs: BytePairs) -> Table:
-    """Each character between the text before it and the text after it."""
+def _table(surprises: list[dict[str, Any]], pairs: BytePairs) -> Table:
+    """A table with each character between the text before it and the text after it."""
     table = Table(box=None, pad_edge=False)
     for name in COLUMNS:
         table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=True)
-    for facts in found:
+    for facts in surprises:
         likeliest = (
             f"{_printable(_spelled(pairs, [facts['likeliest']]))} "
             f"({_rounded(facts['likeliest_probability'])})"
@@ -234,10 +236,10 @@ def _table(found: list[dict[str, Any]], pairs: BytePairs) -> Table:
 
 
 def _rounded(figure: float | None) -> str:
-    """A dash for NaN and infinity, which damaged weights give."""
+    """Two decimals, or a dash for NaN and infinity, which damaged weights cause."""
     return "-" if figure is None else f"{figure:.2f}"
 
 
 def _printable(text: str) -> str:
-    """In one line, with escapes for characters that cannot be printed."""
+    """One line, with unprintable characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

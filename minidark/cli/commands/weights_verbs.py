@@ -1,5 +1,4 @@
-"""Verbs that work on weight files: darknet's average, partial, denormalize, statistics and ops, and
-join.
+"""Commands for weight files: join, and darknet's average, partial, denormalize, statistics and ops.
 
 Source: darknet examples/darknet.c (average, partial, denormalize_net, statistics_net, operations).
 """
@@ -46,7 +45,7 @@ def average(cfg: str, out: str, weights: tuple[str, ...], force: bool, choice: C
     check_output(out, choice.path(cfg), *weights, force=force)
     if len(weights) == 1 and os.path.lexists(out) and not force:
         raise click.UsageError(
-            f"{out} is there, and {weights[0]} alone is no mean: OUT comes first"
+            f"{out} already exists, and {weights[0]} is the only weight file: OUT comes first"
         )
     net = choice.load(cfg)
     average_into(net, weights, **choice.reading)
@@ -80,11 +79,13 @@ def join(
     all of them together; --out-cfg names it.
     """
     if len(weights) < 2:
-        raise click.UsageError(f"{weights[0]} is one network; OUT comes first, then two or more")
+        raise click.UsageError(
+            f"{weights[0]} is a single network; OUT comes first, then two or more"
+        )
     out_cfg = out_cfg or os.path.splitext(out)[0] + ".cfg"
-    for path in (out, out_cfg):  # OUT may have been forgotten, and this be a network of the user's
+    for path in (out, out_cfg):  # the user may have forgotten OUT, and this may be a network
         if os.path.lexists(path) and not force:
-            raise click.UsageError(f"{path} is there; OUT and its cfg are to be new files")
+            raise click.UsageError(f"{path} already exists; OUT and its cfg must be new files")
     check_output(out, choice.path(cfg), *weights, force=force)
     check_output(out_cfg, out, choice.path(cfg), *weights, form=CFG, force=force)
     net = joined(choice.load(cfg), weights, **choice.reading)
@@ -110,7 +111,7 @@ def partial(cfg: str, weights: str, out: str, layers: int, force: bool, choice: 
     check_output(out, choice.path(cfg), weights, force=force)
     net = choice.load(cfg, weights)
     if layers > len(net.layers):
-        raise WeightsError(f"{layers} layers were asked for; the network has {len(net.layers)}")
+        raise WeightsError(f"{layers} layers are too many; the network has {len(net.layers)}")
     net.seen = 0
     save_weights(net, out, cutoff=layers)
 

@@ -1,1 +1,1 @@
-"""Options that several commands share, and the types of their values."""
+"""Options that several commands share, and their value types."""

@@ -1,4 +1,4 @@
-"""The options of every command that takes a cfg, and how it loads the network."""
+"""The options of every command that takes a cfg, and how the command loads the network."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from minidark.network.parser import load_network, parse_network_cfg
 from minidark.weights.darknet import Reading
 from minidark.weights.header import ORDERS
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
 class CfgChoice:
-    """How to read the cfg and the weights of a command line."""
+    """How to read the cfg and the weights that a command line names."""
 
     strict: bool
     overrides: tuple[str, ...]
     reading: Reading
 
     def load(self, cfg: str, weights: str | None = None, **kwargs: Any) -> Network:
-        """Uses numpy's kernels by default: a short command would spend more time on importing the
-        compiled ones than on its work."""
+        """The default is numpy's kernels: in a short command, importing the compiled kernels would
+        take longer than the work."""
         return load_network(
             cfg,
             weights,
@@ -45,14 +45,14 @@ class CfgChoice:
         )
 
     def plan(self, cfg: str) -> Plan:
-        """The checked cfg; no array is allocated."""
+        """The checked cfg, without allocating any array."""
         path = find_cfg(cfg)
         warn = Doubts(path, self.strict)
         return plan_cfg(read_cfg(path), path, warn=warn, overrides=self.overrides)
 
     def empty(self, cfg: str, **kwargs: Any) -> Network:
-        """The network with zero weights, for commands that do not use their values: drawing the
-        weights of a large network takes long."""
+        """The network with zero weights, for commands that do not use them: drawing random weights
+        for a large network takes long."""
         return parse_network_cfg(
             cfg,
             strict=self.strict,
@@ -62,10 +62,10 @@ class CfgChoice:
         )
 
     def with_nonfinite(self) -> CfgChoice:
-        """As with --allow-nonfinite, for commands that only show a file."""
+        """This choice with --allow-nonfinite, for commands that only show a file."""
         return dataclasses.replace(self, reading={**self.reading, "allow_nonfinite": True})
 
-    def overruled(self, override: str) -> CfgChoice:
+    def with_override(self, override: str) -> CfgChoice:
         return dataclasses.replace(self, overrides=(*self.overrides, override))
 
     def path(self, cfg: str) -> Path:
@@ -94,13 +94,13 @@ READING: dict[str, dict[str, Any]] = {  # how to read weights
         "help": "Accept weights that were made with different layers.",
     },
 }
-EVERYWHERE = {"weights_order"}  # accepted without weights too, so that all commands share options
+EVERYWHERE = {"weights_order"}  # all commands accept it, even those without weights
 
 
-def _cfg_options(*reading: str) -> Callable[[Command], Command]:
-    """Adds --strict, --set and those of READING; the command gets them as `choice`."""
+def _cfg_options(*reading: str) -> Callable[[Callback], Callback]:
+    """Adds --strict, --set and the named options of READING; the command gets them as `choice`."""
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Callback) -> Callback:
         @functools.wraps(command)
         def wrapped(*args: Any, strict: bool, overrides: tuple[str, ...], **kwargs: Any) -> Any:
             how = Reading(
@@ -112,8 +112,8 @@ def _cfg_options(*reading: str) -> Callable[[Command], Command]:
             try:
                 return command(*args, choice=CfgChoice(strict, overrides, how), **kwargs)
             except OverrideError as error:
-                raise CfgError(f"--set {bare(error.text)}{error.said}") from error
-            except CfgError as error:  # raised only when the network was used
+                raise CfgError(f"--set {bare(error.text)}{error.problem}") from error
+            except CfgError as error:  # from a use of the network, so without a path
                 cfg = kwargs.get("cfg")
                 if error.path or not cfg:
                     raise
@@ -129,5 +129,5 @@ def _cfg_options(*reading: str) -> Callable[[Command], Command]:
 
 
 cfg_options = _cfg_options(*READING)
-showing_options = _cfg_options("weights_order", "allow_other_cfg")  # of commands that show a file
+showing_options = _cfg_options("weights_order", "allow_other_cfg")  # for commands that show a file
 weightless_options = _cfg_options()

@@ -1,4 +1,4 @@
-"""Where a command computes, with which kernels and on how many threads."""
+"""Options for the device, the kernels and the number of threads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from minidark.backend.threads import set_threads
 from minidark.cli.options.numbers import count
 from minidark.network import Network
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Callback = TypeVar("Callback", bound=Callable[..., Any])
 
-WORTH_COMPILING = 20  # seconds of numpy's, of which the fast kernels save half: as much as their
-# first compilation on a machine takes
+# Seconds with numpy's kernels. The fast kernels halve this time, and compiling them for the first
+# time takes about as long as they save.
+WORTH_COMPILING = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +30,22 @@ class Compute:
 
     @property
     def loading(self) -> dict[str, str]:
-        """Arguments for `load_network`: numpy's kernels until the length of the run is known."""
+        """Arguments of `load_network`. "auto" is numpy until the length of the run is known."""
         return {
             "device": self.device,
             "kernels": "numpy" if self.kernels == "auto" else self.kernels,
         }
 
     def settle(self, net: Network, multiply_adds: float) -> None:
-        """With "auto", take the fast kernels for a run long enough to pay for compiling them."""
+        """With "auto", use the fast kernels if the run is long enough to pay for compiling them."""
         if self.kernels == "auto" and multiply_adds > NUMPY_RATE * WORTH_COMPILING:
             net.backend.use_kernels("auto")
 
 
-def compute_options(device: str) -> Callable[[Command], Command]:
-    """Adds --device with its default, --kernels and --threads; the command gets `compute`."""
+def compute_options(device: str) -> Callable[[Callback], Callback]:
+    """Adds --device (default: `device`), --kernels and --threads; the command gets `compute`."""
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Callback) -> Callback:
         @click.option(
             "--device",
             type=click.Choice(DEVICES),

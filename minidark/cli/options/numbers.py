@@ -1,4 +1,4 @@
-"""Number types for options: ranges of finite numbers, with a short name in the help."""
+"""Number types of options: ranges of finite numbers with a short name in the help."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Number(click.FloatRange):
 
 
 class Temperature(Number):
-    """0, or at least the smallest number that a softmax can divide by."""
+    """0, or a number that a softmax can divide by."""
 
     def __init__(self) -> None:
         super().__init__(0)
@@ -48,11 +48,11 @@ class _Count(click.IntRange):
     name = "integer"
 
     def _describe_range(self) -> str:
-        return f"{self.min} or more"  # the upper bound, darknet's int, is never reached
+        return f"{self.min} or more"  # no value reaches the upper bound, darknet's int
 
 
 def count(least: int = 1) -> click.IntRange:
-    """A whole number from `least` to the largest that a cfg can hold."""
+    """A whole number from `least` to the largest int of a cfg."""
     return _Count(least, LARGEST_INT)
 
 

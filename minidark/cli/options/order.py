@@ -1,5 +1,5 @@
-"""Detects swapped file arguments by their names, before any file is read: the error of the wrong
-reader would not help."""
+"""Detects swapped file arguments by their names, before any file is read. An error from the wrong
+reader would not help the user."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from minidark.convert import CFGS, DARKNET, MODELS, WEIGHTS
 from minidark.files import shipped
 from minidark.files.archives import is_archive
 
-AN_EXAMPLE = "rnn"  # of what is shipped
+AN_EXAMPLE = "rnn"  # a shipped cfg, for messages
 
 
-def check_order(given: Mapping[str, Any]) -> None:
-    """Raise UsageError if an argument names a file that belongs to another argument; `given` maps
-    the command's parameter names to values."""
+def check_order(arguments: Mapping[str, Any]) -> None:
+    """Raise UsageError if an argument names a file that belongs to another argument. `arguments`
+    maps parameter names to values."""
     cfgs, weights, texts = (
-        [word for name in names for word in _words(given.get(name))]
+        [word for name in names for word in _words(arguments.get(name))]
         for names in (("cfg", "cfgs"), ("weights",), ("data", "text", "pairs"))
     )
     for at, cfg in enumerate(cfgs, start=1):
@@ -30,20 +30,20 @@ def check_order(given: Mapping[str, Any]) -> None:
         _check_no_model(file)
     for text in texts:
         if _ends(text, DARKNET):
-            raise click.UsageError(f"{text} is a weight file, and no text to read")
+            raise click.UsageError(f"{text} is a weight file, not a text")
 
 
-def check_missing(given: Mapping[str, Any], missing: str | None, usage: str) -> None:
-    """Raise UsageError if the cfg is missing, and not the argument that click reports, or if one
-    file is both cfg and weights; `usage` is the command with its arguments."""
-    check_order(given)
-    (cfg,) = _words(given.get("cfg")) or [""]
+def check_missing(arguments: Mapping[str, Any], missing: str | None, usage: str) -> None:
+    """Raise UsageError if the missing argument is really the cfg, and not the one that click
+    reports, or if one file is both cfg and weights. `usage` is the command with its arguments."""
+    check_order(arguments)
+    (cfg,) = _words(arguments.get("cfg")) or [""]
     if is_archive(cfg) and missing == "weights":
-        raise click.UsageError(f"{cfg} holds weights and their cfg: give it for both, {usage}")
+        raise click.UsageError(f"{cfg} contains weights and cfg: name it twice, {usage}")
     if _is_other(cfg):
         raise click.UsageError(
-            f"{cfg} is no cfg, by its name, and the cfg comes first: {usage}, "
-            f"where CFG may be one that is shipped, as {AN_EXAMPLE} is"
+            f"{cfg} is not a cfg, by its name, and the cfg comes first: {usage}; "
+            f"CFG may be a shipped one, such as {AN_EXAMPLE}"
         )
 
 
@@ -52,29 +52,29 @@ def _check_cfg(cfg: str, weights: list[str], others: list[str]) -> None:
     behind = [file for file in (*weights, *others) if _is_cfg(file)]
     if _ends(cfg, DARKNET):
         if weights and behind:
-            said = f"{cfg} is a weight file and {behind[0]} a cfg: the cfg comes first"
+            message = f"{cfg} is a weight file and {behind[0]} is a cfg: the cfg comes first"
         else:
-            said = f"{cfg} is a weight file: the cfg that it was made with comes first"
-        raise click.UsageError(said)
+            message = f"{cfg} is a weight file: put its cfg before it"
+        raise click.UsageError(message)
     if behind and _is_other(cfg):
         raise click.UsageError(f"{behind[0]} is a cfg and {cfg} is not: the cfg comes first")
     if is_archive(cfg) and weights and not _ends(weights[0], WEIGHTS):
         raise click.UsageError(
-            f"{weights[0]} stands where weights are wanted; {cfg} holds them and their cfg: "
-            "give it for both, one after the other"
+            f"{weights[0]} is not a weight file; {cfg} contains weights and cfg: "
+            "name it twice, one after the other"
         )
 
 
 def _check_no_model(file: str) -> None:
     if _ends(file, tuple(MODELS)):
         raise click.UsageError(
-            f"{file} is a model of another program; `minidark convert {file} NAME.safetensors` "
-            "makes it one of minidark's"
+            f"{file} is a model of another program; convert it with "
+            f"`minidark convert {file} NAME.safetensors`"
         )
 
 
 def _is_cfg(name: str) -> bool:
-    """By its suffix, or as the bare name of a shipped cfg, unless a file has that name."""
+    """Whether it has the suffix of a cfg, or is the bare name of a shipped cfg and not a file."""
     return _ends(name, CFGS) or (shipped.is_name(name) and not os.path.isfile(name))
 
 

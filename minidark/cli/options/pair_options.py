@@ -1,4 +1,4 @@
-"""Options of the commands that predict the targets of pairs."""
+"""Options of commands that work with pairs."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import click
 from minidark.cli.options.numbers import count
 from minidark.data.pairs import TAB
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Callback = TypeVar("Callback", bound=Callable[..., Any])
 
 
-def separator_option(what: str) -> Callable[[Command], Command]:
+def separator_option(what: str) -> Callable[[Callback], Callback]:
     return click.option(
         "--separator", default=TAB, metavar="C", help=f"{what} between source and target [a tab]."
     )
 
 
-def search_options(longest: str) -> Callable[[Command], Command]:
+def search_options(longest: str) -> Callable[[Callback], Callback]:
     """Adds --beam and --max-length; `longest` describes the default of --max-length."""
 
-    def decorate(command: Command) -> Command:
+    def decorate(command: Callback) -> Callback:
         command = click.option(
             "--max-length",
             type=count(),

@@ -1,8 +1,7 @@
-"""A command that all ranks of an `mpiexec` run together: rank 0 alone prints and writes, and what
-ends one ends all.
+"""Runs a command on all ranks of `mpiexec`. Only rank 0 prints and writes.
 
-A plain exit of one would leave the others waiting, so an error goes through `MpiRanks.end`. Where
-it is every rank's, as a cfg that is missing is, rank 0 tells it and ends the others before they do.
+If one rank exits, the others would wait for it, so an error ends all ranks through `MpiRanks.end`.
+If all ranks have the same error, such as a missing cfg, rank 0 reports it and ends the others.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from minidark.errors import DivergedError
 from minidark.training.parallel.mpi import MpiRanks, find_ranks
 from minidark.training.parallel.ranks import TIMEOUT, Ranks
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+Callback = TypeVar("Callback", bound=Callable[..., Any])
 
-HEAD_START = 2.0  # seconds that rank 0 has, to tell first what all have to tell
+HEAD_START = 2.0  # seconds for rank 0 to report an error that all ranks have
 
 
 class Finished(SystemExit):
-    """The end that all ranks have come to, with its exit code."""
+    """A regular end that all ranks reach, with the exit code."""
 
 
-def ranks_option(command: Command) -> Command:
+def ranks_option(command: Callback) -> Callback:
     """Adds --rank-timeout; the command gets `ranks`."""
 
     @click.option(
@@ -60,26 +59,26 @@ def _together(ranks: Ranks) -> Iterator[None]:
     if not ranks.leads:
         logging.getLogger("minidark").setLevel(logging.ERROR)
     try:
-        with _told(ranks), _met(ranks):
+        with _errors_reported(ranks), _ending_together(ranks):
             yield
     except Finished:
         raise
     except click.ClickException as error:
         if isinstance(error, click.UsageError):
             error.ctx = error.ctx or click.get_current_context()
-        with contextlib.suppress(OSError):  # nobody may hear it
+        with contextlib.suppress(OSError):  # standard error may be closed
             error.show()
         ranks.end(error.exit_code)
-    except SystemExit as ended:
-        ranks.end(ended.code if isinstance(ended.code, int) else ended.code is not None)
+    except SystemExit as exit_:
+        ranks.end(exit_.code if isinstance(exit_.code, int) else exit_.code is not None)
     except BaseException:
         traceback.print_exc()
         ranks.end(1)
 
 
 @contextlib.contextmanager
-def _met(ranks: Ranks) -> Iterator[None]:
-    """All end together, when rank 0 has saved: MPI's own end waits for all, without a deadline."""
+def _ending_together(ranks: Ranks) -> Iterator[None]:
+    """Wait until rank 0 has saved. MPI's own end waits for all ranks too, but without a timeout."""
     try:
         yield
     except Finished:
@@ -89,18 +88,18 @@ def _met(ranks: Ranks) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _told(ranks: MpiRanks) -> Iterator[None]:
-    """An error as its line, and which rank's it is, where it is another's than rank 0's."""
+def _errors_reported(ranks: MpiRanks) -> Iterator[None]:
+    """Report an error as one line, with the rank unless it is rank 0."""
     with report_errors(click.get_current_context(), "" if ranks.leads else f"rank {ranks.rank}: "):
         try:
             yield
         except SystemExit:
             raise
         except DivergedError:
-            if not ranks.leads:  # all have come to the same cost; rank 0 writes it down, then ends
+            if not ranks.leads:  # all have the same cost; rank 0 records it and ends all
                 time.sleep(ranks.timeout)
             raise
         except BaseException:
-            if not ranks.leads:  # it may be all ranks', and rank 0's line is enough
+            if not ranks.leads:  # all ranks may have this error; rank 0's line is enough
                 time.sleep(HEAD_START)
             raise

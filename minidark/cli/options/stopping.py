@@ -1,6 +1,7 @@
-"""Signals that ask a run to stop: the first lets the batch end and saves, the second does not.
+"""Signals that stop a run. At the first one, the run finishes its batch and saves; the second one
+ends the process at once.
 
-Before the first batch there is nothing to save, and the first signal ends the process at once.
+Before the first batch there is nothing to save, so the first signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -19,28 +20,28 @@ SIGNALS = [
 
 
 class Interrupts:
-    """Whether Ctrl-C was pressed. A library that is being imported may turn KeyboardInterrupt into
-    an error of its own, which would then be shown as if it were the reason."""
+    """Records whether Ctrl-C was pressed. A library that is interrupted during its import may raise
+    its own error, which would hide the reason."""
 
-    heard = False
+    received = False
 
     @classmethod
     @contextlib.contextmanager
-    def noted(cls) -> Iterator[None]:
-        """Note each; it raises KeyboardInterrupt as usual. Nothing where a caller chose otherwise,
-        or in another thread than the main one."""
-        cls.heard = False
+    def recorded(cls) -> Iterator[None]:
+        """Record SIGINT, which still raises KeyboardInterrupt. Does nothing if the caller has its
+        own handler, or outside the main thread."""
+        cls.received = False
         usual = signal.getsignal(signal.SIGINT)
         main = threading.current_thread() is threading.main_thread()
         if usual is not signal.default_int_handler or not main:
             yield
             return
 
-        def note(number: int, frame: FrameType | None) -> None:
-            cls.heard = True
+        def record(number: int, frame: FrameType | None) -> None:
+            cls.received = True
             signal.default_int_handler(number, frame)
 
-        signal.signal(signal.SIGINT, note)
+        signal.signal(signal.SIGINT, record)
         try:
             yield
         finally:
@@ -48,23 +49,23 @@ class Interrupts:
 
 
 class Stop:
-    """`signal` is the number of the one that came, 0 before; `agreed` that of all ranks, where
-    there are several."""
+    """`signal` is the number of the received signal, or 0; `agreed` is the signal on which all
+    ranks have agreed, None with a single process."""
 
     signals = SIGNALS
     signal: int = 0
     agreed: int | None = None
-    speaks: bool = True
-    idle: bool = False  # no batch has begun
+    speaks: bool = True  # print a line for each signal
+    idle: bool = False  # before the first batch
 
     @property
     def due(self) -> int:
-        """The signal that the run is to end by, at this batch; 0 for none."""
+        """The signal that ends the run after this batch, or 0."""
         return self.signal if self.agreed is None else self.agreed
 
     @contextlib.contextmanager
     def before_batches(self) -> Iterator[None]:
-        """While this lasts, a signal ends the process at once."""
+        """Inside this context, a signal ends the process at once."""
         self.idle = True
         try:
             yield
@@ -76,13 +77,13 @@ class Stop:
             self._say("minidark: stopped before the first batch\n")
             sys.exit(128 + number)
         if self.signal:
-            self._say("minidark: stopped at once; what was saved before is whole\n")
+            self._say("minidark: stopped at once; earlier saves are intact\n")
             sys.exit(128 + number)
         self.signal = number
-        self._say("minidark: finishing this batch, then saving; once more to stop at once\n")
+        self._say("minidark: finishing this batch, then saving; interrupt again to stop at once\n")
 
     def _say(self, text: str) -> None:
-        """Not through Python's buffers, which a signal may have interrupted."""
+        """Write without Python's buffers: the signal may have interrupted a write to them."""
         if not self.speaks:
             return
         with contextlib.suppress(OSError):
@@ -91,12 +92,12 @@ class Stop:
 
 @contextlib.contextmanager
 def stoppable(speaks: bool = True) -> Iterator[Stop]:
-    """One within another, as a run in a sweep, shares its signal with the outer. speaks: whether it
-    says that it heard one."""
+    """Handle signals until the run ends. Nested uses, such as a run in a sweep, share one signal.
+    speaks: print a line for each signal."""
     stop = Stop()
     stop.speaks = speaks
-    heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup's SIGHUP
-    before = {number: signal.signal(number, stop.ask) for number in heard}
+    handled = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup: no SIGHUP
+    before = {number: signal.signal(number, stop.ask) for number in handled}
     around = [getattr(handler, "__self__", None) for handler in before.values()]
     outer = next((one for one in around if isinstance(one, Stop)), Stop())
     stop.signal = outer.signal

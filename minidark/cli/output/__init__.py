@@ -1,1 +1,1 @@
-"""What the command line prints, and where it writes."""
+"""The output of the command line, to streams and files."""

@@ -1,5 +1,5 @@
-"""How a training run shows itself: a live bar on a terminal, darknet's lines elsewhere, and to
-programs a line of JSON now and then.
+"""Display of a training run: a progress bar on a terminal, darknet's lines elsewhere, and lines of
+JSON for programs.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from minidark.training.run import Follower
 
 log = logging.getLogger(__name__)
 
-LINE_EVERY = 20  # batches between lines where there is no terminal
+LINE_EVERY = 20  # batches between lines, without a terminal
 
 
 class Display(Follower):
-    """Shows a run. This one, for --quiet, shows nothing."""
+    """Shows a run. The base class, for --quiet, shows nothing."""
 
     def note(self, text: str) -> None:
-        """A line of words beside the figures."""
+        """Show a line of text besides the figures."""
 
     def show_sample(self, report: StepReport) -> None:
-        """What the network writes by now, but for the last batch: `generate` shows that."""
+        """Show a sample of the network, except after the last batch."""
         if report.sample is not None and not report.last:
             self.note(f"--- a sample after {report.batch} batches:\n{report.sample}\n---")
 
 
 class Lines(Display):
-    """darknet's line now and then: for logs and pipes."""
+    """Prints darknet's line every LINE_EVERY batches, for logs and pipes."""
 
     def __init__(self, in_bits: bool):
         self.in_bits = in_bits
@@ -56,7 +56,7 @@ class Lines(Display):
 
 
 class Bar(Display):
-    """A live bar: for terminals."""
+    """A progress bar, for terminals."""
 
     def __init__(self, progress: Progress, batches: int, in_bits: bool):
         self.progress, self.in_bits = progress, in_bits
@@ -87,7 +87,7 @@ class Bar(Display):
 
 @contextlib.contextmanager
 def display(batches: int, in_bits: bool) -> Iterator[Display]:
-    """in_bits: the cost is in nats per character, and is shown in bits as well."""
+    """in_bits: the cost is in nats per character, so show bits too."""
     if not log.isEnabledFor(logging.INFO):
         yield Display()
         return
@@ -106,10 +106,10 @@ def display(batches: int, in_bits: bool) -> Iterator[Display]:
 
 
 class JsonLines(Follower):
-    """What log.jsonl has of a run, on standard output as it comes, where it is `read`.
+    """Prints the lines of log.jsonl to standard output as they are written, if `read`.
 
-    A reader that goes away does not end the run, nor does a full disk: that is a warning, and the
-    end of the `with` raises the OutputError.
+    If the reader closes the pipe, the run continues silently. If the disk is full, it continues
+    with a warning, and the end of the `with` raises OutputError.
     """
 
     def __init__(self, read: bool):
@@ -133,7 +133,7 @@ class JsonLines(Follower):
             discard_output()
         except OutputError as error:
             self.read, self._lost = False, error
-            log.warning("%s; the run goes on without its lines", error)
+            log.warning("%s; the run continues without this output", error)
 
 
 def report_line(report: StepReport) -> str:

@@ -1,4 +1,4 @@
-"""How `train --explain` shows what a run would take."""
+"""The output of `train --explain`: size, time and learning rates of a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from minidark.cli.output.stdout import say, say_json
 from minidark.training.explain import Explained
 
-BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # whether the terminal's encoding has them
+BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # by whether the encoding of standard output has them
 MIB = 2**20
 
 
@@ -24,18 +24,19 @@ def show(e: Explained, as_json: bool) -> None:
     rows = {
         "parameters": f"{e.parameters:,}",
         "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters, gradients and updates, "
-        f"{e.pass_bytes / MIB:,.1f} MiB or more for a pass",
+        f"at least {e.pass_bytes / MIB:,.1f} MiB for a pass",
         "a batch": f"{about}{e.characters_per_batch:,} {what}: {e.streams} {side} "
         f"{e.time_steps} steps{passes}",
         "the run": f"{e.batches:,} batches{_after(e.batches_seen)}, {e.epochs:.2f} epochs of "
         f"{e.characters:,} {what}",
         "rate": sparkline(e.curve, _has_bars()),
         "": rates,
-        "speed": f"{e.characters_per_second:,.0f} {what} a second, from {_number(e.timed_batches)}",
+        "speed": f"{e.characters_per_second:,.0f} {what} per second, "
+        f"from {_number(e.timed_batches)}",
         "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
         f"{e.validations:,} validations {duration(e.seconds - e.seconds_training)}",
     }
-    say("\n".join(f"{name:12}{said}" for name, said in rows.items()))
+    say("\n".join(f"{name:12}{text}" for name, text in rows.items()))
 
 
 def _number(batches: int) -> str:
@@ -47,7 +48,7 @@ def _after(seen: int) -> str:
 
 
 def sparkline(values: list[float], bars: bool) -> str:
-    """A bar for each value, the highest a full one."""
+    """A bar for each value; the largest value has a full bar."""
     signs = BARS[bars]
     top = max((v for v in values if math.isfinite(v)), default=0.0)
     heights = (min(v / top, 1.0) if top > 0 else 0.0 for v in values)
@@ -68,9 +69,9 @@ def duration(seconds: float) -> str:
     whole = max(round(seconds), 1 if seconds > 0 else 0)
     at = next((i for i, (_, size) in enumerate(units) if whole >= size), len(units) - 1)
     name, size = units[at]
-    said = f"{whole // size} {name}"
+    text = f"{whole // size} {name}"
     if at + 1 < len(units):
         below, unit = units[at + 1]
         rest = whole % size // unit
-        said += f" {rest} {below}" if rest else ""
-    return said
+        text += f" {rest} {below}" if rest else ""
+    return text

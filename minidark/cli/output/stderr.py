@@ -1,4 +1,4 @@
-"""Standard error: notes, warnings and errors, a line each."""
+"""Standard error: notes, warnings and errors, one line each."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ log = logging.getLogger(__name__)
 
 
 def tell(text: str) -> None:
-    """Write `text` and a line break. A closed pipe there must not end a training run."""
+    """Write `text` and a line break. A closed pipe must not end a training run."""
     with contextlib.suppress(OSError, ValueError):
         click.echo(visible(as_typed(text)), err=True)
 
 
 def tell_error(text: str) -> None:
-    """Write the error that ends a command, in one line."""
+    """Write the error that ends a command as one line."""
     tell(f"minidark: error: {one_line(text)}")
 
 
 def tell_usage(error: click.ClickException) -> None:
-    """Write click's lines about wrong usage; they may quote words of the command line."""
+    """Write click's lines about wrong usage, with quoted words escaped and cut."""
     vars(error)["message"] = shortened(visible(error.message))
     with contextlib.suppress(OSError, ValueError):
         error.show()
 
 
 def tell_if_waiting() -> None:
-    """If standard input is a terminal, say that it is being read."""
+    """If standard input is a terminal, print a note that the command reads it."""
     if sys.stdin.isatty():
         end = "Ctrl-Z and Enter" if os.name == "nt" else "Ctrl-D"
         log.info("reading standard input; %s ends it", end)
@@ -44,7 +44,7 @@ class LogHandler(logging.Handler):
     """Writes the library's log to standard error."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = record.getMessage()
+        message = record.getMessage()
         if record.levelno >= logging.WARNING:
-            said = f"warning: {one_line(said)}"
-        tell(f"minidark: {said}")
+            message = f"warning: {one_line(message)}"
+        tell(f"minidark: {message}")

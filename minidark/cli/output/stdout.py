@@ -1,8 +1,8 @@
 """The only module that writes to standard output.
 
-If it cannot be written, as on a full disk, that is an `OutputError`: one line and exit code 1. A
-reader that closes the pipe, as `head` does, is not an error. After either, nothing more is written,
-not even by Python's flush at exit.
+If writing fails, for instance on a full disk, the result is an `OutputError`: one line and exit
+code 1. A reader that closes the pipe, as `head` does, causes no error. After both, nothing more is
+written, not even by Python's flush at exit.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class OutputError(MinidarkError):
 
 @contextlib.contextmanager
 def checked() -> Iterator[None]:
-    """Turns an OSError of any write, click's help included, into an OutputError."""
+    """Turn an OSError of any write, including click's help, into an OutputError."""
     try:
         yield
     except BrokenPipeError:
@@ -38,12 +38,12 @@ def checked() -> Iterator[None]:
 
 
 def say(text: str = "", end: str = "\n") -> None:
-    """Write text; control characters, which names may contain, are escaped."""
+    """Write text, with control characters escaped; names may contain them."""
     say_styled(visible(text) + end)
 
 
 def say_styled(text: str) -> None:
-    """Write text whose escape sequences are for the terminal."""
+    """Write text that contains escape sequences for the terminal."""
     with checked():
         click.echo(text, nl=False)
 
@@ -56,7 +56,7 @@ def say_json(value: Any, ascii_only: bool = True) -> None:
 def json_text(value: Any, ascii_only: bool = True) -> str:
     """JSON with all control characters escaped."""
     text = json.dumps(value, ensure_ascii=ascii_only)
-    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def write(parts: Iterable[bytes]) -> None:
@@ -77,7 +77,7 @@ def flush() -> None:
 
 
 def discard_output() -> None:
-    """Discard whatever is written from now on, at exit too."""
+    """Discard all later output, also at exit."""
     discard(sys.stdout)
 
 
@@ -92,8 +92,8 @@ def discard(stream: Any) -> None:
 
 
 def whole_characters(parts: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes, regrouped so that no UTF-8 character is split, which a terminal would show as
-    two invalid ones. Invalid bytes pass unchanged."""
+    """Regroup the bytes so that no UTF-8 character is split; a terminal would show a split one as
+    invalid. Invalid bytes pass unchanged."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     for part in parts:
         if text := decoder.decode(part):

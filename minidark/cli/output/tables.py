@@ -13,13 +13,13 @@ from minidark.errors import visible
 
 
 class _Console(Console):
-    def render_str(self, text: str, **kwargs: Any) -> Text:  # of each cell
+    def render_str(self, text: str, **kwargs: Any) -> Text:  # of a cell
         return super().render_str(visible(text), **kwargs)
 
 
 def print_table(table: Table) -> None:
-    """Uses `say_styled`, because rich exits with 1 if the pipe is closed."""
-    # Names are not markup. The width is the same in a pipe and on a terminal, which may wrap.
+    """Print with `say_styled`, because rich exits with 1 if the pipe is closed."""
+    # Names are not markup. A pipe and a terminal get the same width; a terminal may wrap.
     console = _Console(width=200, markup=False, emoji=False)
     with checked(), console.capture() as shown:
         console.print(table)
@@ -27,7 +27,7 @@ def print_table(table: Table) -> None:
 
 
 def array_table(rows: list[dict[str, Any]]) -> Table:
-    """The table of `weights.darknet.array_statistics`."""
+    """A table of `weights.arrays.array_statistics`."""
     table = Table("array", "shape", box=None, pad_edge=False)
     for name in ("mean", "spread", "mean square", "least", "most", "not finite"):
         table.add_column(name, justify="right")

@@ -1,8 +1,8 @@
-"""Text on a terminal, tinted by how surprising each character was.
+"""Text on a terminal, with each character tinted by its bits.
 
-Five steps of one hue, from no background to a dark one, with bold and underline for the last, so
-that the order is visible without distinguishing colours. Without such colours, or with NO_COLOR,
-only underline, bold and reverse. rich detects what the terminal supports.
+There are five steps of one hue, from no background to a dark one. The last step is also bold and
+underlined, so the order is visible without distinguishing colours. Without 256 colours, or with
+NO_COLOR, underline, bold and reverse replace the tints. rich detects the abilities of the terminal.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ NOT_SHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\udc80-\udcff]")  # control 
 
 
 class Tint:
-    """Characters as a terminal shows them; `on` is false without a terminal, and text is then best
-    left unchanged."""
+    """Tints characters for a terminal. `on` is False without a terminal; the caller should then
+    write the text unchanged."""
 
     def __init__(self, console: Console):
         system = console.color_system
@@ -45,7 +45,7 @@ class Tint:
         self.styles = TINTS if colored else PLAIN
         self.system = COLORS[system] if colored and system else ColorSystem.STANDARD
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        self._bits = 0.0  # of an incomplete character's bytes
+        self._bits = 0.0  # of the bytes of an incomplete character
 
     def legend(self) -> str:
         bounds = [f"below {STEPS[0]:g} bit", *(f"{step:g} and more" for step in STEPS)]
@@ -53,7 +53,7 @@ class Tint:
         return " ".join(shown)
 
     def text(self, symbols: Ids, bits: npt.NDArray[np.float64]) -> str:
-        """The characters that end in these bytes; a character has the bits of all its bytes."""
+        """The tinted characters that these bytes complete, each with the bits of all its bytes."""
         steps = self._characters(zip(symbols.tolist(), bits.tolist(), strict=True))
         runs = groupby(steps, key=lambda pair: pair[1])
         return "".join(self._render("".join(c for c, _ in run), step) for step, run in runs)
@@ -74,11 +74,11 @@ class Tint:
                 yield from ((character, step) for character in characters)
 
     def _render(self, text: str, step: int) -> str:
-        shown = NOT_SHOWN.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+        shown = NOT_SHOWN.sub(lambda match: f"\\x{ord(match[0]) & 0xFF:02x}", text)
         style = self.styles[step]
         if not style:
             return shown
-        lines = shown.split("\n")  # a line break has no width to tint, so a sign shows it
+        lines = shown.split("\n")  # a line break has no width to tint, so a sign marks it
         marked = [line + "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}" for line in lines[:-1]]
         rendered = (
             style.render(line, color_system=self.system) if line else ""

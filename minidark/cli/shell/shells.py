@@ -1,7 +1,7 @@
-"""The answers to shells that ask for completions.
+"""Completion scripts for shells.
 
-They are click's, with three changes: in bash a value may follow a `=`, no blank follows a folder or
-`gru.output=`, and blanks in a file's name are escaped.
+They are click's with three changes: bash completes values after a `=`, no blank follows a folder or
+`gru.output=`, and blanks in file names are escaped.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Bash(shell_completion.BashComplete):
     source_template = BASH
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The complete words, and the incomplete one. They are taken from the line, because
-        bash splits `gru.output=9` into three words."""
+        """The complete words and the incomplete one. They come from the line, because bash splits
+        `gru.output=9` into three words."""
         line = os.environ["COMP_LINE"]
         _, *words = shell_completion.split_arg_string(line)
         return (words, "") if line[-1:].isspace() else (words[:-1], words[-1] if words else "")
@@ -55,7 +55,7 @@ class Zsh(shell_completion.ZshComplete):
 
 
 class Fish(shell_completion.FishComplete):
-    # A word and its help may contain commas; only the first one separates the kind from them.
+    # A word and its help may contain commas; the first comma ends the kind.
     source_template = shell_completion.FishComplete.source_template.replace(
         'string split ","', 'string split -m 1 ","'
     )

@@ -1,4 +1,4 @@
-"""Writes completions.json: the parameters of all commands, and the lines of `minidark --help`.
+"""Writes completions.json: the parameters of all commands and the lines of `minidark --help`.
 
     python -m minidark.cli.shell.table
 
@@ -21,9 +21,9 @@ from minidark.cli.shell.words import TABLE
 
 
 def table() -> dict[str, Any]:
-    """What completions.json should hold, from the commands themselves."""
+    """The content of completions.json, from the commands themselves."""
     commands = {name: load(name) for name in COMMANDS}
-    shared = len(shared_options())  # behind each command's own
+    shared = len(shared_options())  # they follow each command's own
     types: dict[str, type[Any]] = {"net": NetOptions, **LAYER_TYPES}
     return {
         "commands": {
@@ -50,7 +50,7 @@ def _fields(param: click.Parameter) -> dict[str, Any]:
 
 
 def written() -> str:
-    """The table as text, a line for each parameter."""
+    """The table as text, with one line for each parameter."""
     rest = table()
     parts = [
         f" {json.dumps(name)}: [\n  " + ",\n  ".join(map(json.dumps, entry)) + "\n ]"

@@ -1,7 +1,7 @@
-"""Completion of commands, options, choices, files by their suffixes, and keys of `--set`.
+"""Completion of commands, options, choices, files by suffix, and keys of `--set`.
 
-Each press of Tab starts a new process, which has no time to import a command's module and numpy. So
-click completes stand-ins, made from completions.json, which `cli.shell.table` writes.
+Each press of Tab starts a new process, and importing a command and numpy would take too long. So
+click completes stand-ins from completions.json, which `cli.shell.table` writes.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
 def stand_in(name: str) -> click.Command | None:
-    """A command with the parameters of the real one and no effect; None if it is not in the
-    table."""
+    """A command with the parameters of the real one and no effect; None if the table does not have
+    it."""
     entry = _table()["commands"].get(name)
     if entry is None:
         return None
@@ -51,7 +51,7 @@ def _table() -> dict[str, Any]:
 def _parameter(
     command: str, opts: list[str], choices: list[str] | None = None, **rest: Any
 ) -> click.Parameter:
-    """An option or argument by its names; `rest` goes to click."""
+    """An option or argument; `rest` are more arguments for click."""
     kind = click.Choice(choices) if choices else None
     name = max(opts, key=len).lstrip("-")
     completer = COMPLETERS.get(f"{command}.{name}") or COMPLETERS.get(name)
@@ -68,11 +68,11 @@ def _parameter(
 def completer(
     words: Callable[[], Iterable[str]] = tuple, endings: tuple[str, ...] | None = None
 ) -> Completer:
-    """Completes words, then names of files; `endings` is as in `_files`, None for no files."""
+    """Complete words, then files with these `endings`; None completes no files."""
 
     def complete(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
-        found = [word for word in words() if word.startswith(begun)]
-        return found if endings is None else found + _files(begun, endings)
+        matches = [word for word in words() if word.startswith(begun)]
+        return matches if endings is None else matches + _files(begun, endings)
 
     return complete
 
@@ -88,7 +88,7 @@ verbs = completer(lambda: _table()["verbs"])
 
 
 def darknets(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
-    """After `rnn`: a verb, a cfg, weights."""
+    """Complete a verb, then a cfg, then weights, after `rnn`."""
     before = len(ctx.params.get(param.name or "") or ())
     return (verbs, cfgs, weights)[min(before, 2)](ctx, param, begun)
 
@@ -110,7 +110,7 @@ COMPLETERS: dict[str, Completer] = {
 
 
 def _files(begun: str, endings: tuple[str, ...]) -> list[str]:
-    """Files with these suffixes, and folders, whose paths begin with `begun`."""
+    """Folders, and files with these suffixes, whose paths start with `begun`."""
     _, _, start = begun.rpartition("/")
     stem = begun[: len(begun) - len(start)]
     try:

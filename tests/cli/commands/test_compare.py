@@ -153,7 +153,7 @@ def test_ctrl_c_shows_what_is_finished() -> None:
     assert process.returncode == 130
     assert shown.startswith("cfg")
     assert " 100 " in shown
-    assert re.search(r"minidark: stopped; \d+ of 1000 runs were finished\n$", told)
+    assert re.search(r"minidark: stopped; \d+ of 1000 runs are finished\n$", told)
 
 
 def test_where_every_run_diverged_the_exit_code_is_5() -> None:
@@ -178,15 +178,15 @@ def test_a_run_that_fails_does_not_lose_those_before_it() -> None:
 
 def test_wrong_usage_is_told() -> None:
     assert_wrong_usage(
-        run("compare", "a.cfg", "text.txt"), "it takes two cfgs or more, and then the text"
+        run("compare", "a.cfg", "text.txt"), "compare needs two or more cfgs, and then the text"
     )
     assert_wrong_usage(
         run(*BOTH, "--batches", "9", "--seconds", "9"),
-        "--batches and --seconds are two budgets; give either",
+        "use either --batches or --seconds, not both",
     )
     for seeds, said in (
-        ("1,x", "'1,x' is not whole numbers between commas."),
-        ("1,1", "'1,1' has a seed twice."),
+        ("1,x", "'1,x' is not a list of whole numbers separated by commas."),
+        ("1,1", "'1,1' contains a seed twice."),
     ):
         assert_wrong_usage(run(*BOTH, "--seeds", seeds), f"Invalid value for '--seeds': {said}")
 
@@ -211,7 +211,7 @@ def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
     pytest.importorskip("jinja2", reason="needs the extra report")
     pytest.importorskip("matplotlib", reason="needs the extra report")
     before = Path(page).read_bytes()
-    said = f"{page} is a file that this command needs; write to another"
+    said = f"{page} is an input of this command; write to another file"
     assert_wrong_usage(run(*BOTH, "--batches", "2", "-o", page), said)
     assert Path(page).read_bytes() == before
 

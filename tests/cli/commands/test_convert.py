@@ -60,10 +60,10 @@ def test_converted_there_and_back_a_file_is_the_same_bytes(name: str) -> None:
     there_and_back(GOLDEN / name, "alexey", "pjreddie")
 
 
-TANH = "AlexeyAB's darknet ignores [gru] tanh=1 and takes logistic candidates"
+TANH = "AlexeyAB's darknet ignores [gru] tanh=1 and uses logistic candidates"
 DIVIDED = (
-    "batch norm divides by {} here, and by {} where such a file is read; in minidark [net] "
-    "batchnorm={} keeps it"
+    "batch norm divides by {} here, but by {} in darknets that read this file; in minidark, set "
+    "[net] batchnorm={}"
 )
 ROOTS = ("sqrt(variance) + 1e-6", "sqrt(variance + 1e-05)")
 
@@ -141,7 +141,7 @@ def weights_through_every_named_form(name: str) -> None:
 
 def test_a_cfg_that_would_be_lost_is_told() -> None:
     output("convert", "a.weights", "b.npz", "--cfg", "a.cfg")
-    said = "minidark: b.weights has no place for the cfg; --out-cfg FILE writes it\n"
+    said = "minidark: b.weights does not contain the cfg; --out-cfg FILE writes it\n"
     assert run("convert", "b.npz", "b.weights").stderr.endswith(f"\n{said}")
 
 
@@ -157,7 +157,7 @@ def test_what_is_written_is_told_in_a_line_or_an_object(out: str, what: str) -> 
     count = 6 if what == "sections" else len([*saved_arrays(make())])
     result = run(*line)
     assert result.stdout == ""
-    assert result.stderr == f"minidark: {out} is written: {count} {what}, from {source}\n"
+    assert result.stderr == f"minidark: wrote {out}: {count} {what}, from {source}\n"
     assert run(*line, "--quiet").stderr == ""
     result = run(*line, "--json")
     assert json.loads(result.stdout) == {"out": out, "in": source, what: count}
@@ -314,17 +314,17 @@ def test_an_extra_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("a.weights", "b.npz"), "which cfg was a.weights made with? give --cfg CFG"),
-        (("a.cfg", "b.onnx"), "a cfg becomes a cfg: .cfg and .yaml, there and back"),
-        (("a.weights", "b.cfg"), "a cfg becomes a cfg: .cfg and .yaml, there and back"),
-        (("b.py", "b.weights"), "b.py: .py is written, not read"),
+        (("a.weights", "b.npz"), "a.weights does not contain its cfg; add --cfg CFG"),
+        (("a.cfg", "b.onnx"), "a cfg converts only to .cfg or .yaml, and only from a cfg"),
+        (("a.weights", "b.cfg"), "a cfg converts only to .cfg or .yaml, and only from a cfg"),
+        (("b.py", "b.weights"), "b.py: .py files are only written, not read"),
         (
             ("a.weights", "b.pt", "--cfg", "a.cfg"),
-            "b.pt: .pt is read, not written; .py is for PyTorch",
+            "b.pt: .pt files are only read; for PyTorch, write .py",
         ),
         (
             ("a.weights", "b.h5", "--cfg", "a.cfg"),
-            "b.h5: converts by suffix; known are .cfg, .yaml, .yml, .weights, .backup, "
+            "b.h5: unknown suffix; use one of .cfg, .yaml, .yml, .weights, .backup, "
             ".safetensors, .npz, .onnx, .keras, .py, .pt, .pth",
         ),
     ],
@@ -346,6 +346,6 @@ def test_wrong_usage_says_what_would_be_right(args: tuple[str, ...], said: str) 
 def test_what_is_written_is_none_of_the_files_that_are_read(
     args: tuple[str, ...], file: str
 ) -> None:
-    said = f"{file} is a file that this command needs; write to another"
+    said = f"{file} is an input of this command; write to another file"
     assert_wrong_usage(run("convert", *args), said)
     assert {path.name for path in Path().iterdir()} == {"a.cfg", "a.weights"}

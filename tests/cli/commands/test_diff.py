@@ -72,5 +72,5 @@ def test_json_is_one_object() -> None:
 
 
 def test_one_cfg_alone_is_wrong_usage() -> None:
-    said = "it takes two cfgs, A and B, or A and what --set makes of it"
+    said = "diff needs two cfgs, A and B, or A and --set"
     assert_wrong_usage(run("diff", "a.cfg"), said)

@@ -160,7 +160,7 @@ def test_threads_are_of_the_kernels_and_of_numpys_products() -> None:
 
 
 def test_pytorch_has_a_line_that_says_what_it_is_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    gives = "convert from .pt, and proof of the .py that it writes"
+    gives = "convert from .pt, and verify the .py that convert writes"
     monkeypatch.setattr("minidark.cli.commands.doctor._version", lambda name: None)
     assert line("PyTorch", output("doctor")) == f"{gives}: pip install torch"
     monkeypatch.setattr("minidark.cli.commands.doctor._version", lambda name: f"{name}-1")

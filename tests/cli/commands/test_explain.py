@@ -202,7 +202,7 @@ def test_of_a_run_that_goes_on_it_tells_what_is_left() -> None:
     assert (facts["batches"], facts["batches_seen"]) == (8, 12)
     over = run(*more, "12", "--explain")
     assert (over.exit_code, over.stdout) == (0, "")
-    assert "this run has seen its 12 batches" in over.stderr
+    assert "this run is finished after 12 batches" in over.stderr
 
 
 def test_it_is_told_in_eight_lines() -> None:

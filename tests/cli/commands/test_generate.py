@@ -104,7 +104,7 @@ def test_a_text_to_compare_with_that_is_missing_is_found_out_before_sampling() -
 def test_tokens_are_not_compared() -> None:
     Path("names").write_text("\n".join(f"t{n}" for n in range(256)))
     result = run("generate", "a.cfg", "a.weights", "--check-copy", "a.cfg", "--tokens", "names")
-    assert_wrong_usage(result, "--check-copy compares bytes, and --tokens samples none")
+    assert_wrong_usage(result, "--check-copy compares bytes, and does not work with --tokens")
 
 
 @pytest.mark.parametrize("temperature", ["1e-38", "1e-21"])

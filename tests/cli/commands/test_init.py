@@ -82,7 +82,7 @@ def test_it_goes_to_standard_output_or_to_a_file() -> None:
 def test_a_file_that_is_there_is_written_over_only_by_force() -> None:
     Path("my.cfg").write_text("mine")
     refused = run("init", "-o", "my.cfg")
-    assert_wrong_usage(refused, "my.cfg is there already; --force writes over it")
+    assert_wrong_usage(refused, "my.cfg already exists; --force overwrites it")
     assert Path("my.cfg").read_text() == "mine"
     output("init", "-o", "my.cfg", "--force")
     assert Path("my.cfg").read_bytes() == output("init")
@@ -100,6 +100,6 @@ def test_the_help_lists_the_presets() -> None:
 
 
 def test_a_name_alone_is_told_how_to_be_written() -> None:
-    said = "init takes no name alone; `minidark init -o my.cfg` writes there"
+    said = "init takes no argument; use `minidark init -o my.cfg`"
     assert_wrong_usage(run("init", "my.cfg"), said)
     assert not Path("my.cfg").exists()

@@ -73,7 +73,7 @@ def test_it_prints_bits_and_the_best_units_and_names_the_page() -> None:
     assert result.stdout.splitlines()[0].split() == ["characters", str(len(TEXT))]
     assert " of unit " in result.stdout.splitlines()[-1]
     size = Path("here.html").stat().st_size
-    assert result.stderr == f"minidark: here.html is written: {size:,} bytes\n"
+    assert result.stderr == f"minidark: wrote here.html: {size:,} bytes\n"
     assert not Path("look.html").exists()
 
 
@@ -103,10 +103,10 @@ def test_one_stream_whatever_the_cfg_says_and_the_shared_options() -> None:
 @pytest.mark.parametrize(
     ("layers", "code", "message"),
     [
-        (["gru output=256"], 3, "a.cfg: ends in no plain [softmax]: its outputs are no "
-         "probabilities of characters"),
+        (["gru output=256"], 3, "a.cfg: does not end in a plain [softmax]: its outputs are "
+         "not probabilities of characters"),
         (["connected output=256", "softmax"], 3,
-         "a.cfg: has no [gru], [lstm] or [rnn]: there is no state to look at"),
+         "a.cfg: has no [gru], [lstm] or [rnn], so it has no state to show"),
     ],
 )  # fmt: skip
 def test_a_network_with_nothing_to_show_is_refused(
@@ -150,9 +150,9 @@ def test_it_loads_no_matplotlib() -> None:
 @pytest.mark.parametrize("page", ["a.cfg", "a.weights", "text.txt", "./text.txt", "-"])
 def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
     before = {path.name: path.read_bytes() for path in Path().iterdir()}
-    said = "is a file that this command needs; write to another"
+    said = "is an input of this command; write to another file"
     if page == "-":
-        said = "is no file to write to: standard output is not supported here"
+        said = "is not supported here: write to a file"
     assert_wrong_usage(run("look", "a.cfg", "a.weights", "text.txt", "-o", page), f"{page} {said}")
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 

@@ -97,8 +97,8 @@ def test_a_sample_is_a_few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "message"),
     [
         (["--pairs", "--tokenized"], "--tokenized is for texts; the symbols of pairs are bytes"),
-        (["--pairs", "pairs.tsv"], "pairs are one file"),
-        (["--separator", ","], "--separator goes with --pairs"),
+        (["--pairs", "pairs.tsv"], "--pairs takes one file"),
+        (["--separator", ","], "--separator needs --pairs"),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(arguments: list[str], message: str) -> None:
@@ -129,7 +129,7 @@ def test_a_run_goes_on_as_pairs_and_refuses_another_file_or_separator(folder: Pa
     again = ("train", "a.cfg", "pairs.tsv", "--resume", "auto", "--batches", "90")
     found = run(*again, "--separator", ",")
     path = Path("backup", "a.ckpt")
-    assert_wrong_usage(found, f"{path}: begun with --separator '\\t', not ','")
+    assert_wrong_usage(found, f"{path}: this run was started with --separator '\\t', not ','")
     (folder / "pairs.tsv").write_text(lines(119))
     found = run(*again)
     assert (found.exit_code, found.stdout) == (4, "")
@@ -165,7 +165,9 @@ def test_several_targets_with_their_scores(weights: str) -> None:
     ]
 
 
-TOLD = "minidark: warning: pairs.tsv looks like pairs; --pairs learns to predict their targets"
+TOLD = (
+    "minidark: warning: pairs.tsv looks like pairs; use --pairs to learn to predict their targets"
+)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +193,7 @@ def test_a_text_that_looks_like_pairs_is_told(cfg_: str, text: bytes, told: bool
 def test_more_targets_than_the_beam_are_wrong_usage(weights: str) -> None:
     asked = ("predict", "a.cfg", weights, "--n-best", "2")
     result = run(*asked, "--beam", "1", stdin=b"")
-    assert_wrong_usage(result, "--n-best 2 needs a --beam of as many, and it is 1")
+    assert_wrong_usage(result, "--n-best 2 is more than --beam 1")
     two = output(*asked, stdin=b"0a\n")
     assert two == output(*asked, "--beam", "2", stdin=b"0a\n")
     assert two.count(b"\n") == 2

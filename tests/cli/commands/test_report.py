@@ -50,7 +50,7 @@ def test_a_run_in_a_few_lines_in_figures_and_on_a_page() -> None:
     assert f"{cost / math.log(2):.3f} <small>bits per character" in page
     assert "<h2>Learning to write</h2>" in page
     result = run("report", "b", "-o", "page.html")
-    assert (result.stdout_bytes, result.stderr) == (b"", "minidark: page.html is written\n")
+    assert (result.stdout_bytes, result.stderr) == (b"", "minidark: wrote page.html\n")
 
 
 def test_the_sample_after_the_last_batch_is_what_generate_gives() -> None:
@@ -129,7 +129,7 @@ def test_train_writes_events_and_says_before_the_first_batch_what_it_needs(
 def test_a_page_is_not_written_over_a_file_of_the_run(page: str) -> None:
     trained("--batches", "10")
     before = Path(page).read_bytes()
-    said = f"{page} is a file that this command needs; write to another"
+    said = f"{page} is an input of this command; write to another file"
     assert_wrong_usage(run("report", "b", "-o", page), said)
     assert Path(page).read_bytes() == before
 

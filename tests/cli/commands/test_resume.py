@@ -152,7 +152,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(number: int) -> None:
     stopped = Checkpoint.read("stopped/a.ckpt").batch
     assert 0 < stopped < 600
     told = trained("stopped", "--resume", "auto", "--save-every", "200").splitlines()
-    assert told[0] == f"minidark: going on from {Path('stopped/a.ckpt')}, after batch {stopped}"
+    assert told[0] == f"minidark: resuming from {Path('stopped/a.ckpt')}, after batch {stopped}"
     assert "--seed 3" in told[1]
     trained("whole", *begin)
     assert left("stopped") == left("whole")
@@ -174,7 +174,7 @@ def test_a_run_that_has_ended_is_told_so_and_that_is_no_error() -> None:
     trained("backup", "--batches", "5")
     before = left("backup")
     told = trained("backup", "--resume", "auto")
-    assert told == "minidark: this run has seen its 5 batches; --batches N lets it go on\n"
+    assert told == "minidark: this run is finished after 5 batches; --batches N continues it\n"
     assert left("backup") == before
 
 
@@ -186,13 +186,13 @@ def test_a_run_whose_rate_has_fallen_is_told_that_it_goes_no_further(policy: str
     same = ["--resume", "auto"]
     for again in (same, [*same, "--batches", "5"]):
         assert trained("backup", *again) == (
-            "minidark: this run has seen its 5 batches, and its rate has fallen to the end; "
-            "--weights begins another from its weights\n"
+            "minidark: this run is finished: its learning-rate schedule ended at batch 5; to train "
+            "further, start a new run with --weights FILE --clear\n"
         )
     assert_wrong_usage(
         run(*words("backup", "--resume", "auto", "--batches", "6")),
-        f"{Path('backup/a.ckpt')}: this run has ended: its rate has fallen to the end at batch 5; "
-        "--weights begins another from its weights",
+        f"{Path('backup/a.ckpt')}: this run is finished: its learning-rate schedule ended at "
+        "batch 5; to train further, start a new run with --weights FILE --clear",
     )
     assert left("backup") == before
 
@@ -206,7 +206,7 @@ def test_the_checkpoint_before_is_taken_where_the_newest_is_damaged() -> None:
     assert_refused(result, 4, f"{newest}: damaged: these are not the bytes that were written")
     damaged, taken, *_ = trained("backup", "--resume", "auto", "--save-every", "4").splitlines()
     assert damaged.startswith(f"minidark: warning: {newest}: damaged")
-    assert taken == f"minidark: going on from {newest}.prev, after batch 4"
+    assert taken == f"minidark: resuming from {newest}.prev, after batch 4"
     assert left("backup") == whole
 
 
@@ -229,7 +229,9 @@ def test_the_kernels_stay_those_that_the_run_began_with(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("option", [["--weights", "backup/a.backup"], ["--clear"]])
 def test_weights_begin_a_run_and_resume_goes_on_with_one(option: list[str]) -> None:
     result = run(*words("backup", "--resume", "auto", *option))
-    assert_wrong_usage(result, f"{option[0]} begins a run, --resume goes on with one; give either")
+    assert_wrong_usage(
+        result, f"{option[0]} starts a new run and --resume continues one; use one of them"
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,25 +246,27 @@ def test_weights_begin_a_run_and_resume_goes_on_with_one(option: list[str]) -> N
 def test_an_option_that_says_something_else_is_wrong_usage(option: list[str], said: str) -> None:
     trained("backup", "--batches", "2", "--seed", "3")
     result = run(*words("backup", "--resume", "auto", *option))
-    assert_wrong_usage(result, f"{Path('backup/a.ckpt')}: begun with {said}")
+    assert_wrong_usage(result, f"{Path('backup/a.ckpt')}: this run was started with {said}")
     trained("backup", "--resume", "auto", "--seed", "3", "--valid-fraction", ".05")
 
 
 def test_a_run_that_begins_tells_of_the_one_it_will_replace() -> None:
     assert "--resume" not in trained("backup", "--batches", "2")
     said = (
-        "minidark: warning: backup holds a run before this one, whose weights are renamed to "
-        "FILE.before when this one first saves, and whose other files it replaces; "
+        "minidark: warning: backup already contains a run; its weights will be renamed to "
+        "FILE.before at the first save, and its other files will be overwritten; "
     )
     told = trained("backup", "--batches", "2").splitlines()
-    goes_on = "--resume auto goes on with that run, "
+    goes_on = "--resume auto continues that run, "
     assert told[0] == f"{said}{goes_on}another --backup keeps it"
     Path("backup/a.ckpt").unlink()
     told = trained("backup", "--batches", "2").splitlines()
     said = said.replace("FILE.before", "FILE.before.2")
     assert told[0] == f"{said}another --backup keeps it"
     more = ["--weights", "backup/a_final.weights", "--batches", "4"]
-    said = said.replace("FILE.before.2", "FILE.before.3").replace("first saves", "replaces them")
+    said = said.replace("FILE.before.2", "FILE.before.3").replace(
+        "at the first save", "when they are replaced"
+    )
     assert f"{said}{goes_on}another --backup keeps it\n" in trained("backup", *more)
 
 
@@ -337,7 +341,7 @@ def test_without_a_checkpoint_there_is_nothing_to_go_on_from() -> None:
 
 def test_an_empty_name_is_no_checkpoint_and_begins_no_run() -> None:
     result = run(*words("backup", "--resume", ""))
-    assert_wrong_usage(result, "--resume needs auto or the name of a file")
+    assert_wrong_usage(result, "--resume needs auto or a file name")
     assert not Path("backup").exists()
 
 

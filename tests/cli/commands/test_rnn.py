@@ -189,7 +189,7 @@ def test_without_weights_they_are_those_of_srand(
 
 
 VERBS = "train, generate, valid, vec, generatetactic, validtactic"
-TWO_WORDS = "give a verb and a cfg: minidark rnn VERB CFG [WEIGHTS] [FLAGS]"
+TWO_WORDS = "rnn needs a verb and a cfg: minidark rnn VERB CFG [WEIGHTS] [FLAGS]"
 
 
 @pytest.mark.parametrize(
@@ -198,8 +198,11 @@ TWO_WORDS = "give a verb and a cfg: minidark rnn VERB CFG [WEIGHTS] [FLAGS]"
         ("", TWO_WORDS),
         ("generate", TWO_WORDS),
         ("-srand 3 generate", TWO_WORDS),
-        ("generat a.cfg", f"unknown verb 'generat' (did you mean 'generate'?); there are {VERBS}"),
-        ("test a.cfg a.weights", f"unknown verb 'test'; there are {VERBS}"),
+        (
+            "generat a.cfg",
+            f"unknown verb 'generat' (did you mean 'generate'?); the verbs are {VERBS}",
+        ),
+        ("test a.cfg a.weights", f"unknown verb 'test'; the verbs are {VERBS}"),
         ("generate a.cfg -sead x", "unknown flag -sead (did you mean '-seed'?)"),
         ("generate a.cfg -zzzz", "unknown flag -zzzz"),
         ("generate a.cfg a.weights -len", "-len needs a value"),
@@ -239,7 +242,7 @@ def test_a_temperature_may_be_in_exponents_as_atof_reads_it() -> None:
         (["generate", "small.cfg", "-seed", "A"], 4,
          "the seed holds byte 65; this network's are 0 to 19"),
         (["generatetactic", "a.cfg"], 4,
-         "standard input is empty; generatetactic goes on from what it holds"),
+         "standard input is empty; generatetactic continues the text on it"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_in_one_line(args: list[str], code: int, message: str) -> None:

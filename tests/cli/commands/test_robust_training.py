@@ -69,7 +69,7 @@ def test_the_first_signal_says_that_a_second_stops_at_once() -> None:
         process.stderr.readline()
         process.send_signal(signal.SIGTERM)
         told = process.communicate(timeout=30)[1]
-    assert b"finishing this batch, then saving; once more to stop at once" in told
+    assert b"finishing this batch, then saving; interrupt again to stop at once" in told
 
 
 def test_weights_that_diverged_in_the_last_update_replace_nothing() -> None:
@@ -133,7 +133,7 @@ def test_a_cost_that_is_no_nats_is_not_told_in_bits(end: str) -> None:
     measured = run("valid", "b.cfg", "backup/b_final.weights", "text.txt")
     assert measured.exit_code == 3
     assert measured.stderr == (
-        "minidark: error: b.cfg: ends in no plain [softmax]: its cost is not bits\n"
+        "minidark: error: b.cfg: does not end in a plain [softmax]: its cost is not in bits\n"
     )
 
 
@@ -178,7 +178,7 @@ def test_what_is_hardly_meant_is_warned_of_before_the_first_batch(command: str) 
         result = run(*command.split(), text, *options)
         assert result.exit_code == 0
         warnings = [line for line in result.stderr.splitlines() if "warning" in line]
-        assert [line for line in warnings if "run before" not in line] == wanted
+        assert [line for line in warnings if "already contains" not in line] == wanted
 
 
 YOUNG = cfg(

@@ -121,13 +121,13 @@ def test_a_run_whose_rate_has_fallen_is_finished_whatever_is_asked_for(policy: s
         result = run("run", "e.yaml")
         assert result.exit_code == 0
         assert result.stderr.splitlines()[1:] == [
-            "minidark: it ended with 4 batches, towards which its rate fell; "
-            f"{batches} take a folder of their own"
+            "minidark: this run is finished: its learning-rate schedule ended at batch 4; "
+            f"for {batches} batches, use another folder"
         ]
         assert result.stdout.splitlines()[1].split()[1:4] == ["finished", "before", "4"]
     assert Path("out/a_final.weights").read_bytes() == made
     write(falling.replace("valid-fraction: .1", "valid-fraction: .2").replace("4", "6"))
-    assert "begun with --valid-fraction 0.1, not 0.2" in run("run", "e.yaml").stderr
+    assert "started with --valid-fraction 0.1, not 0.2" in run("run", "e.yaml").stderr
 
 
 def test_a_run_that_an_interruption_kept_from_its_turn_is_shown_as_it_was_left() -> None:
@@ -198,7 +198,7 @@ def test_a_run_that_was_begun_otherwise_is_told_and_the_others_run() -> None:
     )
     result = run("run", "e.yaml")
     assert result.exit_code == 2
-    assert "begun with --valid-fraction 0.1, not 0.2" in result.stderr
+    assert "started with --valid-fraction 0.1, not 0.2" in result.stderr
     assert [line.split()[1] for line in result.stdout.splitlines()[1:]] == [
         "failed", "done", "failed", "done",
     ]  # fmt: skip
@@ -209,17 +209,17 @@ def test_experiments_with_other_words_do_not_share_a_folder(folder: Path) -> Non
     summary()
     made = {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()}
     for old, new, said in [
-        ("valid-fraction: .1", "valid-fraction: .2", "valid-fraction=.1, and here it is "
+        ("valid-fraction: .1", "valid-fraction: .2", "valid-fraction=.1, but this run has "
          "valid-fraction=.2"),
-        ("  valid-fraction: .1\n", "", "valid-fraction=.1, and here it is no valid-fraction"),
-        ("valid-fraction: .1", "valid-fraction: .1\n  weights: w", "no weights, and here it is "
+        ("  valid-fraction: .1\n", "", "valid-fraction=.1, but this run has no valid-fraction"),
+        ("valid-fraction: .1", "valid-fraction: .1\n  weights: w", "no weights, but this run has "
          "weights=w"),
-        ("a.cfg", "b.cfg", "cfg=a.cfg, and here it is cfg=b.cfg"),
+        ("a.cfg", "b.cfg", "cfg=a.cfg, but this run has cfg=b.cfg"),
     ]:  # fmt: skip
         Path("f.yaml").write_text(EXPERIMENT.replace(old, new))
         assert_refused(
-            run("run", "f.yaml"), 3, f"f.yaml:3: {Path('out', NAMES[0])} holds a run of e.yaml, "
-            f"with {said}; say `folder: ...` for one of its own",
+            run("run", "f.yaml"), 3, f"f.yaml:3: {Path('out', NAMES[0])} contains a run of e.yaml "
+            f"with {said}; use another `folder: ...`",
         )  # fmt: skip
     assert {p: p.read_bytes() for p in Path("out").rglob("*") if p.is_file()} == made
     Path("f.yaml").write_text(EXPERIMENT.replace("batches: 4", "batches: 5"))
@@ -230,9 +230,7 @@ def test_experiments_with_other_words_do_not_share_a_folder(folder: Path) -> Non
 
 def test_a_sweep_is_not_for_mpiexec(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PMI_SIZE", "2")
-    assert_wrong_usage(
-        run("run", "e.yaml"), "mpiexec is for `train`; a sweep trains each of its runs by itself"
-    )
+    assert_wrong_usage(run("run", "e.yaml"), "`run` does not work with mpiexec; use `train`")
     assert not Path("out").exists()
 
 
@@ -273,7 +271,7 @@ WRONG = [
      "mean 'batches'?)"),
     ("  batches: 4\n", "  batches: four\n", "5: Invalid value for '--batches': 'four' is "
      "not a valid integer"),
-    ("  batches: 4\n", "  backup: x\n", "5: backup is for each run to know; say `folder: "
+    ("  batches: 4\n", "  backup: x\n", "5: backup cannot be set here; use `folder: "
      "...`"),
     ("  batches: 4\n", "  clear: maybe\n", "5: clear='maybe' is not true or false"),
     ("gru.output: [3, 5]", "gruu.output: [3, 5]", "8: gruu.output: override "
@@ -282,8 +280,8 @@ WRONG = [
      "integer"),
     ("gru.output: [3, 5]", "gru.ouput: 3", "8: gru.ouput: unknown key 'ouput' in [gru] "
      "(did you mean 'output'?)"),
-    ("gru.output: [3, 5]", "gru.output: [3, 3]", "8: gru.output has '3' twice"),
-    ("gru.output: [3, 5]", "gru.output: []", "8: gru.output is a value, or a list of "
+    ("gru.output: [3, 5]", "gru.output: [3, 3]", "8: gru.output contains '3' twice"),
+    ("gru.output: [3, 5]", "gru.output: []", "8: gru.output must be a value, or a list of "
      "values for a sweep"),
     ("seeds: [1, 2]", "seeds: [1, x]", "9: Invalid value for '--seed': 'x' is not a "
      "valid integer"),
@@ -306,7 +304,7 @@ def test_a_mistake_is_told_at_its_line_before_anything_runs(old: str, new: str, 
 
 def test_a_text_that_is_not_there_is_4_before_anything_runs() -> None:
     write(EXPERIMENT.replace("text.txt", "none.txt"))
-    assert_refused(run("run", "e.yaml"), 4, "e.yaml:2: none.txt: no such text")
+    assert_refused(run("run", "e.yaml"), 4, "e.yaml:2: none.txt: no such file")
     assert not Path("out").exists()
 
 
@@ -331,7 +329,7 @@ def test_too_many_runs_are_refused() -> None:
     seeds = ", ".join(map(str, range(600)))
     write(EXPERIMENT.replace("[1, 2]", f"[{seeds}]"))
     result = run("run", "e.yaml")
-    assert_refused(result, 3, "e.yaml:1: 1,200 runs; 1,000 are the most")
+    assert_refused(result, 3, "e.yaml:1: 1,200 runs; the limit is 1,000")
 
 
 def test_how_many_is_known_before_any_is_made() -> None:
@@ -342,21 +340,21 @@ def test_how_many_is_known_before_any_is_made() -> None:
         f"set: {{gru.output: [{values}], net.batch: [{values}]}}\n"
     )
     began = time.process_time()
-    assert_refused(run("run", "e.yaml"), 3, "e.yaml:1: 15,625 runs; 1,000 are the most")
+    assert_refused(run("run", "e.yaml"), 3, "e.yaml:1: 15,625 runs; the limit is 1,000")
     assert time.process_time() - began < 5
 
 
 def test_a_long_list_is_compared_soon() -> None:
     write(EXPERIMENT.replace("text.txt", f"[{', '.join(f't{n}' for n in range(15_000))}]"))
     began = time.process_time()
-    assert_refused(run("run", "e.yaml"), 4, "e.yaml:2: t0: no such text")
+    assert_refused(run("run", "e.yaml"), 4, "e.yaml:2: t0: no such file")
     assert time.process_time() - began < 15
 
 
 @pytest.mark.parametrize("outside", ["../out", "a/../../out", "..", "/tmp/minidark-out"])
 def test_a_folder_outside_takes_a_flag(outside: str) -> None:
     write(EXPERIMENT.replace("folder: out", f"folder: {outside}"))
-    said = f"e.yaml:3: folder {outside} lies outside of this one; --anywhere allows that"
+    said = f"e.yaml:3: folder {outside} is outside the current folder; --anywhere allows it"
     assert_refused(run("run", "e.yaml"), 3, said)
     assert summary("--dry-run", "--anywhere")[0]["folder"].startswith(str(Path(outside)))
 
@@ -390,7 +388,7 @@ def test_names_have_only_signs_that_any_system_takes() -> None:
         "weights=c_d.weights,net.steps=1,2", "weights=c_d.weights,net.steps=2,3",
     ]  # fmt: skip
     write("cfg: a.cfg\ndata: text.txt\noptions: {batches: 2, weights: [a/b, a:b]}\n")
-    assert "two runs would have the folder" in run("run", "e.yaml").stderr
+    assert "two runs would use the folder" in run("run", "e.yaml").stderr
 
 
 def test_a_damaged_checkpoint_leaves_the_one_before_it() -> None:
@@ -406,7 +404,7 @@ def test_a_damaged_checkpoint_leaves_the_one_before_it() -> None:
 
 def test_seeds_that_are_one_number_are_one_seed() -> None:
     write(EXPERIMENT.replace("[1, 2]", "[1, +01]"))
-    assert_refused(run("run", "e.yaml"), 3, "e.yaml:9: seed has '+01' twice")
+    assert_refused(run("run", "e.yaml"), 3, "e.yaml:9: seed contains '+01' twice")
 
 
 def test_a_signal_in_a_run_is_the_sweeps_too() -> None:

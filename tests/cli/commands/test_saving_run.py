@@ -146,7 +146,7 @@ def test_a_run_whose_last_saves_failed_trains_to_its_end_and_ends_with_1(
     assert result.stderr.splitlines()[-1] == (
         f"minidark: error: {'; '.join([old, run_, line, best, final])}"
     )
-    assert "is written" not in result.stderr
+    assert "wrote" not in result.stderr
     assert temporaries(Path("backup")) == []
 
 
@@ -412,12 +412,12 @@ def test_a_second_signal_stops_at_once_even_in_a_save(number: int, code: int) ->
         until(Path("saving").exists, "no save")
         before = seen("backup/a.backup")
         process.send_signal(number)
-        next_line(process, b"once more to stop at once")
+        next_line(process, b"interrupt again to stop at once")
         began = time.monotonic()
         process.send_signal(number)
         told = process.communicate(timeout=60)[1].decode()
     assert time.monotonic() - began < 20
     assert process.returncode == code
-    assert told == "minidark: stopped at once; what was saved before is whole\n"
+    assert told == "minidark: stopped at once; earlier saves are intact\n"
     assert seen("backup/a.backup") == before
     assert temporaries(Path("backup")) == []

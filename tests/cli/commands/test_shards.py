@@ -44,7 +44,9 @@ def test_a_run_goes_on_in_as_many_and_refuses_others() -> None:
     whole = weights("--shards", "2")
     assert run(*TRAIN, "--shards", "2", "--batches", "3").exit_code == 0
     again = ("train", "a.cfg", "a.txt", "--resume", "auto", "--batches", "6", "--quiet")
-    assert_wrong_usage(run(*again, "--shards", "4"), "backup/a.ckpt: begun with --shards 2, not 4")
+    assert_wrong_usage(
+        run(*again, "--shards", "4"), "backup/a.ckpt: this run was started with --shards 2, not 4"
+    )
     assert run(*again).exit_code == 0
     assert Path("backup/a_final.weights").read_bytes() == whole
 

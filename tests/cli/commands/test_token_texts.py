@@ -84,7 +84,7 @@ def test_train_names_the_token_that_is_none_and_takes_one_file() -> None:
     result = run("train", "a.cfg", "bad", "--tokenized", "--seed", "1")
     assert_refused(result, 4, "bad: token 2 is 5; this network's are 0 to 4")
     two = run("train", "a.cfg", "ids", "ids", "--tokenized", "--seed", "1")
-    assert_wrong_usage(two, "a tokenized text is one file")
+    assert_wrong_usage(two, "--tokenized takes one file")
 
 
 # --- few symbols, as bytes ------------------------------------------------------------------------
@@ -250,4 +250,4 @@ def test_what_is_no_token_is_named(data: str, message: str) -> None:
 def test_what_shows_text_does_not_go_with_tokens(option: str) -> None:
     result = run("valid", "a.cfg", "a.weights", "ids", "--tokenized", *option.split())
     name = option.split()[0]
-    assert_wrong_usage(result, f"{name} is for text; --tokenized reads integers")
+    assert_wrong_usage(result, f"{name} works on text; --tokenized reads integers")

@@ -171,7 +171,7 @@ def test_nobody_waits_for_standard_input_without_knowing() -> None:
 
 
 def test_color_is_not_json() -> None:
-    message = "--color is for reading and --json for programs; give either"
+    message = "use either --color or --json, not both"
     assert_wrong_usage(run(*CALL, "text.txt", "--color", "--json"), message)
 
 
@@ -193,7 +193,7 @@ def test_worst_stand_under_each_other_in_a_table() -> None:
     facts = json.loads(output(*CALL, "text.txt", "--worst", "4", "--json"))["worst"]
     lines = output(*CALL, "text.txt", "--worst", "4").decode().splitlines()
     head, *rows = lines[lines.index("") + 1 :]
-    assert head.split() == ["bits", "offset", "before", "after", "likeliest"]
+    assert head.split() == ["bits", "offset", "before", "after", "most", "likely"]
     assert len(rows) == 4
     for row, fact in zip(rows, facts, strict=True):
         assert row.split()[:2] == [f"{fact['bits']:.2f}", f"{fact['offset']:,}"]

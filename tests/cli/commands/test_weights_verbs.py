@@ -71,9 +71,9 @@ def test_average_needs_weights() -> None:
 
 def test_average_writes_over_no_file_that_it_was_given() -> None:
     before = Path("1.weights").read_bytes()
-    said = "1.weights is a file that this command needs; write to another"
+    said = "1.weights is an input of this command; write to another file"
     assert_wrong_usage(run("average", "a.cfg", "1.weights", "2.weights", "1.weights"), said)
-    said = "1.weights is there, and 2.weights alone is no mean: OUT comes first"
+    said = "1.weights already exists, and 2.weights is the only weight file: OUT comes first"
     assert_wrong_usage(run("average", "a.cfg", "1.weights", "2.weights"), said)
     assert Path("1.weights").read_bytes() == before
 
@@ -105,14 +105,15 @@ def test_join_writes_a_network_and_its_cfg() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("1.weights 2.weights 3.weights", "1.weights is there; OUT and its cfg are to be new "
-         "files"),
-        ("1.weights 2.weights", "2.weights is one network; OUT comes first, then two or more"),
-        ("b.weights 1.weights 2.weights", "b.cfg is there; OUT and its cfg are to be new files"),
-        ("c.weights 1.weights 2.weights --out-cfg a.cfg", "a.cfg is there; OUT and its cfg are to "
-         "be new files"),
-        ("/dev/stdout 1.weights 2.weights", "/dev/stdout is there; OUT and its cfg are to be new "
-         "files"),
+        ("1.weights 2.weights 3.weights", "1.weights already exists; OUT and its cfg must be "
+         "new files"),
+        ("1.weights 2.weights", "2.weights is a single network; OUT comes first, then two or more"),
+        ("b.weights 1.weights 2.weights",
+         "b.cfg already exists; OUT and its cfg must be new files"),
+        ("c.weights 1.weights 2.weights --out-cfg a.cfg",
+         "a.cfg already exists; OUT and its cfg must be new files"),
+        ("/dev/stdout 1.weights 2.weights", "/dev/stdout already exists; OUT and its cfg must be "
+         "new files"),
     ],
 )  # fmt: skip
 def test_join_writes_over_none_of_what_there_is(words: str, message: str) -> None:
@@ -140,7 +141,7 @@ def test_partial_keeps_the_first_layers_and_counts_anew(layers: int, count: int)
 def test_layers_that_are_not_there_cannot_be_kept(layers: str, code: int) -> None:
     result = run("partial", "a.cfg", "2.weights", "part.weights", "--", layers)
     assert result.exit_code == code
-    said = "6 layers were asked for; the network has 5" if code == 4 else layers
+    said = "6 layers are too many; the network has 5" if code == 4 else layers
     assert said in result.stderr
     assert not Path("part.weights").exists()
 

@@ -11,10 +11,10 @@ from tests.cli.running import assert_refused, assert_wrong_usage, run
 from tests.shipped_cfgs import NARROW, shipped_cfg
 
 TEXT = b"It is a text, and no cfg.\n" * 100
-BOTH = "holds weights and their cfg: give it for both"
-MODEL = "is a model of another program; `minidark convert"
-FIRST = "is no cfg, by its name, and the cfg comes first"
-SHIPPED = "where CFG may be one that is shipped, as rnn is"
+BOTH = "contains weights and cfg: name it twice"
+MODEL = "is a model of another program; convert it with `minidark convert"
+FIRST = "is not a cfg, by its name, and the cfg comes first"
+SHIPPED = "CFG may be a shipped one, such as rnn"
 
 
 @pytest.fixture(autouse=True)
@@ -31,20 +31,20 @@ def text(folder: Path) -> None:
         ("train none.txt my.cfg", "my.cfg is a cfg and none.txt is not: the cfg comes first"),
         ("valid text.txt rnn", "rnn is a cfg and text.txt is not: the cfg comes first"),
         ("compare text.txt gru lstm", "gru is a cfg and text.txt is not: the cfg comes first"),
-        ("train text.txt", f"text.txt {FIRST}: minidark train CFG DATA..., {SHIPPED}"),
-        ("train input", f"input {FIRST}: minidark train CFG DATA..., {SHIPPED}"),
-        ("vec text.txt", f"text.txt {FIRST}: minidark vec CFG WEIGHTS, {SHIPPED}"),
+        ("train text.txt", f"text.txt {FIRST}: minidark train CFG DATA...; {SHIPPED}"),
+        ("train input", f"input {FIRST}: minidark train CFG DATA...; {SHIPPED}"),
+        ("vec text.txt", f"text.txt {FIRST}: minidark vec CFG WEIGHTS; {SHIPPED}"),
         (
             "train a.weights",
-            "a.weights is a weight file: the cfg that it was made with comes first",
+            "a.weights is a weight file: put its cfg before it",
         ),
-        ("generate a.onnx", f"a.onnx {MODEL} a.onnx NAME.safetensors` makes it one of minidark's"),
-        ("valid rnn a.pt", f"a.pt {MODEL} a.pt NAME.safetensors` makes it one of minidark's"),
+        ("generate a.onnx", f"a.onnx {MODEL} a.onnx NAME.safetensors`"),
+        ("valid rnn a.pt", f"a.pt {MODEL} a.pt NAME.safetensors`"),
         ("valid a.npz", f"a.npz {BOTH}, minidark valid CFG WEIGHTS [DATA]"),
         (
             "valid a.npz text.txt",
-            "text.txt stands where weights are wanted; a.npz holds them and their cfg: give it for "
-            "both, one after the other",
+            "text.txt is not a weight file; a.npz contains weights and cfg: name it twice, one "
+            "after the other",
         ),
     ],
 )

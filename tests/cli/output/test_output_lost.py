@@ -91,7 +91,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def assert_trained(ended: subprocess.CompletedProcess[bytes], reason: str) -> None:
     """To its end, with one warning."""
     lines = ended.stderr.decode().splitlines()
-    warning = f"minidark: warning: {LOST}{reason}; the run goes on without its lines"
+    warning = f"minidark: warning: {LOST}{reason}; the run continues without this output"
     assert lines.count(warning) == 1
     assert lines[-1] == f"minidark: error: {LOST}{reason}"
     assert ended.returncode == 1

@@ -10,7 +10,7 @@ from minidark import load_network
 from minidark.weights import made_with
 from tests.cli.running import NORMED, assert_wrong_usage, lay_out, run
 
-FORCED = "--force writes over it"
+FORCED = "--force overwrites it"
 CALLS = {  # the command, its arguments but for OUT's place, which is "OUT"
     "average": ("average", "a.cfg", "OUT", "a.weights", "b.weights"),
     "partial": ("partial", "a.cfg", "a.weights", "OUT", "1"),
@@ -35,7 +35,7 @@ def called(name: str, out: str, *more: str) -> tuple[str, ...]:
 def test_another_file_is_refused_and_an_earlier_output_replaced(name: str, out: str) -> None:
     before = Path("text.txt").read_bytes()
     Path(out).write_bytes(before)
-    said = f"{out} is there, and is no earlier output: it does not hold weights; {FORCED}"
+    said = f"{out} exists and is not an earlier output: it does not contain weights; {FORCED}"
     assert_wrong_usage(run(*called(name, out)), said)
     assert Path(out).read_bytes() == before
     assert run(*called(name, out, "--force")).exit_code == 0
@@ -65,9 +65,9 @@ def test_weights_of_a_training_run_are_no_output_of_average() -> None:
     net.save_weights("run_final.weights")
     before = Path("run_final.weights").read_bytes()
     made_with.write("run_final.weights", net, "a.cfg", "0" * 64)
-    said = f"is a training run's: run_final.weights.json tells of it; {FORCED}"
+    said = f"belongs to a training run, as run_final.weights.json shows; {FORCED}"
     assert_wrong_usage(run(*called("average", "run_final.weights")),
-                       f"run_final.weights is there, and {said}")  # fmt: skip
+                       f"run_final.weights exists and {said}")  # fmt: skip
     assert Path("run_final.weights").read_bytes() == before
 
 
@@ -82,7 +82,7 @@ def test_a_cfg_is_replaced_by_force_or_by_the_same_bytes() -> None:
             assert run(*call).exit_code == 0
             Path("mine.yaml").write_text("# changed\n")
         before = Path(call[-1]).read_bytes()
-        assert_wrong_usage(run(*call), f"{call[-1]} is there, and is a file already; {FORCED}")
+        assert_wrong_usage(run(*call), f"{call[-1]} exists and may be written by hand; {FORCED}")
         assert Path(call[-1]).read_bytes() == before
         assert run(*call, "--force").exit_code == 0
         assert Path(call[-1]).read_bytes() != before
@@ -98,8 +98,8 @@ def test_a_page_is_replaced_and_another_html_is_not() -> None:
     assert run(*call).exit_code == 0
     assert run(*call).exit_code == 0
     Path("page.html").write_text("<!doctype html><p>my own")
-    said = "no earlier output: it does not hold a page of minidark's"
-    assert_wrong_usage(run(*call), f"page.html is there, and is {said}; {FORCED}")
+    said = "is not an earlier output: it does not contain a page by minidark"
+    assert_wrong_usage(run(*call), f"page.html exists and {said}; {FORCED}")
     assert run(*call, "--force").exit_code == 0
 
 

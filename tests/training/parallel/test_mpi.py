@@ -264,7 +264,7 @@ def test_a_signal_of_one_is_that_of_all_and_the_run_can_be_gone_on_with(
         os.kill(running.process.pid if whom == "all" else running.pid(1), number)
         code, said = running.end()
     assert code == 128 + number
-    assert said[-1].endswith("backup/endless.backup is saved, --resume auto goes on")
+    assert said[-1].endswith("backup/endless.backup is saved, --resume auto continues")
     stopped = Checkpoint.read(there / "backup" / "endless.ckpt")
     monkeypatch.chdir(there)
     shutil.copy(there / "endless.cfg", there / "a.cfg")
