@@ -1,1 +1,1 @@
-"""What a trained network is used for: sampling, prediction, measurement, traces."""
+"""Uses of a trained network: sampling, prediction, scores, traces."""

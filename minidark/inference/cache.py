@@ -1,15 +1,15 @@
-"""A memory beside the network: what followed when its state was like this before.
+"""A cache beside the network: which symbols followed similar states before.
 
-Each state of the topmost recurrent layer is kept with the symbol that came next, up to `length` of
-them. Those that point where the present one does give the symbols that followed them a probability,
-p_cache ~ sum of exp(16 (cos - 1)), which counts a fifth: p = .8 p_network + .2 p_cache. So a name
-that stands nowhere in what the network learned from is expected once it has been read.
+Up to `length` states of the last recurrent layer are stored with the symbol that came next. States
+similar to the current one give their next symbols a probability, p_cache ~ sum of exp(16 (cos -
+1)), with weight one fifth: p = .8 p_network + .2 p_cache. So a name that is not in the training
+text is expected once it has been read.
 
-It is for reading and sampling; nothing of it is trained. With 2,000 symbols it takes some 0.1 ms
-for each.
+The cache serves reading and sampling; it has no trained parameters. With 2,000 symbols it takes
+about 0.1 ms per symbol.
 
-Source: Grave, Joulin and Usunier 2016, arXiv:1612.04426. Theirs takes the dot product of states;
-here it is their cosine, which needs no constant of the network's own.
+Source: Grave, Joulin and Usunier 2016, arXiv:1612.04426. They use the dot product of states; the
+cosine here needs no constant for each network.
 """
 
 from __future__ import annotations
@@ -24,46 +24,46 @@ from minidark.errors import BackendError, CfgError, DataError
 from minidark.layers.base import Layer
 from minidark.network import Network
 
-SHARPNESS = 16.0  # of the weight that a state has by how near it is
-SHARE = 0.2  # of the cache in what is expected
+SHARPNESS = 16.0  # of a state's weight as a function of its cosine
+SHARE = 0.2  # weight of p_cache
 
 
 class Cache:
-    """What one stream has read, up to `length` symbols. Raises DataError for a length of less than
-    one, BackendError on a GPU."""
+    """The last `length` symbols of one stream. Raises DataError for a length below 1, BackendError
+    on a GPU."""
 
     def __init__(self, net: Network, length: int):
         if length < 1:
-            raise DataError(f"a cache of {length} symbols remembers nothing")
+            raise DataError(f"the cache length is {length}; it must be at least 1")
         if net.backend.name != "cpu":
-            raise BackendError("a cache is kept on the CPU; leave --cache or --device away")
+            raise BackendError("a cache needs the CPU; omit --cache or --device")
         self.length, self.outputs = length, net.outputs
         width = topmost(net.layers).states["state"].shape[1]
-        self.keys = np.empty((length, width), net.backend.dtype)  # states, of length 1 each
-        self.symbols: npt.NDArray[np.intp] = np.empty(length, np.intp)  # what followed each
-        self.count = 0  # that have been put in; the oldest makes room
-        self._last: Array | None = None  # the state after which nothing is known yet
+        self.keys = np.empty((length, width), net.backend.dtype)  # unit-length states
+        self.symbols: npt.NDArray[np.intp] = np.empty(length, np.intp)  # next symbol of each state
+        self.count = 0  # symbols added; the newest replaces the oldest
+        self._last: Array | None = None  # state whose next symbol is unknown
 
     def read(self, symbol: int, p: Array, state: Array) -> Array:
-        """After one more symbol: the network's p (O,) for the next, with what the cache expects;
-        state (H,) is the topmost layer's."""
+        """Add a symbol. Returns the network's p (O,) for the next one, mixed with the cache's;
+        state (H,) is the last recurrent layer's."""
         if self._last is not None:
             at = self.count % self.length
             self.keys[at], self.symbols[at] = self._last, symbol
             self.count += 1
         self._last = state / max(float(np.linalg.norm(state)), 1e-12)
-        known = min(self.count, self.length)
-        if not known:
+        filled = min(self.count, self.length)
+        if not filled:
             return p
-        weights = np.exp(SHARPNESS * (self.keys[:known] @ self._last - 1))
-        sums = np.bincount(self.symbols[:known], weights, self.outputs)
+        weights = np.exp(SHARPNESS * (self.keys[:filled] @ self._last - 1))
+        sums = np.bincount(self.symbols[:filled], weights, self.outputs)
         mixed: Array = (1 - SHARE) * p + (SHARE / sums.sum() * sums).astype(p.dtype)
         return mixed
 
 
 def remembering(net: Network, streams: int, length: int) -> Callable[[Array, Array, Array], Array]:
-    """A cache for each stream: given symbols (S,), the network's p (S, O) and the topmost layer's
-    states (S, H), it gives what `Cache.read` makes of each."""
+    """A cache for each stream: a function of symbols (S,), the network's p (S, O) and the states
+    (S, H) of the last recurrent layer, which returns `Cache.read` of each."""
     caches = [Cache(net, length) for _ in range(streams)]
 
     def read(symbols: Array, p: Array, states: Array) -> Array:
@@ -74,8 +74,8 @@ def remembering(net: Network, streams: int, length: int) -> Callable[[Array, Arr
 
 
 def topmost(layers: Sequence[Layer]) -> Layer:
-    """The last layer with a state. Raises CfgError where there is none."""
+    """The last layer with a state. Raises CfgError if there is none."""
     recurrent = [layer for layer in layers if layer.states]
     if not recurrent:
-        raise CfgError("has no [gru], [lstm] or [rnn]: there is no state to remember by")
+        raise CfgError("has no [gru], [lstm] or [rnn], whose states a cache needs")
     return recurrent[-1]

@@ -1,7 +1,7 @@
-"""What `darknet rnn` prints, line by line: valid, validtactic, vec.
+"""The output of `darknet rnn`, line by line: valid, validtactic, vec.
 
-Each is a generator of lines, in darknet's formats and its own arithmetic
-(`minidark.inference.exact`): even the sums are kept in C's float.
+Each function generates lines in darknet's formats and arithmetic (`minidark.inference.exact`); even
+sums use C's float.
 
 Source: darknet examples/rnn.c (valid_char_rnn, valid_tactic_rnn, vec_char_rnn).
 """
@@ -22,7 +22,7 @@ WORD_ENDS = b" \n\t"
 
 
 class FloatSum:
-    """The log2 probabilities of a text, summed in C's float."""
+    """Sum of a text's log2 probabilities in C's float."""
 
     def __init__(self) -> None:
         self.total = np.float32(0)
@@ -42,7 +42,7 @@ class FloatSum:
 def valid_lines(
     net: Network, symbols: Iterable[int], seed: bytes, *, tokenized: bool = False
 ) -> Iterator[str]:
-    """After `seed`, a line for each symbol but the first. tokenized: each symbol is a word."""
+    """After `seed`, a line for each symbol except the first. tokenized: each symbol is a word."""
     one, total, words = ExactNetwork(net), FloatSum(), 1
     one.read(seed)
     for count, (current, following) in enumerate(_pairs(symbols, net), start=1):
@@ -80,11 +80,11 @@ def validtactic_lines(net: Network, symbols: Iterable[int], seed: bytes) -> Iter
 def vec_lines(
     net: Network, lines: Iterable[bytes], seed: bytes, *, as_darknet: bool
 ) -> Iterator[bytes]:
-    """For each line: the line, and the first layer's output after `seed`, the line and a blank.
+    """For each line, the line and the first layer's output after `seed`, the line and a space.
 
-    as_darknet: the line's blanks and tabs are dropped and a carriage return stays, and the state
-    runs on from line to line, because darknet's reset is empty on a CPU. Without it each line
-    starts from zero state.
+    as_darknet: spaces and tabs of the line are dropped, a carriage return stays, and the state
+    carries over from line to line, because darknet's reset does nothing on a CPU. Otherwise each
+    line starts from zero state.
     """
     one = ExactNetwork(net)
     for line in lines:
@@ -98,14 +98,14 @@ def vec_lines(
 
 
 def _pairs(symbols: Iterable[int], net: Network) -> Iterator[tuple[int, int]]:
-    """Each symbol with the one that follows."""
-    before: int | None = None
+    """Each symbol and the next one."""
+    previous: int | None = None
     for offset, symbol in enumerate(symbols):
         if symbol >= min(net.inputs, net.outputs):
             raise DataError(
                 f"byte {symbol} at offset {offset}; this network's symbols are 0 to "
                 f"{min(net.inputs, net.outputs) - 1}"
             )
-        if before is not None:
-            yield before, symbol
-        before = symbol
+        if previous is not None:
+            yield previous, symbol
+        previous = symbol

@@ -1,14 +1,14 @@
 """Inference in darknet's own order of float32 operations, one symbol at a time.
 
-A product of matrices may be summed in any order, and every order rounds differently in the seventh
-digit. That is enough to change the last digits of a printed perplexity, and once in a million
-draws the symbol. This module adds in the order of darknet's C loops, rounds where its floats round,
-and computes in double where its C does, so that its results are darknet's to the last bit, on any
-machine, wherever C's are finite. It is several times slower than `Network.predict`, which is right
-to the seventh digit.
+A matrix product may be summed in any order, and each order rounds differently in the seventh digit.
+That is enough to change the last digits of a printed perplexity, and once in a million draws the
+symbol. This module adds in the order of darknet's C loops, rounds where its floats round, and
+computes in double where its C does. So its results are bit-identical to darknet's on any machine,
+as long as C's are finite. It is several times slower than `Network.predict`, which is correct to
+the seventh digit.
 
 Source: darknet src/gemm.c (gemm_nt), connected_layer.c, gru_layer.c, lstm_layer.c, rnn_layer.c,
-softmax (blas.c), activations.h, as compiled without -Ofast and fused multiply-add.
+softmax (blas.c), activations.h, compiled without -Ofast and fused multiply-add.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from minidark.network import Network
 
 Row = npt.NDArray[np.float32]
 Wide = npt.NDArray[np.float64]
-Input = Row | int  # a symbol stands for its one-hot row
+Input = Row | int  # a symbol means its one-hot row
 States = dict[str, Row]
 
 
 class ExactNetwork:
-    """One stream through the layers of `net`, whose arrays it reads and whose state it leaves.
+    """One stream through the layers of `net`. Reads its arrays and leaves its state unchanged.
 
-    `outputs[i]` is what layer i gave for the last symbol.
+    `outputs[i]` is the output of layer i for the last symbol.
     """
 
     def __init__(self, net: Network, temperature: float | None = None):
@@ -50,7 +50,9 @@ class ExactNetwork:
         self.outputs: list[Row] = []
         for layer in self.layers:
             if layer.type not in STEPS:
-                raise MinidarkError(f"{layer.name}: darknet's arithmetic is not known for it")
+                raise MinidarkError(
+                    f"{layer.name}: exact darknet arithmetic does not support this layer"
+                )
         self._weights = {
             id(a): np.ascontiguousarray(a.weights.T, dtype=np.float32)
             for layer in self.layers
@@ -65,7 +67,8 @@ class ExactNetwork:
         ]
 
     def predict(self, symbol: int) -> Row:
-        """The network's output (O,) after one more symbol. Raises DataError for none of its."""
+        """The network's output (O,) after one more symbol. Raises DataError for an unknown
+        symbol."""
         if not 0 <= symbol < self.layers[0].inputs:
             raise DataError(f"symbol {symbol}; this network's are 0 to {self.layers[0].inputs - 1}")
         x: Input = symbol
@@ -76,20 +79,20 @@ class ExactNetwork:
         return self.outputs[-1]
 
     def read(self, symbols: Iterable[int]) -> None:
-        """Go on through some symbols, or none."""
+        """Read some symbols."""
         for symbol in symbols:
             self.predict(symbol)
 
     def after(self, symbols: Iterable[int]) -> Row:
-        """The network's output (O,) after one or more symbols."""
+        """Read one or more symbols; returns the network's output (O,)."""
         self.read(symbols)
         return self.outputs[-1]
 
     def sublayer(self, s: Sublayer, activation: str, x: Input) -> Row:
         """act(norm(W x) + b)."""
         weights = self._weights[id(s)]
-        # Rows are added one after another, which is the order of gemm_nt's inner loop; a plain
-        # sum along contiguous memory would go in pairs.
+        # Adds rows in sequence, the order of gemm_nt's inner loop; numpy's sum along contiguous
+        # memory would add in pairs.
         v = weights[x] if isinstance(x, int) else np.add.reduce(x[:, None] * weights, axis=0)
         if s.batch_norm:
             scales, mean, variance = s.norm
@@ -99,14 +102,14 @@ class ExactNetwork:
 
 
 def activate(name: str, x: Row) -> Row:
-    """The C expression: float where its operands are floats, double from the first double on."""
+    """The C expression: float for float operands, double from the first double on."""
     return C_ACTIVATIONS[name](x, x.astype(np.float64)).astype(np.float32)
 
 
 def _exp(x: Wide) -> Wide:
-    # One by one through C's own exp: numpy's may differ in the last bit of a double, which shows
-    # in a float where 1 is taken from it. C's overflows to infinity: to the same result, but for
-    # tanh beyond 354.9 and elu and selu beyond 709.8, of which C makes NaN.
+    # C's exp, value by value: numpy's may differ in the last bit of a double, which shows in a
+    # float after subtracting 1. C's exp overflows to infinity, with the same result except for
+    # tanh beyond 354.9 and elu and selu beyond 709.8, where C gives NaN.
     return np.array([math.exp(value) for value in np.minimum(x, 700).tolist()])
 
 
@@ -125,7 +128,7 @@ def _c_lhtan(x: Row, wide: Wide) -> Wide:
     return np.where(x > 1, 0.001 * (x - np.float32(1)).astype(np.float64) + 1, inner)
 
 
-CExpression = Callable[[Row, Wide], Wide]  # of x, and of x in double
+CExpression = Callable[[Row, Wide], Wide]  # takes x in float and in double
 
 C_ACTIVATIONS: dict[str, CExpression] = {
     "logistic": lambda x, wide: 1 / (1 + _exp(-wide)),

@@ -1,8 +1,8 @@
-"""Sampling text, one symbol at a time, with darknet's draws.
+"""Samples text, one symbol at a time, with darknet's random draws.
 
-Prime the network with the seed; then again and again: softmax at the temperature, drop
-probabilities below 1e-4, scale the rest to sum 1, draw. All in float32 and in darknet's order of
-operations, with glibc's rand(), so that the same seed of the generator gives the same text.
+The network reads the seed. Then it repeats: softmax at the temperature, drop probabilities below
+1e-4, scale the rest to sum 1, draw. All operations are in float32, in darknet's order, with glibc's
+rand(), so that the same random seed gives the same text.
 
 Source: darknet examples/rnn.c (test_char_rnn), src/utils.c (sample_array).
 """
@@ -27,12 +27,12 @@ from minidark.network import Network
 from minidark.network.frozen import Frozen
 from minidark.network.nonfinite import not_finite
 
-LEAST_TEMPERATURE = 1e-20  # but for 0; float32 cannot hold an output divided by much less
-BLOCK = 256  # draws prepared at once, and on a GPU made before the host sees the symbols
+LEAST_TEMPERATURE = 1e-20  # except 0; smaller values overflow float32
+BLOCK = 256  # draws prepared at once; on a GPU, symbols drawn before the host reads them
 
 
 class Limits(TypedDict, total=False):
-    """What is drawn from besides the network's probabilities; see `generate`."""
+    """Options that change the distribution; see `generate`."""
 
     top_k: int | None
     top_p: float | None
@@ -50,18 +50,20 @@ def generate(
     top_p: float | None = None,
     cache: int = 0,
 ) -> bytes:
-    """The seed and `length` sampled bytes after it.
+    """The seed and `length` sampled bytes.
 
-    Starts from zero state, one stream, and leaves `net` as it found it. temperature 0 takes the
-    likeliest symbol each time. srand: the generator's seed (None: a fresh one); the draws that
-    building the network takes are passed over, as in darknet. top_k, top_p: draw only from the k
-    likeliest symbols, or from the fewest that hold the share p. cache: with a memory of so many
-    symbols beside the network, see `minidark.inference.cache`. Raises DataError, and CfgError for
-    a network that does not end in a [softmax].
+    Uses one stream from zero state and leaves `net` unchanged. temperature 0 always picks the most
+    likely symbol. srand: random seed (None: a new one); as in darknet, the draws that initialize a
+    network are skipped first. top_k, top_p: draw only from the k most likely symbols, or from the
+    fewest whose probabilities sum to p. cache: use a cache of this many symbols, see
+    `minidark.inference.cache`. Raises DataError, and CfgError for a network that does not end in a
+    [softmax].
     """
     pairs = byte_pairs(net)
     if net.outputs > len(pairs.names):
-        raise DataError(f"{net.outputs} symbols are more than a byte has; name them by tokens")
+        raise DataError(
+            f"{net.outputs} symbols do not fit into bytes; name them with a tokens file"
+        )
     primer = seed.encode() if isinstance(seed, str) else bytes(seed)
     srand = secrets.randbelow(2**32) if srand is None else srand
     symbols = pairs.encode(primer).tolist()
@@ -71,13 +73,13 @@ def generate(
 
 
 def can_generate(net: Network) -> bool:
-    """Whether `generate` can draw from `net`: it gives probabilities of symbols that are bytes."""
+    """Whether `generate` works: the network outputs probabilities of symbols that are bytes."""
     readable = net.outputs <= min(net.inputs, len(byte_pairs(net).names))
     return readable and net.gives_distribution
 
 
 def cut(parts: Iterable[bytes], length: int) -> Iterator[bytes]:
-    """Parts of a text up to `length` bytes; no further one is asked for."""
+    """The parts up to `length` bytes in total; requests no further part."""
     for part in parts if length else ():
         yield part[:length]
         length -= len(part)
@@ -93,7 +95,7 @@ def sample(
     srand: int,
     **limits: Unpack[Limits],
 ) -> Iterator[int]:
-    """The sampled symbols one by one, without the seed; see `generate`."""
+    """Yields the sampled symbols, without the seed; see `generate`."""
     sampler = _primed(net, seed, length, temperature, [srand], **limits)
     return sampler.symbols(length)
 
@@ -108,11 +110,11 @@ def sample_many(
     lengths: Ids | None = None,
     **limits: Unpack[Limits],
 ) -> list[list[int]]:
-    """The sampled symbols of one text for each of `srands`, side by side: many times as fast as
-    one after another. Each is what `sample` gives with the same kernels, if these are the fast
-    ones; numpy's may round many rows otherwise than one.
+    """The sampled symbols of one text for each of `srands`, side by side: many times faster than
+    one after another. Each equals the result of `sample` with the same fast kernels; numpy's
+    kernels may round many rows differently from one.
 
-    lengths: how many characters each symbol is; no more are drawn than give every text `length`.
+    lengths: number of characters of each symbol; drawing stops when every text has `length`.
     """
     sampler = _primed(net, seed, length, temperature, srands, **limits)
     rows: list[list[int]] = []
@@ -134,7 +136,7 @@ def _primed(
     **limits: Unpack[Limits],
 ) -> Sampler:
     if not seed:
-        raise DataError("the seed is empty; a network needs a symbol to go on from")
+        raise DataError("the seed is empty; sampling needs at least one symbol")
     if length < 0:
         raise DataError(f"length {length} is negative")
     sampler = Sampler(net, temperature, srands, **limits)
@@ -143,16 +145,16 @@ def _primed(
 
 
 class Sampler:
-    """Reads symbols with streams of `net` from zero state, and draws what follows in each.
+    """Reads symbols with streams of `net` from zero state, and draws the next symbol of each.
 
-    The arguments are those of `generate`, but for srands: one for each stream. exact: compute in
-    darknet's own order of operations (`minidark.inference.exact`), several times slower and one
-    stream only, so that no draw can fall otherwise than darknet's, which draws from the outputs
-    of any network; without it, CfgError is raised for a network that does not end in a
-    [softmax]. cache: with a memory of so many symbols beside each stream, see
-    `minidark.inference.cache`. The parameters are those of the beginning.
+    Arguments are as for `generate`, but srands has a random seed for each stream. exact: compute in
+    darknet's order of operations (`minidark.inference.exact`), several times slower and with one
+    stream only, so that every draw equals darknet's, from the outputs of any network. Without it,
+    raises CfgError for a network that does not end in a [softmax]. cache: use a cache of this many
+    symbols for each stream, see `minidark.inference.cache`. Later changes of the parameters have no
+    effect.
 
-    On a GPU the symbols stay there while BLOCK of them are drawn.
+    On a GPU, symbols stay there while BLOCK of them are drawn.
     """
 
     def __init__(
@@ -174,7 +176,7 @@ class Sampler:
         self.rands = [GlibcRand(srand) for srand in srands]
         for rand in self.rands:
             rand.skip(initial_draws(net))
-        softmax_temperature = temperature or None  # argmax does not care for it
+        softmax_temperature = temperature or None  # argmax ignores it
         self.after = (
             _exact(net, softmax_temperature)
             if exact
@@ -182,36 +184,36 @@ class Sampler:
         )
         if cache and isinstance(self.after, Frozen):
             self.after = _remembering(net, self.after, len(srands), cache)
-        self.unread: list[Array] = []  # ids (S,) given to read(), not yet to the network
-        self.starts: list[Array] = []  # (S,) each, for the next draws, the last one first
+        self.unread: list[Array] = []  # ids (S,) from read() that the network has not read
+        self.starts: list[Array] = []  # (S,) each, for the next draws, in reverse order
 
     def read(self, symbols: Sequence[int]) -> None:
-        """Go on from these symbols, in every stream."""
+        """Read these symbols in every stream."""
         for symbol in symbols:
             if not 0 <= symbol < self.inputs:
                 raise DataError(
-                    f"the seed holds byte {symbol}; this network's are 0 to {self.inputs - 1}"
+                    f"the seed contains byte {symbol}; this network's are 0 to {self.inputs - 1}"
                 )
         streams = len(self.rands)
         self.unread += [self.backend.asids(np.full(streams, symbol)) for symbol in symbols]
 
     def draw(self) -> list[int]:
-        """The symbol of each stream that follows what was read."""
+        """Draw the next symbol of each stream."""
         return self._draw_block(1)[0]
 
     def rows(self, length: int) -> Iterator[list[int]]:
-        """Draw, read what was drawn, draw again: the symbols of all streams, `length` times."""
+        """Draw and read symbols `length` times; yields the symbols of all streams."""
         block = 1 if self.backend.name == "cpu" else BLOCK
         for begin in range(0, length, block):
             yield from self._draw_block(min(block, length - begin), read=True)
 
     def symbols(self, length: int) -> Iterator[int]:
-        """Those of the first stream."""
+        """The symbols of the first stream."""
         return (row[0] for row in self.rows(length))
 
     def _draw_block(self, length: int, read: bool = False) -> list[list[int]]:
         if not self.unread:
-            raise DataError("the seed is empty; a network needs a symbol to go on from")
+            raise DataError("the seed is empty; sampling needs at least one symbol")
         drawn = self.backend.asids(np.zeros((length, len(self.rands))))
         for number in range(length):
             ids = drawn[number]
@@ -225,7 +227,7 @@ class Sampler:
         return rows
 
     def _choose(self, p: Array, ids: Array) -> None:
-        """Writes ids (S,) from the probabilities p (S, O)."""
+        """Write ids (S,), drawn from the probabilities p (S, O)."""
         if self.temperature == 0:
             finite = self.backend.xp.isfinite(p).all(axis=-1)
             ids[...] = self.backend.xp.where(finite, p.argmax(axis=-1), -1)
@@ -234,7 +236,7 @@ class Sampler:
             self.backend.kernels.draw(likeliest, self._next_starts(), ids)
 
     def _next_starts(self) -> Array:
-        """Where each stream's draw starts: rand() / RAND_MAX, in float32."""
+        """Uniform random number of each stream's draw: rand() / RAND_MAX, in float32."""
         if not self.starts:
             draws = GlibcRand.draw_together(self.rands, BLOCK)
             starts = draws.astype(np.float32) / np.float32(RAND_MAX)
@@ -244,7 +246,8 @@ class Sampler:
 
 
 def until_full_stop(symbols: Iterator[int], last: int = -1) -> Iterator[int]:
-    """The symbols up to, and without, a line break after a full stop; `last` came before them.
+    """Yields symbols until a line break after a full stop, without it; `last` is the symbol before
+    them.
 
     Source: darknet examples/rnn.c (test_tactic_rnn).
     """
@@ -261,48 +264,47 @@ def _exact(net: Network, temperature: float | None) -> Callable[[Array], Array]:
 
 
 def default_primer(inputs: int) -> bytes:
-    """What to go on from where nothing is given: darknet's two line breaks, or the first symbol
-    of a network that has no line break among its symbols."""
+    """Default seed: darknet's two line breaks, or the first symbol of a network without a line
+    break."""
     return b"\n\n" if inputs > ord("\n") else b"\0"
 
 
 def _remembering(
     net: Network, frozen: Frozen, streams: int, length: int
 ) -> Callable[[Array], Array]:
-    """Its steps, with a cache for each stream."""
+    """The steps of `frozen` with a cache for each stream."""
     read, state = remembering(net, streams, length), topmost(frozen.layers).states["state"]
     return lambda symbols: read(symbols, frozen(symbols), state)
 
 
 def initial_draws(net: Network) -> int:
-    """How many draws building the network takes: one for each weight."""
+    """Number of draws that initialize the network: one for each weight."""
     return sum(p.value.size for p in net.parameters() if p.kind == "weights")
 
 
 def _likeliest(p: Array, top_k: int | None, top_p: float | None, xp: ModuleType) -> Array:
-    """p (S, O) with all but each row's likeliest symbols set to zero."""
+    """p (S, O) with all but each row's most likely symbols set to zero."""
     if top_k is None and top_p is None:
         return p
     order = xp.argsort(-p, axis=-1, kind="stable")
-    kept = xp.broadcast_to(xp.arange(p.shape[-1]) < (top_k or p.shape[-1]), p.shape)
+    mask = xp.broadcast_to(xp.arange(p.shape[-1]) < (top_k or p.shape[-1]), p.shape)
     if top_p is not None:
         shares = xp.cumsum(xp.take_along_axis(p, order, axis=-1), axis=-1)
         likelier = xp.concatenate([xp.zeros_like(p[:, :1]), shares[:, :-1]], axis=-1)
-        kept = kept & ~(likelier >= top_p * shares[:, -1:])  # NaN stays, and is found by the draw
+        mask = mask & ~(likelier >= top_p * shares[:, -1:])  # the draw detects NaN
     places = xp.argsort(order, axis=-1, kind="stable")
-    return xp.where(xp.take_along_axis(kept, places, axis=-1), p, p.dtype.type(0))
+    return xp.where(xp.take_along_axis(mask, places, axis=-1), p, p.dtype.type(0))
 
 
 def _check(net: Network, temperature: float, top_k: int | None, top_p: float | None) -> None:
     if net.outputs > net.inputs:
-        raise DataError(
-            f"{net.outputs} outputs are more than the {net.inputs} inputs that read them"
-        )
+        raise DataError(f"{net.outputs} outputs, but only {net.inputs} inputs to read them")
     if not temperature >= 0:
         raise DataError(f"temperature {temperature} is not 0 or more")
     if 0 < temperature < LEAST_TEMPERATURE:
         raise DataError(
-            f"temperature {temperature} is below {LEAST_TEMPERATURE:g}; 0 takes the likeliest"
+            f"temperature {temperature} is below {LEAST_TEMPERATURE:g}; 0 picks the most likely "
+            "symbol"
         )
     if top_k is not None and top_k < 1:
         raise DataError(f"top-k {top_k} is not 1 or more")
@@ -313,7 +315,7 @@ def _check(net: Network, temperature: float, top_k: int | None, top_p: float | N
 def _check_distribution(net: Network) -> None:
     if not net.gives_distribution:
         raise CfgError(
-            f"layer {net.layers[-1].name} gives no probabilities of symbols to draw from; end the "
-            "cfg in [softmax] without groups (`minidark rnn generate` draws from any outputs, as "
-            "darknet does)"
+            f"layer {net.layers[-1].name} does not output probabilities of symbols; end the cfg in "
+            "[softmax] without groups (`minidark rnn generate` draws from any outputs, as darknet "
+            "does)"
         )

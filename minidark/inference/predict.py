@@ -1,12 +1,13 @@
-"""What a network that was trained on pairs makes of new sources: beam search, many at once.
+"""Predicts targets of new sources with a network trained on pairs: beam search, many sources at
+once.
 
-Each source has K streams of a frozen network. A stream reads the source's next symbol while there
-is one, then the separator, and from there on what it has written itself; so sources of different
-lengths run side by side. After each step the K likeliest of all beginnings stay, and the streams
-change places with them. A target that has ended stays among the K as it is, and since a beginning
-only gets less likely, a search is over once the best are all ended. With K = 1 that is greedy.
+Each source has K streams of a frozen network. A stream reads the symbols of its source, then the
+separator, then its own output, so sources of different lengths run side by side. After each step
+the K most likely hypotheses remain, and the streams are reordered to match. A finished hypothesis
+stays among the K unchanged. Since a hypothesis only gets less likely as it grows, a search ends
+when the best ones are finished. K = 1 is greedy search.
 
-The score of a target is the summed log probability of its symbols and of the end mark, in nats.
+A target's score is the summed log probability of its symbols and end mark, in nats.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ AT_ONCE = 256  # streams
 class Prediction:
     target: bytes
     score: float  # nats, at most 0
-    cut: bool = False  # ended only because it had the most symbols allowed
+    cut: bool = False  # ended by the length limit
 
     @property
     def text(self) -> str:
-        """What is no UTF-8 is replaced."""
+        """The target as text; invalid UTF-8 is replaced."""
         return self.target.decode(errors="replace")
 
 
@@ -48,19 +49,19 @@ def predict(
     max_length: int | None = None,
     separator: str = TAB,
 ) -> list[str]:
-    """The best target found for each source, by a beam of so many.
+    """The best target that beam search finds for each source.
 
-    max_length: symbols of the longest target (None: the network's time_steps). What a source may
-    hold, and what is raised, see `Predictor`.
+    max_length: largest number of symbols in a target (None: the network's time_steps). `Predictor`
+    describes valid sources and the errors raised.
     """
     predictor = Predictor(net, beam, max_length=max_length, separator=separator)
     return [best.text for best, *_ in predictor.search(sources)]
 
 
 class Predictor:
-    """Searches with a network, which is left as it was, for the `n_best` targets of sources.
+    """Searches for the `n_best` targets of each source; leaves `net` unchanged.
 
-    Raises CfgError for a network whose outputs are not the probabilities of its symbols.
+    Raises CfgError if the network's outputs are not probabilities of its symbols.
     """
 
     def __init__(
@@ -82,46 +83,48 @@ class Predictor:
         self.at_once = max(1, AT_ONCE // beam)
 
     def search(self, sources: Iterable[str | bytes], first: int = 1) -> Iterator[list[Prediction]]:
-        """For each source its targets, the best first, `at_once` sources side by side. An empty
-        source has empty targets.
+        """Yields the targets of each source, the best first, `at_once` sources side by side. An
+        empty source has empty targets.
 
-        Raises DataError for one string in the place of several; for a source that holds a line
-        feed, the separator or a symbol that the network does not have, or is not UTF-8, by its
-        number from `first` on; DivergedError for an output of NaN or infinity.
+        Raises DataError for a single string instead of a list, and for a source that contains a
+        line feed, the separator or an unknown symbol, or is not UTF-8; the message has its number,
+        counted from `first`. Raises DivergedError for an output of NaN or infinity.
         """
         if isinstance(sources, str | bytes):
-            raise DataError("sources is one string; give a list of them")
+            raise DataError("sources is a single string; pass a list of strings")
         checked = (self._source(source, n) for n, source in enumerate(sources, start=first))
         while group := list(islice(checked, self.at_once)):
-            there = [source for source in group if source]
-            found = iter(_Search(self, there).run() if there else [])
+            nonempty = [source for source in group if source]
+            results = iter(_Search(self, nonempty).run() if nonempty else [])
             for source in group:
-                yield next(found) if source else [Prediction(b"", 0.0)] * self.n_best
+                yield next(results) if source else [Prediction(b"", 0.0)] * self.n_best
 
     def _source(self, source: str | bytes, number: int) -> bytes:
         line = source.encode(errors="surrogateescape") if isinstance(source, str) else source
-        wrong = not_utf8(line) or beyond(line, self.net.inputs)
+        message = not_utf8(line) or beyond(line, self.net.inputs)
         if self.separator.encode() in line:
-            wrong = f"holds the separator {self.separator!r}; a source is what stands before it"
+            message = (
+                f"contains the separator {self.separator!r}; a source is only the part before it"
+            )
         if b"\n" in line:
-            wrong = "holds a line feed, the end mark"
-        if wrong:
-            raise DataError(f"line {number} {wrong}")
+            message = "contains a line feed, the end mark"
+        if message:
+            raise DataError(f"line {number} {message}")
         return line
 
 
 def check_predicts(net: Network, separator: str) -> None:
-    """Raise DataError or CfgError for what cannot be trained on pairs, or predict."""
+    """Raise DataError or CfgError if the network cannot be trained on pairs or predict."""
     separator_byte(separator)
     if not net.predicts_symbols:
         raise CfgError(
-            "ends in no plain [softmax]: it has no probabilities of symbols; end the cfg in "
-            "[softmax] without groups"
+            "does not end in a plain [softmax], so it has no probabilities of symbols; end the "
+            "cfg in [softmax] without groups"
         )
     if net.outputs != net.inputs:
         raise CfgError(
-            f"{net.outputs} outputs and {net.inputs} inputs: to read what it writes a network "
-            "needs as many"
+            f"{net.outputs} outputs and {net.inputs} inputs: a network that reads its own output "
+            "needs the same number of both"
         )
     if net.layers[0].gives_ids:
         raise CfgError("[bytepairs] is for texts; the symbols of pairs are bytes")
@@ -129,7 +132,7 @@ def check_predicts(net: Network, separator: str) -> None:
 
 
 class _Search:
-    """L sources with K beginnings each. (L, K) throughout: the best first, once there are any."""
+    """L sources with K hypotheses each. Arrays are (L, K), sorted by score once there are any."""
 
     def __init__(self, predictor: Predictor, sources: Sequence[bytes]):
         net, beam, lines = predictor.net, predictor.beam, len(sources)
@@ -165,11 +168,11 @@ class _Search:
         return [self._best(line) for line in range(lines)]
 
     def _over(self) -> npt.NDArray[np.bool_]:
-        """Of which lines the best have ended."""
+        """Which sources are finished, (L,)."""
         return np.logical_and.reduce(self.ended[:, : self.n_best], axis=1)
 
     def _write(self, lines: npt.NDArray[np.intp], p: Array) -> None:
-        """One more symbol of these lines (R,), from its probabilities p (R, K, O)."""
+        """Add one symbol to these sources (R,), from the probabilities p (R, K, O)."""
         if not np.isfinite(p).all():
             raise not_finite(self.net)
         beam = p.shape[1]
@@ -179,7 +182,7 @@ class _Search:
         full = self.written[lines] == self.most
         logs[full[:, None] & ~ended, :END] = logs[full[:, None] & ~ended, END + 1 :] = -np.inf
         logs[ended] = -np.inf
-        logs[ended, END] = 0  # it stays what it is
+        logs[ended, END] = 0  # its score stays
         origin, symbol, scores = _likeliest(scores[:, :, None] + logs, beam)
 
         ended = np.take_along_axis(ended, origin, axis=1)
@@ -201,14 +204,14 @@ class _Search:
             for text, score, cut in zip(
                 self.texts[line], self.scores[line], self.cut[line], strict=True
             )
-            if np.isfinite(score)  # fewer where there are not so many targets
+            if np.isfinite(score)  # there may be fewer targets
         ][: self.n_best]
 
 
 def _likeliest(
     scores: Array, beam: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Array]:
-    """The `beam` highest of each line's (K, O), the highest first: k, o and scores, (R, beam)."""
+    """The `beam` highest of each source's (K, O), the highest first: k, o and scores, (R, beam)."""
     flat = scores.reshape(len(scores), -1)
     if beam == 1:
         top = flat.argmax(axis=1)[:, None]

@@ -1,9 +1,9 @@
-"""How well a network turns sources into targets, over pairs that it did not learn from.
+"""Scores a network's predictions on pairs that it was not trained on.
 
-A prediction is compared with its target as a whole, and by characters: edits are the fewest
-insertions, deletions and replacements of code points that make one of the other, and the character
-error rate is the edits of all pairs over the characters of all targets (it can be more than 1).
-Where the targets are a few classes, the confusion table says which is taken for which.
+A prediction is compared with its target exactly and by characters. Edits are the fewest insertions,
+deletions and replacements of code points that turn one into the other. The character error rate is
+the edits of all pairs divided by the characters of all targets; it can exceed 1. If the targets are
+a few classes, the confusion table shows predicted against true classes.
 
 Levenshtein 1966; Wagner and Fischer 1974, "The String-to-String Correction Problem".
 """
@@ -20,12 +20,12 @@ from minidark.inference.predict import check_predicts, predict
 from minidark.inference.valid import evaluate_pairs
 from minidark.network import Network
 
-FEW = 20  # distinct targets, which are classes then
+FEW = 20  # up to this many distinct targets are classes
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPair:
-    line: int  # from 1 on
+    line: int  # counted from 1
     source: str
     target: str
     predicted: str
@@ -33,18 +33,18 @@ class ScoredPair:
 
     @property
     def rate(self) -> float:
-        """Edits over the characters of the target."""
+        """Edits divided by the characters of the target."""
         return self.edits / len(self.target)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
     pairs: list[ScoredPair] = field(repr=False)
-    nats: float  # mean over the symbols of targets and end marks, each from the true ones before it
+    nats: float  # mean over targets and end marks, each symbol given the true ones before
 
     @property
     def exact(self) -> float:
-        """The share of pairs that are predicted to the last character; of classes, the accuracy."""
+        """Share of pairs predicted exactly; for classes, the accuracy."""
         return sum(not pair.edits for pair in self.pairs) / len(self.pairs)
 
     @property
@@ -54,13 +54,13 @@ class Score:
 
     @property
     def classes(self) -> list[str]:
-        """The distinct targets, where they are few and come again; else none."""
+        """The distinct targets if they are few and repeat; otherwise none."""
         distinct = {pair.target for pair in self.pairs}
         few = len(distinct) <= FEW and 2 * len(distinct) <= len(self.pairs)
         return sorted(distinct) if few else []
 
     def confusion(self) -> dict[str, dict[str, int]]:
-        """How often each class was predicted as which; what is none of them is among them, too."""
+        """Counts by true class and prediction; predictions outside the classes are included."""
         counts = Counter((pair.target, pair.predicted) for pair in self.pairs)
         return {
             true: {p: n for (t, p), n in sorted(counts.items()) if t == true}
@@ -68,18 +68,18 @@ class Score:
         }
 
     def worst(self, count: int) -> list[ScoredPair]:
-        """The pairs with the highest rates, those of equal rate in their order; none that are
-        exact."""
+        """The pairs with the highest error rates, ties in their original order, without
+        exact ones."""
         wrong = [pair for pair in self.pairs if pair.edits]
         return sorted(wrong, key=lambda pair: -pair.rate)[:count]
 
 
 def score(net: Network, pairs: Pairs, *, beam: int = 1, max_length: int | None = None) -> Score:
-    """Predict every source and compare; `net` is left as it was.
+    """Predict every source and compare; leaves `net` unchanged.
 
-    max_length: symbols of the longest target that is written (None: time_steps, or the longest
-    target where that is longer). Raises DataError for pairs with symbols that the network does not
-    have, CfgError for one that predicts none.
+    max_length: largest number of symbols in a prediction (None: time_steps, or the longest target
+    if that is longer). Raises DataError for pairs with unknown symbols, CfgError for a network that
+    predicts no symbols.
     """
     check_predicts(net, pairs.separator)
     pairs.check(net.inputs)
@@ -92,8 +92,10 @@ def score(net: Network, pairs: Pairs, *, beam: int = 1, max_length: int | None =
         separator=pairs.separator,
     )
     scored = [
-        ScoredPair(line, source.decode(), target.decode(), found, edits(target.decode(), found))
-        for line, (source, target, found) in enumerate(
+        ScoredPair(
+            line, source.decode(), target.decode(), prediction, edits(target.decode(), prediction)
+        )
+        for line, (source, target, prediction) in enumerate(
             zip(pairs.sources, pairs.targets, predicted, strict=True), start=1
         )
     ]
@@ -102,10 +104,10 @@ def score(net: Network, pairs: Pairs, *, beam: int = 1, max_length: int | None =
 
 
 def edits(a: str, b: str) -> int:
-    """The fewest insertions, deletions and replacements of characters that make b of a."""
+    """The fewest insertions, deletions and replacements of characters that turn a into b."""
     if a == b:
         return 0
-    row = list(range(len(b) + 1))  # of what is read of a, to each beginning of b
+    row = list(range(len(b) + 1))  # edits from the part of a read so far to each prefix of b
     for i, c in enumerate(a, start=1):
         above, row[0] = row[0], i
         for j, d in enumerate(b, start=1):

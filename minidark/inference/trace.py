@@ -1,14 +1,14 @@
-"""What gates and states do at every character of a text.
+"""Values of gates and states at every character of a text.
 
     z, r, c, h          of a GRU
     i, f, o, g, c, h    of an LSTM: c is the cell, g the candidate
-    input, self, s      of an RNN: what its two sublayers give, and the state that is their sum
+    input, self, s      of an RNN: the outputs of its two sublayers, and their sum, the state
 
-after each symbol, in inference: batch norm by its rolling statistics, no dropout. The network
-starts from zero state, reads a seed of two newlines, then the text; as in `valid`, the seed is not
-scored, nor is the first symbol.
+Values are taken after each symbol, in inference: batch norm uses its rolling statistics, dropout is
+off. The network starts from zero state and reads a seed of two newlines, then the text. As in
+`valid`, the seed and the first symbol are not scored.
 
-Source: Karpathy, Johnson and Li 2015, arXiv:1506.02078, who looked at LSTMs and GRUs in this way.
+Source: Karpathy, Johnson and Li 2015, arXiv:1506.02078, who visualized LSTMs and GRUs this way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.floating]
 
 @dataclass(frozen=True, slots=True)
 class LayerTrace:
-    """What one layer does: `values` by the names above, (T, H) each."""
+    """Values of one layer by the names above, (T, H) each."""
 
     name: str  # "0.gru"
     type: str
@@ -39,18 +39,18 @@ class LayerTrace:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A network on T symbols: row t is after it read symbol t."""
+    """A network on T symbols: row t is after reading symbol t."""
 
     symbols: Ids  # (T,)
-    outputs: Floats  # (T, O): of a network that ends in a softmax, what symbol t + 1 may be
-    layers: tuple[LayerTrace, ...]  # those with a state
+    outputs: Floats  # (T, O); after a softmax, probabilities of symbol t + 1
+    layers: tuple[LayerTrace, ...]  # layers with a state
 
     def surprise(self) -> Floats:
-        """The bits of each symbol but the first, given those before it: (T - 1,). For outputs that
-        are probabilities; raises DataError for a symbol that is none of them."""
+        """Bits of each symbol but the first, given those before it: (T - 1,). Outputs must be
+        probabilities. Raises DataError for a symbol without a probability."""
         if self.symbols.max() >= self.outputs.shape[1]:
             raise DataError(
-                f"the text holds symbol {self.symbols.max()}; this network predicts 0 to "
+                f"the text contains symbol {self.symbols.max()}; this network predicts 0 to "
                 f"{self.outputs.shape[1] - 1}"
             )
         p = self.outputs[np.arange(self.symbols.size - 1), self.symbols[1:]]
@@ -58,21 +58,21 @@ class Trace:
 
 
 def trace(net: Network, symbols: npt.ArrayLike, seed: bytes = b"\n\n") -> Trace:
-    """Read `seed`, then the symbols (T,), and keep what every recurrent layer does at each.
+    """Read `seed`, then the symbols (T,), and record every recurrent layer at each symbol.
 
-    One stream from zero state; `net` is left as it was. Raises DataError for what are not two or
-    more of the network's symbols, DivergedError where a layer gives NaN or infinity.
+    Uses one stream from zero state; leaves `net` unchanged. Raises DataError unless there are at
+    least two symbols, all known to the network; DivergedError if a layer outputs NaN or infinity.
     """
     ids = np.asarray(symbols)
     if ids.ndim != 1 or ids.size < 2 or ids.dtype.kind not in "iu":
-        raise DataError(f"{ids.size} characters: two or more are needed, to predict one")
+        raise DataError(f"{ids.size} characters; at least two are needed")
     one = net.twin(1)
     if seed:
         one.predict(byte_pairs(net).encode(seed))
-    y, shown = one.traced(ids[:, None])
+    y, traced = one.traced(ids[:, None])
     layers = tuple(
         LayerTrace(layer.name, layer.type, {k: _of_stream(net, v) for k, v in values.items()})
-        for layer, values in zip(net.layers, shown, strict=True)
+        for layer, values in zip(net.layers, traced, strict=True)
         if values
     )
     result = Trace(ids.astype(np.intp), _of_stream(net, y), layers)
@@ -81,16 +81,16 @@ def trace(net: Network, symbols: npt.ArrayLike, seed: bytes = b"\n\n") -> Trace:
 
 
 def _of_stream(net: Network, values: Array) -> Floats:
-    """(T, 1, H), wherever it is, as (T, H)."""
+    """(T, 1, H) in the backend's memory as (T, H) in numpy's."""
     rows: Floats = net.backend.asnumpy(values)[:, 0]
     return np.ascontiguousarray(rows)
 
 
 def _check_finite(result: Trace, net: Network) -> None:
-    """Raise DivergedError that names what went bad first."""
-    shown = {f"{layer.name}'s {k}": v for layer in result.layers for k, v in layer.values.items()}
+    """Raise DivergedError with the name of the first value that is not finite."""
+    arrays = {f"{layer.name}'s {k}": v for layer in result.layers for k, v in layer.values.items()}
     since = {}
-    for what, values in {**shown, "the network's output": result.outputs}.items():
+    for what, values in {**arrays, "the network's output": result.outputs}.items():
         wrong = ~np.isfinite(values).all(axis=1)
         if wrong.any():
             since[what] = int(wrong.argmax())

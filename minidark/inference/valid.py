@@ -1,9 +1,8 @@
-"""How well a network predicts a text: its cost on symbols it did not learn from.
+"""Measures how well a network predicts a text or pairs that it was not trained on.
 
-Two ways. `evaluate` splits a part of a text into streams that run side by side, for the
-validation during training; `measure` reads a text from its beginning to its end as one stream,
-as darknet's `rnn valid` does, and `readings` shows how surprising each symbol was. And
-`evaluate_pairs` for pairs.
+`evaluate` splits part of a text into streams that run side by side, for validation during training.
+`measure` reads a text as one stream, like darknet's `rnn valid`; `readings` yields the surprise of
+each symbol. `evaluate_pairs` is for pairs.
 
 Source: darknet examples/rnn.c (valid_char_rnn).
 """
@@ -27,14 +26,14 @@ from minidark.network import Network
 
 WINDOW = 128  # steps at a time
 WARM = 100  # symbols that each stream reads before it is scored
-MOST = 2**19  # symbols that are scored, 5 % of 10 MiB: more text is not slower to validate on
+MOST = 2**19  # largest number of scored symbols (5 % of 10 MiB), which bounds the time
 WORD_ENDS = np.array([*b" \n\t"])
 
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """What `evaluate` reads of a part: from each of `starts` (S,) on, `warm` symbols unscored and
-    then `length` that are scored."""
+    """Pieces of a part that `evaluate` reads: from each of `starts` (S,), first `warm` unscored
+    symbols, then `length` scored ones."""
 
     starts: npt.NDArray[np.intp]  # offsets in the text
     warm: int
@@ -42,41 +41,42 @@ class Pieces:
 
     @property
     def scored(self) -> int:
-        """Symbols, over all pieces."""
+        """Scored symbols of all pieces."""
         return self.starts.size * self.length
 
     def characters(self, text: Symbols) -> int:
-        """That are scored."""
+        """Scored characters."""
         begins = self.starts + self.warm
         return sum(text.characters(int(b), int(b) + self.length) for b in begins)
 
     @classmethod
     def of(cls, part: Part, streams: int = 32, most: int = MOST) -> Pieces:
-        """`streams` pieces (fewer where the part is short), evenly spaced.
+        """`streams` evenly spaced pieces, or fewer if the part is short.
 
-        Together they are the part, but for fewer than `streams` symbols at its end, or where it
-        has more than `most` symbols, the first `most / streams` of each stretch: always the same
-        ones, so that costs compare. Raises DataError for a part of fewer than two symbols.
+        Together they cover the part, except fewer than `streams` symbols at its end. If the part
+        has more than `most` symbols, each piece is the first `most / streams` of its stretch:
+        always the same ones, so that costs are comparable. Raises DataError for a part of fewer
+        than two symbols.
         """
         if part.size < 2:
-            raise DataError(f"{part.size} symbols are too few to validate on")
-        streams = max(1, min(streams, part.size // (4 * WARM)))  # warming up stays a small part
+            raise DataError(f"{part.size} symbols are too few for a validation")
+        streams = max(1, min(streams, part.size // (4 * WARM)))  # keeps the warm-up short
         spacing = part.size // streams
         length = min(spacing, max(2, most // streams))
         begins = part.begin + spacing * np.arange(streams)
         warm = min(WARM, int(begins[0]))
-        if not warm:  # the first symbol of the text has none before it to predict it from
+        if not warm:  # nothing precedes the first symbol of the text
             warm, length = 1, length - 1
             begins += 1
         return cls(begins - warm, warm, length)
 
 
 def evaluate(net: Network, part: Part, streams: int = 32, most: int = MOST) -> float:
-    """The mean cost (nats per character, for a softmax) over `part`, each symbol predicted from
-    those before it; of a part larger than `most`, over symbols from all of it.
+    """Mean cost (for a softmax, nats per character) over `part`, each symbol given those before it.
+    If the part has more than `most` symbols, over evenly spread pieces of it.
 
-    The part is read in pieces, side by side; see `Pieces.of`. Each begins with the WARM symbols
-    before it, where the text has them, unscored. Raises DataError for fewer than two symbols.
+    The pieces are read side by side; see `Pieces.of`. Each begins with up to WARM unscored symbols
+    before it. Raises DataError for fewer than two symbols.
     """
     pieces = Pieces.of(part, streams, most)
     one = net.twin(pieces.starts.size)
@@ -96,8 +96,8 @@ def evaluate(net: Network, part: Part, streams: int = 32, most: int = MOST) -> f
 
 @dataclass(frozen=True, slots=True)
 class PairsMeasure:
-    """`nats` is the summed cost over `symbols`, those of targets and their end marks; `exact` of
-    the `pairs` are predicted symbol by symbol."""
+    """`nats` is the summed cost over `symbols`, those of targets and end marks; `exact` of the
+    `pairs` are predicted symbol by symbol."""
 
     pairs: int
     symbols: int
@@ -106,10 +106,10 @@ class PairsMeasure:
 
 
 def evaluate_pairs(net: Network, pairs: Pairs, numbers: Ids, streams: int = 64) -> PairsMeasure:
-    """Over the pairs of these numbers, each symbol predicted from the true ones before it.
+    """Evaluate the pairs with these numbers, each symbol given the true ones before it.
 
-    That a network would write the whole target by itself, likeliest symbol after likeliest symbol,
-    is known without letting it: as long as it has written the truth, it has read the truth.
+    This also shows whether greedy search would write the exact target: as long as every symbol is
+    right, the true symbols are the predicted ones.
     """
     numbers = numbers[np.argsort(pairs.lengths()[numbers], kind="stable")]
     one = net.twin(min(streams, max(1, numbers.size)))
@@ -150,9 +150,8 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """Some symbols (N,) of a text, the `offsets` (N,) that they begin at, and what was thought of
-    each before it was seen: probabilities p (N, O). `nats` is their summed cost, `last` the symbol
-    before them."""
+    """Some symbols (N,) of a text, the `offsets` (N,) where they begin, and the probabilities p (N,
+    O) predicted for each. `nats` is their summed cost, `last` the symbol before them."""
 
     offsets: Ids
     last: int
@@ -162,7 +161,7 @@ class Reading:
 
     @property
     def bits(self) -> npt.NDArray[np.float64]:
-        """How surprising each symbol was (N,)."""
+        """Surprise of each symbol in bits (N,)."""
         hit = self.p[np.arange(self.symbols.size), self.symbols]
         return -np.log2(np.maximum(hit, np.finfo(hit.dtype).tiny).astype(np.float64))
 
@@ -170,11 +169,11 @@ class Reading:
 def readings(
     net: Network, blocks: Iterable[Ids], seed: bytes = b"\n\n", cache: int = 0
 ) -> Iterator[Reading]:
-    """Read `seed`, then the symbols of `blocks`, one after another, and score every one but the
-    first, some at a time, so that a text need not be in memory.
+    """Read `seed`, then the symbols of `blocks` in order, and score all but the first, in windows,
+    so that the text need not be in memory.
 
-    One stream from zero state; `net` is left as it was. cache: with a memory of so many symbols
-    beside it, see `cache`. Raises DataError for fewer than two.
+    Uses one stream from zero state; leaves `net` unchanged. cache: use a cache of this many
+    symbols, see `cache`. Raises DataError for fewer than two symbols.
     """
     one, pairs = net.twin(1), byte_pairs(net)
     read_on = _remembering(one, cache) if cache else one.forward
@@ -194,16 +193,16 @@ def readings(
         read += block.size
         last = symbols[-1:]
     if read < 2:
-        raise DataError(f"{read} characters: two or more are needed to predict one")
+        raise DataError(f"{read} characters; at least two are needed")
 
 
 def _remembering(one: Network, length: int) -> Callable[[Ids], Array]:
-    """Its `forward` of ids (T, 1), with a cache."""
+    """`forward` of ids (T, 1) with a cache."""
     read, top = remembering(one, 1, length), one.layers.index(topmost(one.layers))
 
     def read_on(ids: Ids) -> Array:
-        y, shown = one.traced(ids)
-        states = shown[top][one.layers[top].traced_state]
+        y, traced = one.traced(ids)
+        states = traced[top][one.layers[top].traced_state]
         for t, symbols in enumerate(ids):
             y[t] = read(symbols, y[t], states[t])
         return y
@@ -213,10 +212,10 @@ def _remembering(one: Network, length: int) -> Callable[[Ids], Array]:
 
 @dataclass(slots=True)
 class Tally:
-    """Adds readings up. A word ends at a space, newline or tab; a token is a word, and counts as a
+    """Sums up readings. A word ends at a space, newline or tab. A token counts as a word and as a
     character."""
 
-    pairs: BytePairs = field(default_factory=lambda: BytePairs(()))  # that the symbols are of
+    pairs: BytePairs = field(default_factory=lambda: BytePairs(()))  # byte pairs of the symbols
     tokenized: bool = False
     characters: int = 0
     words: int = 1
@@ -234,7 +233,7 @@ class Tally:
 
 
 def measure(net: Network, symbols: Ids, seed: bytes = b"\n\n") -> Measure:
-    """Read `seed`, then the symbols (N,); score every symbol but the first; see `readings`."""
+    """Read `seed`, then the symbols (N,); score every symbol but the first. See `readings`."""
     tally = Tally(byte_pairs(net))
     for reading in readings(net, [symbols], seed):
         tally.add(reading)

@@ -1,1 +1,1 @@
-"""Training runs: batches, checkpoints, files that a run writes, gradient checks, comparisons."""
+"""Training runs: batches, checkpoints, the files of a run, gradient checks, comparisons."""

@@ -1,22 +1,22 @@
-"""The weight files that a training run leaves in its folder, with darknet's names.
+"""The weight files of a training run, with darknet's names.
 
     BASE.backup          every 100 batches
     BASE_N.weights       every 10,000
-    BASE_best.weights    at each lowest validation cost
+    BASE_best.weights    at each new lowest validation cost
     BASE_final.weights   at the end
-    BASE.ckpt            with each BASE.backup, and at the end; `records` keeps it, and the log
+    BASE.ckpt            with each BASE.backup, and at the end; `records` writes it and the log
 
-BASE is the cfg's name up to its first dot. Beside each stands FILE.json (`made_with`). Weights that
-an earlier run left in the folder are renamed when this one saves for the first time: to
-FILE.before, those of the next run to FILE.before.2, and so on. So no weights are lost, and those
-without such an ending belong to one run.
+BASE is the cfg's name up to its first dot. Each file has a FILE.json beside it (`made_with`). On
+its first save, a run renames the weights of an earlier run to FILE.before, or to FILE.before.2 and
+so on if that name is taken. So no weights are lost, and all files without this suffix belong to one
+run.
 
-A disk that fails does not end a run: what was there before stays, a warning says so, and the file
-is written when it is due again. Only a run whose last attempt at one of its files failed ends in
-an error.
+A disk error does not end a run: the previous file stays, a warning is logged, and the file is
+written again when it is next due. A run ends with an error only if its last attempt at some file
+failed.
 
-Source: darknet examples/rnn.c (train_char_rnn), src/utils.c (basecfg). darknet finds out that the
-folder is missing at batch 100; here it is made and tried before the first.
+Source: darknet examples/rnn.c (train_char_rnn), src/utils.c (basecfg). darknet notices a missing
+folder at batch 100. minidark creates the folder and tests it before the first batch.
 """
 
 from __future__ import annotations
@@ -50,30 +50,31 @@ from minidark.weights.darknet import save_weights
 log = logging.getLogger(__name__)
 
 BEFORE = ".before"
-LONGEST_ENDING = f"_{2**31 - 1}.weights{BEFORE}.999.json"  # of the names that a run gives
+LONGEST_ENDING = f"_{2**31 - 1}.weights{BEFORE}.999.json"  # longest suffix of a run's files
 SAVE_EVERY = 100
 KEEP_EVERY = 10_000
 
 
 def base_name(cfg: Path | str) -> str:
-    """BASE: the cfg's name up to its first dot."""
+    """BASE: the cfg's file name up to its first dot."""
     return Path(cfg).name.split(".")[0] or "net"
 
 
 class Backups(Follower):
-    """Saves `net` into `folder` as its reports come in.
+    """Saves `net` into `folder` as reports arrive.
 
-    With a `training`, which is of this network, there are checkpoints, the log and `run.json` as
-    well, and with `tensorboard` what TensorBoard shows: `records` says what those files hold, this
-    class when they are written. command: how the run was called. resumed: where it continues from.
-    overrides: what was set over the cfg. own_cfg: keep the network's cfg in the folder, as
-    BASE.cfg, which is then what was trained.
+    With `training`, the training of this network, it also writes checkpoints, the log and
+    `run.json` (`records` has their contents), and with `tensorboard` the files for TensorBoard.
+    command: the command line of the run. resumed: the checkpoint that the run resumes from.
+    overrides: the `--set` values. own_cfg: save the network's cfg in the folder as BASE.cfg and
+    record that as the cfg.
 
-    In a `with`, no other run can have the folder, and the end raises SaveError if the last attempt
-    at any file failed. Raises MinidarkError for a folder that cannot be written into or is taken.
+    As a context manager it locks the folder against other runs. On exit it raises SaveError if the
+    last attempt at any file failed. Raises MinidarkError if the folder is not writable or is in
+    use.
 
-    A new run renames the weights of an earlier one. If it begins with weights, it does so one by
-    one: a best that is better than any of its own stays.
+    A new run renames an earlier run's weights. If it starts from weights, it renames each file only
+    when it replaces it, so an earlier best stays until this run beats it.
     """
 
     def __init__(
@@ -96,25 +97,25 @@ class Backups(Follower):
         self.command, self.overrides = command, overrides
         self.tensorboard, self.own_cfg = tensorboard, own_cfg
         self.reads_samples = training is not None
-        self.records: Records | None = None  # with a training, and in a `with`
+        self.records: Records | None = None  # set by `__enter__` if there is a training
         self.events: Events | None = None
-        self._failed: dict[Path, SaveError] = {}  # the files whose last attempt failed
-        self._held = contextlib.ExitStack()
-        self.former: list[Path] = []  # weights of another run, until they are renamed
-        self.aside = BEFORE  # what is added to their names
-        self.one_by_one = False  # whether each is renamed only when this run replaces it
+        self._failed: dict[Path, SaveError] = {}  # files whose last attempt failed
+        self._locks = contextlib.ExitStack()
+        self.former: list[Path] = []  # an earlier run's weights, until renamed
+        self.aside = BEFORE  # suffix for their new names
+        self.one_by_one = False  # rename each file only when this run replaces it
         self._probe()
 
     def __enter__(self) -> Self:
         try:
-            self._held.enter_context(holding(self.folder))
+            self._locks.enter_context(holding(self.folder))
         except OSError as error:
             raise self._unwritable(error) from error
         try:
             if self.training:
-                self._keep(self.training)
+                self._start_records(self.training)
         except BaseException:
-            self._held.close()
+            self._locks.close()
             if self.events:
                 self.events.close()
             raise
@@ -126,27 +127,27 @@ class Backups(Follower):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._held:
+        with self._locks:
             if isinstance(error, DivergedError):
                 self.diverged(error)
             elif isinstance(error, DataError) and self.net.learner.optimizer.updates:
-                self.stop()  # the text changed under the run: what was learned from it is kept
+                self.stop()  # the text changed during the run; save the progress so far
         if self.events:
             self.events.close()
         if self._failed and error is None:
             raise SaveError("; ".join(map(str, self._failed.values())))
 
-    def _keep(self, training: Training) -> None:
-        """Begin what is kept beside the weights."""
+    def _start_records(self, training: Training) -> None:
+        """Start the log, `run.json` and TensorBoard files."""
         cfg, since = self.cfg, self.resumed
         if self.own_cfg:
             cfg = self.path(".cfg")
             self.net.save_cfg(cfg)
-        if self.tensorboard:  # before the records, which take the place of another run's
+        if self.tensorboard:
             so_far = (since.batch, since.symbols, since.seconds) if since else ()
             self.events = Events(self.folder, *so_far)
         self.one_by_one = math.isfinite(training.validation.lowest)
-        self.former = [] if since else self._weights_there()
+        self.former = [] if since else self._existing_weights()
         self.aside = self._next_aside()
         self.records = Records(
             training, self.folder, self.base, cfg, self.command, since, self.overrides
@@ -156,10 +157,12 @@ class Backups(Follower):
         return self.folder / f"{self.base}{ending}"
 
     def after(self, report: StepReport) -> None:
-        """Write what is due after this batch; the checkpoint last, since a run that goes on from
-        it does not come by here again."""
+        """Write the files that are due after this batch, the checkpoint last: a resumed run does
+        not repeat this batch."""
         records = self.records
-        if records and is_logged(report):  # an attempt at nothing would pass for a success
+        if records and is_logged(
+            report
+        ):  # an attempt without a write would clear an earlier failure
             self.attempt(records.log.path, lambda _: records.add(report))
         if (events := self.events) and is_logged(report):
             self.attempt(events.path, lambda _: events.add(report))
@@ -179,54 +182,56 @@ class Backups(Follower):
         return report.last or report.batch % self.save_every == 0
 
     def diverged(self, error: DivergedError) -> None:
-        """Let the log tell how the run ended."""
+        """Write the divergence to the log."""
         if records := self.records:
             self.attempt(records.log.path, lambda _: records.add_diverged(error))
 
     def stop(self) -> None:
-        """Write what a run that ends early is to be gone on with."""
+        """Save the state that an interrupted run needs to resume."""
         self.save(".backup")
         records = self.records
         if records and records.training.can_be_saved:
             self._save_run(records)
 
     def save(self, ending: str) -> Path:
-        """Raises DivergedError for weights that are of no use; the file stays what it was."""
+        """Save the weights. Raises DivergedError if they contain NaN or infinity; the file stays
+        unchanged."""
         check_finite(self.net)
         path = self.path(ending)
         self.attempt(path, self._write)
         return path
 
     def _save_run(self, records: Records) -> None:
-        """The log before the checkpoint, behind which nothing in it comes again."""
+        """Sync the log before the checkpoint: a resumed run does not repeat its lines."""
         self.attempt(records.log.path, lambda _: records.log.sync())
         self.attempt(records.checkpoint, lambda _: records.save())
 
     def attempt(self, path: Path, write: Callable[[Path], object]) -> None:
-        """`write(path)`, where a SaveError is a warning now; see `__exit__`."""
+        """Call `write(path)`. A SaveError is logged as a warning; `__exit__` raises it if it was
+        the last."""
         try:
             write(path)
         except SaveError as error:
             self._failed[path] = error
-            log.warning("%s; the run goes on", error)
+            log.warning("%s; the run continues", error)
         else:
             self._failed.pop(path, None)
 
-    def _weights_there(self, ending: str = "") -> list[Path]:
-        """The weights in the folder, with this regular expression at the end of their names."""
+    def _existing_weights(self, ending: str = "") -> list[Path]:
+        """This run's weight files in the folder whose names end in this regular expression."""
         names = rf"{re.escape(self.base)}(\.backup|_(best|final|\d+)\.weights){ending}"
         return sorted(p for p in self.folder.iterdir() if re.fullmatch(names, p.name))
 
     def _next_aside(self) -> str:
-        """What no weights in the folder have at the end of their names."""
-        before = self._weights_there(rf"{re.escape(BEFORE)}(\.\d+)?(\.json)?")
+        """The first `.before` suffix that no weight file in the folder has."""
+        before = self._existing_weights(rf"{re.escape(BEFORE)}(\.\d+)?(\.json)?")
         endings = (path.name.removesuffix(".json").rpartition(BEFORE)[2] for path in before)
         last = max((int(ending[1:] or 1) for ending in endings), default=0)
         return f"{BEFORE}.{last + 1}" if last else BEFORE
 
     def _set_aside(self, replaced: Path) -> None:
-        """Rename the weights of the run before, with what is kept beside them; `replaced` alone
-        where they go one by one. What cannot be renamed stays."""
+        """Rename the earlier run's weights and their records, or only `replaced` if `one_by_one`. A
+        file that cannot be renamed stays."""
         chosen = [p for p in self.former if p == replaced or not self.one_by_one]
         for path in chosen:
             self.former.remove(path)
@@ -245,7 +250,7 @@ class Backups(Follower):
         made_with.write(path, self.net, self.cfg, saved)
 
     def _probe(self) -> None:
-        """Make the folder and write a file into it, before any work is done."""
+        """Create the folder and write a test file into it, before training starts."""
         probe = self.path(LONGEST_ENDING)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -259,8 +264,8 @@ class Backups(Follower):
             reason = error.__cause__ or error
             if getattr(reason, "errno", None) == errno.ENAMETOOLONG:
                 raise MinidarkError(
-                    f"{self.folder}: no room for names such as {bare(self.base)}{LONGEST_ENDING}; "
-                    "give the cfg, or the folder, a shorter name"
+                    f"{self.folder}: names such as {bare(self.base)}{LONGEST_ENDING} are too long; "
+                    "give the cfg or the folder a shorter name"
                 ) from error
             raise self._unwritable(reason) from error
 

@@ -1,13 +1,14 @@
-"""Networks trained alike, to see which learns a text best: the same seeds, the same streams of the
-same text, as many parameters, and as many batches or seconds.
+"""Trains networks under equal conditions to see which learns a text best: the same seeds, the same
+streams of the same text, the same number of parameters, and the same number of batches or
+seconds.
 
-The first cfg says how many streams there are, of how many steps, in how many passes. All else,
-optimizer and rate among it, is each cfg's own. For as many parameters each cfg's recurrent widths
-are scaled by one factor; other widths stay.
+The first cfg sets the number of streams, steps and passes. Everything else, including optimizer and
+learning rate, is each cfg's own. To match the number of parameters, each cfg's recurrent widths are
+scaled by one factor; other widths stay.
 
 The same batches means the same symbols in the same order. The same seconds means as many batches as
-each manages in them: the pace of each is taken before the runs, in turns so that all meet the same
-load, and its rate then falls towards that many.
+each network finishes in that time. Their speeds are measured before the runs, in turns so that all
+meet the same load, and each learning-rate schedule then ends at its own number of batches.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ from minidark.training.report import StepReport
 from minidark.training.same_run import computing, surroundings
 from minidark.training.train import Training, train
 
-WIDTHS = ("output", "hidden")  # the keys that are scaled
+WIDTHS = ("output", "hidden")  # keys that are scaled
 WIDEST = 1 << 20
-PACE_ROUNDS, PACE_BATCHES = 5, 4  # of each candidate, in turns; the first round warms up
+PACE_ROUNDS, PACE_BATCHES = 5, 4  # for each candidate, in turns; the first round is a warm-up
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A cfg as it takes part. `name` is its own among the others."""
+    """A cfg in the comparison, with a unique `name`."""
 
     name: str
     path: Path
@@ -50,40 +51,40 @@ class Candidate:
 
     @property
     def widths(self) -> list[int]:
-        """Of its recurrent layers."""
+        """Widths of the recurrent layers."""
         return [la.size.outputs for la in self.plan.layers if la.options.is_recurrent]
 
     def needed_bytes(self, itemsize: int) -> int:
-        """Memory that training takes, at the least."""
+        """Lower bound of the memory for training."""
         return self.plan.parameter_bytes(itemsize) + self.plan.pass_bytes(itemsize)
 
     def network(self, seed: int, backend: Backend, batches: int) -> Network:
-        """Raises CfgError, also for one whose cost is not bits."""
+        """Raises CfgError, also if the cost is not in bits."""
         plan = replan(self.plan.sections, {0: {"max_batches": batches}})
         net = build_network(plan, seed, backend)
         if not net.predicts_symbols:
-            raise CfgError("ends in no plain [softmax]: its cost is not bits", self.path)
+            raise CfgError("does not end in a plain [softmax]: its cost is not in bits", self.path)
         return net
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one candidate with one seed. Costs are bits per character."""
+    """Result of one candidate with one seed. Costs are bits per character."""
 
     name: str
     seed: int
     batches: int
     symbols: int  # trained on
-    seconds: float  # of training, without validations
-    speed: float  # characters a second, in the batch of middling length
-    bits: float | None = None  # the lowest validation; None: there was none, or it diverged
-    last_bits: float | None = None  # the last one
+    seconds: float  # training time, without validations
+    speed: float  # characters per second, in the median batch
+    bits: float | None = None  # lowest validation; None without one, or after divergence
+    last_bits: float | None = None  # last validation
     sample: str | None = None
     diverged: str | None = None
-    reports: list[StepReport] = field(default_factory=list, repr=False)  # that a log would have
+    reports: list[StepReport] = field(default_factory=list, repr=False)  # those that a log contains
 
 
-# --- who takes part -----------------------------------------------------------------------
+# --- candidates ---------------------------------------------------------------------------
 
 
 def candidates(
@@ -92,37 +93,38 @@ def candidates(
     parameters: int | None = None,
     strict: bool = False,
 ) -> list[Candidate]:
-    """The cfgs with the first one's streams and steps, and as close to `parameters` (None: the
-    first one's) as their recurrent widths can come. overrides: for each. Raises CfgError."""
-    found: list[Candidate] = []
+    """Plan each cfg with the first one's streams and steps, with its recurrent widths scaled to
+    come as close as possible to `parameters` (None: the first one's number). overrides: for
+    every cfg. Raises CfgError."""
+    result: list[Candidate] = []
     for path, name in zip(paths, _names(paths), strict=True):
-        if found:
-            net = found[0].plan.net
+        if result:
+            net = result[0].plan.net
             overrides = [*overrides, *(f"net.{k}={getattr(net, k)}" for k in STREAMS)]
         warn = Doubts(path, strict)
         plan = plan_cfg(read_cfg(path), path, warn=warn, overrides=[*overrides, *RUNS])
         if parameters is not None:
             plan = scaled(plan, path, parameters)
         parameters = plan.trained if parameters is None else parameters
-        found.append(Candidate(name, path, plan))
-    return found
+        result.append(Candidate(name, path, plan))
+    return result
 
 
 STREAMS = ("batch", "subdivisions", "time_steps")
-RUNS = ("net.max_batches=1",)  # until it is known how many; a falling rate needs some
+RUNS = ("net.max_batches=1",)  # placeholder; some policies need a number
 
 
 def scaled(plan: Plan, path: Path | str | None, parameters: int) -> Plan:
-    """The plan with its recurrent widths times one factor, such that it trains as close to
-    `parameters` numbers as it can. Raises CfgError where there is no such width, or where the
-    widest would be needed."""
+    """The plan with all recurrent widths scaled by one factor, to come as close as possible to
+    `parameters` trained numbers. Raises CfgError if no width can be scaled, or if the widths
+    would exceed the limit."""
     keys = _scalable(plan)
     if plan.trained == parameters:
         return plan
     if not keys:
         raise CfgError(
-            f"no recurrent width to scale its {plan.trained:,} parameters by towards "
-            f"{parameters:,}",
+            f"has no recurrent width to scale from {plan.trained:,} towards {parameters:,} "
+            "parameters",
             path,
         )
     most = WIDEST / max(int(plan.sections[at].pairs[key].value) for at, key in keys)
@@ -133,7 +135,7 @@ def scaled(plan: Plan, path: Path | str | None, parameters: int) -> Plan:
 
     while at(high).trained < parameters:
         if high == most:
-            raise CfgError(f"{parameters:,} parameters take widths beyond {WIDEST:,}", path)
+            raise CfgError(f"{parameters:,} parameters need widths beyond {WIDEST:,}", path)
         low, high = high, min(2 * high, most)
     for _ in range(50):
         middle = (low + high) / 2
@@ -144,8 +146,8 @@ def scaled(plan: Plan, path: Path | str | None, parameters: int) -> Plan:
 
 
 def _scalable(plan: Plan) -> list[tuple[int, str]]:
-    """Widths that may change: section and key. What the last layer with a width of its own puts
-    out stays, there being so many symbols."""
+    """Section and key of each width that may change. The output of the last layer with a width
+    stays: it is the number of symbols."""
     wide = [at for at, layer in enumerate(plan.layers, start=1) if _has_width(plan, at)]
     return [
         (at, key)
@@ -171,8 +173,7 @@ def _times(plan: Plan, keys: list[tuple[int, str]], factor: float) -> Plan:
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Each file's name without its ending, as UTF-8 can hold it, and where that is another's, with
-    a number."""
+    """Each file's stem as valid UTF-8, with a number if several files have the same."""
     stems = [path.stem.encode(errors="backslashreplace").decode() for path in paths]
     names: list[str] = []
     for stem in stems:
@@ -187,9 +188,9 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 @dataclass(slots=True)
 class Comparison:
-    """Candidates, what each is trained on and with, and into which folder its runs go.
+    """Candidates, their data and settings, and the folder for their runs.
 
-    Raises what `train` raises, but for DivergedError, which is an outcome.
+    Raises what `train` raises, except DivergedError, which is an outcome.
     """
 
     candidates: list[Candidate]
@@ -197,17 +198,17 @@ class Comparison:
     backend: Backend
     valid_fraction: float = 0.05
     patience: int | None = None
-    folder: Path | None = None  # each run leaves there what `train` leaves, in NAME-seedN
+    folder: Path | None = None  # each run writes the files of `train` into its NAME-seedN
 
     def batches_in(self, seconds: float) -> list[int]:
-        """How many each does in so many, at the pace that is measured now."""
+        """Number of batches that each candidate finishes in this time, at its speed now."""
         trainings = [self._training(c, 0, WIDEST) for c in self.candidates]
         paces: list[list[float]] = [[] for _ in trainings]
         for _ in range(PACE_ROUNDS):
             for training, pace in zip(trainings, paces, strict=True):
                 pace += [next(training).took for _ in range(PACE_BATCHES)]
-        middling = [statistics.median(pace[PACE_BATCHES:]) for pace in paces]
-        return [max(1, round(seconds / pace)) for pace in middling]
+        medians = [statistics.median(pace[PACE_BATCHES:]) for pace in paces]
+        return [max(1, round(seconds / pace)) for pace in medians]
 
     def runs(
         self,
@@ -215,9 +216,9 @@ class Comparison:
         batches: Sequence[int],
         follow: Callable[[Candidate, int, StepReport], bool],
     ) -> Iterator[Outcome]:
-        """Train each candidate for its number of batches, with the first seed, then with the
-        next; an outcome for each. `follow` hears of every batch, and where it is False the run,
-        which is no outcome then, and all that would follow are not done."""
+        """Train every candidate for its number of batches, with the first seed, then with the next;
+        yields an outcome for each run. `follow` gets every batch. If it returns False, the
+        comparison stops, and the current run yields no outcome."""
         for seed in seeds:
             for candidate, number in zip(self.candidates, batches, strict=True):
                 outcome = self._run(candidate, seed, number, follow)
@@ -247,14 +248,14 @@ class Comparison:
         measured = _Measured(candidate, training, follow)
         training.rehearse()
         try:
-            with self._kept(candidate, training) as kept:
-                run.follow(training, [*kept, measured], measured)
+            with self._backups(candidate, training) as backups:
+                run.follow(training, [*backups, measured], measured)
         except DivergedError as error:
             measured.diverged = str(error)
         return None if measured.due else measured.outcome()
 
     @contextlib.contextmanager
-    def _kept(self, candidate: Candidate, training: Training) -> Iterator[list[Backups]]:
+    def _backups(self, candidate: Candidate, training: Training) -> Iterator[list[Backups]]:
         if self.folder is None:
             yield []
             return
@@ -271,8 +272,8 @@ class Comparison:
             yield [backups]
 
     def _command(self, training: Training, cfg: Path) -> list[str]:
-        """By which `train` repeats a run whose cfg is kept."""
-        computed = computing(self.backend)
+        """The `train` command that repeats a run whose cfg is saved."""
+        hardware = computing(self.backend)
         patience = ["--patience", str(self.patience)] if self.patience else []
         return [
             *("minidark", "train", str(cfg)),
@@ -280,13 +281,13 @@ class Comparison:
             *("--backup", str(cfg.parent)),
             *("--batches", str(training.batches), "--seed", str(training.seed)),
             *("--valid-fraction", str(self.valid_fraction), *patience),
-            *("--device", computed["device"]),
-            *(("--kernels", computed["kernels"]) if computed["device"] == "cpu" else ()),
+            *("--device", hardware["device"]),
+            *(("--kernels", hardware["kernels"]) if hardware["device"] == "cpu" else ()),
         ]
 
 
 class _Measured(run.Follower):
-    """What a run comes to. It ends where `follow` is False."""
+    """Collects the figures of a run, and stops it when `follow` returns False."""
 
     reads_samples = True
     signals = ()
@@ -332,14 +333,14 @@ class _Measured(run.Follower):
 
 
 def spread(figures: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and standard deviation (of n - 1) where there are two or more."""
+    """Mean, and standard deviation (n - 1) of two or more."""
     return statistics.mean(figures), statistics.stdev(figures) if len(figures) > 1 else None
 
 
 def comparison_facts(
     comparison: Comparison, outcomes: Sequence[Outcome], seconds: float | None
 ) -> dict[str, Any]:
-    """What was found, as JSON has it. seconds: the budget, if it was one of seconds."""
+    """The results as JSON. seconds: the budget, if it was in seconds."""
     net = comparison.candidates[0].plan.net
     return {
         "text": comparison.text.identity().to_json(),

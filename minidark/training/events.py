@@ -1,9 +1,9 @@
-"""TensorBoard's view of a run: `tensorboard/` in its folder, written as the run goes.
+"""Writes a run's figures for TensorBoard, into `tensorboard/` in its folder.
 
-Records and their checksums are made by the package `tensorboard` itself: its writers of whole files
-hand each event to a thread, which would tell of a full disk too late, and name files after the
-machine; torch's would bring torch. What is written here is a file of its own for each time the run
-was begun or gone on with, in which a restart tells TensorBoard to forget what comes again.
+The package `tensorboard` makes the records and their checksums. Its own file writers pass events to
+a thread, which would report a full disk too late, and put the machine's name in file names; torch's
+writer would require torch. So this module writes the files itself: one each time the run starts or
+resumes. Its start event makes TensorBoard drop the batches that are repeated.
 """
 
 from __future__ import annotations
@@ -20,23 +20,22 @@ from minidark.errors import BackendError, SaveError
 from minidark.training.report import StepReport
 
 FOLDER = "tensorboard"
-MARK = "minidark.tfevents"  # in the names of our files; TensorBoard looks for the second half
-STRING = 7  # DT_STRING, of a tensor
+MARK = "minidark.tfevents"  # in our file names; TensorBoard looks for "tfevents"
+STRING = 7  # DT_STRING, a tensor's dtype
 
 
 class Events:
     """Adds reports to a file in `folder`/tensorboard.
 
-    after: the batch that the run goes on from, with its symbols and seconds; at 0 it begins, and
-    the files of another, which had the folder before, are removed. Raises BackendError without the
-    extra `tensorboard`, and SaveError where the file cannot be written; what did not get into it
-    comes with the next.
+    after: the batch that the run resumes from, with its symbols and seconds. 0 means a new run,
+    which removes the files of an earlier one. Raises BackendError without the extra `tensorboard`,
+    and SaveError if the file cannot be written; unwritten events are written with the next one.
     """
 
     def __init__(self, folder: Path, after: int = 0, symbols: int = 0, seconds: float = 0):
         records = _needed("tensorboard.summary.writer.record_writer")
         self._event = _needed("tensorboard.compat.proto.event_pb2")
-        self._before = symbols, seconds  # of the report before
+        self._before = symbols, seconds  # of the previous report
         self.path = folder / FOLDER / f"{MARK}.{after:08d}.{time.time_ns()}"
         try:
             self.path.parent.mkdir(exist_ok=True)
@@ -51,7 +50,7 @@ class Events:
         self._add(step=after + 1, session_log={"status": "START"})
 
     def add(self, report: StepReport) -> None:
-        """The figures of a batch, and its sample."""
+        """Write a batch's figures and its sample."""
         values = [{"tag": tag, "simple_value": x} for tag, x in self._scalars(report).items()]
         if report.sample is not None:
             values.append(_text("sample", report.sample))
@@ -86,7 +85,7 @@ class Events:
 
 
 def _text(tag: str, text: str) -> dict[str, Any]:
-    """A value that TensorBoard shows as text: as it stands there, and not as Markdown."""
+    """A value that TensorBoard shows as plain text instead of Markdown."""
     return {
         "tag": tag,
         "metadata": {"plugin_data": {"plugin_name": "text"}},

@@ -1,8 +1,8 @@
-"""What a run would take, found out without it: `train --explain`.
+"""Estimates what a run would need, without running it: `train --explain`.
 
-The first four batches of the run are trained, three of them timed, and the network is thrown away:
-no file is written, and none is changed. Of a network so large that they would take long there are
-fewer. Where one of them diverges, as the run itself will there, the figures come all the same.
+It trains the first four batches, times three of them, and discards the network. It writes no files.
+A very large network trains fewer batches. If a batch diverges, as it will in the real run, the
+estimate is still made.
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ from minidark.training.validation import validations
 
 log = logging.getLogger(__name__)
 
-TIMED = 3  # batches, after one that warms up
-ENOUGH = 10.0  # seconds, after which no further batch is begun
-TIMED_SYMBOLS = 8192  # of a validation, or as many as come close to
+TIMED = 3  # batches, after one warm-up batch
+ENOUGH = 10.0  # seconds, after which no further batch starts
+TIMED_SYMBOLS = 8192  # most symbols of the timed validation, which should take about
 VALIDATED = 5.0  # seconds
-LONG = 5.0  # seconds that are not waited for without a word
-POINTS = 48  # of the curve
+LONG = 5.0  # seconds; a longer wait is announced
+POINTS = 48  # points of the rate curve
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A run that is not run. Sizes in bytes, times in seconds, rates as `train` reports them: of
-    the update that ends a batch."""
+    """Estimate of a run. Sizes are bytes and times seconds. A batch's rate is the one that `train`
+    reports: the rate of its update."""
 
     parameters: int
     parameter_bytes: int  # with gradients and the optimizer's slots
-    pass_bytes: int  # states, and what a training pass keeps, at the least
+    pass_bytes: int  # lower bound: states, and the arrays that a training pass saves
     streams: int
     time_steps: int
     subdivisions: int
     characters_per_batch: int
-    batches: int  # to come
+    batches: int  # remaining
     batches_seen: int
-    characters: int  # of the text, to train on; of pairs, the symbols of targets and their ends
-    characters_validated: int  # each time
+    characters: int  # to train on; for pairs, the symbols of targets and end marks
+    characters_validated: int  # in each validation
     pairs: bool
     epochs: float
-    rates: dict[str, float]  # by the batch, as text: JSON has no other keys
+    rates: dict[str, float]  # by batch number, as text for JSON
     curve: list[float]
-    diverged: str | None  # what ended the timed batches early
+    diverged: str | None  # error that ended the timed batches early
     timed_batches: int
     seconds_per_batch: float
     seconds_per_validation: float
@@ -81,13 +81,13 @@ class Explained:
 
 
 def _finite(rate: float) -> float | None:
-    """JSON has no infinity, which a rate can grow to."""
+    """None for an infinite rate: JSON has no infinity."""
     return rate if math.isfinite(rate) else None
 
 
 def explain(training: Training) -> Explained:
-    """What it would take to finish a run. The run is continued a little, which changes its network.
-    Raises what training raises, but for DivergedError."""
+    """Estimate what finishing a run needs. Trains a few batches, which changes the network. Raises
+    what training raises, except DivergedError."""
     net, learned, batches = training.net, training.feed, training.batches
     options, seen = net.options, net.batches_seen
     plan = replan(net.sections)
@@ -125,8 +125,8 @@ def explain(training: Training) -> Explained:
 
 
 def rate_curve(net: Network, seen: int, batches: int) -> dict[int, float]:
-    """The rate of each batch to come, at most a thousand of them, the first and the last among
-    them. Of the random policy, that of the middle draw."""
+    """Learning rates of up to about a thousand remaining batches, including the first and the last.
+    The random policy gets its median rate."""
     first, last = seen + 1, batches
     step = max(1, (last - first) // 1000)
     chosen = sorted({*range(first, last + 1, step), last, *_turns(net, first, last)})
@@ -134,13 +134,13 @@ def rate_curve(net: Network, seen: int, batches: int) -> dict[int, float]:
 
 
 def _turns(net: Network, first: int, last: int) -> list[int]:
-    """Where the rate changes its course."""
+    """Batches where the learning-rate schedule changes."""
     turns = [net.options.burn_in, *net.options.steps]
     return [batch for batch in turns if first <= batch <= last]
 
 
 def key_batches(net: Network, rates: dict[int, float]) -> list[int]:
-    """The first, that of the highest rate, the turns, the middle and the last."""
+    """The first batch, the one with the highest rate, the turns, the middle one and the last."""
     known = [*rates]
     highest = max(rates, key=lambda batch: rates[batch])
     turns = _turns(net, known[0], known[-1])[:8]
@@ -154,7 +154,8 @@ def _sampled(values: list[float], points: int) -> list[float]:
 
 
 def _characters_per_batch(net: Network, learned: Feed) -> int:
-    """The mean over an epoch; where a pair ends early, or a symbol is several, not its rows."""
+    """Mean over an epoch. It differs from the number of rows if pairs end early or symbols have
+    several characters."""
     if isinstance(learned, PairsFeed):
         return round(learned.size * net.options.subdivisions / len(learned.order))
     assert isinstance(learned, TextFeed)
@@ -163,9 +164,9 @@ def _characters_per_batch(net: Network, learned: Feed) -> int:
 
 
 def _seconds_of_batches(training: Training, characters: int) -> tuple[list[float], str | None]:
-    """Of three batches, after one whose buffers are new; of fewer where they take longer than
-    ENOUGH, or where one diverges, and what is said of that. Of the first one where there is no
-    other. Each is as if it had so many characters; none ends in a validation."""
+    """Times of up to three batches after a warm-up batch, scaled to this number of characters, and
+    the message if a batch diverged. Stops early after ENOUGH seconds or a divergence. Returns
+    the warm-up batch's time if there is no other. No batch validates."""
     training.begin_unvalidated(1 + TIMED)
     times: list[float] = []
     diverged, total, symbols = None, 0.0, 0
@@ -191,13 +192,13 @@ def _seconds_per_validation(net: Network, learned: Feed) -> float:
     quick = int(VALIDATED * NUMPY_RATE * 3 / max(1.0, 3 * net.work()))
     few = min(TIMED_SYMBOLS, max(LEAST_VALIDATION, quick), learned.validated)
     began = time.perf_counter()
-    with np.errstate(all="ignore"):  # of a network that diverged
+    with np.errstate(all="ignore"):  # the network may have diverged
         scored = _scored(net, learned, few)
     return (time.perf_counter() - began) * learned.validated / scored
 
 
 def _scored(net: Network, learned: Feed, few: int) -> int:
-    """How many symbols were, of a validation that is to have few."""
+    """Number of symbols scored in a short validation of about `few`."""
     if isinstance(learned, PairsFeed):
         apart = math.ceil(learned.validated / few)
         return evaluate_pairs(net, learned.pairs, learned.held_out[::apart]).symbols

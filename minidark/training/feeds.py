@@ -1,7 +1,7 @@
-"""What a run learns from, and validates on: a text, or pairs.
+"""Data of a run: a text or pairs, for training and validation.
 
-A `Feed` gives a run its passes one after another, knows the place that it has come to, by which a
-checkpoint goes on, and measures the network on what is kept out.
+A `Feed` yields the passes of a run, has a position that checkpoints store, and evaluates the
+network on held-out data.
 
 Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state), for texts.
 """
@@ -26,7 +26,7 @@ from minidark.inference.predict import check_predicts, predict
 from minidark.inference.valid import MOST, Pieces, evaluate, evaluate_pairs
 from minidark.network import Network
 
-LEAST_VALIDATION = 200  # symbols; fewer say nothing
+LEAST_VALIDATION = 200  # symbols; a smaller sample is not informative
 SAMPLE_LENGTH = 200  # characters of a text
 SAMPLE_PAIRS = 5
 
@@ -34,23 +34,24 @@ SAMPLE_PAIRS = 5
 @dataclass(frozen=True, slots=True)
 class Pass:
     x: Ids  # (T, S)
-    truth: Ids  # (T, S), -1 where there is none
-    symbols: int  # of these streams, that have a truth; of a text the characters that these are
-    fresh: bool  # begins from zero states
+    truth: Ids  # (T, S), -1 for no truth
+    symbols: int  # with a truth, in these streams; for a text, their characters
+    fresh: bool  # starts from zero states
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
     loss: float  # mean cost of a symbol
-    exact: float | None = None  # the share of pairs that are predicted whole
+    exact: float | None = None  # share of pairs that are predicted exactly
 
 
 class Feed(ABC):
-    """`size` symbols with a truth, or characters of a text, are an epoch, and `validated` are what
-    a validation is the mean of, 0 where too few are kept out. `kept_out` says how many."""
+    """`size` is an epoch in symbols with a truth, or in characters of a text. `validated` is the
+    number that a validation averages over, 0 if too few are held out. `kept_out` describes the
+    held-out part."""
 
     tokenized: bool = False
-    separator: str | None = None  # of pairs
+    separator: str | None = None  # for pairs
     size: int
     validated: int
     kept_out: str
@@ -58,44 +59,46 @@ class Feed(ABC):
 
     @abstractmethod
     def amounts(self) -> str:
-        """How much there is to train and to validate on."""
+        """The amounts of training and validation data, for display."""
 
-    def check(self) -> None:  # noqa: B027  what is in memory stays what it was
-        """Raise DataError where the data is no longer what it was."""
+    def check(self) -> None:  # noqa: B027  data in memory does not change
+        """Raise DataError if the data has changed."""
 
     def restart(self) -> Sequence[int]:
-        """Before a batch that is not the first: move some streams to new places; which ones."""
+        """Called before each batch except the first: moves some streams to new positions and
+        returns them."""
         return ()
 
     @abstractmethod
     def next(self) -> Pass:
-        """The next pass of the streams that are its own; all move on."""
+        """The next pass of its own streams; all streams advance."""
 
     @abstractmethod
     def validate(self, net: Network, most: int = MOST) -> Validated:
-        """The network on what is kept out, by so many symbols of it; it is left as it was."""
+        """Evaluate the network on up to `most` held-out symbols; leaves `net` unchanged."""
 
     @abstractmethod
     def sample(self, net: Network, srand: int, length: int | None = None) -> str:
-        """What the network makes of it, to look at, of so many symbols at the most (None: as many
-        as a look takes); it is left as it was."""
+        """A sample from the network for display, at most `length` symbols long (None: a default
+        length); leaves `net` unchanged."""
 
     @abstractmethod
     def place(self) -> list[int]:
-        """Where the passes are."""
+        """The current position."""
 
     @abstractmethod
     def move(self, place: Sequence[int]) -> None:
-        """Go to where `place` was. Raises ValueError where there is no such place."""
+        """Go to a position that `place` returned. Raises ValueError for a position that does not
+        exist."""
 
     def generators(self) -> dict[str, np.random.Generator]:
-        """What its next passes are drawn from, besides."""
+        """Random generators that the next passes depend on."""
         return {}
 
 
 class TextFeed(Feed):
-    """Streams through all but the last `valid_fraction` of a text. Now and then one begins anew
-    at a random place."""
+    """Streams through all of a text except its last `valid_fraction`. From time to time a stream
+    restarts at a random position."""
 
     def __init__(
         self,
@@ -113,7 +116,7 @@ class TextFeed(Feed):
         if part.size < self.steps + 1:
             raise DataError(
                 f"{part.size} characters to train on; a window of time_steps={self.steps} "
-                f"takes {self.steps + 1}: give more text or a smaller time_steps"
+                f"needs {self.steps + 1}: use more text or a smaller time_steps"
             )
         self.size, self.identity = part.characters, text.identity()
         self.tokenized = text.tokenized
@@ -127,7 +130,7 @@ class TextFeed(Feed):
         held_out = f"{kept_out:,} to validate on"
         if self.held_out.size > MOST:
             held_out = (
-                f"{kept_out:,} kept out, to validate on {self.validated:,} from all over them"
+                f"{kept_out:,} held out, {self.validated:,} of them, evenly spread, to validate on"
             )
         return f"{self.size:,} characters to train on, {held_out}{_few(self)}"
 
@@ -160,8 +163,8 @@ class TextFeed(Feed):
 
 
 class PairsFeed(Feed):
-    """All pairs but those kept out, in epochs of passes of S pairs each; the order of an epoch is
-    drawn from the seed and its number."""
+    """All pairs except the held-out ones, in epochs of passes of S pairs each. The order of an
+    epoch depends on the seed and its number."""
 
     def __init__(
         self, pairs: Pairs, net: Network, seed: int, valid_fraction: float, own: slice = slice(None)
@@ -174,7 +177,7 @@ class PairsFeed(Feed):
         self.numbers, held_out = pairs.split(valid_fraction)
         counted, self.lengths = pairs.counted(), pairs.lengths()
         self.size = int(counted[self.numbers].sum())
-        self.upto = np.cumsum(counted[held_out])  # symbols of so many pairs that are held out
+        self.upto = np.cumsum(counted[held_out])  # cumulative symbols of the held-out pairs
         self.held_out: Ids = held_out[self.upto <= MOST]
         validated = int(counted[self.held_out].sum())
         self.validated = validated if validated >= LEAST_VALIDATION else 0
@@ -185,7 +188,7 @@ class PairsFeed(Feed):
         kept_out = len(self.pairs) - self.numbers.size
         held_out = f"{kept_out:,} to validate on"
         if self.held_out.size < kept_out:
-            held_out = f"{kept_out:,} kept out, to validate on {self.held_out.size:,} of them"
+            held_out = f"{kept_out:,} held out, {self.held_out.size:,} of them to validate on"
         return f"{self.numbers.size:,} pairs to train on, {held_out}{_few(self)}"
 
     def next(self) -> Pass:
@@ -204,12 +207,12 @@ class PairsFeed(Feed):
     def sample(self, net: Network, srand: int, length: int | None = None) -> str:
         numbers = (self.held_out if self.validated else self.numbers)[:SAMPLE_PAIRS]
         sources = [self.pairs.sources[n] for n in numbers]
-        found = predict(net, sources, max_length=length, separator=self.pairs.separator)
+        predictions = predict(net, sources, max_length=length, separator=self.pairs.separator)
         lines = []
-        for n, predicted in zip(numbers, found, strict=True):
+        for n, predicted in zip(numbers, predictions, strict=True):
             source, target = self.pairs.sources[n].decode(), self.pairs.targets[n].decode()
-            wanted = "" if predicted == target else f" (not {target})"
-            lines.append(f"{source} -> {predicted}{wanted}")
+            expected = "" if predicted == target else f" (not {target})"
+            lines.append(f"{source} -> {predicted}{expected}")
         return "\n".join(lines)
 
     def place(self) -> list[int]:
@@ -218,10 +221,10 @@ class PairsFeed(Feed):
     def move(self, place: Sequence[int]) -> None:
         epoch, position = place
         if epoch < 0:
-            raise ValueError("an epoch before the first")
+            raise ValueError("the epoch is negative")
         self._begin(epoch)
         if not 0 <= position <= len(self.order):
-            raise ValueError("a place that the epoch does not have")
+            raise ValueError("the position is outside the epoch")
         self.position = position
 
     def _begin(self, epoch: int) -> None:
@@ -238,8 +241,8 @@ def feed(
     valid_fraction: float,
     own: slice = slice(None),
 ) -> Feed:
-    """Of a text or of pairs, for those of the network's streams that are its `own`. Raises
-    DataError for what is neither, is too short or does not fit the network, CfgError for a network
+    """A feed of a text or of pairs, for the streams `own` of the network. Raises DataError for
+    other data and for data that is too short or does not fit the network, CfgError for a network
     that does not predict symbols."""
     if isinstance(data, Pairs):
         return PairsFeed(data, net, seed, valid_fraction, own)
@@ -249,25 +252,22 @@ def feed(
 
 
 def symbols_for(net: Network, text: Symbols, valid_fraction: float) -> Symbols:
-    """A text as the symbols of this network, which learns its byte pairs from it where it has
-    a [bytepairs] without any. Raises DataError."""
+    """The text as symbols of this network. A [bytepairs] layer without pairs learns them from the
+    text. Raises DataError."""
     if net.layers[0].gives_ids and not isinstance(text, BytePairText):
         return BytePairText(text, net, valid_fraction)
     return text
 
 
-def _no_text(given: object) -> DataError:
-    if isinstance(given, str | os.PathLike):
-        name = echo(os.fspath(given))
-        return DataError(
-            f"{name} is a name, and no text; minidark.Text({name}) is that of the file"
-        )
-    said = f"a {type(given).__name__} is no text; minidark.Text(PATH) is that of a file"
-    return DataError(said)
+def _no_text(value: object) -> DataError:
+    if isinstance(value, str | os.PathLike):
+        name = echo(os.fspath(value))
+        return DataError(f"{name} is a file name, not a text; use minidark.Text({name})")
+    return DataError(f"a {type(value).__name__} is not a text; use minidark.Text(PATH)")
 
 
 def _few(feed: Feed) -> str:
-    return "" if feed.validated else ", too few for it"
+    return "" if feed.validated else ", too few to validate"
 
 
 def _check_symbols(net: Network) -> None:
@@ -275,5 +275,5 @@ def _check_symbols(net: Network) -> None:
     if net.outputs != net.inputs:
         raise CfgError(
             f"the last layer has {net.outputs} outputs; to predict the next of {net.inputs} "
-            f"symbols (inputs={net.inputs}) it needs as many"
+            f"symbols (inputs={net.inputs}) it needs {net.inputs}"
         )

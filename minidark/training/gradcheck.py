@@ -1,17 +1,17 @@
-"""Analytic gradients against numeric ones, for any cfg: what `backward` says against differences
-of what `forward` does.
+"""Checks analytic gradients against numeric ones, for any cfg: the result of `backward` against
+differences of `forward`.
 
-In float64, on a small copy of the network: few streams and steps, random parameters, a random state
-carried in, float rows as input. Of each array, and of the input, some directions are taken: random
-ones, which every number of the array has a part in, and single numbers, among them the one with the
-largest gradient. A direction's numeric derivative is a difference of fourth order.
+The check runs in float64 on a small copy of the network: few streams and steps, random parameters,
+a random carried-in state, float rows as input. For each array and for the input it tries some
+directions: random ones, which involve every element, and single elements, including the one with
+the largest gradient. A direction's numeric derivative is a fourth-order difference.
 
-A kink of a piecewise activation between two of its points would look like a wrong gradient, so each
-array is tried with several step lengths, and the best counts: a gradient that is wrong is wrong
-with all of them. Dropout draws the same mask each time.
+A kink of a piecewise activation between two points would look like a wrong gradient. So each array
+is tried with several step lengths and the best one counts: a wrong gradient fails with all of them.
+Dropout uses the same mask each time.
 
-Training cuts the gradient off at the state that is carried in; layers keep it all the same
-(`Layer.dstates`), so that it can be compared here.
+Training truncates the gradient at the carried-in state. Layers still keep it (`Layer.dstates`), so
+that this check can compare it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from minidark.network import Network
 from minidark.network.parser import build_network
 
 STEPS, STREAMS = 4, 3  # T, S
-WIDEST = 48  # of a layer's outputs and of the inputs
+WIDEST = 48  # largest number of inputs and of a layer's outputs
 TOLERANCE = 1e-6  # relative
 STEP_LENGTHS = (3e-5, 3e-6, 3e-4)
 POINTS, FOURTH_ORDER = (-2, -1, 1, 2), np.array([1, -8, 8, -1]) / 12
 DIRECTIONS, SINGLE = 3, 3
-NOISE = 1e2 * float(np.finfo(np.float64).eps)  # of the objective, relative, by rounding
+NOISE = 1e2 * float(np.finfo(np.float64).eps)  # relative rounding error of the objective
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An array, and how far its gradient is from the numeric one: relative to it, over all its
-    directions; None where stopbackward leaves it none."""
+    """An array and the relative error of its gradient over all directions; None if stopbackward
+    stops the gradient."""
 
     name: str
     shape: tuple[int, ...]
@@ -54,11 +54,11 @@ class Row:
 
 
 def check_gradients(plan: Plan, seed: int = 0) -> Iterator[Row]:
-    """A row for each parameter in weight-file order, with float rows as input, and for each state
-    that is carried in; one for the input, if it gets a gradient; and the rows of a first layer that
-    reads ids once more, with ids.
+    """Yields a row for each parameter in weight-file order and for each carried-in state, with
+    float rows as input; a row for the input if it gets a gradient; and the rows of a first layer
+    that reads ids once more, with ids.
 
-    The plan's network is made anew, small. Raises CfgError for one without a cost.
+    Checks a small copy of the plan's network. Raises CfgError for a network without a cost.
     """
     net = _small(plan, seed)
     net.check_has_cost()
@@ -72,7 +72,7 @@ def check_gradients(plan: Plan, seed: int = 0) -> Iterator[Row]:
 
 
 def amount(plan: Plan) -> int:
-    """How many rows `check_gradients` gives, one less where the input gets no gradient."""
+    """Number of rows that `check_gradients` yields, or one more if the input gets no gradient."""
     layers = _small(plan, 0).layers
     rows = [len([*layer.parameters()]) + len(layer.states) for layer in layers]
     return sum(rows) + 1 + (rows[0] if layers[0].reads_ids else 0)
@@ -83,7 +83,7 @@ def _small(plan: Plan, seed: int) -> Network:
 
 
 class _Check:
-    """A network whose every pass begins with the same states and masks."""
+    """A network whose passes all start with the same states and dropout masks."""
 
     def __init__(self, net: Network, rng: np.random.Generator):
         self.net, self.rng = net, rng
@@ -113,8 +113,7 @@ class _Check:
             yield self._row("input", x, x, gradient)
 
     def _row(self, name: str, x: Array, value: Array, gradient: Array | None) -> Row:
-        """`value` is one of the arrays that a pass over x hangs on; without `gradient`, it is
-        frozen."""
+        """`value` is an array that a pass over x depends on; without `gradient` it is frozen."""
         if gradient is None:
             return Row(name, value.shape, 0, None)
 
@@ -138,8 +137,8 @@ class _Check:
 
 
 def shrunk(plan: Plan) -> Plan:
-    """The same layers over few streams and steps; a width above 48 is the most below it that its
-    readers' groups divide, two of a group at the least."""
+    """The same layers with few streams and steps. Widths above 48 become the largest smaller width
+    that all groups divide, with at least two units in a group."""
     groups = math.lcm(*(getattr(layer.options, "groups", 1) for layer in plan.layers))
     width = max(2 * groups if groups > 1 else 1, WIDEST - WIDEST % groups)
     net = {"batch": STREAMS, "subdivisions": 1, "time_steps": STEPS}
@@ -158,7 +157,7 @@ def shrunk(plan: Plan) -> Plan:
 
 
 def _randomize(net: Network, rng: np.random.Generator) -> None:
-    """Distinct numbers for every array, of a size that keeps gates half open at any width."""
+    """Fill every array with random values, scaled to keep gates half open at any width."""
     draws: dict[str, Callable[[tuple[int, ...]], Array]] = {
         "weights": lambda shape: rng.normal(0, 1.2 / math.sqrt(shape[-1]), shape),
         "biases": lambda shape: rng.normal(0, 0.4, shape),
@@ -185,7 +184,7 @@ def _truth(net: Network, rng: np.random.Generator) -> Array:
 def _error(
     objective: Callable[[], float], value: Array, gradient: Array, directions: Sequence[Array]
 ) -> float:
-    """The least over the step lengths."""
+    """The smallest relative error over the step lengths."""
     analytic = np.array([float((gradient * direction).sum()) for direction in directions])
     least = math.inf
     for length in STEP_LENGTHS:
@@ -200,7 +199,8 @@ def _error(
 
 
 def _directions(value: Array, gradient: Array, rng: np.random.Generator) -> Iterator[Array]:
-    """Random ones of length 1, then single numbers: that of the largest gradient, and others."""
+    """Random directions of length 1, then single elements: the one with the largest gradient, and
+    others."""
     for _ in range(DIRECTIONS):
         direction = rng.standard_normal(value.shape)
         yield direction / np.linalg.norm(direction)
@@ -215,10 +215,10 @@ def _directions(value: Array, gradient: Array, rng: np.random.Generator) -> Iter
 def _derivative(
     objective: Callable[[], float], value: Array, direction: Array, length: float
 ) -> float:
-    kept = value.copy()
-    found = []
+    original = value.copy()
+    values = []
     for point in POINTS:
-        value[...] = kept + point * length * direction
-        found.append(objective())
-    value[...] = kept
-    return float(np.dot(FOURTH_ORDER, found)) / length
+        value[...] = original + point * length * direction
+        values.append(objective())
+    value[...] = original
+    return float(np.dot(FOURTH_ORDER, values)) / length

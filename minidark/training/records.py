@@ -1,13 +1,13 @@
-"""What a training run leaves in its folder beside the weights.
+"""The files of a training run besides its weights.
 
-    BASE.ckpt        all of the run, to go on from; BASE.ckpt.prev is the one before it
-    log.jsonl        a JSON object for every tenth batch, every validation and the last batch, and
-                     one for a batch that diverged
-    run.json         what was run: command, cfg, text, seed, versions; and when it was gone on with
+    BASE.ckpt        the complete run, to resume from; BASE.ckpt.prev is the previous one
+    log.jsonl        a JSON object for every tenth batch, every validation, the last batch and a
+                     batch that diverged
+    run.json         how the run was started: command, cfg, text, seed, versions; and each resume
 
-log.jsonl is only ever added to; a line that could not be written comes with the next. A run that
-goes on from a checkpoint first cuts off the batches behind it, which come again. Both are of one
-run, the last that began in the folder.
+log.jsonl is append-only; a line that could not be written is written with the next one. A resumed
+run first removes the lines after its checkpoint, because it repeats their batches. Both files
+belong to the last run that was started in the folder.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ SAMPLE_EVERY = 500  # batches
 LARGEST_RUN = 1 << 24  # bytes
 LONGEST_LINE = 1 << 22  # bytes of the log
 
-FIGURE = Real(-1e300, 1e300)  # no curve goes beyond
+FIGURE = Real(-1e300, 1e300)  # range that a plot can show
 COMMAND = ListOf(String())
-RUN: dict[str, Kind] = {  # what a report takes of run.json
+RUN: dict[str, Kind] = {  # keys of run.json that a report uses
     "command": COMMAND,
     "cfg": String(path=True),
     "cfg_values": CFG_VALUES,
@@ -69,7 +69,7 @@ RUN: dict[str, Kind] = {  # what a report takes of run.json
     ),
     "began": String(),
 }
-LINE: dict[str, Kind] = {  # and of a line of the log
+LINE: dict[str, Kind] = {  # keys of a log line that a report uses
     "batch": Whole(0),
     "loss": FIGURE,
     "average": FIGURE,
@@ -81,16 +81,16 @@ LINE: dict[str, Kind] = {  # and of a line of the log
     "valid_loss": FIGURE,
     "sample": String(),
 }
-SOMETIMES = frozenset({"valid_loss", "sample"})  # keys that not every line has
-DIVERGED: dict[str, Kind] = {"batch": Whole(0), "diverged": String()}  # the last line of such a run
+SOMETIMES = frozenset({"valid_loss", "sample"})  # optional keys
+DIVERGED: dict[str, Kind] = {"batch": Whole(0), "diverged": String()}  # last line of a diverged run
 
 
 class Records:
-    """Keeps them for `training`, in `folder`, which is there. Raises MinidarkError.
+    """Writes these files for `training` into `folder`, which must exist. Raises MinidarkError.
 
-    base: the checkpoint's name without its ending. cfg: the name of the cfg. command: how the run
-    was called. resumed: where it goes on from; None for a run that begins. overrides: what was set
-    over the cfg, as "section.key=value".
+    base: the checkpoint's name without its suffix. cfg: the cfg's name. command: the command line.
+    resumed: the checkpoint to resume from; None for a new run. overrides: the "section.key=value"
+    settings.
     """
 
     def __init__(
@@ -105,24 +105,24 @@ class Records:
     ):
         self.training, self.folder = training, folder
         self.checkpoint = folder / f"{base}.ckpt"
-        self.sound = False  # what is there; a damaged one must not take the place of its previous
+        self.sound = False  # is the existing file valid? a damaged one must not become .prev
         before = read_run(folder) if resumed else {}
         ours = resumed is not None and before.get("began") == resumed.began
         self.log = _Log(folder / "log.jsonl", resumed.batch if resumed and ours else 0)
         self._write_run(before if ours else {}, cfg, command, resumed, overrides)
 
     def add(self, report: StepReport) -> None:
-        """A line in the log, if the batch is one to keep."""
+        """Add a line to the log if this batch is logged."""
         if is_logged(report):
             self.log.add(log_line(report))
 
     def add_diverged(self, error: DivergedError) -> None:
-        """The line of a batch that came to nothing; a run that goes on cuts it off."""
+        """Add a line for a batch that diverged; a resumed run removes it."""
         self.log.add({"batch": self.training.net.batches_seen, "diverged": str(error)})
 
     def save(self) -> Path:
-        """Write the checkpoint; `log.sync` before it makes safe what the log holds by then. Raises
-        DivergedError for weights that are of no use; the file stays what it was."""
+        """Write the checkpoint; call `log.sync` first. Raises DivergedError if weights contain NaN
+        or infinity; the file stays unchanged."""
         check_finite(self.training.net)
         self.sound = self.sound or is_sound(self.checkpoint)
         self.training.checkpoint().write(self.checkpoint, keep=self.sound)
@@ -155,7 +155,7 @@ class Records:
             "parameters": sum(p.value.size for p in net.parameters()),
             "in_nats": net.predicts_symbols,
             "resumed": [],
-            **before,  # of a run that is gone on with, all this stays but for what follows
+            **before,  # a resumed run keeps all of the above
             "batches": training.batches,
             "patience": training.patience,
         }
@@ -174,13 +174,13 @@ class Records:
 
 
 def made_on(training: Training) -> dict[str, Any]:
-    """With what it is computed."""
+    """The hardware and software that the run uses."""
     backend = training.net.backend
     return {**computing(backend), **surroundings(), "python": platform.python_version()}
 
 
 def read_run(folder: Path) -> dict[str, Any]:
-    """What stands in `run.json`; nothing where there is none that is sound."""
+    """The contents of `run.json`, empty if it is missing or damaged."""
     try:
         with open_regular(folder / "run.json", MinidarkError) as file:
             run = schema.parse(file.read(LARGEST_RUN))
@@ -190,47 +190,48 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def read_whole_run(folder: Path) -> dict[str, Any]:
-    """The same, with all that RUN asks for. Raises DataError."""
+    """`read_run`, checked against RUN. Raises DataError."""
     run = read_run(folder)
-    if said := schema.mistake(run, Record(RUN, others=Anything())):
-        raise DataError(f"{folder / 'run.json'}: damaged, or of another version: {said}")
+    if message := schema.mistake(run, Record(RUN, others=Anything())):
+        raise DataError(f"{folder / 'run.json'}: damaged, or of another version: {message}")
     return run
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log, each as LINE asks for, and the last perhaps as DIVERGED does. What
-    follows the last line break is not yet whole. Raises DataError with the line's number."""
+    """The complete lines of a log, checked against LINE, and the last one perhaps against DIVERGED.
+    Text after the last line break is incomplete and ignored. Raises DataError with the line
+    number."""
     lines: list[dict[str, Any]] = []
     pairs = itertools.pairwise(itertools.chain(_whole_lines(path), [b""]))
     for number, (data, following) in enumerate(pairs, start=1):
         try:
             line = schema.parse(data)
-            said = _mistake(line, lines[0] if lines else line, last=not following)
+            message = _mistake(line, lines[0] if lines else line, last=not following)
         except ValueError as error:
-            said = str(error)
-        if said:
-            shown = echo(data.removesuffix(b"\n").decode(errors="replace"))
+            message = str(error)
+        if message:
+            content = echo(data.removesuffix(b"\n").decode(errors="replace"))
             raise DataError(
-                f"{path}:{number}: {shown} is no line of a log that `train` of this version "
-                f"writes: {said}"
+                f"{path}:{number}: {content} is not a log line of this version of `train`: "
+                f"{message}"
             )
         lines.append(line)
     return lines
 
 
 def _mistake(line: Any, first: dict[str, Any], last: bool) -> str | None:
-    """What is wrong with a line. All have the layers of the first one: a log in which each had its
-    own would make a table as large as the file's square."""
+    """What is wrong with a line. All lines must have the layers of the first one; otherwise a table
+    of them could grow as the square of the file's size."""
     diverged = last and isinstance(line, dict) and "diverged" in line
     table = Record(DIVERGED if diverged else LINE, others=Anything(), absent=SOMETIMES)
-    said = schema.mistake(line, table)
-    if said or diverged or line["gradient_norms"].keys() == first["gradient_norms"].keys():
-        return said
-    return "gradient_norms has other layers than in the first line"
+    message = schema.mistake(line, table)
+    if message or diverged or line["gradient_norms"].keys() == first["gradient_norms"].keys():
+        return message
+    return "the layers in gradient_norms differ from those in the first line"
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
-    """Each with its line break. One that is too long comes cut, without it."""
+    """Complete lines with their line breaks. A line that is too long is truncated."""
     with open_regular(path, named(path, DataError)) as file:
         while line := file.readline(LONGEST_LINE):
             if not line.endswith(b"\n") and len(line) < LONGEST_LINE:
@@ -239,9 +240,9 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
 
 
 def sampled(report: StepReport, training: Training) -> StepReport:
-    """With a sample, if it is one to have it: every 500th and the last, of a network that can
-    generate. It leaves no trace in the run. None of weights that diverged, of which the next save
-    tells."""
+    """The report with a sample, if one is due: at every 500th batch and the last, if the network
+    can generate. Drawing it does not change the run. A diverged network gives no sample; the
+    next save raises the error."""
     due = report.batch % SAMPLE_EVERY == 0 or report.last
     net = training.net
     if not due or not can_generate(net):
@@ -259,7 +260,7 @@ def is_logged(report: StepReport) -> bool:
 
 
 def log_line(report: StepReport) -> dict[str, Any]:
-    """A report as it stands in the log, where a length that is beyond all numbers is null."""
+    """The report as a log line; infinite norms become null."""
     line: dict[str, Any] = {
         "batch": report.batch,
         "loss": report.loss,
@@ -286,23 +287,23 @@ def log_line(report: StepReport) -> dict[str, Any]:
 
 
 class _Log:
-    """Lines of JSON, closed between two of them; those of batches above `upto` are gone. A line
-    that could not be written waits for the next. Raises SaveError."""
+    """A JSON Lines file that is closed between writes. Lines of batches after `upto` are removed. A
+    line that could not be written is written with the next one. Raises SaveError."""
 
     def __init__(self, path: Path, upto: int):
         self.path, self.waiting = path, b""
-        self.size = 0  # bytes of the whole lines that are there
+        self.size = 0  # bytes of complete lines in the file
         if upto and path.exists():
             self.size = _length_upto(path, upto)
         self._write()
 
     def add(self, line: dict[str, Any]) -> None:
-        """The whole line behind those that wait, or where that fails nothing of them."""
+        """Write the waiting lines and this one, all or nothing."""
         self.waiting += json.dumps(line).encode() + b"\n"
         self._write()
 
     def sync(self) -> None:
-        """Bring it to the disk, with the lines that wait."""
+        """Write the waiting lines and flush the file to disk."""
         self._write(sync=True)
 
     def _write(self, sync: bool = False) -> None:
@@ -311,7 +312,7 @@ class _Log:
 
 
 def _length_upto(path: Path, batch: int) -> int:
-    """Bytes of the whole lines before the first of a later batch, or that is none of ours."""
+    """Bytes of the lines before the first that is damaged or of a later batch."""
     length = 0
     try:
         for line in _whole_lines(path):

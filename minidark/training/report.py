@@ -1,4 +1,4 @@
-"""What a training run tells of each batch."""
+"""The report of a training batch."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ SHOWN = ("batch", "loss", "average", "rate", "epochs", "valid_loss")  # in a not
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One batch. Costs are nats per symbol for a softmax. Symbols are those with a truth: of a
-    pair the target and its end mark."""
+    """One batch. For a softmax, costs are nats per symbol. Symbols are those with a truth: for a
+    pair, the target and its end mark."""
 
     batch: int  # whole batches seen, over all runs of these weights
     last: bool
     loss: float  # mean over this batch's rows
-    average: float  # .9 average + .1 loss
-    rate: float  # of the update that this batch ended in
+    average: float  # exponential moving average (0.9 old, 0.1 new)
+    rate: float  # learning rate of this batch's update
     symbols: int  # trained on in this run
-    seconds: float  # since this run began, validation included, compiling kernels not
-    epochs: float  # symbols over the size of the training part
-    valid_loss: float | None = None  # where this batch ended in a validation
-    valid_symbols: int | None = None  # that it is the mean of; fewer than were kept out, of many
-    valid_exact: float | None = None  # of pairs, the share that is predicted whole
-    best: bool = False  # that validation was the lowest of this run
-    # Of each layer's mean gradient before clipping, by the layer's name; of every tenth batch, of
-    # the last and of those that end in a validation.
+    seconds: float  # since this run began, with validations, without compiling kernels
+    epochs: float  # symbols / size of the training part
+    valid_loss: float | None = None  # if this batch ended in a validation
+    valid_symbols: int | None = None  # symbols in that mean; fewer than held out, if those are many
+    valid_exact: float | None = None  # share of pairs that are predicted exactly
+    best: bool = False  # whether that validation is the lowest of this run
+    # Norm of each layer's mean gradient before clipping, by layer name: for every tenth batch, the
+    # last one and those with a validation.
     gradient_norms: dict[str, float] | None = None
-    sample: str | None = None  # of text after this batch, for whoever draws one
-    # Seconds of this batch alone, its validation included.
+    sample: str | None = None  # sample after this batch, if one was drawn
+    # Seconds of this batch alone, including its validation.
     took: float = field(default=0.0, compare=False)
 
     def _repr_html_(self) -> str:

@@ -1,7 +1,7 @@
-"""The one loop that drives a run, whoever asked for it: a command, a comparison, darknet's `rnn`.
+"""The loop that drives every run, for commands, comparisons and darknet's `rnn`.
 
-A run is a `Training` and its followers, which hear of each batch in their order: what is written
-comes before what is shown.
+A run is a `Training` and its followers. They get each batch in order: files are written before
+figures are shown.
 """
 
 from __future__ import annotations
@@ -18,24 +18,25 @@ from minidark.training.train import Training
 
 
 class Follower:
-    """Hears of a run. What it does not override does nothing."""
+    """Base of followers; methods that are not overridden do nothing."""
 
-    reads_samples = False  # whether it wants text from the network now and then
+    reads_samples = False  # whether it uses samples
 
     def saves(self, report: StepReport) -> bool:
-        """Whether it takes a checkpoint after this batch: all ranks then bring it together."""
+        """Whether it saves a checkpoint after this batch; all ranks then gather their states."""
         return False
 
     def after(self, report: StepReport) -> None:
-        """A batch is done."""
+        """Called after each batch."""
 
     def stop(self) -> None:
-        """The run ends before its last batch, because it was asked to."""
+        """Called when the run is interrupted before its last batch."""
 
 
 class Stop(Protocol):
-    """A wish to end a run. `signals` are the numbers that it may come by; `signal` is the one that
-    came to this process, 0 before; `agreed` that of all ranks, where there are several."""
+    """A request to stop a run. `signals` are the signal numbers it handles; `signal` is the one
+    this process received, 0 before; `agreed` is the one all ranks agreed on, if there are
+    several."""
 
     @property
     def signals(self) -> Sequence[int]: ...
@@ -46,15 +47,15 @@ class Stop(Protocol):
 
     @property
     def due(self) -> int:
-        """The signal that the run is to end by, at this batch; 0 for none."""
+        """The signal to stop for at this batch; 0 for none."""
 
 
 def follow(
     training: Training, followers: Sequence[Follower] = (), stop: Stop | None = None
 ) -> StepReport | None:
-    """Let a run go to its last batch, or to that in which `stop` is due. The last report; None
-    where no batch was to come. Only the rank that leads has followers. Raises what training does.
-    """
+    """Run until the last batch, or until the batch in which `stop` is due. Returns the last report,
+    or None if no batch remained. Only the leading rank has followers. Raises what training
+    raises."""
     report, wanted = None, any(one.reads_samples for one in followers)
     for bare in training:
         report = sampled(bare, training) if wanted else bare
@@ -70,12 +71,12 @@ def follow(
 
 
 def _agreed(ranks: Ranks, stop: Stop | None, saving: bool) -> bool:
-    """After a batch, on all ranks: let one signal of any rank be that of all, and say whether the
-    run is saved now, for it or as the rank that leads wants it."""
+    """After a batch, on all ranks: agree on one signal of any rank, and return whether to save, for
+    the signal or because the leading rank wants to."""
     if ranks.size == 1 or stop is None:
         return saving
     flags = np.array([saving, *(stop.signal == number for number in stop.signals)], np.float64)
     ranks.sum(flags)
-    asked = (n for n, heard in zip(stop.signals, flags[1:], strict=True) if heard)
-    stop.agreed = next(asked, 0)
+    received = (n for n, flag in zip(stop.signals, flags[1:], strict=True) if flag)
+    stop.agreed = next(received, 0)
     return bool(flags[0] or stop.agreed)

@@ -1,4 +1,4 @@
-"""Whether a run that is resumed is the run that its checkpoint was taken of."""
+"""Checks that a resumed run is the run of its checkpoint."""
 
 from __future__ import annotations
 
@@ -25,31 +25,34 @@ log = logging.getLogger(__name__)
 
 
 def check_text(feed: Feed, since: Checkpoint) -> None:
-    """A file's time alone may be another, as a copy's is: sizes and samples are the text."""
+    """Raise DataError if the data is not the checkpoint's. Sizes and samples identify a text; a
+    file's modification time may differ, as in a copy."""
     now, before = feed.identity, Identity.from_json(since.text)
     for name in ("tokenized", "separator"):
-        here, there = getattr(feed, name), getattr(since, name)
-        if here != there:
-            change: str | None = f"{name}={_shown(here)}, and before {_shown(there)}"
+        current, saved = getattr(feed, name), getattr(since, name)
+        if current != saved:
+            change: str | None = (
+                f"{name}={_format(current)}, and {_format(saved)} in the checkpoint"
+            )
             break
     else:
         change = now.undated().change(before.undated())
     if change:
         raise DataError(
-            f"{change}; a run goes on with the text that it began with, and --weights begins "
-            "another from its weights"
+            f"{change}; a run resumes only with its own text; to train on other text, start a new "
+            "run with --weights"
         )
     if redated := now.change(before):
-        log.warning("%s; taken for the same", redated)
+        log.warning("%s; treated as the same text", redated)
 
 
-def _shown(value: bool | str | None) -> str:
-    return "none, for a text" if value is None else repr(value)
+def _format(value: bool | str | None) -> str:
+    return "none (a text)" if value is None else repr(value)
 
 
 def cfg_values(net: Network) -> list[dict[str, Any]]:
-    """Every value that the cfg gave or left at its default, section by section, as JSON has them.
-    max_batches is among them where the rate falls towards it."""
+    """Every value of the cfg, defaults included, by section, as JSON values. Contains max_batches
+    only if the learning rate depends on it."""
     options = [("net", net.options)]
     options += [(a.type, b) for a, b in zip(net.layers, net.layer_options, strict=True)]  # type: ignore[misc]
     sections = [{"section": name, **dataclasses.asdict(o)} for name, o in options]
@@ -60,31 +63,31 @@ def cfg_values(net: Network) -> list[dict[str, Any]]:
 
 
 def settle_cfg(net: Network, since: Checkpoint) -> None:
-    """Take over what weights settled where the cfg has no say."""
+    """Apply the checkpoint's choice of batch norm if the cfg makes none."""
     name = since.cfg[0].get("batchnorm")
     if isinstance(name, str) and name in DIVISORS:
         net.settle_batchnorm(name)
 
 
 def check_cfg(net: Network, since: Checkpoint) -> None:
-    """Raise CfgError with the first value that is not what it was."""
-    if said := _difference(cfg_values(net), since.cfg):
+    """Raise CfgError with the first value that differs from the checkpoint."""
+    if message := _difference(cfg_values(net), since.cfg):
         raise CfgError(
-            f"{said}; a run goes on with the cfg that it began with, and --weights begins "
-            "another from its weights"
+            f"{message}; a run resumes only with its own cfg; to train with another, start a "
+            "new run with --weights"
         )
 
 
 def _difference(now: Sequence[dict[str, Any]], before: Sequence[dict[str, Any]]) -> str | None:
     if len(now) != len(before):
         return f"{len(now) - 1} layers, and {len(before) - 1} in the checkpoint"
-    for i, (here, there) in enumerate(zip(now, before, strict=True)):
-        place = f"layer {i - 1} [{here['section']}]" if i else "[net]"
-        if here["section"] != there["section"]:
-            return f"{place} is [{bare(there['section'])}] in the checkpoint"
-        for key in {**here, **there}:
-            if here.get(key) != there.get(key):
-                return f"{place} {_pair(key, here)}, and {_pair(key, there)} in the checkpoint"
+    for i, (current, saved) in enumerate(zip(now, before, strict=True)):
+        place = f"layer {i - 1} [{current['section']}]" if i else "[net]"
+        if current["section"] != saved["section"]:
+            return f"{place} is [{bare(saved['section'])}] in the checkpoint"
+        for key in {**current, **saved}:
+            if current.get(key) != saved.get(key):
+                return f"{place} {_pair(key, current)}, and {_pair(key, saved)} in the checkpoint"
     return None
 
 
@@ -96,7 +99,7 @@ def _pair(key: str, values: dict[str, Any]) -> str:
 
 
 def computing(backend: Backend) -> dict[str, Any]:
-    """What decides the last digits."""
+    """Settings that determine the last digits."""
     kernels = "fast" if backend.fast else "numpy"
     return {
         "device": backend.name,
@@ -106,7 +109,7 @@ def computing(backend: Backend) -> dict[str, Any]:
 
 
 def surroundings() -> dict[str, Any]:
-    """What may decide them: numpy's products are a library's, which sums as it likes."""
+    """Settings that may affect the last digits: numpy's BLAS chooses its own order of summation."""
     return {
         "minidark": __version__,
         "numpy": np.__version__,
@@ -116,22 +119,22 @@ def surroundings() -> dict[str, Any]:
 
 
 def warn_of_surroundings(since: Checkpoint) -> None:
-    """Log what is other than it was."""
-    there = since.surroundings
+    """Log a warning with the surroundings that differ from the checkpoint's."""
+    saved = since.surroundings
     changed = [
-        f"{name} {value}, before {echo(there.get(name))}"
+        f"{name} {value}, {echo(saved.get(name))} in the checkpoint"
         for name, value in surroundings().items()
-        if value != there.get(name)
+        if value != saved.get(name)
     ]
     if changed:
-        log.warning("%s: the last digits may differ from one run in one go", "; ".join(changed))
+        log.warning("%s: results may differ in the last digits", "; ".join(changed))
 
 
 def check_computing(backend: Backend, since: Checkpoint) -> None:
-    """Raise BackendError where it is not what it was."""
+    """Raise BackendError if the device, kernels or dtype differ from the checkpoint's."""
     for key, value in computing(backend).items():
         if value != since.computing.get(key):
             raise BackendError(
-                f"{key} {value}, and {echo(since.computing.get(key))} in the checkpoint: a run "
-                "goes on exactly only with the same"
+                f"{key} {value}, and {echo(since.computing.get(key))} in the checkpoint: an exact "
+                "resume needs the same"
             )

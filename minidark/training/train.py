@@ -1,18 +1,19 @@
 """Training: truncated back-propagation through time over S streams.
 
-On a text, each pass feeds every stream its next T symbols, with the state that the last pass left;
-after `subdivisions` passes the weights move. Now and then a stream begins anew at a random place
-with a zero state, so that the network does not see the same order for ever. On pairs, each pass
-feeds every stream a pair, from a zero state, and what counts is its target. `feeds` has both.
+On a text, each pass feeds every stream its next T symbols, with the state from the previous pass.
+After `subdivisions` passes the weights are updated. From time to time a stream restarts at a random
+position with a zero state, so that the network sees the text in varying order. On pairs, each pass
+feeds every stream one pair, from a zero state, and only the target counts. `feeds` has both.
 
-`train` gives an iterator of reports, one for each batch, and prints nothing. After a report all of
-the run can be had as a `Checkpoint`, from which another `train` goes on to the same bytes.
+`train` returns an iterator of reports, one for each batch, and prints nothing. After each report,
+the run can be saved as a `Checkpoint`, from which another `train` resumes with byte-identical
+results.
 
-Where the streams are dealt in groups, to one process or to several, `parallel.shards` has the
-passes of a batch; all else here is as with one.
+If the streams are split into groups, in one process or several, `parallel.shards` runs the passes
+of a batch. Everything else is the same.
 
-Source: darknet examples/rnn.c (train_char_rnn). pjreddie's `[rnn]` on a CPU forgets the state
-between passes; here it is carried, as darknet's GPU code does.
+Source: darknet examples/rnn.c (train_char_rnn). pjreddie's `[rnn]` on a CPU loses the state between
+passes; minidark carries it, as darknet's GPU code does.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ from minidark.training.validation import Validation, check_cost
 
 log = logging.getLogger(__name__)
 
-APART = "their processors or BLAS round otherwise; --kernels fast rounds alike"
-MEASURE_EVERY = 10  # batches, of which the gradient's length is taken
+APART = "their processors or BLAS round differently; --kernels fast rounds identically"
+MEASURE_EVERY = 10  # batches between measurements of gradient norms
 
 
 def train(
@@ -79,26 +80,27 @@ def train(
     shards: int | None = None,
     ranks: Ranks | None = None,
 ) -> Training:
-    """Train until `batches` batches have been seen in all; a report for each.
+    """Train until `batches` batches have been seen in total; yields a report for each.
 
-    seed: where streams begin and restart, or the order of pairs. The last `valid_fraction` of the
-    text is kept out and validated on, now and then and at the end, by up to half a million symbols
-    from all of it, the same each time (`valid.MOST`); of pairs, those whose sources have the lowest
-    hashes (`Pairs.split`). baseline: validate the weights as they are first, so that the best of
-    the run is better than they were (None: where they have seen rows). patience: stop after that
-    many validations without a new lowest. resume: go on from there as if nothing had happened; seed
-    and valid_fraction are its own then, and what the network held is replaced.
+    seed: determines where streams start and restart, or the order of pairs. The last
+    `valid_fraction` of the text is held out for validations, which run from time to time and at the
+    end. They score up to half a million symbols, evenly spread and the same each time
+    (`valid.MOST`). Of pairs, those with the lowest source hashes are held out (`Pairs.split`).
+    baseline: validate the initial weights, so that `_best` must beat them (None: if they have been
+    trained). patience: early stopping after this many validations without a new lowest. resume:
+    continue from this checkpoint with byte-identical results; its seed and valid_fraction apply,
+    and the network's contents are replaced.
 
-    clip_norm: the longest mean gradient, in place of the cfg's.
+    clip_norm: the largest norm of the mean gradient, instead of the cfg's.
 
-    shards: how many groups the streams are dealt in, each with a gradient and batch norm statistics
-    of its own (None: one for each rank, or as many as `resume` had). ranks: the processes that they
-    are dealt to, all of which are here (None: this one).
+    shards: number of groups that the streams are split into, each with its own gradient and batch
+    norm statistics (None: one for each rank, or the number in `resume`). ranks: the processes that
+    run the groups (None: only this one).
 
-    Raises DataError for a text that is too short, or not the one to go on with; CfgError for a
-    network with another number of outputs than inputs, or not the one to go on with, BackendError
-    where that was computed otherwise; and from an iteration DivergedError when the cost is NaN or
-    infinite, DataError when the text changed meanwhile.
+    Raises DataError for a text that is too short or not the one to resume with; CfgError for a
+    network whose numbers of outputs and inputs differ, or that is not the one to resume with;
+    BackendError if the device or kernels differ from the checkpoint's. Iteration raises
+    DivergedError if the cost is NaN or infinite, and DataError if the text changes during the run.
     """
     ranks = ranks or Ranks()
     if resume is not None:
@@ -108,7 +110,7 @@ def train(
         net.learner.clip_norm = clip_norm
     training = Training(net, text, batches, seed, valid_fraction, patience, shards, ranks)
     if resume is not None:
-        training.go_on(resume)
+        training.restore(resume)
     training.check_alike()
     if resume is not None:
         return training
@@ -119,7 +121,7 @@ def train(
 
 
 class Training(Iterator[StepReport]):
-    """A run as it goes. Between two reports `checkpoint` has all of it."""
+    """A run in progress. After each report, `checkpoint` returns its complete state."""
 
     def __init__(
         self,
@@ -136,8 +138,8 @@ class Training(Iterator[StepReport]):
         self.feed = feed(text, net, seed, valid_fraction, own)
         if patience and not self.feed.validated:
             raise DataError(
-                f"patience needs a validation, and {self.feed.kept_out} held out are too few "
-                f"for one; it takes {LEAST_VALIDATION}"
+                f"patience needs a validation, but only {self.feed.kept_out} are held out; "
+                f"it needs {LEAST_VALIDATION}"
             )
         self.net, self.batches = net, batches
         self.seed, self.valid_fraction, self.patience = seed, valid_fraction, patience
@@ -147,31 +149,31 @@ class Training(Iterator[StepReport]):
         self.validation = Validation(net, self.feed, ranks)
         self.average, self.symbols = math.nan, 0
         self.began = datetime.now(UTC).isoformat()
-        self.seconds = 0.0  # before `clock`
+        self.seconds = 0.0  # seconds before `clock` started
         self.clock = time.perf_counter()
         self.rehearsed = False
-        self.whole = True  # between two batches, and not within one
+        self.whole = True  # False within a batch
         self.ended = False
 
     def __repr__(self) -> str:
         return f"<Training: {self._progress()}>"
 
     def _repr_html_(self) -> str:
-        """How far it is, for notebooks."""
+        """Progress, for notebooks."""
         seen, batches = self.net.batches_seen, self.batches
         return f'<progress value="{seen}" max="{batches}"></progress> {self._progress()}'
 
     def _progress(self) -> str:
-        said = f"{self.net.batches_seen:,} of {self.batches:,} batches"
+        text = f"{self.net.batches_seen:,} of {self.batches:,} batches"
         if self.symbols:
-            said += f", average loss {self.average:.4f}"
+            text += f", average loss {self.average:.4f}"
         if math.isfinite(self.validation.lowest):
-            said += f", lowest validation {self.validation.lowest:.4f}"
-        return said
+            text += f", lowest validation {self.validation.lowest:.4f}"
+        return text
 
     @property
     def over(self) -> bool:
-        """Whether there is no batch to come."""
+        """Whether the run is finished."""
         spent = exhausted(self.validation.fruitless, self.patience)
         return self.net.batches_seen >= self.batches or spent
 
@@ -188,7 +190,7 @@ class Training(Iterator[StepReport]):
                 self.net.reset_state(stream)
         validation, batch = self.validation, self.net.batches_seen + 1
         passes = [self.feed.next() for _ in range(self.net.options.subdivisions)]
-        self.feed.check()  # before anything is learned from what was read meanwhile
+        self.feed.check()  # the data must not have changed while it was read
         symbols = self.ranks.total(sum(p.symbols for p in passes))
         last = batch >= self.batches
         validated = validation.is_due(symbols, last)
@@ -218,24 +220,24 @@ class Training(Iterator[StepReport]):
     def _batch(
         self, passes: Sequence[Pass], symbols: int, measured: bool
     ) -> tuple[float, dict[str, float] | None]:
-        """A batch and its update: the mean cost of a symbol, and where they are measured the
-        lengths of the layers' mean gradients."""
+        """Train one batch and update. Returns the mean cost of a symbol, and if `measured` the norm
+        of each layer's mean gradient."""
         net = self.net
-        with np.errstate(all="ignore"):  # what overflows shows in the cost, which is looked at
+        with np.errstate(all="ignore"):  # overflow shows in the cost, which is checked
             cost = (
                 self.shards.learn(passes, measured)
                 if self.shards
                 else _learn(net, passes, measured)
             )
         norms = net.learner.norms if measured else {}
-        # where a GPU is waited for, once in a batch
+        # the only GPU synchronisation in a batch
         summed, *lengths = net.backend.asfloats([cost, *norms.values()])
         check_cost(summed, "loss", net)
         return summed / symbols, dict(zip(norms, lengths, strict=True)) if measured else None
 
     def rehearse(self) -> None:
-        """Let kernels that are compiled at their first call be there, once; the first batch does,
-        if nobody has. It is no part of the run's seconds."""
+        """Compile or load the kernels, once, before the clock starts; the first batch calls this if
+        nobody has."""
         if not self.rehearsed:
             began = time.perf_counter()
             rehearse(self.net, self.feed, self.shards.each if self.shards else self.net.streams)
@@ -243,26 +245,25 @@ class Training(Iterator[StepReport]):
             self.rehearsed = True
 
     def begin_unvalidated(self, batches: int) -> None:
-        """For whoever times them: let this many batches come, however few the run has left, none
-        of which ends in a validation."""
+        """For timing: allow this many more batches, without validations, even if fewer remain."""
         self.rehearse()
         self.batches, self.patience = self.net.batches_seen + batches + 1, None
         self.validation.off = True
 
     def _end(self) -> None:
-        """After its last report: the network is what was validated."""
+        """After the last report, replace the parameters by their moving average."""
         if self.over and not self.ended:
             self.ended = True
             self.net.learner.keep_average()
 
     @property
     def groups(self) -> int:
-        """That the streams are dealt in."""
+        """Number of groups that the streams are split into."""
         return self.shards.count if self.shards else 1
 
     @property
     def rows(self) -> int:
-        """Of a batch."""
+        """Rows in a batch."""
         options = self.net.options
         return options.time_steps * self.net.streams * options.subdivisions
 
@@ -270,8 +271,8 @@ class Training(Iterator[StepReport]):
         return self.seconds + time.perf_counter() - self.clock
 
     def gather(self) -> None:
-        """Before a checkpoint, on all ranks: let each have the states of all streams. Raises
-        DataError where their weights are no longer the same."""
+        """Before a checkpoint, on all ranks: collect the states of all streams on each rank. Raises
+        DataError if the ranks' weights differ."""
         if self.shards:
             self.shards.gather()
         if self.ranks.size > 1:
@@ -279,15 +280,15 @@ class Training(Iterator[StepReport]):
 
     @property
     def can_be_saved(self) -> bool:
-        """Whether all of a run between two batches is here."""
+        """Whether this process has the complete state of a run between two batches."""
         gathered = self.shards is None or self.shards.gathered
         return self.whole and bool(self.symbols) and gathered
 
     def checkpoint(self) -> Checkpoint:
-        """All of the run as it is after the last report. Raises MinidarkError before the first,
+        """The complete state after the last report. Raises MinidarkError before the first report
         and after an error within a batch."""
         if not self.can_be_saved:
-            raise MinidarkError("a checkpoint is taken after a whole batch")
+            raise MinidarkError("a checkpoint can only be made after a complete batch")
         net, validation = self.net, self.validation
         return Checkpoint(
             arrays=copied_arrays(net),
@@ -318,8 +319,8 @@ class Training(Iterator[StepReport]):
             validated=validation.batches,
         )
 
-    def go_on(self, since: Checkpoint) -> None:
-        """Be the run that `since` was taken of. Raises MinidarkError where it cannot be."""
+    def restore(self, since: Checkpoint) -> None:
+        """Restore the run of checkpoint `since`. Raises MinidarkError if it does not fit."""
         check_text(self.feed, since)
         settle_cfg(self.net, since)
         check_cfg(self.net, since)
@@ -336,7 +337,7 @@ class Training(Iterator[StepReport]):
         if self.net.batches_seen != since.batch:
             raise WeightsError(
                 f"the checkpoint contradicts itself: it was written after batch {since.batch:,}, "
-                f"and its seen={since.seen:,} are {self.net.batches_seen:,} batches"
+                f"but its seen={since.seen:,} means {self.net.batches_seen:,} batches"
             )
         self.began, self.seconds = since.began, since.seconds
         self.symbols, self.average = since.symbols, since.average
@@ -345,7 +346,7 @@ class Training(Iterator[StepReport]):
         validation.batches = since.validated
 
     def check_alike(self) -> None:
-        """Raise DataError where another rank is about to train something else."""
+        """Raise DataError if another rank has different settings, data or weights."""
         net, ranks = self.net, self.ranks
         if ranks.size == 1:
             return
@@ -372,12 +373,12 @@ class Training(Iterator[StepReport]):
 
 
 def _learn(net: Network, passes: Sequence[Pass], measured: bool) -> Scalar:
-    """A batch's passes and the update behind them; the summed cost."""
-    return sum(_train_pass(net, given, measured) for given in passes)
+    """Run a batch's passes and its update; returns the summed cost."""
+    return sum(_train_pass(net, one_pass, measured) for one_pass in passes)
 
 
-def _train_pass(net: Network, given: Pass, measured: bool) -> Scalar:
-    """Passes differ in their symbols, and a batch is a batch by the cfg's."""
-    if given.fresh:
+def _train_pass(net: Network, one_pass: Pass, measured: bool) -> Scalar:
+    """Passes differ in their number of symbols; the cfg's rows define a batch."""
+    if one_pass.fresh:
         net.reset_state()
-    return net.train_batch(given.x, given.truth, measure=measured, rows=net.options.rows)
+    return net.train_batch(one_pass.x, one_pass.truth, measure=measured, rows=net.options.rows)

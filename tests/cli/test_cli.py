@@ -207,18 +207,18 @@ def test_a_text_that_is_empty_missing_or_too_short_is_4() -> None:
     assert_refused(run("train", "a.cfg", "none.txt"), 4, none)
     assert_refused(run("valid", "a.cfg", "a.weights", "none.txt"), 4, none)
     few = run("valid", "a.cfg", "a.weights", stdin=b"x")
-    assert_refused(few, 4, "standard input: 1 characters: two or more are needed to predict one")
+    assert_refused(few, 4, "standard input: 1 characters; at least two are needed")
     result = run("train", "a.cfg", "short.txt", "--seed", "1", "--valid-fraction", "0")
     assert result.exit_code == 4
     assert result.stderr.splitlines()[-1] == (
-        "minidark: error: 8 characters to train on; a window of time_steps=8 takes 9: "
-        "give more text or a smaller time_steps"
+        "minidark: error: 8 characters to train on; a window of time_steps=8 needs 9: "
+        "use more text or a smaller time_steps"
     )
 
 
 def test_an_empty_seed_is_4() -> None:
     result = run("generate", "a.cfg", "a.weights", "--seed", "", "--srand", "1")
-    assert_refused(result, 4, "the seed is empty; a network needs a symbol to go on from")
+    assert_refused(result, 4, "the seed is empty; sampling needs at least one symbol")
 
 
 def test_debug_shows_the_traceback_and_the_line_all_the_same() -> None:
@@ -455,9 +455,9 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "said"),
     [
-        (1000, "950 characters to train on, 50 to validate on, too few for it;"),
-        pytest.param(20_000_000, "19,000,000 characters to train on, 1,000,000 kept out, to "
-                     "validate on 524,288 from all over them;", marks=pytest.mark.slow),
+        (1000, "950 characters to train on, 50 to validate on, too few to validate;"),
+        pytest.param(20_000_000, "19,000,000 characters to train on, 1,000,000 held out, "
+                     "524,288 of them, evenly spread, to validate on;", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_train_tells_how_much_it_validates_on(size: int, said: str) -> None:
@@ -551,7 +551,7 @@ def test_a_network_that_does_not_predict_its_inputs_is_3() -> None:
     assert result.exit_code == 3
     assert result.stderr.splitlines()[-1] == (
         "minidark: error: a.cfg: the last layer has 200 outputs; to predict the next of 256 "
-        "symbols (inputs=256) it needs as many"
+        "symbols (inputs=256) it needs 256"
     )
 
 
@@ -562,7 +562,7 @@ def test_a_run_that_diverges_is_5_and_says_what_to_try() -> None:
     begin, *lines = done.stderr.splitlines()
     assert begin.endswith("--seed 1")
     assert re.fullmatch(
-        r"batch [0-9]+: the loss is nan, and NaN or infinity is first in 0\.gru\.uz\.\w+; "
+        r"batch [0-9]+: the loss is nan; 0\.gru\.uz\.\w+ is the first with NaN or infinity; "
         r"try a lower learning_rate, or --clip-norm 1",
         only_line("\n".join(lines)),
     )

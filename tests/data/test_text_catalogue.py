@@ -57,8 +57,8 @@ SOON = (*WHOLE, "--batches", "50")  # streams begin anywhere, and come upon it
 
 def few(characters: int) -> str:
     return (
-        f"{characters} characters to train on; a window of time_steps={STEPS} takes "
-        f"{STEPS + 1}: give more text or a smaller time_steps"
+        f"{characters} characters to train on; a window of time_steps={STEPS} needs "
+        f"{STEPS + 1}: use more text or a smaller time_steps"
     )
 
 
@@ -80,8 +80,8 @@ WRONG = [
     Wrong("a window, half of it kept out", (WINDOW,), few(5),
           options=("--valid-fraction", ".5")),
     Wrong("too few kept out for patience", (WINDOW * 9,),
-          "patience needs a validation, and 4 characters held out are too few for one; "
-          "it takes 200", options=("--patience", "1")),
+          "patience needs a validation, but only 4 characters are held out; "
+          "it needs 200", options=("--patience", "1")),
     Wrong("a symbol outside", (bytes(10) + b"\4" + bytes(10),), outside("0.txt", 4, 10, 4), 4,
           SOON),
     Wrong("the last symbol is outside", (b"\0\1\2\3" * 4 + b"a",), outside("0.txt", 97, 16, 4), 4,

@@ -238,7 +238,7 @@ def checkpoint_target(data: bytes) -> None:
     path.write_bytes(data)
     training = seeds.one_run()
     try:
-        training.go_on(Checkpoint.read(path))
+        training.restore(Checkpoint.read(path))
         next(training, None)
     except MinidarkError as error:
         check_message(error)

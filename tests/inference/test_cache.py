@@ -94,7 +94,7 @@ def test_none_leaves_everything_as_it_is() -> None:
 
 
 def test_what_cannot_have_one_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="a cache of -1 symbols"):
+    with pytest.raises(DataError, match="the cache length is -1"):
         Cache(make(), -1)
     with pytest.raises(CfgError, match=r"no \[gru\]"):
         Cache(network("net inputs=4", "connected output=4", "softmax"), 5)

@@ -241,7 +241,7 @@ def test_a_layer_that_darknet_cannot_run_here_is_refused(type_: str) -> None:
     net = network("net inputs=300", type_, "gru output=4")
     with pytest.raises(MinidarkError) as error:
         ExactNetwork(net)
-    assert str(error.value) == f"0.{type_}: darknet's arithmetic is not known for it"
+    assert str(error.value) == f"0.{type_}: exact darknet arithmetic does not support this layer"
 
 
 @pytest.mark.parametrize("layers", [("gru output=4",), ("softmax",)])

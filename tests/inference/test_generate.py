@@ -227,9 +227,9 @@ def test_limits_that_leave_all_change_nothing() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"seed": b""}, "the seed is empty; a network needs a symbol to go on from"),
-        ({"seed": ""}, "the seed is empty; a network needs a symbol to go on from"),
-        ({"seed": b"\x01\x14\x02"}, "the seed holds byte 20; this network's are 0 to 19"),
+        ({"seed": b""}, "the seed is empty; sampling needs at least one symbol"),
+        ({"seed": ""}, "the seed is empty; sampling needs at least one symbol"),
+        ({"seed": b"\x01\x14\x02"}, "the seed contains byte 20; this network's are 0 to 19"),
         ({"seed": b"\x01", "length": -1}, "length -1 is negative"),
         ({"seed": b"\x01", "temperature": -0.5}, "temperature -0.5 is not 0 or more"),
         ({"seed": b"\x01", "temperature": float("nan")}, "temperature nan is not 0 or more"),
@@ -247,8 +247,8 @@ def test_what_cannot_be_sampled_is_refused(arguments: dict[str, Any], message: s
 @pytest.mark.parametrize(
     ("inputs", "outputs", "message"),
     [
-        (300, 300, "300 symbols are more than a byte has; name them by tokens"),
-        (10, 20, "20 outputs are more than the 10 inputs that read them"),
+        (300, 300, "300 symbols do not fit into bytes; name them with a tokens file"),
+        (10, 20, "20 outputs, but only 10 inputs to read them"),
     ],
 )
 def test_networks_whose_outputs_are_no_symbols_are_refused(
@@ -273,7 +273,7 @@ NO_DISTRIBUTIONS = {
 @pytest.mark.parametrize("name", NO_DISTRIBUTIONS)
 def test_only_darknets_own_sampler_draws_from_outputs_that_are_no_distribution(name: str) -> None:
     net = make(*NO_DISTRIBUTIONS[name])
-    said = rf"^layer {net.layers[-1].name} gives no probabilities of symbols to draw from; end the "
+    said = rf"^layer {net.layers[-1].name} does not output probabilities of symbols; end the "
     with pytest.raises(CfgError, match=said):
         generate(net, b"\x01", 5, 0)
     with pytest.raises(CfgError, match=said):
@@ -303,7 +303,7 @@ def test_damaged_weights_are_told_at_any_temperature(temperature: float) -> None
 
 
 def test_a_seed_below_zero_is_no_symbol() -> None:
-    with pytest.raises(DataError, match="the seed holds byte -1"):
+    with pytest.raises(DataError, match="the seed contains byte -1"):
         sample(make(), [-1], 3, 1.0, 1)
 
 
@@ -345,7 +345,7 @@ def test_a_sampler_refuses_symbols_that_are_not_the_networks(exact: bool) -> Non
     sampler = Sampler(make(), 1.0, [1], exact=exact)
     with pytest.raises(DataError) as error:
         sampler.read([3, 20])
-    assert str(error.value) == "the seed holds byte 20; this network's are 0 to 19"
+    assert str(error.value) == "the seed contains byte 20; this network's are 0 to 19"
 
 
 @pytest.mark.parametrize(

@@ -205,8 +205,8 @@ def test_the_network_is_left_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (b"\x01\t", "line 3 holds the separator '\\t'; a source is what stands before it"),
-        (b"\x01\n", "line 3 holds a line feed, the end mark"),
+        (b"\x01\t", "line 3 contains the separator '\\t'; a source is only the part before it"),
+        (b"\x01\n", "line 3 contains a line feed, the end mark"),
         (b"\x0c", "line 3 holds byte 12; this network's symbols are 0 to 11"),
         (b"\xff", "line 3 is not UTF-8: byte 255 at 0"),
         ("\x01é", "line 3 holds byte 195; this network's symbols are 0 to 11"),
@@ -222,7 +222,7 @@ def test_a_line_that_is_no_source_is_named(source: Any, message: str) -> None:
 
 @pytest.mark.parametrize("source", ["\x01\x02", b"\x01\x02"])
 def test_one_string_is_not_taken_for_several(source: Any) -> None:
-    with pytest.raises(DataError, match="sources is one string; give a list of them"):
+    with pytest.raises(DataError, match="sources is a single string; pass a list of strings"):
         predict(make(), source)
 
 
@@ -245,8 +245,8 @@ def test_what_cannot_be_searched_for_is_refused(keywords: dict[str, Any], messag
 @pytest.mark.parametrize(
     ("layers", "message"),
     [
-        (("connected output=12", "logistic"), "ends in no plain"),
-        (("connected output=12", "softmax groups=2"), "ends in no plain"),
+        (("connected output=12", "logistic"), "does not end in a plain"),
+        (("connected output=12", "softmax groups=2"), "does not end in a plain"),
         (("connected output=11", "softmax"), "11 outputs and 12 inputs"),
     ],
 )

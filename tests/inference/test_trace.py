@@ -97,7 +97,7 @@ def test_it_is_public() -> None:
 
 @pytest.mark.parametrize("symbols", [[], [1], [[1, 2], [3, 4]], [0.5, 1.0]])
 def test_what_is_no_text_is_refused(net: Network, symbols: list[float]) -> None:
-    with pytest.raises(DataError, match="two or more are needed"):
+    with pytest.raises(DataError, match="at least two are needed"):
         traced(net, np.array(symbols))
 
 

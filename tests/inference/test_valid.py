@@ -115,7 +115,7 @@ def test_a_part_with_nothing_to_predict_is_refused(
 ) -> None:
     with Text([write_text(data)], SYMBOLS) as text, pytest.raises(DataError) as error:
         evaluate(net, text.part(begin, begin + size))
-    assert str(error.value) == f"{size} symbols are too few to validate on"
+    assert str(error.value) == f"{size} symbols are too few for a validation"
 
 
 @pytest.mark.parametrize("seed", [b"", b"\x03", b"\x01\x02\x0b\x00"])
@@ -175,7 +175,7 @@ def test_figures_are_of_the_mean() -> None:
 def test_measure_of_less_than_two_characters_is_refused(net: Network, size: int) -> None:
     with pytest.raises(DataError) as error:
         measure(net, np.zeros(size, np.intp))
-    assert str(error.value) == f"{size} characters: two or more are needed to predict one"
+    assert str(error.value) == f"{size} characters; at least two are needed"
 
 
 def test_neither_leaves_a_trace(data: bytes, write_text: WriteText) -> None:

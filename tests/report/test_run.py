@@ -116,7 +116,7 @@ def test_a_log_of_another_format_is_an_error_with_its_line(tmp_path: Path, wrong
     folder = written(tmp_path / "run", [line(10)])
     with open(folder / "log.jsonl", "ab") as file:
         file.write(wrong.encode("latin-1") + b"\n" + json.dumps(line(20)).encode() + b"\n")
-    with pytest.raises(DataError, match=r"log\.jsonl:2: .* is no line of a log that `train`") as e:
+    with pytest.raises(DataError, match=r"log\.jsonl:2: .* is not a log line of this version") as e:
         read_run_folder(folder)
     assert "\n" not in str(e.value)
     assert len(str(e.value)) < 400
@@ -165,7 +165,7 @@ def test_a_run_json_of_another_kind_is_an_error(tmp_path: Path, facts: dict[str,
 def test_a_number_beyond_what_can_be_shown_is_an_error(tmp_path: Path, key: str) -> None:
     wrong: Any = {"0.gru": 10**400} if key == "gradient_norms" else 10**400
     folder = written(tmp_path / "run", [{**line(10), key: wrong}])
-    with pytest.raises(DataError, match=r"log\.jsonl:1: .* is no line of a log"):
+    with pytest.raises(DataError, match=r"log\.jsonl:1: .* is not a log line"):
         read_run_folder(folder)
 
 

@@ -139,7 +139,7 @@ def test_the_last_attempt_at_each_file_counts(
     with pytest.raises(SaveError) as error:
         backups.__exit__(None, None, None)
     assert str(error.value) == f"{c}: no; {b}: no"
-    assert caplog.messages == [f"{path}: no; the run goes on" for path in (a, c, b)]
+    assert caplog.messages == [f"{path}: no; the run continues" for path in (a, c, b)]
 
 
 def test_what_else_goes_wrong_is_what_the_run_ends_in(net: Network, tmp_path: Path) -> None:
@@ -185,6 +185,6 @@ def test_a_cfg_whose_files_would_have_too_long_names_is_refused(
     if fits:
         Backups(net, tmp_path, cfg)
     else:
-        with pytest.raises(MinidarkError, match=r"no room for names such as n{37}\.\.\._\d+\.weig"):
+        with pytest.raises(MinidarkError, match=r"names such as n{37}\.\.\._\d+\.weig"):
             Backups(net, tmp_path, cfg)
     assert not [*tmp_path.iterdir()]

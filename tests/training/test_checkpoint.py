@@ -330,7 +330,7 @@ def test_none_is_taken_before_the_first_batch_or_within_one(
     text: Text, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = train(make("gru, sgd, subdivisions"), text, 20, seed=7)
-    with pytest.raises(MinidarkError, match="taken after a whole batch"):
+    with pytest.raises(MinidarkError, match="made after a complete batch"):
         training.checkpoint()
     next(training)
     training.checkpoint()
@@ -345,7 +345,7 @@ def test_none_is_taken_before_the_first_batch_or_within_one(
     monkeypatch.setattr(text, "read", gone)
     with pytest.raises(DataError, match="gone"):
         next(training)
-    with pytest.raises(MinidarkError, match="taken after a whole batch"):
+    with pytest.raises(MinidarkError, match="made after a complete batch"):
         training.checkpoint()
 
 
@@ -380,7 +380,7 @@ def test_another_cfg_is_an_error_that_names_the_difference(
     net = network(*OTHERS[said], dtype="float32")
     with pytest.raises(CfgError) as error:
         train(net, text, 60, resume=since)
-    assert str(error.value).startswith(said + "; a run goes on with the cfg that it began with")
+    assert str(error.value).startswith(said + "; a run resumes only with its own cfg")
 
 
 @pytest.mark.parametrize("changed", [{"section": "\x1b[2J"}, {"\x1b[2J": 1}])
@@ -417,7 +417,7 @@ def test_another_text_is_an_error_that_names_the_file(
         path.write_bytes(other)
         with Text(path, SYMBOLS) as there, pytest.raises(DataError) as error:
             train(make(), there, 60, resume=since)
-        assert str(error.value).startswith(f"{path}: {said}; a run goes on with the text")
+        assert str(error.value).startswith(f"{path}: {said}; a run resumes only with its own text")
 
 
 def test_a_copy_of_the_text_is_the_text_and_a_time_that_differs_is_told(
@@ -433,13 +433,13 @@ def test_a_copy_of_the_text_is_the_text_and_a_time_that_differs_is_told(
         assert next(train(make(), there, 60, resume=since)).batch == 2
     assert caplog.messages == [
         f"{copy}: written anew, though its size and the bytes that were compared are the same; "
-        "taken for the same"
+        "treated as the same text"
     ]
 
 
 def test_bytes_do_not_go_on_as_tokens(text: Text, since: Checkpoint) -> None:
     other = dataclasses.replace(since, tokenized=True)
-    with pytest.raises(DataError, match="tokenized=False, and before True"):
+    with pytest.raises(DataError, match="tokenized=False, and True in the checkpoint"):
         train(make(), text, 60, resume=other)
 
 
@@ -450,7 +450,7 @@ def test_other_kernels_and_dtypes_are_refused(text: Text, since: Checkpoint) -> 
     for computed in ({"kernels": "fast"}, {"device": "cuda"}, {}):
         other = dataclasses.replace(since, computing=since.computing | computed)
         if computed:
-            with pytest.raises(BackendError, match="a run goes on exactly only with the same"):
+            with pytest.raises(BackendError, match="an exact resume needs the same"):
                 train(make(), text, 60, resume=other)
         else:
             train(make(), text, 60, resume=other)
@@ -463,7 +463,7 @@ def test_another_numpy_is_told(
     train(make(), text, 60, resume=other)
     (said,) = caplog.messages
     assert said == (
-        f"numpy {np.__version__}, before '1.0': the last digits may differ from one run in one go"
+        f"numpy {np.__version__}, '1.0' in the checkpoint: results may differ in the last digits"
     )
 
 
@@ -538,7 +538,9 @@ def test_other_files_are_not_read_whole(tmp_path: Path) -> None:
     assert_refused(path)
     for data in [b"", b"short", b"[net]\nbatch=1\n" * 99, struct.pack("<Q", 2**63), b"\0" * 99]:
         path.write_bytes(data)
-        with pytest.raises(WeightsError, match="not a checkpoint, which `train` leaves as BASE"):
+        with pytest.raises(
+            WeightsError, match=r"not a checkpoint \(`train` writes checkpoints as BASE"
+        ):
             Checkpoint.read(path)
     with pytest.raises(WeightsError, match="a folder; name its files"):
         Checkpoint.read(tmp_path)
@@ -617,7 +619,7 @@ def test_arrays_that_are_no_floats_are_refused(since: Checkpoint, tmp_path: Path
     name = next(iter(since.arrays))
     since.arrays[name] = since.arrays[name].astype(np.int32)
     forge(tmp_path / "a.ckpt", since, values_of(since))
-    with pytest.raises(WeightsError, match=f"{name} is of int32; expected floats"):
+    with pytest.raises(WeightsError, match=f"{name} has dtype int32;  expected floats"):
         Checkpoint.read(tmp_path / "a.ckpt")
 
 
@@ -643,7 +645,7 @@ def test_arrays_of_another_network_change_nothing(text: Text, since: Checkpoint,
     del since.arrays[name]
     net = make()
     before = {p.name: p.value.tobytes() for p in net.parameters()}
-    with pytest.raises(WeightsError, match="arrays are not those of this network"):
+    with pytest.raises(WeightsError, match="arrays do not fit this network"):
         train(net, text, 60, resume=since)
     assert {p.name: p.value.tobytes() for p in net.parameters()} == before
 
@@ -710,7 +712,7 @@ def test_the_newest_sound_one_is_taken_and_a_damaged_one_told(
     since: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "a.ckpt"
-    with pytest.raises(WeightsError, match=r"a\.ckpt: there is none to go on from"):
+    with pytest.raises(WeightsError, match=r"a\.ckpt: no checkpoint to resume from"):
         newest_sound(path)
     numbered(since, 1).write(path)
     numbered(since, 2).write(path)
@@ -719,9 +721,9 @@ def test_the_newest_sound_one_is_taken_and_a_damaged_one_told(
     path.write_bytes(path.read_bytes()[:-5])
     there, checkpoint = newest_sound(path)
     assert (there, checkpoint.batch) == (previous(path), 1)
-    assert caplog.messages == [f"{path}: damaged: these are not the bytes that were written"]
+    assert caplog.messages == [f"{path}: damaged: the checksum does not match"]
     previous(path).write_bytes(b"")
-    with pytest.raises(WeightsError, match=r"a\.ckpt: no checkpoint to go on from is sound"):
+    with pytest.raises(WeightsError, match=r"a\.ckpt: no valid checkpoint to resume from"):
         newest_sound(path)
 
 

@@ -123,9 +123,9 @@ def test_a_last_layer_keeps_as_many_outputs_as_there_are_symbols() -> None:
 @pytest.mark.parametrize(
     ("sections", "parameters", "message"),
     [
-        ((NET, *OUT), 9, "no recurrent width to scale its 16,512 parameters by towards 9"),
+        ((NET, *OUT), 9, "no recurrent width to scale from 16,512 towards 9 parameters"),
         ((NET, "gru output=128", "softmax"), 9, "no recurrent width to scale"),
-        (CFGS["gru"], 10**15, "parameters take widths beyond 1,048,576"),
+        (CFGS["gru"], 10**15, "parameters need widths beyond 1,048,576"),
         (CFGS["gru"], 10**12, "GiB to train"),
     ],
 )
@@ -267,7 +267,7 @@ def test_speed_is_that_of_the_middling_batch_without_validations(
 def test_a_cost_that_is_not_bits_is_an_error(paths: list[Path], text: Text) -> None:
     paths[1].write_text(cfg(NET, "lstm output=4", OUT[0], "logistic"))
     comparison = compared(paths, text)
-    with pytest.raises(CfgError, match=r"lstm\.cfg: ends in no plain \[softmax\]"):
+    with pytest.raises(CfgError, match=r"lstm\.cfg: does not end in a plain \[softmax\]"):
         comparison.candidates[1].network(0, comparison.backend, 1)
 
 

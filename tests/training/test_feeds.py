@@ -176,8 +176,8 @@ def test_too_few_pairs_are_never_validated_on(pairs: Pairs) -> None:
     kept_out = [pairs.targets[n] for n in pairs.split(0.1)[1]]
     symbols = sum(len(target) + 1 for target in kept_out)
     assert str(error.value) == (
-        f"patience needs a validation, and {symbols} symbols of 9 pairs held out are too few for "
-        "one; it takes 200"
+        f"patience needs a validation, but only {symbols} symbols of 9 pairs are held "
+        "out; it needs 200"
     )
 
 
@@ -251,14 +251,14 @@ def test_another_file_or_separator_is_an_error(pairs: Pairs, write_text: WriteTe
     since = training.checkpoint()
     assert Checkpoint(**{f.name: getattr(since, f.name) for f in dataclasses.fields(since)})
     longer = Pairs(write_text(lines() + b"\x01\x01\x01\x01\t\x01\n"))
-    with pytest.raises(DataError, match="7 bytes longer than before; a run goes on with the text"):
+    with pytest.raises(DataError, match="7 bytes longer than before; a run resumes only with"):
         train(make(), longer, 60, resume=since)
     other = Pairs(write_text(lines().replace(b"\t", b"\x0b")), "\x0b")
-    with pytest.raises(DataError, match=r"separator='\\x0b', and before '\\t'; a run goes on"):
+    with pytest.raises(DataError, match=r"separator='\\x0b', and '\\t' in the checkpoint; a"):
         train(make(), other, 60, resume=since)
     with (
         Text(write_text(lines()), SYMBOLS) as text,
-        pytest.raises(DataError, match=r"separator=none, for a text, and before '\\t'"),
+        pytest.raises(DataError, match=r"separator=none \(a text\), and '\\t' in"),
     ):
         train(make(), text, 60, resume=since)
 
@@ -275,7 +275,7 @@ def test_a_pair_longer_than_time_steps_is_named(write_text: WriteText) -> None:
 @pytest.mark.parametrize(
     ("end", "message"),
     [
-        ((f"connected output={SYMBOLS}", "logistic"), "ends in no plain"),
+        ((f"connected output={SYMBOLS}", "logistic"), "does not end in a plain"),
         (("connected output=8 activation=linear", "softmax"), "8 outputs and 12 inputs"),
     ],
 )
@@ -289,12 +289,10 @@ def test_a_network_that_cannot_predict_is_refused(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("data.txt", "'data.txt' is a name, and no text; minidark.Text('data.txt') is that of the "
-         "file"),
-        (Path("data.txt"), "'data.txt' is a name, and no text; minidark.Text('data.txt') is that "
-         "of the file"),
-        (["data.txt"], "a list is no text; minidark.Text(PATH) is that of a file"),
-        (b"bytes", "a bytes is no text; minidark.Text(PATH) is that of a file"),
+        ("data.txt", "'data.txt' is a file name, not a text; use minidark.Text('data.txt')"),
+        (Path("data.txt"), "'data.txt' is a file name, not a text; use minidark.Text('data.txt')"),
+        (["data.txt"], "a list is not a text; use minidark.Text(PATH)"),
+        (b"bytes", "a bytes is not a text; use minidark.Text(PATH)"),
     ],
 )  # fmt: skip
 def test_what_is_no_text_is_told_what_is_one(given: Any, message: str) -> None:

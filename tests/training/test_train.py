@@ -343,8 +343,8 @@ def test_a_text_shorter_than_a_window_is_refused(write_text: WriteText) -> None:
     with Text([write_text(bytes(5))], SYMBOLS) as text, pytest.raises(DataError) as error:
         next(train(make(), text, 1))
     assert str(error.value) == (
-        "5 characters to train on; a window of time_steps=5 takes 6: "
-        "give more text or a smaller time_steps"
+        "5 characters to train on; a window of time_steps=5 needs 6: "
+        "use more text or a smaller time_steps"
     )
     with Text([write_text(bytes(6))], SYMBOLS) as text:
         assert next(train(make(), text, 1)).symbols == 10
@@ -355,12 +355,12 @@ def test_a_network_of_other_outputs_than_inputs_is_refused(text: Text) -> None:
     with pytest.raises(CfgError) as error:
         next(train(net, text, 1))
     assert str(error.value) == (
-        "the last layer has 4 outputs; to predict the next of 8 symbols (inputs=8) it needs as many"
+        "the last layer has 4 outputs; to predict the next of 8 symbols (inputs=8) it needs 8"
     )
 
 
 DIVERGED = (
-    "batch 1: the loss is nan, and NaN or infinity is first in {}; "
+    "batch 1: the loss is nan, {} is the first with NaN or infinity; "
     "try a lower learning_rate, or --clip-norm 1"
 )
 
@@ -388,7 +388,9 @@ def test_a_run_that_diverges_says_so_and_nothing_else(text: Text, solver: str) -
         *LAYERS[1:],
         dtype="float32",
     )
-    said = r"^batch \d+: the loss is (nan|inf), and NaN or infinity is first in 0\.rnn\.state; try "
+    said = (
+        r"^batch \d+: the loss is (nan|inf); 0\.rnn\.state is the first with NaN or infinity; try "
+    )
     said = said if net.backend.name == "cpu" else said.replace("state", "input.biases")
     with pytest.raises(DivergedError, match=said):
         list(train(net, text, 50, valid_fraction=0))

@@ -200,7 +200,7 @@ def test_what_it_needs_is_said_before_the_first_batch(monkeypatch: pytest.Monkey
 
 def test_errors_name_the_cfg_that_they_are_of() -> None:
     Path("b.cfg").write_text(cfg(NET, *OUT))
-    said = "b.cfg: no recurrent width to scale its 65,792 parameters by towards 99"
+    said = "b.cfg: has no recurrent width to scale from 65,792 towards 99 parameters"
     assert_refused(run(*BOTH, "--parameters", "99"), 3, said)
     Path("b.cfg").write_text(cfg(NET, "gru output=x", *OUT))
     assert_refused(run(*BOTH), 3, "b.cfg:9: output='x' is not an integer")

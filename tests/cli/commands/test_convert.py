@@ -293,7 +293,7 @@ def test_logits_of_another_program_get_a_softmax_and_a_line_says_so() -> None:
     assert run("generate", "b.npz", "--seed", "\x01", "--len", "3").exit_code == 0
     refused = run("generate", "c.npz", "--seed", "\x01", "--len", "3")
     assert refused.exit_code == 3
-    assert "0.connected gives no probabilities of symbols to draw from; end" in refused.stderr
+    assert "0.connected does not output probabilities of symbols; end" in refused.stderr
 
 
 def test_an_extra_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

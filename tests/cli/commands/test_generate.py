@@ -117,4 +117,4 @@ def test_a_temperature_out_of_range_is_refused_with_its_range(temperature: str) 
 
 def test_darknets_own_flag_has_the_same_range() -> None:
     result = run("rnn", "generate", "a.cfg", "a.weights", "-temp", "1e-38")
-    assert_refused(result, 4, "temperature 1e-38 is below 1e-20; 0 takes the likeliest")
+    assert_refused(result, 4, "temperature 1e-38 is below 1e-20; 0 picks the most likely symbol")

@@ -133,7 +133,7 @@ def test_a_run_goes_on_as_pairs_and_refuses_another_file_or_separator(folder: Pa
     (folder / "pairs.tsv").write_text(lines(119))
     found = run(*again)
     assert (found.exit_code, found.stdout) == (4, "")
-    assert "pairs.tsv: 8 bytes shorter than before; a run goes on with" in found.stderr
+    assert "pairs.tsv: 8 bytes shorter than before; a run resumes only with" in found.stderr
 
 
 # --- predict ------------------------------------------------------------------------------
@@ -203,7 +203,7 @@ def test_a_wrong_line_is_named_behind_what_was_predicted(weights: str) -> None:
     result = run("predict", "a.cfg", weights, stdin=b"0a\n" * 300 + b"0a\tred\n")
     assert result.exit_code == 4
     assert result.stdout == "red\n" * 256
-    said = "line 301 holds the separator '\\t'; a source is what stands before it"
+    said = "line 301 contains the separator '\\t'; a source is only the part before it"
     assert result.stderr == f"minidark: error: {said}\n"
 
 
@@ -298,4 +298,4 @@ def test_a_network_without_a_softmax_is_3() -> None:
     Path("b.cfg").write_text(CFG.replace("[softmax]", "[logistic]"))
     result = run("train", "b.cfg", "pairs.tsv", "--pairs")
     assert result.exit_code == 3
-    assert "b.cfg: ends in no plain [softmax]" in result.stderr
+    assert "b.cfg: does not end in a plain [softmax]" in result.stderr

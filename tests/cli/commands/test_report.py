@@ -83,8 +83,8 @@ def test_what_is_no_run_is_one_line() -> None:
     )
     trained("--batches", "10")
     Path("b/log.jsonl").write_text("1: 3.5, 3.5 avg\n")
-    said = f"{Path('b/log.jsonl')}:1: '1: 3.5, 3.5 avg' is no line of a log that `train` of this"
-    assert_refused(run("report", "b"), 4, f"{said} version writes: it is not JSON")
+    said = f"{Path('b/log.jsonl')}:1: '1: 3.5, 3.5 avg' is not a log line of this version"
+    assert_refused(run("report", "b"), 4, f"{said} of `train`: it is not JSON")
 
 
 @pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])

@@ -203,7 +203,7 @@ def test_the_checkpoint_before_is_taken_where_the_newest_is_damaged() -> None:
     newest = Path("backup/a.ckpt")
     newest.write_bytes(newest.read_bytes()[:-1])
     result = run(*words("backup", "--resume", str(newest)))
-    assert_refused(result, 4, f"{newest}: damaged: these are not the bytes that were written")
+    assert_refused(result, 4, f"{newest}: damaged: the checksum does not match")
     damaged, taken, *_ = trained("backup", "--resume", "auto", "--save-every", "4").splitlines()
     assert damaged.startswith(f"minidark: warning: {newest}: damaged")
     assert taken == f"minidark: resuming from {newest}.prev, after batch 4"
@@ -334,7 +334,7 @@ def test_a_run_from_weights_renames_what_it_replaces_and_leaves_a_better_best() 
 
 def test_without_a_checkpoint_there_is_nothing_to_go_on_from() -> None:
     result = run(*words("backup", "--resume", "auto"))
-    said = "there is none to go on from; without --resume a run begins"
+    said = "no checkpoint to resume from; omit --resume to start a new run"
     assert_refused(result, 4, f"{Path('backup/a.ckpt')}: {said}")
     assert not Path("backup").exists()
 
@@ -399,7 +399,7 @@ def test_a_text_that_changes_is_an_error_after_saving_and_the_run_goes_on_with_i
     }
     assert told.splitlines()[-1] == f"minidark: error: text.txt: {said[how]}"
     Path("text.txt").write_bytes(TEXT)
-    assert "taken for the same" in trained("changed", "--resume", "auto")
+    assert "treated as the same text" in trained("changed", "--resume", "auto")
     trained("whole", *begin)
     assert left("changed")["arrays"] == left("whole")["arrays"]
 

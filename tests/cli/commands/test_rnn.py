@@ -238,9 +238,9 @@ def test_a_temperature_may_be_in_exponents_as_atof_reads_it() -> None:
         (["generate", "a.cfg", "-tokens", "text.txt"], 4,
          "text.txt: 50 names; this network has 256 tokens"),
         (["generate", "a.cfg", "-seed", ""], 4,
-         "the seed is empty; a network needs a symbol to go on from"),
+         "the seed is empty; sampling needs at least one symbol"),
         (["generate", "small.cfg", "-seed", "A"], 4,
-         "the seed holds byte 65; this network's are 0 to 19"),
+         "the seed contains byte 65; this network's are 0 to 19"),
         (["generatetactic", "a.cfg"], 4,
          "standard input is empty; generatetactic continues the text on it"),
     ],
@@ -356,7 +356,7 @@ def test_the_seed_is_token_numbers_by_its_bytes() -> None:
 def test_a_seed_byte_that_is_no_token_is_refused() -> None:
     Path("names").write_text("".join(f"t{n}\n" for n in range(20)))
     args = ["rnn", "generate", "small.cfg", "small.weights", "-tokens", "names", "-srand", "1"]
-    message = "the seed holds byte 65; this network's are 0 to 19"
+    message = "the seed contains byte 65; this network's are 0 to 19"
     assert_refused(run(*args, "-seed", "A"), 4, message)
 
 
@@ -369,7 +369,7 @@ def test_more_symbols_than_bytes_need_names(command: str) -> None:
     net.parameters()[0].value[299] = 100  # token 299 again and again
     net.save_weights("wide.weights")
     result = run(*command.split(), "wide.cfg", "wide.weights", stdin=b"a")
-    message = "300 symbols are more than a byte has; name them by tokens"
+    message = "300 symbols do not fit into bytes; name them with a tokens file"
     assert_refused(result, 4, message)
 
 

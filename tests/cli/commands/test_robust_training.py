@@ -199,7 +199,7 @@ def test_a_validation_with_young_rolling_statistics_does_not_end_the_run() -> No
     (warning,) = (line for line in trained.stderr.splitlines() if "warning" in line)
     assert warning == (
         f"minidark: warning: batch 5: the validation cost is nan: {LAGGING}; the run continues, "
-        "and such a validation does not count"
+        "and this validation does not count"
     )
     *_, last = (json.loads(line) for line in Path("backup/log.jsonl").read_text().splitlines())
     assert last["last"]

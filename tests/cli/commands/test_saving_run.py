@@ -118,7 +118,7 @@ def test_a_save_that_fails_is_a_warning_and_the_next_may_succeed(
     result = run(*TRAIN)
     assert result.exit_code == 0, result.stderr
     assert warnings(result.stderr) == [
-        f"backup/{name}: cannot write: {FULL}{kept}; the run goes on"
+        f"backup/{name}: cannot write: {FULL}{kept}; the run continues"
         for name, kept in (("a.backup", KEPT), ("a.ckpt", KEPT), ("log.jsonl", ""))
     ]
     assert [seen(f"backup/{name}") for name in WEIGHTS] == [6, 6, 6]
@@ -141,7 +141,7 @@ def test_a_run_whose_last_saves_failed_trains_to_its_end_and_ends_with_1(
     line, run_, old, best, final = (f"backup/{name}: cannot write: {FULL}" for name in names)
     old, run_ = old + KEPT, run_ + KEPT
     assert warnings(result.stderr) == [
-        f"{said}; the run goes on" for said in (old, run_, line, best, old, final, line, run_)
+        f"{said}; the run continues" for said in (old, run_, line, best, old, final, line, run_)
     ]
     assert result.stderr.splitlines()[-1] == (
         f"minidark: error: {'; '.join([old, run_, line, best, final])}"
@@ -180,7 +180,7 @@ def test_a_folder_that_cannot_be_synced_is_no_claim_about_the_old_file(
     assert result.exit_code == 1
     said = "the new file is in place, but perhaps not safe from a power cut: Input/output error"
     assert {*warnings(result.stderr)} == {
-        f"backup/{name}: {said}; the run goes on" for name in (*WEIGHTS, "a.ckpt")
+        f"backup/{name}: {said}; the run continues" for name in (*WEIGHTS, "a.ckpt")
     }
     assert [seen(f"backup/{name}") for name in WEIGHTS] == [6, 6, 6]
     assert checkpoints() == {"a.ckpt": 6, "a.ckpt.prev": 4}
@@ -208,7 +208,7 @@ def test_a_log_that_cannot_be_written_is_tried_with_its_lines_again(
     said = f"{log}: cannot write: {FULL}"
     result = run(*TRAIN, "--batches", "33", "--save-every", "15")
     assert result.exit_code == code, result.stderr
-    assert {*warnings(result.stderr)} == {f"{said}; the run goes on"}
+    assert {*warnings(result.stderr)} == {f"{said}; the run continues"}
     assert logged() == batches
     assert checkpoints() == {"a.ckpt": 33, "a.ckpt.prev": 30}
     if code:
@@ -221,7 +221,7 @@ def test_darknets_own_train_saves_alike(monkeypatch: pytest.MonkeyPatch) -> None
     assert result.exit_code == 1
     final = f"backup/a_final.weights: cannot write: {FULL}"
     assert result.stderr.splitlines()[-2:] == [
-        f"minidark: warning: {final}; the run goes on", f"minidark: error: {final}",
+        f"minidark: warning: {final}; the run continues", f"minidark: error: {final}",
     ]  # fmt: skip
 
 
@@ -247,7 +247,7 @@ def test_a_limit_on_the_size_of_files_is_a_failed_save() -> None:
         told = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 1
     large = "cannot write: File too large"
-    assert warnings(told)[0] == f"backup/a.backup: {large}; the run goes on"
+    assert warnings(told)[0] == f"backup/a.backup: {large}; the run continues"
     assert told.splitlines()[-1] == "minidark: error: " + "; ".join(
         f"backup/{name}: {large}" for name in ("a.backup", "a.ckpt", *WEIGHTS[1:])
     )
@@ -288,14 +288,14 @@ def test_a_disk_that_gets_full_while_training(disk: Path, freed: bool) -> None:
             nonlocal told
             fill(disk)
             told += process.stderr.read() or b""  # type: ignore[union-attr]
-            return re.search(rb"disk/a\.backup.*goes on\n", told) is not None
+            return re.search(rb"disk/a\.backup.*continues\n", told) is not None
 
         until(warned, "no warning")
         os.set_blocking(process.stderr.fileno(), True)
         said = next(line for line in told.decode().splitlines() if "disk/a.backup" in line)
         assert re.fullmatch(
             rf"minidark: warning: disk/a\.backup(\.json)?: cannot write: {FULL}{KEPT}; "
-            "the run goes on", said
+            "the run continues", said
         )  # fmt: skip
         before = seen("disk/a.backup")
         assert before % 50 == 0

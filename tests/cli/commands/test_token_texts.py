@@ -64,7 +64,7 @@ def test_a_word_that_is_no_token_is_told_with_the_nearest() -> None:
     result = run(*GENERATE, "--seed", "the catt")
     assert_refused(result, 4, "names: no token is named 'catt' (did you mean 'cat'?)")
     empty = run(*GENERATE, "--seed", " ")
-    assert_refused(empty, 4, "the seed is empty; a network needs a symbol to go on from")
+    assert_refused(empty, 4, "the seed is empty; sampling needs at least one symbol")
 
 
 def test_too_few_names_are_refused() -> None:
@@ -124,7 +124,7 @@ def test_a_seed_outside_a_networks_symbols_is_refused_before_anything_is_printed
 ) -> None:
     few_symbols(98, 98)
     result = run(*FEW, "--seed", "abc", "--samples", samples)
-    assert_refused(result, 4, "the seed holds byte 98; this network's are 0 to 97")
+    assert_refused(result, 4, "the seed contains byte 98; this network's are 0 to 97")
 
 
 def test_a_seed_may_hold_what_a_network_never_prints() -> None:
@@ -139,7 +139,7 @@ def test_darknets_generate_takes_such_networks_alike() -> None:
     words = ["rnn", "generate", "few.cfg", "few.weights", "-srand", "1", "-len", "5"]
     assert output(*words).startswith(b"\n\n")
     few_symbols(5, 5)
-    assert_refused(run(*words), 4, "the seed holds byte 10; this network's are 0 to 4")
+    assert_refused(run(*words), 4, "the seed contains byte 10; this network's are 0 to 4")
 
 
 def test_training_on_few_symbols_shows_its_samples() -> None:
