@@ -19,7 +19,7 @@ from minidark.errors import WeightsError
 from minidark.layers.affine import PackedLayer, Sublayer
 from minidark.network import Network
 from minidark.network.parser import copy_arrays, rebuilt
-from minidark.weights.darknet import Reading, load_weights
+from minidark.weights.darknet import LoadOptions, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
     new.biases[...] = backend.asarray(backend.asnumpy(old.biases) - mean * factor)
 
 
-def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) -> None:
+def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[LoadOptions]) -> None:
     """Fill every array of `net`, including rolling statistics, with its mean over weight files.
 
     `seen` becomes the largest of the files. reading: options of `load_weights`. Raises

@@ -23,14 +23,14 @@ from minidark.layers.base import Stored
 from minidark.layers.connected import ConnectedLayer
 from minidark.network import Network
 from minidark.network.parser import rebuilt
-from minidark.weights.darknet import Reading, load_weights
+from minidark.weights.darknet import LoadOptions, load_weights
 
 # Layers without a width of their own that do not mix features of different networks.
 APART = frozenset({"bytepairs", "dropout", "activation", "logistic", "batchnorm"})
 BEHIND = frozenset({"softmax", "cost"})  # layers allowed after the mean
 
 
-def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[Reading]) -> Network:
+def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[LoadOptions]) -> Network:
     """Join the networks of these weight files, all of `net`'s cfg, into one network.
 
     `net` is left with the last file's weights. `seen` is the largest of the files. reading: options

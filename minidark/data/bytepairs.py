@@ -1,17 +1,18 @@
-"""Byte pairs: symbols for what often stands together, learned from a text.
+"""Byte pairs: symbols for frequent sequences of bytes, learned from a text.
 
-The first 256 symbols are the bytes. Each further one is the pair of symbols that was the most
-frequent in the text when all earlier pairs had been put together. So a symbol is a word, a part of
-one or a letter, and a network that reads as many symbols has read two or three times as much text.
+The first 256 symbols are the bytes. Each further symbol is the most frequent pair of symbols in the
+text after all earlier pairs were merged. So a symbol is a word, part of a word or a letter, and the
+same number of symbols covers two or three times as much text.
 
-Pairs stay within pieces: a word with the blank before it, or what is between words. What a symbol
-is does not hang on what comes after its piece, and no symbol is a part of two words.
+Pairs stay within pieces: a word with the space before it, or the characters between words. So the
+symbols of a piece do not depend on the text after it, and no symbol spans two words.
 
-A network with a `[bytepairs]` layer keeps its pairs there. Lengths and costs are those of
-characters, that is bytes, all the same: `BytePairText` tells how many are in its symbols.
+A network with a `[bytepairs]` layer stores its pairs there. Lengths and costs still count
+characters, that is bytes: `BytePairText` has the number in its symbols.
 
 Source: Gage 1994, "A new algorithm for data compression"; Sennrich, Haddow and Birch 2016,
-arXiv:1508.07909. Their pairs begin with letters, these with bytes, so that every text has symbols.
+arXiv:1508.07909. Their pairs start from letters; these start from bytes, so that every text has
+symbols.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from minidark.errors import CfgError, DataError, WeightsError
 from minidark.layers.bytepairs import BytePairsLayer
 from minidark.network import Network
 
-LETTER = rb"0-9A-Za-z_'\x80-\xff"  # of UTF-8 too
-PIECES = re.compile(  # a word with the blank before it, other blanks, or anything else; not longer
+LETTER = rb"0-9A-Za-z_'\x80-\xff"  # includes bytes of UTF-8 sequences
+PIECES = re.compile(  # a word with the space before it, other spaces, or anything else
     rb" ?[%(l)b]{1,64}| {1,64}(?![%(l)b])|[^ %(l)b]{1,64}" % {b"l": LETTER}
 )
 LONGEST = 65  # bytes of a piece, and so of a symbol
-LEARNED_FROM = 2**22  # bytes; more text has hardly other pairs
+LEARNED_FROM = 2**22  # bytes; more text hardly changes the pairs
 READ = 2**20  # bytes at a time
-MOST_KEPT = 2**18  # pieces whose symbols are remembered
+MOST_KEPT = 2**18  # size of the cache of encoded pieces
 
 Pair = tuple[int, int]
 Rank = tuple[int, int, int]
@@ -48,10 +49,11 @@ log = logging.getLogger(__name__)
 
 
 class BytePairs:
-    """Symbols for bytes, and back. pairs: the two parts of symbol 256, of symbol 257, and so on;
-    without any, each byte is a symbol.
+    """Converts bytes to symbols and back. pairs: the two parts of symbol 256, of symbol 257, and so
+    on; without pairs, each byte is a symbol.
 
-    `names` has the bytes of each symbol, and `lengths` how many these are."""
+    `names` has the bytes of each symbol, `lengths` their number.
+    """
 
     def __init__(self, pairs: Sequence[Pair]):
         self.pairs = pairs
@@ -60,10 +62,10 @@ class BytePairs:
             self.names.append(self.names[a] + self.names[b])
         self.lengths = np.array([len(name) for name in self.names])
         self._numbers = {pair: BYTES + i for i, pair in enumerate(pairs)}
-        self._kept: dict[bytes, list[int]] = {}
+        self._cache: dict[bytes, list[int]] = {}
 
     def encode(self, data: bytes) -> Ids:
-        """The symbols of a text (N,)."""
+        """The symbols (N,) of a text."""
         if not self.pairs:
             return np.frombuffer(data, np.uint8).astype(np.intp)
         return np.array([s for piece in PIECES.findall(data) for s in self._piece(piece)], np.intp)
@@ -73,11 +75,11 @@ class BytePairs:
         return b"".join(self.names[symbol] for symbol in symbols)
 
     def spell(self, symbols: Ids) -> Ids:
-        """Their bytes, each an id."""
+        """The bytes of symbols, as ids."""
         return np.array([*self.decode(symbols)], np.intp) if self.pairs else symbols
 
     def offsets(self, symbols: Ids, begin: int) -> Ids:
-        """Where each of them (N,) begins in a text, if the first does at `begin`."""
+        """The offset of each symbol (N,) in a text, if the first begins at `begin`."""
         if not self.pairs:
             return np.arange(begin, begin + symbols.size)
         lengths = self.lengths[symbols]
@@ -85,21 +87,20 @@ class BytePairs:
         return offsets
 
     def _piece(self, piece: bytes) -> list[int]:
-        """Its symbols: pairs are put together in the order in which they were learned."""
-        symbols = self._kept.get(piece)
+        """The symbols of a piece: pairs are merged in the order in which they were learned."""
+        symbols = self._cache.get(piece)
         if symbols is None:
             symbols = [*piece]
-            while found := [n for p in pairwise(symbols) if (n := self._numbers.get(p))]:
-                first = min(found)
+            while matches := [n for p in pairwise(symbols) if (n := self._numbers.get(p))]:
+                first = min(matches)
                 symbols = _joined(symbols, self.pairs[first - BYTES], first)
-            if len(self._kept) < MOST_KEPT:
-                self._kept[piece] = symbols
+            if len(self._cache) < MOST_KEPT:
+                self._cache[piece] = symbols
         return symbols
 
 
 def learn(data: bytes, count: int) -> list[Pair]:
-    """The `count` pairs of a text, by the symbols that they are of. Raises DataError for a text
-    that has fewer which stand in it twice."""
+    """Learn `count` pairs from a text. Raises DataError if fewer pairs occur twice."""
     frequency = Counter(PIECES.findall(data))
     pieces = [([*piece], n) for piece, n in frequency.items()]
     counts: Counter[Pair] = Counter()
@@ -115,13 +116,13 @@ def learn(data: bytes, count: int) -> list[Pair]:
         best = _most_frequent(ranks, counts)
         if best is None:
             raise DataError(
-                f"this text has {len(learned)} pairs of symbols that stand in it twice or more, "
-                f"not {count}; give more text, or [net] inputs={BYTES + len(learned)}"
+                f"this text has only {len(learned)} pairs of symbols that occur twice, but the cfg "
+                f"asks for {count}; use more text, or [net] inputs={BYTES + len(learned)}"
             )
         new = BYTES + len(learned)
         learned.append(best)
-        made: set[Pair] = set()  # of the new symbol: no other pair becomes more frequent
-        for at in where.pop(best):  # pieces that have it, or had; those come out as they went in
+        made: set[Pair] = set()  # pairs with the new symbol; no other pair becomes more frequent
+        for at in where.pop(best):  # pieces that contain the pair, or did; the latter do not change
             symbols, n = pieces[at]
             for pair in pairwise(symbols):
                 counts[pair] -= n
@@ -138,14 +139,13 @@ def learn(data: bytes, count: int) -> list[Pair]:
 
 
 def _rank(pair: Pair, counts: Counter[Pair]) -> Rank:
-    """What sorts pairs: the most frequent first, of those the one of the latest symbols."""
+    """Sort key of pairs: the most frequent first, then the one of the latest symbols."""
     return -counts[pair], -pair[0], -pair[1]
 
 
 def _most_frequent(ranks: list[Rank], counts: Counter[Pair]) -> Pair | None:
-    """Takes it from a heap of ranks; None where none stands there twice. What was once as frequent
-    as the heap has it may be less so by now, and goes back in its new place: the counts of pairs
-    fall, once they are made."""
+    """Pop the most frequent pair from a heap of ranks; None if no pair occurs twice. Counts only
+    fall after a pair was added, so an outdated rank is pushed back with its new count."""
     while ranks:
         count, a, b = heappop(ranks)
         pair = -a, -b
@@ -156,7 +156,7 @@ def _most_frequent(ranks: list[Rank], counts: Counter[Pair]) -> Pair | None:
 
 
 def _joined(symbols: list[int], pair: Pair, number: int) -> list[int]:
-    """With that pair's symbol in place of each pair, from the first on."""
+    """The symbols with each occurrence of the pair replaced by its symbol, from the left."""
     joined: list[int] = []
     for symbol in symbols:
         if joined and (joined[-1], symbol) == pair:
@@ -167,37 +167,39 @@ def _joined(symbols: list[int], pair: Pair, number: int) -> list[int]:
 
 
 def byte_pairs(net: Network) -> BytePairs:
-    """Those of a network's [bytepairs]; none without one. Raises WeightsError where they have not
-    been learned, or are damaged."""
+    """The pairs of a network's [bytepairs], empty without one. Raises WeightsError if they have not
+    been learned or are damaged."""
     layer = net.layers[0]
     if not isinstance(layer, BytePairsLayer):
         return BytePairs(())
     pairs = net.backend.asnumpy(layer.pairs.value)
     if not pairs.any():
-        raise WeightsError(f"{layer.name} has learned no pairs; `minidark train` does")
+        raise WeightsError(f"{layer.name} has no pairs yet; `minidark train` learns them")
     for number, pair in enumerate(pairs):
         if not ((pair >= 0) & (pair < BYTES + number) & (pair % 1 == 0)).all():
-            raise _damaged(layer, number, f"{pair[0]:g} and {pair[1]:g}, not two symbols before it")
+            raise _damaged(layer, number, f"{pair[0]:g} and {pair[1]:g}, not two earlier symbols")
     known: list[Pair] = [(a, b) for a, b in pairs.astype(int).tolist()]
     lengths = [1] * BYTES
-    for number, (a, b) in enumerate(known):  # before any name is made: each can be twice the last
+    for number, (a, b) in enumerate(
+        known
+    ):  # checked before names are made: each can double the length
         lengths.append(lengths[a] + lengths[b])
         if lengths[-1] > LONGEST:
-            raise _damaged(layer, number, f"longer than the {LONGEST} bytes that a symbol can have")
+            raise _damaged(layer, number, f"longer than {LONGEST} bytes, the limit for a symbol")
     return BytePairs(known)
 
 
 def check_symbols(
     net: Network, tokenized: bool, flag: str = "--tokenized", path: Path | str | None = None
 ) -> None:
-    """Raise CfgError where a text of bytes, or of tokens, does not give this network's symbols.
-    flag: what reads tokens; path: the cfg's, for the message."""
+    """Raise CfgError if a text of bytes, or of tokens, does not match this network's symbols. flag:
+    the option for tokens; path: the cfg's; both for the message."""
     if net.layers[0].gives_ids:
         if tokenized:
-            raise CfgError(f"[bytepairs] learns its symbols from bytes; take out {flag}", path)
+            raise CfgError(f"[bytepairs] learns its symbols from bytes; omit {flag}", path)
     elif net.inputs > BYTES and not tokenized:
         raise CfgError(
-            f"inputs={net.inputs}, and a text of bytes has {BYTES} symbols; {flag} reads integers",
+            f"inputs={net.inputs}, but a text of bytes has {BYTES} symbols; {flag} reads integers",
             path,
         )
 
@@ -207,9 +209,9 @@ def _damaged(layer: BytePairsLayer, number: int, what: str) -> WeightsError:
 
 
 class BytePairText(TextInMemory):
-    """A text as the symbols of a network with a [bytepairs], held in memory: two or four bytes a
-    symbol. What the network has not learned yet, it learns from all but the last `valid_fraction`
-    of the text. Raises DataError."""
+    """A text as symbols of a network with a [bytepairs], in memory: two or four bytes a symbol. If
+    the network has no pairs yet, it learns them from all but the last `valid_fraction` of the
+    text. Raises DataError."""
 
     def __init__(self, text: Symbols, net: Network, valid_fraction: float):
         learn_from(text, net, valid_fraction)
@@ -230,8 +232,8 @@ class BytePairText(TextInMemory):
 
 
 def learn_from(text: Symbols, net: Network, valid_fraction: float) -> None:
-    """Fill a [bytepairs] that is empty, from all but the last `valid_fraction` of a text of bytes,
-    or its first 4 MiB."""
+    """Fill an empty [bytepairs] from all but the last `valid_fraction` of a text of bytes, at most
+    its first 4 MiB."""
     layer = net.layers[0]
     assert isinstance(layer, BytePairsLayer)
     if not net.backend.asnumpy(layer.pairs.value).any():

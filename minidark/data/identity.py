@@ -1,7 +1,7 @@
-"""Whether a text is still the same, the next moment and on another day.
+"""Checks whether a text is still the same, during a run and on resume.
 
-Reading 10 GB to find out takes minutes. So an `Identity` is each file's size, its time, and a hash
-of 64 samples.
+Reading 10 GB to check would take minutes. So an `Identity` is each file's size, modification time,
+and a hash of 64 samples.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SAMPLES, SAMPLE_BYTES = 64, 4096
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What a file was when it was opened. Where it lay is not compared."""
+    """Identity of a file when it was opened. Its path is not compared."""
 
     path: str = field(compare=False)
     size: int  # bytes
@@ -34,13 +34,13 @@ class FileIdentity:
         return cls(str(path), opened.st_size, opened.st_mtime_ns, digest)
 
     def change(self, since: FileIdentity) -> str | None:
-        """What became of the file that was `since`, in one line, or None."""
+        """How the file changed from `since`, in one line, or None."""
         if more := self.size - since.size:
             change = f"{abs(more):,} bytes {'longer' if more > 0 else 'shorter'} than before"
         elif self.sampled != since.sampled:
-            change = "as long as before, with other bytes"
+            change = "same size as before, but different bytes"
         elif self.modified != since.modified:
-            change = "written anew, though its size and the bytes that were compared are the same"
+            change = "modified since, although its size and the sampled bytes are the same"
         else:
             return None
         return f"{self.path}: {change}"
@@ -48,29 +48,29 @@ class FileIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a text was: its files in their order. Equal means the same text, as far as sizes,
-    times and samples can tell."""
+    """A text's files in order. Equal identities mean the same text, as far as sizes, times and
+    samples show."""
 
     files: tuple[FileIdentity, ...]
 
     @classmethod
     def of(cls, path: Path | str, file: io.BufferedReader) -> Identity:
-        """That of one open file."""
+        """Identity of one open file."""
         return cls((FileIdentity.of(path, file, os.fstat(file.fileno())),))
 
     def change(self, since: Identity) -> str | None:
-        """How the text differs from what it was, in one line that names the file, or None."""
+        """How the text changed from `since`, in one line that names the file, or None."""
         if len(self.files) != len(since.files):
-            return f"{_number(self.files)} in place of {_number(since.files)} before"
+            return f"{_number(self.files)} instead of {_number(since.files)}"
         changes = (f.change(before) for f, before in zip(self.files, since.files, strict=True))
         return next(filter(None, changes), None)
 
     def undated(self) -> Identity:
-        """Without the times: what a copy of the same bytes has in common with them."""
+        """The identity without modification times, equal for copies of a file."""
         return Identity(tuple(replace(f, modified=0) for f in self.files))
 
     def content(self) -> list[list[Any]]:
-        """What does not hang on where and when it was written: sizes and samples."""
+        """Sizes and samples, which do not depend on the file's path and time."""
         return [[f.size, f.sampled] for f in self.files]
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -78,11 +78,11 @@ class Identity:
 
     @classmethod
     def from_json(cls, files: list[dict[str, Any]]) -> Identity:
-        """Of what `to_json` gave. Raises DataError for anything else."""
+        """Inverse of `to_json`. Raises DataError for malformed values."""
         try:
             return cls(tuple(FileIdentity(**f) for f in files))
         except TypeError as error:
-            raise DataError(f"no identity of a text: {error}") from error
+            raise DataError(f"not the identity of a text: {error}") from error
 
 
 def _number(files: tuple[FileIdentity, ...]) -> str:
@@ -97,8 +97,8 @@ def sampled(file: io.BufferedReader, size: int) -> str:
 
 
 def sample_offsets(size: int) -> list[int]:
-    """Where the samples begin of a file of `size` bytes: all of a small file, else evenly
-    spaced, the first at its beginning and the last at its end."""
+    """Offsets of the samples of a file of `size` bytes: all of a small file, otherwise evenly
+    spaced from its beginning to its end."""
     if size <= SAMPLES * SAMPLE_BYTES:
         return [*range(0, size, SAMPLE_BYTES)]
     return [i * (size - SAMPLE_BYTES) // (SAMPLES - 1) for i in range(SAMPLES)]

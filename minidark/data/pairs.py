@@ -1,14 +1,14 @@
-"""Pairs: lines of source and target, which a network learns to turn into one another.
+"""Pairs: lines of source and target; a network learns to turn one into the other.
 
     source SEPARATOR target
 
-in UTF-8, a pair a line. The symbols are bytes. A network reads the source, then the separator, and
-from there on predicts the target and behind it the end mark, a line feed. So neither of these two
-stands within a source or a target, and these are not empty. The line may end in CR LF; a byte order
-mark before the first is passed over.
+in UTF-8, one pair a line. Symbols are bytes. A network reads the source and the separator, then
+predicts the target and the end mark, a line feed. So a source or target contains neither the
+separator nor a line feed, and is not empty. A line may end in CR LF; a byte order mark at the
+beginning is skipped.
 
-A `Batch` is some pairs side by side, one a stream, from zero states: ids x (T, S), and the truth
-that follows each, which is -1 (none) before the separator and behind a shorter pair's end.
+A `Batch` is some pairs side by side, one per stream, from zero states: ids x (T, S), and the truth
+for each, which is -1 (none) before the separator and after the end of a shorter pair.
 
 Sutskever, Vinyals and Le 2014, arXiv:1409.3215, with one network for both halves.
 """
@@ -30,25 +30,25 @@ from minidark.files.disk import named, open_regular
 
 TAB = "\t"
 END = ord("\n")
-POOL = 32  # passes that are sorted by length together: alike in length, and not always the same
+POOL = 32  # passes sorted by length together: similar lengths, in changing combinations
 MARK = b"\xef\xbb\xbf"
-FIRST_LINES, FIRST_BYTES = 100, 1 << 16  # of a file that may be one of pairs
+FIRST_LINES, FIRST_BYTES = 100, 1 << 16  # checked for pairs
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     x: Ids  # (T, S)
-    truth: Ids  # (T, S), -1 where there is none
-    pairs: int  # of the S streams, from the first on; the others have no truth
+    truth: Ids  # (T, S), -1 for no truth
+    pairs: int  # number of streams in use, from the first; the others have no truth
 
     @property
     def symbols(self) -> int:
-        """With a truth: targets and end marks."""
+        """Symbols with a truth: targets and end marks."""
         return int((self.truth >= 0).sum())
 
 
 def looks_like_pairs(path: Path | str) -> bool:
-    """Whether each of the first lines of a file, 100 at most, has one tab. Raises DataError."""
+    """Whether each of the first lines of a file (at most 100) has one tab. Raises DataError."""
     with open_regular(path, named(path, DataError)) as file:
         *lines, rest = file.read(FIRST_BYTES).split(b"\n")
     lines = (lines if lines or not rest else [rest])[:FIRST_LINES]
@@ -56,7 +56,7 @@ def looks_like_pairs(path: Path | str) -> bool:
 
 
 class Pairs:
-    """The pairs of a file, held in memory. Raises DataError for the first line that is none."""
+    """The pairs of a file, in memory. Raises DataError for the first malformed line."""
 
     def __init__(self, path: Path | str, separator: str = TAB):
         self.path, self.separator = path, separator
@@ -65,10 +65,12 @@ class Pairs:
             self.identity = Identity.of(path, file)
             data = file.read()
         lines = data.removeprefix(MARK).split(b"\n")
-        if not lines[-1]:  # what ends in a line feed has nothing behind it
+        if not lines[-1]:  # after a final line feed
             lines.pop()
         if not lines:
-            raise DataError(f"{path}: empty; pairs are lines of a source, {said(mark)}, a target")
+            raise DataError(
+                f"{path}: empty; pairs are lines of a source, {separator_name(mark)}, a target"
+            )
         self.sources: list[bytes] = []
         self.targets: list[bytes] = []
         for number, line in enumerate(lines, start=1):
@@ -83,30 +85,32 @@ class Pairs:
         parts = line.split(mark)
         if len(parts) != 2:
             what = f"has {len(parts) - 1} separators" if len(parts) > 2 else "has no separator"
-            raise self.wrong(number, f"{what}; a pair is a source, {said(mark)}, a target")
+            raise self.wrong(
+                number, f"{what}; a pair is a source, {separator_name(mark)}, a target"
+            )
         for part, name in zip(parts, ("source", "target"), strict=True):
             if not part:
                 raise self.wrong(number, f"has an empty {name}")
-        if said_wrong := not_utf8(line):
-            raise self.wrong(number, said_wrong)
+        if message := not_utf8(line):
+            raise self.wrong(number, message)
         return parts[0], parts[1]
 
     def wrong(self, number: int, message: str) -> DataError:
         return DataError(f"{self.path}: line {number} {message}")
 
     def lengths(self) -> npt.NDArray[np.intp]:
-        """Symbols that are read of each pair: source, separator and target."""
+        """Input symbols of each pair: source, separator and target."""
         return np.array(
             [len(s) + 1 + len(t) for s, t in zip(self.sources, self.targets, strict=True)], np.intp
         )
 
     def counted(self) -> npt.NDArray[np.intp]:
-        """Symbols of each that have a truth: the target and the end mark."""
+        """Symbols of each pair with a truth: the target and the end mark."""
         return np.array([len(t) + 1 for t in self.targets], np.intp)
 
     def check(self, inputs: int, longest: int | None = None) -> None:
-        """Raise DataError for the first pair with a byte that is not below `inputs`, or for the
-        longest, if it has more symbols than time_steps, `longest`."""
+        """Raise DataError for the first pair with a byte of `inputs` or above, or for the longest
+        pair if it has more than `longest` symbols (time_steps)."""
         check_separator(self.separator, inputs)
         lengths = self.lengths()
         too_long = 0 if longest is None else int((lengths > longest).sum())
@@ -119,11 +123,11 @@ class Pairs:
                 f"time_steps={longest}; --set net.time_steps={lengths[at]} fits all",
             )
         for number, pair in enumerate(zip(self.sources, self.targets, strict=True), start=1):
-            if said_wrong := beyond(b"".join(pair), inputs):
-                raise self.wrong(number, said_wrong)
+            if message := beyond(b"".join(pair), inputs):
+                raise self.wrong(number, message)
 
     def batch(self, numbers: Sequence[int] | npt.NDArray[np.intp], streams: int) -> Batch:
-        """The pairs of these numbers, at most `streams`, side by side."""
+        """The pairs with these numbers, at most `streams`, side by side."""
         lines = [(self.sources[n], self.targets[n]) for n in numbers]
         steps = max(len(source) + 1 + len(target) for source, target in lines)
         x = np.full((steps, streams), END)
@@ -135,14 +139,14 @@ class Pairs:
         return Batch(x, truth, len(lines))
 
     def split(self, valid_fraction: float) -> tuple[Ids, Ids]:
-        """Numbers of the pairs to train on, and of that share of them to validate on.
+        """Numbers of the training pairs and of the held-out pairs.
 
-        Files of pairs are often sorted, so it is not the end that is kept out, but the sources
-        whose hash is lowest: the same ones in every run, wherever they stand, and no source is on
-        both sides.
+        Files of pairs are often sorted, so the end is not representative. Instead, the sources with
+        the lowest hashes are held out: the same ones in every run, independent of their order, and
+        no source is on both sides.
         """
         if not 0 <= valid_fraction < 1:
-            raise DataError(f"valid_fraction {valid_fraction} is not from 0 to below 1")
+            raise DataError(f"valid_fraction {valid_fraction} is not at least 0 and below 1")
         hashes = np.array([_hash(source) for source in self.sources])
         order = np.argsort(hashes, kind="stable")
         count = int(len(order) * valid_fraction)
@@ -155,23 +159,25 @@ def _hash(source: bytes) -> int:
 
 
 def separator_byte(separator: str) -> bytes:
-    """Raises DataError for what is not one byte, or ends a line."""
+    """Raises DataError for a separator that is not one byte, or that ends a line."""
     if len(separator) != 1 or not separator.isascii() or separator in "\r\n":
-        raise DataError(f"separator {echo(separator)} is not one character of ASCII within a line")
+        raise DataError(
+            f"separator {echo(separator)} is not one ASCII character other than a line end"
+        )
     return separator.encode()
 
 
 def check_separator(separator: str, inputs: int) -> None:
-    """Raise DataError where the network has no such symbol, or no end mark."""
+    """Raise DataError if the network lacks the separator's symbol or the end mark."""
     if max(ord(separator), END) >= inputs:
         raise DataError(
             f"a line feed and the separator {echo(separator)} are not among this network's "
-            f"symbols, 0 to {inputs - 1}; bytes take inputs=256"
+            f"symbols, 0 to {inputs - 1}; bytes need inputs=256"
         )
 
 
 def not_utf8(line: bytes) -> str | None:
-    """What is wrong with a line that is no text in UTF-8."""
+    """A message if the line is not UTF-8."""
     try:
         line.decode()
     except UnicodeDecodeError as error:
@@ -180,21 +186,21 @@ def not_utf8(line: bytes) -> str | None:
 
 
 def beyond(line: bytes, inputs: int) -> str | None:
-    """What is wrong with a line that holds other symbols than a network's."""
+    """A message if the line contains bytes that are not symbols of the network."""
     if inputs < 256 and (most := max(line, default=0)) >= inputs:
-        return f"holds byte {most}; this network's symbols are 0 to {inputs - 1}"
+        return f"contains byte {most}; this network's symbols are 0 to {inputs - 1}"
     return None
 
 
-def said(mark: bytes) -> str:
+def separator_name(mark: bytes) -> str:
     return "a tab" if mark == TAB.encode() else echo(mark.decode())
 
 
 def epoch_order(
     numbers: Ids, lengths: npt.NDArray[np.intp], streams: int, seed: int, epoch: int
 ) -> list[Ids]:
-    """The passes of an epoch: each of `numbers` once, `streams` at a time, the last with the rest.
-    Pairs of a pass are alike in length. The same for the same seed and epoch."""
+    """The passes of an epoch: each of `numbers` once, `streams` at a time, the rest in the last.
+    The pairs of a pass have similar lengths. The order depends only on seed and epoch."""
     rng = np.random.default_rng([seed % 2**64, epoch, 2])
     shuffled = rng.permutation(numbers)
     pools = [shuffled[at : at + POOL * streams] for at in range(0, len(shuffled), POOL * streams)]

@@ -1,8 +1,8 @@
 """Text as streams of symbols.
 
-A text is the bytes of one or more files, one after another; each byte is a symbol. It is read
-window by window, never whole, so that its size does not matter; each window's symbols are checked
-as it is read, and a file that shrinks under the reader is an error and not a crash.
+A text is the bytes of one or more files in order; each byte is a symbol. It is read in windows,
+never as a whole, so that its size does not matter. The symbols of each window are checked when it
+is read. A file that shrinks during the run raises an error.
 
 Source: darknet examples/rnn.c (get_rnn_data, reset_rnn_state).
 """
@@ -27,14 +27,14 @@ from minidark.files.disk import named, open_regular, read_at, stamp
 
 Ids = npt.NDArray[np.intp]
 
-RESTART = 1 / 64  # a stream's chance, per batch, to begin anew elsewhere
-FIRST_BYTES = 1 << 16  # of a file that may be UTF-16
-MANY_NULS, NEARLY_ALL = 0.5, 0.95  # shares of the bytes at every other place
+RESTART = 1 / 64  # probability that a stream restarts elsewhere, per batch
+FIRST_BYTES = 1 << 16  # checked for UTF-16
+MANY_NULS, NEARLY_ALL = 0.5, 0.95  # shares of every other byte
 
 
 def looks_like_utf16(path: Path | str) -> bool:
-    """Whether a file begins with UTF-16's or UTF-32's byte order mark, or NULs stand at every other
-    place of its first bytes, and text between them. Raises DataError."""
+    """Whether a file begins with UTF-16's or UTF-32's byte order mark, or every other one of its
+    first bytes is mostly NUL and the rest is text. Raises DataError."""
     with open_regular(path, named(path, DataError)) as file:
         begin = np.frombuffer(file.read(FIRST_BYTES), np.uint8)
     if bytes(begin[:2]) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
@@ -47,45 +47,45 @@ def looks_like_utf16(path: Path | str) -> bool:
 
 
 class _File:
-    """An open file of a text, which begins at offset `begin` of it."""
+    """An open file of a text; `begin` is its offset in the text."""
 
     def __init__(self, path: Path, begin: int):
         self.path, self.begin = path, begin
         self.place = path.absolute()
         self.file = open_regular(path, named(path, DataError))
-        self.opened = self.as_seen_last = os.fstat(self.file.fileno())
+        self.opened = self.last_stat = os.fstat(self.file.fileno())
         self.size = self.opened.st_size
-        with self.told():
+        with self.reading():
             self.identity = FileIdentity.of(path, self.file, self.opened)
 
     def read(self, start: int, stop: int) -> bytes:
         """The bytes from offset `start` of the text to `stop`."""
-        with self.told():
+        with self.reading():
             data = read_at(self.file, stop - start, start - self.begin)
         if len(data) < stop - start:
             raise self.shrunk()
         return data
 
     def check(self) -> None:
-        """Raise DataError where the file is no longer what it was."""
-        with contextlib.suppress(OSError):  # where it is gone, what is open is read on
+        """Raise DataError if the file has changed."""
+        with contextlib.suppress(OSError):  # a deleted file stays readable
             if not os.path.samestat(os.stat(self.place), self.opened):
                 raise DataError(f"{self.path}: replaced by another file since the start")
-        with self.told():
+        with self.reading():
             now = os.fstat(self.file.fileno())
-            if stamp(now) == stamp(self.as_seen_last):
+            if stamp(now) == stamp(self.last_stat):
                 return
             if now.st_size < self.size:
                 raise self.shrunk()
             if sampled(self.file, self.size) != self.identity.sampled:
-                raise DataError(f"{self.path}: has other bytes than at the start")
-        self.as_seen_last = now
+                raise DataError(f"{self.path}: its bytes have changed since the start")
+        self.last_stat = now
 
     def shrunk(self) -> DataError:
-        return DataError(f"{self.path}: shorter than it was at the start; it changed meanwhile")
+        return DataError(f"{self.path}: became shorter since the start")
 
     @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
+    def reading(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -93,9 +93,10 @@ class _File:
 
 
 class Symbols(ABC):
-    """A sequence of `size` symbols below `inputs`; use it in a `with`, it may hold files open."""
+    """A sequence of `size` symbols below `inputs`. Use it as a context manager: it may hold open
+    files."""
 
-    tokenized: ClassVar[bool] = False  # integers between blanks, and not bytes
+    tokenized: ClassVar[bool] = False  # integers separated by spaces, instead of bytes
     inputs: int
     size: int
 
@@ -105,32 +106,31 @@ class Symbols(ABC):
 
     @abstractmethod
     def identity(self) -> Identity:
-        """What to know this text by on another day."""
+        """The identity, to recognise this text in a later run."""
 
-    def check(self) -> None:  # noqa: B027  a text in memory stays what it was
-        """Raise DataError where a file was replaced, is shorter, or has other bytes than at the
-        start as far as its samples tell. That it grew does not matter."""
+    def check(self) -> None:  # noqa: B027  a text in memory does not change
+        """Raise DataError if a file was replaced, is shorter, or differs in its samples from the
+        start. A file may grow."""
 
     def characters(self, begin: int, end: int) -> int:
-        """How many there are from offset `begin` to `end`, where a symbol can be several."""
+        """Number of characters from offset `begin` to `end`; a symbol may have several."""
         return end - begin
 
     def characters_of(self, symbols: Ids) -> int:
-        """How many these symbols are."""
+        """Number of characters of these symbols."""
         return symbols.size
 
     def place(self, character: int) -> int:
-        """The offset of the symbol that holds a character."""
+        """Offset of the symbol that contains a character."""
         return character
 
     def part(self, begin: int, end: int) -> Part:
         return Part(self, begin, end)
 
     def split(self, valid_fraction: float) -> tuple[Part, Part]:
-        """All but the last `valid_fraction` of the characters to train on, and that to validate
-        on."""
+        """The training part, and the last `valid_fraction` of the characters for validation."""
         if not 0 <= valid_fraction < 1:
-            raise DataError(f"valid_fraction {valid_fraction} is not from 0 to below 1")
+            raise DataError(f"valid_fraction {valid_fraction} is not at least 0 and below 1")
         characters = self.characters(0, self.size)
         at = self.place(characters - int(characters * valid_fraction))
         return self.part(0, at), self.part(at, self.size)
@@ -141,12 +141,12 @@ class Symbols(ABC):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def close(self) -> None:  # noqa: B027  a text in memory holds nothing
-        """Give back what is held."""
+    def close(self) -> None:  # noqa: B027  a text in memory has no files
+        """Close the files."""
 
 
 class TextInMemory(Symbols):
-    """One whose symbols `ids` (N,) are all in memory, of a file that is closed again."""
+    """A text whose symbols `ids` (N,) are all in memory; its file is closed."""
 
     def __init__(self, ids: npt.NDArray[Any], inputs: int, identity: Identity):
         self.ids, self.inputs, self.size = ids, inputs, ids.size
@@ -160,8 +160,7 @@ class TextInMemory(Symbols):
 
 
 class Text(Symbols):
-    """The bytes of `paths`, a path or several, one file after another. Threads may share it.
-    Raises DataError."""
+    """The bytes of `paths`, one path or several, in order. Thread-safe. Raises DataError."""
 
     def __init__(self, paths: Path | str | Sequence[Path | str], inputs: int):
         paths = [paths] if isinstance(paths, Path | str) else paths
@@ -173,7 +172,7 @@ class Text(Symbols):
                 self.files.append(_File(path, self.size))
                 self.size += self.files[-1].size
             if not self.size:
-                raise DataError(f"{', '.join(map(str, paths))}: empty; there is no text in it")
+                raise DataError(f"{', '.join(map(str, paths))}: empty")
         except DataError:
             self.close()
             raise
@@ -206,7 +205,7 @@ class Text(Symbols):
                 offset = start - f.begin + int(wrong[0])
                 raise DataError(
                     f"{f.path}: byte {symbols[wrong[0]]} at offset {offset}; this network's "
-                    f"symbols are 0 to {self.inputs - 1}, bytes take inputs=256"
+                    f"symbols are 0 to {self.inputs - 1}, bytes need inputs=256"
                 )
         return data
 
@@ -228,9 +227,9 @@ class Part:
         return self.text.characters(self.begin, self.end)
 
     def window(self, at: int, length: int) -> Ids:
-        """`length` symbols from the part's own offset `at`; past its end it begins again."""
+        """`length` symbols from offset `at` of the part; wraps around at its end."""
         if not self.size:
-            raise DataError("an empty stretch of text has no windows")
+            raise DataError("an empty part of a text has no windows")
         pieces = []
         while length > 0:
             take = min(length, self.size - at)
@@ -240,7 +239,8 @@ class Part:
 
 
 class Streams:
-    """S places in a part of a text that move on as they are read; read are those of `own`."""
+    """S positions in a part of a text that advance as they are read; only those of `own`
+    are read."""
 
     def __init__(
         self, part: Part, streams: int, rng: np.random.Generator, own: slice = slice(None)
@@ -249,25 +249,26 @@ class Streams:
         self.offsets = rng.integers(0, part.size, streams)
 
     def move(self, offsets: Sequence[int]) -> None:
-        """Go to other places, one for each stream. Raises ValueError where there are none such."""
+        """Set all positions. Raises ValueError if they are invalid."""
         places = np.array(offsets, dtype=self.offsets.dtype)
         if (
             places.shape != self.offsets.shape
             or not ((places >= 0) & (places < self.part.size)).all()
         ):
-            raise ValueError("offsets that are not the streams'")
+            raise ValueError("the offsets do not fit the streams")
         self.offsets = places
 
     def next(self, steps: int) -> tuple[Ids, Ids]:
-        """The next `steps` symbols of each stream that is read, and what follows each: ids (T, S),
-        (T, S)."""
+        """The next `steps` symbols of each stream that is read, and the symbol after each: ids (T,
+        S), (T, S)."""
         places = self.offsets[self.own]
         windows = np.stack([self.part.window(int(at), steps + 1) for at in places], axis=1)
         self.offsets = (self.offsets + steps) % self.part.size
         return windows[:-1], windows[1:]
 
     def restart(self) -> list[int]:
-        """Move some streams to random places; which ones, so that their states can be cleared."""
+        """Move some streams to random positions; returns them, so that their states can be
+        cleared."""
         chosen = np.flatnonzero(self.rng.random(self.offsets.size) < RESTART)
         self.offsets[chosen] = self.rng.integers(0, self.part.size, chosen.size)
         return [int(stream) for stream in chosen]

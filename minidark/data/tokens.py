@@ -1,11 +1,11 @@
-"""Texts of tokens: integers in place of bytes, and names to print them by.
+"""Texts of tokens: integers instead of bytes, with names for printing.
 
-A tokenized text is integers between blanks; a token file has one name a line, line n (from 0)
-naming token n. darknet prints a name with a blank after it, and <NEWLINE> as a line break.
+A tokenized text is integers separated by spaces. A token file has one name per line; line n (from
+0) names token n. darknet prints a name with a space after it, and <NEWLINE> as a line break.
 
-Where the n-th token stands is known only to who has read the n - 1 before it, so a tokenized text
-is read once, a piece at a time, and then held in memory: one, two or four bytes a token, by the
-network's number of symbols. Every token is checked before training begins.
+Finding the n-th token requires reading all before it. So a tokenized text is read once, in pieces,
+and kept in memory: one, two or four bytes a token, depending on the network's number of symbols.
+Every token is checked before training begins.
 
 Source: darknet examples/rnn.c (read_tokenized_data, read_tokens, print_symbol).
 """
@@ -26,12 +26,12 @@ from minidark.files.disk import named, open_regular
 
 NEWLINE = b"<NEWLINE>"
 PIECE = 2**20  # bytes
-DIGITS = 9  # of the longest token
+DIGITS = 9  # most digits of a token
 LONGEST = 1 + DIGITS  # with a sign
 
 
 class TokenText(TextInMemory):
-    """The tokens of a file, held in memory. Raises DataError at the first that is none."""
+    """The tokens of a file, in memory. Raises DataError at the first invalid one."""
 
     tokenized = True
 
@@ -43,24 +43,24 @@ class TokenText(TextInMemory):
             pieces += [ids.astype(kind) for ids in token_blocks(file, path, inputs)]
         super().__init__(np.concatenate(pieces), inputs, identity)
         if not self.size:
-            raise DataError(f"{path}: empty; a tokenized text is integers between blanks")
+            raise DataError(f"{path}: empty; a tokenized text is integers separated by spaces")
 
 
 def token_blocks(file: BinaryIO, path: Path | str, inputs: int) -> Iterator[Ids]:
-    """The tokens of an open file, a piece at a time: ids (N,). `path` is for messages. Raises
-    DataError at the first that is none of `inputs`."""
-    before = 0
+    """The tokens of an open file, in pieces: ids (N,). `path` is for messages. Raises DataError at
+    the first token that is not below `inputs`."""
+    count = 0
     for words in _words(file):
-        ids = [_token(word, before + n, path, inputs) for n, word in enumerate(words)]
-        before += len(ids)
+        ids = [_token(word, count + n, path, inputs) for n, word in enumerate(words)]
+        count += len(ids)
         if ids:
             yield np.array(ids, np.intp)
 
 
 def _words(file: BinaryIO) -> Iterator[list[bytes]]:
-    """What stands between blanks, a piece of the file at a time; what is too long for a token may
-    come in pieces itself."""
-    begun = b""  # a word whose end has not been read
+    """Words between white space, from one piece of the file at a time. A word longer than any token
+    may be split."""
+    begun = b""  # a word that continues in the next piece
     while data := file.read(PIECE):
         words = (begun + data).split()
         begun = b"" if data[-1:].isspace() or len(words[-1]) > LONGEST else words.pop()
@@ -78,7 +78,7 @@ def _token(word: bytes, number: int, path: Path | str, inputs: int) -> int:
 
 
 def read_token_names(path: Path | str, tokens: int) -> list[bytes]:
-    """What each token prints as: its name and a blank. Raises DataError for too few names."""
+    """The printed form of each token: its name and a space. Raises DataError for too few names."""
     with open_regular(path, named(path, DataError)) as file:
         names = file.read().splitlines()
     if len(names) < tokens:
@@ -87,8 +87,8 @@ def read_token_names(path: Path | str, tokens: int) -> list[bytes]:
 
 
 def byte_names(outputs: int = 256) -> list[bytes]:
-    """What each byte prints as where there are no names, itself: those that a network has no output
-    for may stand in a seed. Raises DataError for more outputs than a byte has values."""
+    """The printed form of each byte: the byte itself. All 256 are included, because a seed may
+    contain bytes that the network has no output for. Raises DataError for more than 256 outputs."""
     if outputs > 256:
-        raise DataError(f"{outputs} symbols are more than a byte has; name them by tokens")
+        raise DataError(f"{outputs} symbols do not fit into bytes; name them with a tokens file")
     return [bytes([symbol]) for symbol in range(256)]

@@ -1,3 +1,3 @@
-"""The network and what moves it: optimizers, learning rates, the way from a plan to layers."""
+"""The network and its training: optimizers, learning rates, and building layers from a plan."""
 
 from minidark.network.network import Network as Network

@@ -1,4 +1,4 @@
-"""Inference step by step, while the parameters stay as they are."""
+"""Step-by-step inference with constant parameters."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from minidark.layers.base import Layer, one_hot
 
 
 class Frozen:
-    """A step of inference of all streams: ids (S,) in the backend's memory to the outputs (S, O),
-    which the next step may write over. The ids are not checked, each costs too little for that.
-    """
+    """One inference step of all streams: ids (S,) in the backend's memory to the outputs (S, O),
+    which the next step may overwrite. Ids are not checked, to keep a step cheap."""
 
     def __init__(self, layers: Sequence[Layer], backend: Backend):
         self.layers, self.backend = layers, backend
@@ -28,8 +27,8 @@ class Frozen:
         return x
 
     def reorder(self, streams: Array) -> None:
-        """Give stream s the state that stream `streams[s]` has: ids (S,) in the backend's memory.
-        A stream may go to several places, or to none."""
+        """Give stream s the state of stream `streams[s]`: ids (S,) in the backend's memory. A
+        stream's state may be copied several times, or dropped."""
         for layer in self.layers:
             for state in layer.states.values():
                 state[...] = state[streams]

@@ -1,4 +1,4 @@
-"""Tables as notebooks show them: HTML without styles of its own, so that it fits any theme."""
+"""Tables for notebooks: HTML without its own styles, so that it fits any theme."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 
 
 def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Text to the left, numbers to the right with commas between thousands."""
+    """Text is left-aligned; numbers are right-aligned with commas between thousands."""
     begin = f"<table><caption>{escape(title)}</caption>" if title else "<table>"
     heads = "".join(f"<th>{escape(name)}</th>" for name in head)
     body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)

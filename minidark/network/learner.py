@@ -1,6 +1,6 @@
-"""What moves a network: its gradients counted, clipped and handed to an optimizer, at a rate.
+"""Trains a network: counts rows, clips gradients, and applies an optimizer with a learning rate.
 
-    train_batch  accumulate, count, and update when `subdivisions` passes are in
+    train_batch  accumulate, count, and update after `subdivisions` passes
     update       one optimizer step, then the gradients are zero
 
 Source: darknet src/network.c (update_network, train_network_datum, get_current_rate).
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 class Learner:
-    """Trains `net`. `rate` and `norms` are those of the last update: the learning rate, and the
-    lengths of the layers' mean gradients where they were measured."""
+    """Trains `net`. `rate` and `norms` are from the last update: the learning rate, and the norms
+    of the layers' mean gradients if they were measured."""
 
     def __init__(self, net: Network):
         self.net = net
@@ -37,10 +37,10 @@ class Learner:
         self.rate = 0.0
         self.norms: dict[str, Scalar] = {}
         self.passes = 0  # since the last update
-        self.diverged = False  # whether the cost of one of them was NaN or infinite
+        self.diverged = False  # whether one of these passes had a cost of NaN or infinity
 
     def beside(self, net: Network) -> Self:
-        """The same for a network over the same parameters: its updates are this one's."""
+        """A learner for a network over the same parameters; it shares the optimizer."""
         other = copy.copy(self)
         other.net = net
         return other
@@ -52,15 +52,15 @@ class Learner:
         measure: bool = False,
         rows: int | None = None,
     ) -> Scalar:
-        """`accumulate`, count `seen`, update when `subdivisions` of them are in; the summed cost.
+        """`accumulate`, count `seen`, update after `subdivisions` passes. Returns the summed cost.
 
         x (T, S, inputs) or ids (T, S), truth as for `Network.backward`. measure: as for `update`.
 
-        rows: what to count as seen. None counts the rows that have a truth; where passes differ in
-        length, as pairs do, `options.rows` for each keeps the batches whole.
+        rows: how many rows to count as seen. None counts the rows with a truth; if passes differ in
+        length, as with pairs, `options.rows` for each keeps batches at their size.
 
-        After a cost of NaN or infinity the weights stay, so that one can see where it came from,
-        until `drop_gradients`; but on a GPU, where to look at the cost would be to wait for it.
+        After a cost of NaN or infinity the weights stay unchanged until `drop_gradients`, so that
+        the cause can be found. On a GPU the cost is not checked, because that would wait for it.
         """
         net, before = self.net, self.net.accumulated
         cost = net.accumulate(x, truth)
@@ -72,8 +72,8 @@ class Learner:
         return cost
 
     def learn(self, rows: int, seen: int, cost: float, measure: bool = False) -> None:
-        """A batch whose gradients, over so many rows, were put into the parameters: count what was
-        seen and update. After a cost of NaN or infinity the weights stay."""
+        """Count a batch whose gradients, over `rows` rows, are already in the parameters, and
+        update. After a cost of NaN or infinity the weights stay unchanged."""
         self.net.accumulated = rows
         self.net.seen += seen
         if math.isfinite(cost):
@@ -82,12 +82,12 @@ class Learner:
     def update(self, measure: bool = False) -> None:
         """One optimizer step with the policy's rate at `seen`; then the gradients are zero.
 
-        measure: keep the length of each layer's mean gradient, as it was before clipping, in
-        `norms` by the layer's name; those that train nothing are not in it.
+        measure: store the norm of each layer's mean gradient, before clipping, in `norms` by layer
+        name. Layers without trained parameters are omitted.
         """
         net = self.net
         if not net.accumulated:
-            raise MinidarkError("update needs an accumulate before it: there is no gradient")
+            raise MinidarkError("call accumulate before update: there is no gradient")
         rate = self.rate = self.learning_rate()
         squares = self._squares() if measure or self.clip_norm else {}
         self.norms = {n: self._length(s) for n, s in squares.items()} if measure else {}
@@ -102,13 +102,13 @@ class Learner:
         self.begin_batch()
 
     def drop_gradients(self) -> None:
-        """Forget what was accumulated since the last update."""
+        """Zero the gradients accumulated since the last update."""
         for p in self.net.parameters():
             p.grad[...] = 0
         self.begin_batch()
 
     def begin_batch(self) -> None:
-        """No pass is in; the gradients are zero."""
+        """Start a batch; the gradients must be zero."""
         self.net.accumulated = self.passes = 0
         self.diverged = False
 
@@ -118,8 +118,8 @@ class Learner:
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within it the parameters are the means of their values, where [net] has an `average`;
-        they come back at its end. For whatever uses a network while it is trained."""
+        """Context in which the parameters are swapped with their moving averages, if [net] has
+        `average`. For every use of a network during training."""
         self._exchange()
         try:
             yield
@@ -127,10 +127,10 @@ class Learner:
             self._exchange()
 
     def keep_average(self) -> None:
-        """Let the parameters be what they are in `averaged`, for good: they are trained."""
+        """Replace the parameters by their moving averages, at the end of training."""
         with self.averaged():
-            kept = [p.value.copy() for p in self.net.parameters()]
-        for p, value in zip(self.net.parameters(), kept, strict=True):
+            averages = [p.value.copy() for p in self.net.parameters()]
+        for p, value in zip(self.net.parameters(), averages, strict=True):
             p.value[...] = value
 
     def _exchange(self) -> None:
@@ -139,11 +139,11 @@ class Learner:
                 self.optimizer.exchange(p)
 
     def gradient_norm(self) -> float:
-        """The length of the mean gradient: that of all grads together, over the rows."""
+        """Norm of the mean gradient of all parameters."""
         return float(self._length(s for layer in self._squares().values() for s in layer))
 
     def _squares(self) -> dict[str, list[Scalar]]:
-        """The sum of squares of each gradient, by the layer's name."""
+        """Sums of squares of the gradients, by layer name."""
         squares = self.net.backend.kernels.sum_of_squares
         return {
             layer.name: [squares(p.grad.reshape(-1)) for p in parameters]
@@ -152,7 +152,7 @@ class Learner:
         }
 
     def _length(self, squares: Iterable[Scalar]) -> Scalar:
-        """Of a mean gradient, from the squares of its parts."""
+        """Norm of a mean gradient, from the squares of its parts."""
         total: Scalar = sum(squares)
         return total**0.5 / max(1, self.net.accumulated)
 

@@ -1,9 +1,9 @@
-"""The network: layers in order, their state, how many rows they have seen.
+"""The network: layers in order, their states, and the number of rows seen.
 
-    predict      x -> y, inference, state carried from call to call
+    predict      x -> y, inference; the state carries over from call to call
     accumulate   forward and backward in training mode; adds to the gradients
 
-What moves the weights is its `learner`.
+Its `learner` updates the weights.
 
 Source: darknet src/network.c (forward_network, backward_network).
 """
@@ -36,26 +36,26 @@ from minidark.layers.base import (
 )
 from minidark.layers.batchnorm import CPU, DIVISORS
 from minidark.layers.softmax import SoftmaxLayer
+from minidark.network.arguments import Truth, check_ids, checked_dtype, wrong_shape
 from minidark.network.frozen import Frozen
-from minidark.network.given import Truth, check_ids, checked_dtype, wrong_shape
 from minidark.network.html_table import html_table
 from minidark.network.learner import Learner
 from minidark.weights import darknet
 
 
-def unheard(layer: int) -> None:
-    """Of `accumulate`, where nobody asks when a layer is done."""
+def ignore_done(layer: int) -> None:
+    """Default `done` callback: does nothing."""
 
 
 class Network:
-    """Layers, one after another, over S streams of rows.
+    """A sequence of layers over S streams of rows.
 
-    On a GPU what comes back and what `parameters()` holds is in its memory, costs too: `float()`
-    and `backend.asnumpy` wait for it. What goes in may be in either memory.
+    On a GPU, results, costs and `parameters()` are in its memory: `float()` and `backend.asnumpy`
+    wait for it. Arguments may be in either memory.
 
-    `layer_options` says, layer by layer, what the network does with it: learning-rate scale,
-    stopbackward, dontload, dontsave, dontloadscales. `sections` is the cfg it came from.
-    `rng` feeds dropout and the random policy. `learner` moves the weights.
+    `layer_options` has the options of each layer: learning-rate scale, stopbackward, dontload,
+    dontsave, dontloadscales. `sections` is its cfg. `rng` feeds dropout and the random policy.
+    `learner` updates the weights.
     """
 
     def __init__(
@@ -79,20 +79,20 @@ class Network:
         self.layer_parameters = [layer.parameters() for layer in self.layers]
         self._costs = cost_layer(self.layers)
         self._y: Array | None = None  # the cost layer's output, between forward and backward
-        self.chooses_batchnorm = options.batchnorm is None  # and not the cfg
+        self.chooses_batchnorm = options.batchnorm is None  # the cfg leaves the choice open
         if options.batchnorm:
             self._divide(options.batchnorm)
-        self.accumulated = 0  # rows whose gradients are in, since the last update
+        self.accumulated = 0  # rows accumulated since the last update
         self.learner = Learner(self)
 
     @property
     def inputs(self) -> int:
-        """Width of a row (T, S, inputs) that goes in, and how many symbols there are for ids."""
+        """Width of an input row (T, S, inputs), and the number of symbols for ids."""
         return self.layers[0].inputs
 
     @property
     def outputs(self) -> int:
-        """Width of a row (T, S, outputs) that comes out."""
+        """Width of an output row (T, S, outputs)."""
         return self.layers[-1].outputs
 
     def __repr__(self) -> str:
@@ -119,9 +119,9 @@ class Network:
     @overload
     def __getitem__(self, key: str) -> Layer | Stored: ...
     def __getitem__(self, key: int | str) -> Layer | Stored:
-        """A layer by its number or name, `net[0]` or `net["0.gru"]`, or an array by its name,
-        `net["0.gru.uz.weights"]`, live. Raises DataError for a name that there is not, IndexError
-        for a number."""
+        """A layer by its number or name, `net[0]` or `net["0.gru"]`, or a live array by its name,
+        `net["0.gru.uz.weights"]`. Raises DataError for an unknown name, IndexError for a number
+        out of range."""
         if isinstance(key, int):
             return self.layers[key]
         named: dict[str, Layer | Stored] = {layer.name: layer for layer in self.layers}
@@ -133,30 +133,30 @@ class Network:
         return named[key]
 
     def check_has_cost(self) -> None:
-        """Raise CfgError where there is nothing to descend."""
+        """Raise CfgError if the network has no cost layer."""
         self._cost_layer()
 
     @property
     def predicts_symbols(self) -> bool:
-        """Whether the cost is the nats of one symbol among `outputs`: that of a plain softmax."""
+        """Whether the cost is the nats of one symbol among `outputs`, as with a plain softmax."""
         layer = self._costs
         return isinstance(layer, SoftmaxLayer) and layer.groups == 1
 
     @property
     def gives_distribution(self) -> bool:
-        """Whether each row of the output is one distribution over `outputs`: that of a softmax
-        without groups. A [cost] or [dropout] behind it changes nothing in inference."""
+        """Whether each output row is one distribution over `outputs`, as with a softmax without
+        groups. A [cost] or [dropout] after it does not matter in inference."""
         heads = [layer for layer in self.layers if layer.type not in ("cost", "dropout")]
         return any(isinstance(head, SoftmaxLayer) and head.groups == 1 for head in heads[-1:])
 
     @property
     def batchnorm(self) -> str:
-        """What batch norm divides by, as `[net] batchnorm` says it or weights have settled it."""
+        """The batch norm formula, chosen by `[net] batchnorm` or by loaded weights."""
         return self.options.batchnorm or CPU.name
 
     def settle_batchnorm(self, name: str) -> bool:
-        """Divide as weights want it, where the cfg has no say; from then on this network's cfg
-        says so, wherever it goes. Whether anything changed."""
+        """Use the batch norm formula of loaded weights if the cfg does not choose one, and write it
+        into this network's cfg. Returns whether anything changed."""
         normalizes = any(layer.norms for layer in self.layers)
         if not (self.chooses_batchnorm and normalizes) or name == self.batchnorm:
             return False
@@ -180,16 +180,16 @@ class Network:
     # --- forward --------------------------------------------------------------------------
 
     def work(self) -> int:
-        """Multiply-adds of inference for one row; training takes three times as many."""
+        """Multiply-adds of inference per row; training needs three times as many."""
         return sum(layer.work() for layer in self.layers)
 
     def predict(self, x: npt.ArrayLike) -> Array:
-        """Inference. x: float (T, S, inputs), or (T, inputs) for one stream; or integer ids
-        (T, S), or (T,). The result has the same leading axes and `outputs` last.
+        """Inference. x: float (T, S, inputs), or (T, inputs) for one stream; or integer ids (T, S),
+        or (T,). The result has the same leading axes, and `outputs` last.
 
-        Raises DataError for another shape, and for an id that is not below `inputs`.
+        Raises DataError for another shape, and for an id of `inputs` or above.
         """
-        array = self._given(x)
+        array = self._as_array(x)
         if array.ndim != (1 if is_ids(array) else 2):
             return self.forward(array)
         if self.streams != 1:
@@ -201,17 +201,17 @@ class Network:
         return self._forward(self._input(x), train).copy()
 
     def traced(self, x: npt.ArrayLike) -> tuple[Array, list[dict[str, Array]]]:
-        """Inference as `forward` does it, and what the gates and states of each layer are after
-        each step: by name (T, S, H) each, empty for a layer that has none."""
-        y, shown = self._input(x), []
+        """Inference like `forward`, and the gates and states of each layer after each step, by
+        name: (T, S, H) each, empty for layers without."""
+        y, traces = self._input(x), []
         for layer in self.layers:
             y, values = layer.traced(y)
-            shown.append(values)
-        return y, shown
+            traces.append(values)
+        return y, traces
 
     def frozen(self, streams: int = 1, temperature: float | None = None) -> Frozen:
-        """Inference step by step while the parameters stay as they are, with `streams` states of
-        its own that start at zero. temperature: in place of the softmax layers' own."""
+        """Step-by-step inference with constant parameters and `streams` states of its own, which
+        start at zero. temperature: replaces the softmax layers' own."""
         layers = self.twin(streams).layers
         for layer in layers:
             if isinstance(layer, SoftmaxLayer) and temperature is not None:
@@ -219,7 +219,7 @@ class Network:
         return Frozen(layers, self.backend)
 
     def reset_state(self, stream: int | None = None) -> None:
-        """Zero the state of one stream, or of all."""
+        """Set the state of one stream, or of all, to zero."""
         if stream is not None and not 0 <= stream < self.streams:
             raise DataError(f"stream {stream} is not one of this network's {self.streams}")
         for layer in self.layers:
@@ -237,19 +237,19 @@ class Network:
     def backward(self, truth: npt.ArrayLike) -> Scalar:
         """After forward(x, train=True): adds to the gradients, returns the summed cost.
 
-        truth: (T, S, outputs), or integer ids (T, S), of which -1 stands for a row without truth:
-        it costs nothing, and counts nowhere. On a GPU, ids that lie there already have no such.
+        truth: (T, S, outputs), or integer ids (T, S), where -1 means no truth: the row has no cost
+        and is not counted. On a GPU, ids that are already in its memory must not contain -1.
         """
         if self._y is None:
-            raise MinidarkError("backward needs a forward with train=True before it")
+            raise MinidarkError("call forward with train=True before backward")
         return self._descend(self._truth(truth, self._y.shape))[0]
 
     def _descend(
-        self, truth: Truth, need_dx: bool = False, done: Callable[[int], None] = unheard
+        self, truth: Truth, need_dx: bool = False, done: Callable[[int], None] = ignore_done
     ) -> tuple[Scalar, Array]:
-        """From the cost layer down to the lowest layer that trains: the cost, and the gradient that
-        comes out below; with `need_dx`, that of the lowest's input. After each layer `done` is
-        called with its number."""
+        """Backward from the cost layer to the lowest layer that trains. Returns the cost and the
+        last gradient; with `need_dx`, that is the gradient of the lowest layer's input. Calls
+        `done` with each layer's number."""
         assert self._y is not None
         y, self._y = self._y, None
         cost, gradient = self._cost_layer().cost(truth.counted(y), truth.array)
@@ -258,7 +258,7 @@ class Network:
         top, bottom = self.layers.index(self._cost_layer()), self.frozen_layers
         for layer in self.layers[top:]:
             layer.saved = None
-        del y  # with what the cost layers saved, as large as all outputs: their memory is free now
+        del y  # frees it and the arrays saved by cost layers, which are as large as all outputs
         for i in range(top - 1, bottom - 1, -1):
             below = self.layers[i].backward(gradient, need_dx=need_dx or i > bottom)
             gradient = gradient if below is None else below
@@ -269,8 +269,8 @@ class Network:
 
     @property
     def frozen_layers(self) -> int:
-        """How many layers, from the input on, get no gradient: up to the highest stopbackward, and
-        what gives on ids."""
+        """Number of layers, from the input, that get no gradient: up to the highest stopbackward or
+        layer that outputs ids."""
         stops = [
             i
             for i, (layer, options) in enumerate(zip(self.layers, self.layer_options, strict=True))
@@ -279,20 +279,20 @@ class Network:
         return max(stops) + 1 if stops else 0
 
     def cost(self, y: Array, truth: npt.ArrayLike) -> Scalar:
-        """The summed cost of outputs y (T, S, outputs) against the truth, as given to backward."""
+        """The summed cost of outputs y (T, S, outputs); truth as for `backward`."""
         checked = self._truth(truth, y.shape)
         return self._cost_layer().cost(checked.counted(self.backend.asarray(y)), checked.array)[0]
 
     def accumulate(
-        self, x: npt.ArrayLike, truth: npt.ArrayLike, *, done: Callable[[int], None] = unheard
+        self, x: npt.ArrayLike, truth: npt.ArrayLike, *, done: Callable[[int], None] = ignore_done
     ) -> Scalar:
         """Forward and backward in training mode; adds to the gradients.
 
         x (T, S, inputs) or ids (T, S), truth as for `backward`. Returns the summed cost (nats, for
-        a softmax), as darknet's net.cost. done: called with a layer's number as soon as its
-        gradients are there, from the output on, while those below are still to come.
+        a softmax), like darknet's net.cost. done: called with each layer's number when its
+        gradients are complete, from the output down.
         """
-        self._cost_layer()  # all is checked before any state moves
+        self._cost_layer()  # checks come before any state changes
         rows = self._input(x)
         checked = self._truth(truth, (*rows.shape[:2], self.outputs))
         self._forward(rows, train=True)
@@ -307,8 +307,8 @@ class Network:
         return float(self._cost_layer().objective(checked.counted(y), checked.array))
 
     def input_gradient(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Array | None:
-        """accumulate, and the gradient of x (T, S, inputs); None where a stopbackward keeps it
-        from there."""
+        """`accumulate`, and returns the gradient of x (T, S, inputs); None if a stopbackward blocks
+        it."""
         y = self._forward(self._input(x), train=True)
         gradient = self._descend(self._truth(truth, y.shape), need_dx=True)[1]
         return None if self.frozen_layers else gradient
@@ -316,7 +316,7 @@ class Network:
     def train_batch(
         self, x: npt.ArrayLike, truth: npt.ArrayLike, measure: bool = False, rows: int | None = None
     ) -> Scalar:
-        """`Learner.train_batch`: accumulate, and update when `subdivisions` passes are in."""
+        """`Learner.train_batch`: accumulate, and update after `subdivisions` passes."""
         return self.learner.train_batch(x, truth, measure, rows)
 
     def update(self, measure: bool = False) -> None:
@@ -329,18 +329,18 @@ class Network:
 
     @property
     def batches_seen(self) -> int:
-        """Whole batches: seen / (rows * subdivisions)."""
+        """Complete batches seen: seen / (rows * subdivisions)."""
         return self.seen // (self.options.rows * self.options.subdivisions)
 
-    # --- files and twins ------------------------------------------------------------------
+    # --- files and copies -----------------------------------------------------------------
 
     def save_weights(self, path: Path | str) -> None:
-        """Write darknet's format (0.2.0, pjreddie's order), or .safetensors or .npz where the path
-        ends so, atomically."""
+        """Write the weights atomically: .safetensors or .npz if the path has that suffix, otherwise
+        darknet's format (0.2.0, pjreddie's order)."""
         darknet.save_weights(self, path)
 
     def save_cfg(self, path: Path | str) -> None:
-        """Write the cfg this network was made from, as YAML where the path ends so."""
+        """Write this network's cfg, as YAML if the path has that suffix."""
         if not self.sections:
             raise MinidarkError("this network was not made from a cfg")
         write_atomically(path, [format_cfg(self.sections, path).encode()])
@@ -348,15 +348,15 @@ class Network:
     def twin(self, streams: int = 1) -> Self:
         """A network over the same parameter arrays, with `streams` zero states of its own.
 
-        For inference beside training: what the twin computes leaves no trace in this one.
+        Used for inference during training: it does not change this network.
         """
         if streams < 1:
-            raise DataError(f"{streams} streams are too few for a network")
+            raise DataError(f"a network needs at least one stream, not {streams}")
         return self._over([layer.twin(streams) for layer in self.layers], streams)
 
     def shard(self, streams: slice) -> Self:
-        """A network for some of the streams of this one, with their states, its parameters and its
-        gradients; what it accumulates is counted in its own `accumulated`."""
+        """A network for some of this one's streams, sharing their states, the parameters and the
+        gradients; it counts rows in its own `accumulated`."""
         layers = [layer.shard(streams) for layer in self.layers]
         other = self._over(layers, streams.stop - streams.start)
         other.accumulated = 0
@@ -370,10 +370,10 @@ class Network:
         other.learner = self.learner.beside(other)
         return other
 
-    # --- what comes in --------------------------------------------------------------------
+    # --- checks of arguments --------------------------------------------------------------
 
     def _input(self, x: npt.ArrayLike) -> Array:
-        array = checked_dtype("x", self._given(x))
+        array = checked_dtype("x", self._as_array(x))
         if array.shape[1:] != self._tail(array) or not len(array):
             raise wrong_shape("x", array, self._tail(array))
         if not is_ids(array):
@@ -382,19 +382,21 @@ class Network:
         ids = self.backend.asids(array)
         return ids if self.layers[0].reads_ids else one_hot(ids, self.inputs, self.backend)
 
-    def _given(self, array: npt.ArrayLike) -> Array:
-        """What a caller gave: left where it is, if that is this network's memory."""
+    def _as_array(self, array: npt.ArrayLike) -> Array:
+        """The argument, converted to numpy unless it is in this network's memory."""
         return array if self.backend.holds(array) else np.asarray(array)  # type: ignore[return-value]
 
     def _tail(self, x: Array) -> tuple[int, ...]:
-        """The axes of an input behind its steps."""
+        """The axes of an input after the steps."""
         return (self.streams,) if is_ids(x) else (self.streams, self.inputs)
 
     def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> Truth:
-        """Of floats of `shape` (T, S, outputs), or ids (T, S)."""
-        return Truth.of(self._given(truth), shape, self.backend)
+        """Check a truth: floats of `shape` (T, S, outputs), or ids (T, S)."""
+        return Truth.of(self._as_array(truth), shape, self.backend)
 
     def _cost_layer(self) -> CostLayer:
         if self._costs is None:
-            raise CfgError("this network has no cost; end it in [softmax], [logistic] or [cost]")
+            raise CfgError(
+                "this network has no cost; end the cfg in [softmax], [logistic] or [cost]"
+            )
         return self._costs

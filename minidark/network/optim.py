@@ -6,13 +6,13 @@
     Adam:  d = -grad - decay n w (every array);   m, v its moments;
            w += rate mhat / (sqrt(vhat) + eps), not divided by n
 
-With `average` each parameter has a running mean of its values beside it, which predicts better than
-the last value while the rate is high: mean = a mean + (1 - a) w with a rising to `average`, so that
-the first values count no more than the others.
+With `average`, each parameter also has a moving average of its values, which predicts better than
+the last value while the rate is high: mean = a mean + (1 - a) w. a rises to `average`, so that the
+first values have no extra weight.
 
 Source: darknet src/connected_layer.c (update_connected_layer), src/blas_kernels.cu
-(adam_update_gpu). darknet's CPU silently runs SGD for adam=1. Kingma and Ba 2014,
-arXiv:1412.6980. Polyak and Juditsky 1992, for the mean.
+(adam_update_gpu). darknet's CPU silently runs SGD for adam=1. Kingma and Ba 2014, arXiv:1412.6980.
+Polyak and Juditsky 1992, for the average.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from typing import ClassVar, Protocol
 from minidark.backend import Array, Backend
 from minidark.layers.base import Parameter
 
-MEAN = "average"  # the kind of slot
-RISE = 9  # the mean of n values has the weight of the last ones rise as n / (n + RISE)
+MEAN = "average"  # slot of the moving average
+RISE = 9  # after n updates, a is at most (n - 1) / (n + RISE)
 
 
 class Optimizer(Protocol):
-    kinds: tuple[str, ...]  # of the slots beside each parameter, for checkpoints
+    kinds: tuple[str, ...]  # slots of each parameter, for checkpoints
     updates: int
     average: float
 
     def slot(self, parameter: Parameter, kind: str) -> Array:
-        """Its slot of one of `kinds`: live, flat, zero at first."""
+        """The parameter's slot of a kind: live, flat, initially zero."""
 
     def begin_update(self) -> None:
         """Count an update; called once before the parameters' steps."""
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
-        """Move one parameter by its gradient, which is zero afterwards."""
+        """Update one parameter and set its gradient to zero."""
 
     def exchange(self, parameter: Parameter) -> None:
-        """Put its mean in its place and it in the mean's, where there is an `average`."""
+        """Swap the parameter with its moving average, if there is one."""
 
 
 class Slots:
-    """Arrays beside each parameter, zero at first."""
+    """Arrays beside each parameter, initially zero."""
 
-    own: ClassVar[tuple[str, ...]]  # kinds that the optimizer has in any case
+    own: ClassVar[tuple[str, ...]]  # slots without `average`
 
     def __init__(self, backend: Backend, average: float):
         self.backend, self.average = backend, average
@@ -65,21 +65,21 @@ class Slots:
         return _flat(self.slots[name])
 
     def follow(self, parameter: Parameter) -> None:
-        """Let the mean take in what the parameter is now."""
+        """Update the parameter's moving average."""
         if self.average:
-            kept = min(self.average, (self.updates - 1) / (self.updates + RISE))
+            weight = min(self.average, (self.updates - 1) / (self.updates + RISE))
             mean, value = self.slot(parameter, MEAN), _flat(parameter.value)
-            self.backend.kernels.roll(mean, value[None], kept)
+            self.backend.kernels.roll(mean, value[None], weight)
 
     def exchange(self, parameter: Parameter) -> None:
-        """Put the mean in the parameter's place, and the parameter in the mean's."""
+        """Swap the parameter with its moving average."""
         mean, value = self.slot(parameter, MEAN), _flat(parameter.value)
-        kept = value.copy()
-        value[...], mean[...] = mean, kept
+        copy = value.copy()
+        value[...], mean[...] = mean, copy
 
 
 class Sgd(Slots):
-    """Momentum and decay as darknet's; one slot, the velocity."""
+    """darknet's momentum and decay; one slot, the velocity."""
 
     own: ClassVar[tuple[str, ...]] = ("velocity",)
 
@@ -88,7 +88,8 @@ class Sgd(Slots):
         self.momentum, self.decay = momentum, decay
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
-        """Move one parameter, any shape, by its gradient summed over `rows`; then that is zero."""
+        """Update one parameter of any shape by its gradient, summed over `rows`, and zero the
+        gradient."""
         value, grad = _flat(parameter.value), _flat(parameter.grad)
         decay = self.decay * rows if parameter.kind == "weights" else 0.0
         velocity = self.slot(parameter, "velocity")
@@ -114,7 +115,8 @@ class Adam(Slots):
         self.B1, self.B2, self.eps, self.decay = B1, B2, eps, decay
 
     def step(self, parameter: Parameter, rate: float, rows: int) -> None:
-        """Move one parameter, any shape, by its gradient summed over `rows`; then that is zero."""
+        """Update one parameter of any shape by its gradient, summed over `rows`, and zero the
+        gradient."""
         value, grad = _flat(parameter.value), _flat(parameter.grad)
         self.backend.kernels.adam_step(
             value,
@@ -132,6 +134,6 @@ class Adam(Slots):
 
 
 def _flat(array: Array) -> Array:
-    """A view (n,). An array that has none would be copied, and the step go into the copy."""
+    """A view (n,). The assertion excludes copies, which would lose the update."""
     assert array.flags.c_contiguous
     return array.reshape(-1)

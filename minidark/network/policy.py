@@ -1,11 +1,11 @@
-"""The learning rate, from the number of batches seen: pure functions, and a table of them.
+"""The learning rate as a function of the number of batches seen.
 
-b counts whole batches, seen / (rows * subdivisions). `seen` grows before the update, so the
+b counts complete batches, seen / (rows * subdivisions). `seen` grows before the update, so the
 first update has b = 1.
 
 Source: darknet src/network.c (get_current_rate). Its sigmoid wraps an unsigned difference before
-`step` and gives 0; here it is the formula. `cosine` is minidark's own: from the full rate after
-burn_in down to zero at max_batches.
+`step` and gives 0; minidark computes the formula. `cosine` exists only in minidark: from the full
+rate after burn_in down to zero at max_batches.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ Policy = Callable[[int, NetOptions], float]
 
 
 def learning_rate(batch: int, net: NetOptions, uniform: Callable[[], float]) -> float:
-    """The rate at batch number `batch`; `uniform`, a draw from U(0, 1), is for `random` only."""
+    """The rate at batch number `batch`; only `random` uses `uniform`, a draw from U(0, 1)."""
     if batch < net.burn_in:
         return net.learning_rate * math.pow(batch / net.burn_in, net.power)
     if net.policy == "random":
         return net.learning_rate * uniform() ** net.power
     try:
         return net.learning_rate * POLICIES[net.policy](batch, net)
-    except OverflowError:  # as C's pow; the run then diverges, and says so
+    except OverflowError:  # like C's pow; the run then diverges with an error
         return math.inf
 
 
@@ -37,7 +37,7 @@ def _steps(batch: int, net: NetOptions) -> float:
 
 def _sigmoid(batch: int, net: NetOptions) -> float:
     exponent = net.gamma * (batch - net.step)
-    return 1 / (1 + math.exp(exponent)) if exponent < 700 else 0.0  # exp would overflow soon
+    return 1 / (1 + math.exp(exponent)) if exponent < 700 else 0.0  # avoids overflow in exp
 
 
 def _poly(batch: int, net: NetOptions) -> float:

@@ -1,6 +1,6 @@
-"""The stored arrays of a network: which of them a weight file holds, and what is in them.
+"""The stored arrays of a network: which ones a weight file contains, and their statistics.
 
-This package knows no layer: each lists its arrays (`Layer.stored_arrays`).
+This package knows no layer type: each layer lists its arrays (`Layer.stored_arrays`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST_SEEN = 2**63 - 1
 
 
 class HasArrays(HasLayers, Protocol):
-    """What a network is to weight files."""
+    """The part of a network that weight files use."""
 
     seen: int
     backend: Backend
@@ -30,7 +30,7 @@ class HasArrays(HasLayers, Protocol):
 
 
 def saved_arrays(net: HasArrays, order: str = PJREDDIE, cutoff: int | None = None) -> list[Stored]:
-    """The arrays of the layers 0..cutoff-1 (None: all) in a file that is written."""
+    """Arrays of the layers 0..cutoff-1 (None: all) in a file being written."""
     layers = zip(net.layers[:cutoff], net.layer_options[:cutoff], strict=True)
     return [
         array
@@ -41,7 +41,7 @@ def saved_arrays(net: HasArrays, order: str = PJREDDIE, cutoff: int | None = Non
 
 
 def read_arrays(net: HasArrays, order: str, start: int, last: int) -> list[Stored]:
-    """The arrays of the layers start..last-1 in a file that is read."""
+    """Arrays of the layers start..last-1 in a file being read."""
     layers = zip(net.layers[start:last], net.layer_options[start:last], strict=True)
     return [
         array
@@ -57,7 +57,7 @@ def end_of_layers(net: HasArrays, path: Path | str, start: int, cutoff: int | No
     last = len(net.layers) if cutoff is None else cutoff
     if not 0 <= start <= last <= len(net.layers):
         raise WeightsError(
-            f"{path}: layers {start} to {last} were asked for; the network has {len(net.layers)}"
+            f"{path}: requested layers {start} to {last}, but the network has {len(net.layers)}"
         )
     return last
 
@@ -65,8 +65,8 @@ def end_of_layers(net: HasArrays, path: Path | str, start: int, cutoff: int | No
 def check_finite(
     values: Iterable[tuple[str, Array]], path: Path | str, file: Array | None = None
 ) -> None:
-    """Raise WeightsError with the first array that holds NaN or infinity. file: all numbers of the
-    file, if they should be counted in the place of the array's."""
+    """Raise WeightsError with the first array that contains NaN or infinity. file: all numbers of
+    the file, to count in them instead of in the array."""
     for name, array in values:
         finite = np.isfinite(array)
         if not finite.all():
@@ -75,20 +75,21 @@ def check_finite(
             count = int((~finite if file is None else ~np.isfinite(file)).sum())
             raise WeightsError(
                 f"{path}: {bare(name)}{index} is {array[tuple(index)]}, one of {count:,}{where} "
-                "that are NaN or infinite; --allow-nonfinite loads them all the same"
+                "that are NaN or infinite; --allow-nonfinite loads them anyway"
             )
 
 
 def seen_note(text: str, path: Path | str) -> int:
-    """The count of rows in the note `seen` of a file. Raises WeightsError."""
+    """The number of rows in a file's note `seen`. Raises WeightsError."""
     if not re.fullmatch("[0-9]{1,19}", text, re.ASCII) or int(text) > MOST_SEEN:
-        raise WeightsError(f"{path}: its note `seen` is no count of rows; the file is damaged")
+        raise WeightsError(f"{path}: its note `seen` is not a number of rows; the file is damaged")
     return int(text)
 
 
 def array_statistics(net: HasArrays) -> list[dict[str, Any]]:
-    """Of each stored array: name, shape, mean, spread (standard deviation), mean square, least,
-    most, and how many numbers are NaN or infinite; the figures are of the finite ones."""
+    """For each stored array: name, shape, mean, spread (standard deviation), mean square, least,
+    most, and how many numbers are NaN or infinite. The other figures use the finite numbers
+    only."""
     return [
         _statistics(a.name, net.backend.asnumpy(a.value))
         for layer in net.layers

@@ -1,7 +1,7 @@
 """darknet's weight files.
 
-A header, then each layer's arrays in float32, little-endian. Transposed files have weights as
-(inputs, outputs). `header` reads the version, and what it says of the order of arrays.
+A header, then each layer's arrays in float32, little-endian. Transposed files store weights as
+(inputs, outputs). `header` reads the version and derives the order of the arrays from it.
 
 Source: darknet src/parser.c (load_weights_upto, save_weights_upto).
 """
@@ -46,8 +46,8 @@ from minidark.weights.header import (
 log = logging.getLogger(__name__)
 
 
-class Reading(TypedDict, total=False):
-    """How `load_weights` is to take a file."""
+class LoadOptions(TypedDict, total=False):
+    """Options of `load_weights`."""
 
     weights_order: str | None
     allow_nonfinite: bool
@@ -66,12 +66,11 @@ def load_weights(
 ) -> Header | Named:
     """Fill the layers start..cutoff-1 (None: to the last) from a file, and set `net.seen`.
 
-    A .safetensors or .npz is read by names (`named_weights`). Any other file is darknet's, and
-    begins with layer `start`; without `cutoff` it must end with the last layer, with it what
-    follows is not looked at. weights_order: "pjreddie", "alexey", or None: by header.
-    allow_nonfinite: NaN and infinity are taken as they are. allow_other_cfg: what is kept of the
-    layers it was made with is not looked at. Nothing is changed unless all fits. Raises
-    WeightsError.
+    A .safetensors or .npz is read by array names (`named_weights`). Any other file is darknet's and
+    begins with layer `start`. Without `cutoff` it must end with the last layer; with it, the rest
+    is ignored. weights_order: "pjreddie", "alexey", or None: by header. allow_nonfinite: accept NaN
+    and infinity. allow_other_cfg: ignore the record of the layers that the file was made with.
+    Nothing changes unless everything fits. Raises WeightsError.
     """
     if is_archive(path):
         checked_order(weights_order)
@@ -90,21 +89,23 @@ def load_weights(
     with open_regular(path, named(path, WeightsError)) as file:
         before = os.fstat(file.fileno())
         head = file.read(HEADER_BYTES)
-        wanted = _Wanted.of(net, head, before.st_size, path, start, cutoff, weights_order)
-        file.seek(wanted.header.size)
-        data = file.read(wanted.payload)
+        expected = _Expected.of(net, head, before.st_size, path, start, cutoff, weights_order)
+        file.seek(expected.header.size)
+        data = file.read(expected.payload)
         if not allow_other_cfg:
             made_with.check(file, path, net, start, cutoff)
         gpu = made_with.is_for_gpu(file, path)
         after = os.fstat(file.fileno())
-    if len(data) != wanted.payload or stamp(after) != stamp(before):
-        raise WeightsError(f"{path}: changed while it was read; try again")
-    wanted.fill(net, data, path, allow_nonfinite)
-    made_with.settle_batchnorm(net, path, GPU.name if gpu else wanted.header.batchnorm)
-    order = wanted.order
-    level = logging.DEBUG if order == PJREDDIE else logging.INFO  # ours goes without saying
-    log.log(level, "%s: header %s, %s's order of arrays", path, wanted.header, order)
-    return wanted.header
+    if len(data) != expected.payload or stamp(after) != stamp(before):
+        raise WeightsError(f"{path}: changed during reading; try again")
+    expected.fill(net, data, path, allow_nonfinite)
+    made_with.settle_batchnorm(net, path, GPU.name if gpu else expected.header.batchnorm)
+    order = expected.order
+    level = (
+        logging.DEBUG if order == PJREDDIE else logging.INFO
+    )  # minidark's own order is not worth a log line
+    log.log(level, "%s: header %s, %s's order of arrays", path, expected.header, order)
+    return expected.header
 
 
 def read_weights(
@@ -117,33 +118,33 @@ def read_weights(
     *,
     allow_nonfinite: bool = False,
 ) -> Header:
-    """`load_weights` of a file's bytes; `path` is for messages."""
-    wanted = _Wanted.of(net, data[:HEADER_BYTES], len(data), path, start, cutoff, weights_order)
-    at = wanted.header.size
-    wanted.fill(net, data[at : at + wanted.payload], path, allow_nonfinite)
-    made_with.settle_batchnorm(net, path, wanted.header.batchnorm)
-    return wanted.header
+    """`load_weights` from bytes; `path` is for messages."""
+    expected = _Expected.of(net, data[:HEADER_BYTES], len(data), path, start, cutoff, weights_order)
+    at = expected.header.size
+    expected.fill(net, data[at : at + expected.payload], path, allow_nonfinite)
+    made_with.settle_batchnorm(net, path, expected.header.batchnorm)
+    return expected.header
 
 
 def save_weights(
     net: HasArrays, path: Path | str, order: str = PJREDDIE, cutoff: int | None = None
 ) -> str:
-    """Write the layers 0..cutoff-1 (None: all) but those with dontsave, atomically; as a path that
-    ends in .safetensors or .npz says, by names and with the cfg.
+    """Write the layers 0..cutoff-1 (None: all), except those with dontsave, atomically. A path that
+    ends in .safetensors or .npz gets the arrays by name and the cfg.
 
     Returns the SHA-256 of the file, in hex. Raises MinidarkError.
     """
     checked_order(order)
     if is_archive(path):
         return named_weights.save(net, path, cutoff)
-    kept = saved_arrays(net, order, cutoff)
-    _warn_of_unsaved_biases(net, path, kept, cutoff)
+    arrays = saved_arrays(net, order, cutoff)
+    _warn_of_unsaved_biases(net, path, arrays, cutoff)
     header = struct.pack("<3iQ", *VERSIONS[order], net.seen)
     digest = hashlib.sha256(header)
 
     def parts() -> Iterator[bytes | memoryview]:
         yield header
-        for array in kept:
+        for array in arrays:
             part = _bytes(net.backend.asnumpy(array.value))
             digest.update(part)
             yield part
@@ -153,8 +154,8 @@ def save_weights(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
-    """The arrays that a file must hold after its header, in order."""
+class _Expected:
+    """The arrays that a file must contain after its header, in order."""
 
     header: Header
     order: str
@@ -171,11 +172,12 @@ class _Wanted:
         start: int,
         cutoff: int | None,
         weights_order: str | None,
-    ) -> _Wanted:
-        """From a file's first bytes and its length, which must be accounted for to the last."""
+    ) -> _Expected:
+        """Determined from a file's first bytes and its length, which must match to the
+        last byte."""
         order = checked_order(weights_order)
         last = end_of_layers(net, path, start, cutoff)
-        # A transposed file has alexey's order, and the length tells how wide its `seen` is.
+        # A transposed file has alexey's order; its length shows the width of `seen`.
         arrays = read_arrays(net, order or ALEXEY, start, last)
         all_arrays = read_arrays(net, order or ALEXEY, start, len(net.layers))
         header = read_header(head, path, length, {_payload(arrays), _payload(all_arrays)})
@@ -185,7 +187,7 @@ class _Wanted:
         return cls(header, order, arrays, _payload(arrays))
 
     def fill(self, net: HasArrays, data: bytes, path: Path | str, allow_nonfinite: bool) -> None:
-        """Put the payload into the arrays, and `seen` into the network."""
+        """Copy the payload into the arrays, and `seen` into the network."""
         numbers = np.frombuffer(data, dtype="<f4")
         if not allow_nonfinite:
             named_values = ((array.name, values) for array, values in self._values(numbers))
@@ -195,7 +197,7 @@ class _Wanted:
         net.seen = self.header.seen
 
     def _values(self, numbers: Array) -> Iterator[tuple[Stored, Array]]:
-        """Each array and what the file holds for it, in its shape."""
+        """Each array with its values from the file, in its shape."""
         at = 0
         for array in self.arrays:
             values = numbers[at : at + array.value.size]
@@ -208,7 +210,7 @@ class _Wanted:
 
 
 def _payload(arrays: Sequence[Stored]) -> int:
-    """Their bytes in the file."""
+    """Size of the arrays in the file, in bytes."""
     return 4 * sum(array.value.size for array in arrays)
 
 
@@ -219,7 +221,7 @@ def _check_length(
     length: int,
     to_the_end: bool,
 ) -> None:
-    """Account for every byte; name the first array that is short."""
+    """Check that the file's length matches; name the first array that is incomplete."""
     at = header.size
     for array in arrays:
         at += 4 * array.value.size
@@ -243,9 +245,9 @@ def _bytes(array: Array) -> memoryview:
 
 
 def _warn_of_unsaved_biases(
-    net: HasArrays, path: Path | str, kept: Sequence[Stored], cutoff: int | None
+    net: HasArrays, path: Path | str, arrays: Sequence[Stored], cutoff: int | None
 ) -> None:
-    names = {array.name for array in kept}
+    names = {array.name for array in arrays}
     for array in saved_arrays(net, ALEXEY, cutoff):
         if array.name not in names and array.value.any():
-            log.warning("%s: pjreddie's format has no place for %s; not saved", path, array.name)
+            log.warning("%s: pjreddie's format cannot store %s; not saved", path, array.name)

@@ -1,13 +1,13 @@
 """The header of darknet's weight files.
 
-Little-endian: int32 major, minor, revision; `seen`, 64 bits if 10 * major + minor >= 2 and both are
-below 1000, else 32. A version above 1000 marks a file whose weights are stored transposed, with 64
-bits if that is what its length says.
+Little-endian: int32 major, minor, revision; then `seen`, with 64 bits if 10 * major + minor >= 2
+and both are below 1000, otherwise with 32. A version above 1000 marks a file with transposed
+weights, whose `seen` has 64 bits if the file's length implies it.
 
-Two dialects order a recurrent layer's arrays differently with the same length in all, so that the
-wrong one loads silently. The header tells: AlexeyAB's writes revision 5 (4 is taken for its, too),
-and version 0.1 and transposed files are of the same order; pjreddie's since 2017 writes 0.2.0.
-minidark writes that.
+Two dialects order a recurrent layer's arrays differently with the same total length, so the wrong
+order would load silently. The header distinguishes them: AlexeyAB's darknet writes revision 5 (4 is
+treated the same), and version 0.1 and transposed files have that order too; pjreddie's has written
+0.2.0 since 2017, and so does minidark.
 
 Source: darknet src/parser.c (load_weights_upto, save_weights_upto).
 """
@@ -24,15 +24,15 @@ from minidark.layers.base import ALEXEY, PJREDDIE
 from minidark.layers.batchnorm import CPU, GPU
 
 ORDERS = (PJREDDIE, ALEXEY)
-VERSIONS = {PJREDDIE: (0, 2, 0), ALEXEY: (0, 2, 5)}  # that are written
+VERSIONS = {PJREDDIE: (0, 2, 0), ALEXEY: (0, 2, 5)}  # written versions
 PROGRAMS = {
     (0, 2, 0): "pjreddie's darknet since June 2017, or minidark",
     (0, 2, 5): "AlexeyAB's darknet or hank-ai's",
     (0, 1, 0): "a darknet before June 2017, or an older one of AlexeyAB's",
 }
 VERSION_BYTES = 12
-HEADER_BYTES = VERSION_BYTES + 8  # of the files that are written
-SAFETENSORS = b'{"'  # behind the length, in the place of a header
+HEADER_BYTES = VERSION_BYTES + 8  # in written files
+SAFETENSORS = b'{"'  # after the length, where darknet's header would be
 LARGEST_VERSION = 2000  # 1000 is added to mark transposed weights; larger is another format
 
 
@@ -50,21 +50,21 @@ class Header:
 
     @property
     def order(self) -> str:
-        """The dialect that the version speaks of."""
+        """The dialect that the version implies."""
         old = 10 * self.major + self.minor < 2
         return ALEXEY if self.transposed or old or self.revision >= 4 else PJREDDIE
 
     @property
     def batchnorm(self) -> str:
-        """What the program that writes such a version divides by in batch norm, as [net] has it.
-        Versions of before 2017, which all forks share, are older than AlexeyAB's change."""
+        """The batch norm formula of the program that writes this version, as [net] batchnorm.
+        Versions from before 2017, common to all forks, predate AlexeyAB's change."""
         old = 10 * self.major + self.minor < 2
         newer = self.order == ALEXEY and not (self.transposed or old)
         return GPU.name if newer else CPU.name
 
     @property
     def program(self) -> str:
-        """Which program writes such a version."""
+        """The program that writes this version."""
         if self.transposed:
             return "an old darknet, transposed"
         version = (self.major, self.minor, self.revision)
@@ -76,7 +76,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """In the place of a header, of a file whose arrays have names."""
+    """Stands in for the header of a file with named arrays."""
 
     seen: int
     program: str  # "a .safetensors"
@@ -88,12 +88,12 @@ class Named:
 
 
 def read_header(data: bytes, path: Path | str, length: int, payloads: Collection[int]) -> Header:
-    """The header from a file's first 20 bytes. `length` is the whole file's, `payloads` what the
-    network's arrays take, all or those that are wanted: together they settle how wide `seen` is in
-    a transposed file."""
+    """The header from a file's first 20 bytes. `length` is the file's, `payloads` the sizes of the
+    network's arrays, all of them or the requested ones: together they determine the width of
+    `seen` in a transposed file."""
     if len(data) < VERSION_BYTES + 4:
         raise WeightsError(
-            f"{path}: {length} bytes; a weight file's header alone has {VERSION_BYTES + 4} or more"
+            f"{path}: {length} bytes; the header of a weight file has at least {VERSION_BYTES + 4}"
         )
     if data[8:10] == SAFETENSORS:
         raise WeightsError(f"{path}: {_what_it_is(path)}")
@@ -105,7 +105,7 @@ def read_header(data: bytes, path: Path | str, length: int, payloads: Collection
     else:
         wide = 10 * major + minor >= 2 and major < 1000 and minor < 1000
     if wide and len(data) < VERSION_BYTES + 8:
-        raise WeightsError(f"{path}: {length} bytes; this header alone has {VERSION_BYTES + 8}")
+        raise WeightsError(f"{path}: {length} bytes; its header alone needs {VERSION_BYTES + 8}")
     (seen,) = struct.unpack_from("<q" if wide else "<i", data, VERSION_BYTES)
     if seen < 0:
         raise WeightsError(f"{path}: `seen` is negative ({seen}); the header is damaged")
@@ -113,13 +113,13 @@ def read_header(data: bytes, path: Path | str, length: int, payloads: Collection
 
 
 def _what_it_is(path: Path | str) -> str:
-    """Of a file in safetensors' form under another name."""
+    """What a safetensors file under another name is."""
     if ".ckpt" in Path(path).suffixes:
         return (
-            f"a checkpoint of a run, which `train --resume {path}` continues; its weights are "
+            f"a checkpoint, which `train --resume {path}` resumes; the weights of the run are "
             "beside it, as BASE_best.weights or BASE_final.weights"
         )
-    return "by its content a .safetensors; rename it so"
+    return "its content is .safetensors; rename it"
 
 
 def checked_order(order: str | None) -> str | None:

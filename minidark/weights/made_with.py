@@ -1,14 +1,15 @@
-"""What a weight file was made with, kept beside it as FILE.json.
+"""The record of what a weight file was trained with, stored beside it as FILE.json.
 
-Files of two cfgs can have the same length and still mean different networks: tanh=1 and tanh=0,
-or two layers whose sizes add up alike. darknet's format has no place to tell; a training run
+Files of two cfgs can have the same length and still mean different networks: tanh=1 and tanh=0, or
+two layers whose sizes add up to the same. darknet's format cannot store this. So a training run
 writes beside each weight file
 
     {"cfg": "cfg/rnn.cfg", "weights_sha256": "7d86...", "layers": ["[gru] inputs=256 ...", ...]}
 
-where `layers` is the resolved cfg, as far as the weights' meaning hangs on it. What may change
-between training and use, such as learning rates, batch or dropout, is no part of it. A file
-without one loads as always, and so does one whose bytes have another hash: it was replaced since.
+where `layers` is the resolved cfg, restricted to what affects the meaning of the weights. Settings
+that may change between training and use, such as learning rates, batch or dropout, are not
+included. A file without a record loads without this check, and so does a file whose hash differs
+from its record: it was replaced.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ NO_MEANING = {f.name for f in dataclasses.fields(LayerOptions)} | {
 }  # fmt: skip
 
 
-DIVIDES = "batchnorm"  # key of a layer whose batch norm divides as the GPU's; else there is none
+DIVIDES = "batchnorm"  # key of a layer with the GPU's batch norm formula; otherwise absent
 
 
 class HasLayers(Protocol):
@@ -51,19 +52,19 @@ class HasLayers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    cfg: str  # its name as it was given
+    cfg: str  # its name on the command line
     weights_sha256: str  # of the whole file, in hex
-    layers: list[str]  # what each layer with weights is
+    layers: list[str]  # description of each layer with weights
 
 
 def beside(path: Path | str) -> Path:
-    """Where it is kept for a weight file."""
+    """Path of a weight file's record."""
     return Path(f"{path}.json")
 
 
 def write(path: Path | str, net: HasLayers, cfg: Path | str, weights_sha256: str) -> None:
-    """Keep for the weight file `path`, where all layers were saved, what it was made with: the
-    network, and the cfg's name. Atomic. Raises MinidarkError."""
+    """Write the record of the weight file `path`, in which all layers were saved: its network and
+    the cfg's name. Atomic. Raises MinidarkError."""
     record = Record(str(cfg), weights_sha256, meanings(net, "dontsave"))
     text = json.dumps(dataclasses.asdict(record), indent=1)
     write_atomically(beside(path), [text.encode(), b"\n"])
@@ -72,8 +73,8 @@ def write(path: Path | str, net: HasLayers, cfg: Path | str, weights_sha256: str
 def check(
     file: io.BufferedReader, path: Path | str, net: HasLayers, start: int, cutoff: int | None
 ) -> None:
-    """Raise WeightsError where the open weight file was made with other layers than the network's
-    start..cutoff-1. Leaves the file at its end."""
+    """Raise WeightsError if the open weight file was made with layers that differ from the
+    network's start..cutoff-1. Leaves the file at its end."""
     record = _read(beside(path))
     if record is None:
         return
@@ -88,7 +89,7 @@ def check(
 
 
 def read(path: Path | str) -> Record | None:
-    """What is kept of the weight file `path`; None where that is nothing, or of another file."""
+    """The record of the weight file `path`; None if it is missing or belongs to another file."""
     record = _read(beside(path))
     try:
         with open_regular(path, MinidarkError) as file:
@@ -103,20 +104,20 @@ def _is_of(record: Record, file: io.BufferedReader) -> bool:
 
 
 def is_for_gpu(file: io.BufferedReader, path: Path | str) -> bool:
-    """Whether the open weight file was made with batchnorm=gpu, as far as is kept of it. Leaves the
+    """Whether the record says that the open weight file was made with batchnorm=gpu. Leaves the
     file at its end."""
     record = _read(beside(path))
     return record is not None and for_gpu(record.layers) and _is_of(record, file)
 
 
 def for_gpu(layers: Sequence[str]) -> bool:
-    """Whether these lines of `meanings` say so."""
+    """Whether these lines of `meanings` have batchnorm=gpu."""
     return any(_split(line)[1].get(DIVIDES) == GPU.name for line in layers)
 
 
 def settle_batchnorm(net: HasLayers, path: Path | str, name: str) -> None:
-    """Let the batch norm of a network whose cfg has no say divide as the weights of `path` want it,
-    and log what changes."""
+    """If the cfg does not choose a batch norm formula, use the one of the weights in `path`, and
+    log a change."""
     if net.settle_batchnorm(name):
         log.info(
             "%s: batch norm divides by %s, as in [net] batchnorm=%s", path, DIVISORS[name], name
@@ -124,32 +125,32 @@ def settle_batchnorm(net: HasLayers, path: Path | str, name: str) -> None:
 
 
 def overrides(theirs: Sequence[str], net: HasLayers) -> list[str]:
-    """What `--set` would make of a network's layers those that a file was made with,
-    "gru.output=64" or "1.output=64"; none where they are of other types."""
-    there, here = (
+    """The `--set` values that would turn a network's layers into those that a file was made with,
+    such as "gru.output=64" or "1.output=64"; empty if the layer types differ."""
+    saved, current = (
         [_split(line) for line in lines] for lines in (theirs, meanings(net, "dontload"))
     )
-    if [type_ for type_, _ in there] != [type_ for type_, _ in here]:
+    if [type_ for type_, _ in saved] != [type_ for type_, _ in current]:
         return []
     numbers = [index for index, _ in _with_meaning(net, "dontload")]
-    values: dict[tuple[str, str], dict[int, str]] = {}  # by type and key, each layer's
-    others: dict[tuple[str, str], list[int]] = {}  # the layers that have another here
-    for number, (type_, theirs_), (_, ours) in zip(numbers, there, here, strict=True):
-        for key in ours.keys() - {"inputs"}:  # what a layer takes is what the one before it gives
+    values: dict[tuple[str, str], dict[int, str]] = {}  # by type and key, for each layer
+    others: dict[tuple[str, str], list[int]] = {}  # layers that differ
+    for number, (type_, theirs_), (_, ours) in zip(numbers, saved, current, strict=True):
+        for key in ours.keys() - {"inputs"}:  # inputs follow from the previous layer
             value = values.setdefault((type_, key), {})[number] = theirs_.get(key, ours[key])
             if value != ours[key]:
                 others.setdefault((type_, key), []).append(number)
-    found = []
+    result = []
     for (type_, key), layers in others.items():
         of_each = values[type_, key]
         alike = len({*of_each.values()}) == 1
         places = {type_: of_each[layers[0]]} if alike else {n: of_each[n] for n in layers}
-        found += [f"{place}.{key}={value}" for place, value in places.items()]
-    return sorted(found)
+        result += [f"{place}.{key}={value}" for place, value in places.items()]
+    return sorted(result)
 
 
 def _split(line: str) -> tuple[str, dict[str, str]]:
-    """Type and values of a line of `_meaning`, which are compared: the order of keys may differ."""
+    """Type and values of a line of `_meaning`, for comparison: the order of keys may differ."""
     type_, *pairs = line.split(" ")
     return type_.strip("[]"), dict(pair.partition("=")[::2] for pair in pairs)
 
@@ -162,9 +163,9 @@ def check_meanings(
     cutoff: int | None,
     chooses_batchnorm: bool,
 ) -> None:
-    """Raise WeightsError where the layers that a file was made with, in the cfg named `cfg`, are
-    not the network's; with `cutoff` there may be more of them. chooses_batchnorm: of the network,
-    whose batch norm then follows the file."""
+    """Raise WeightsError if the layers that a file was made with, in the cfg named `cfg`, differ
+    from the network's; with `cutoff` the file may have more. chooses_batchnorm: the network's
+    batch norm follows the file."""
     theirs = theirs if cutoff is None else theirs[: len(ours)]
     if chooses_batchnorm:
         divided = f" {DIVIDES}={GPU.name}"
@@ -174,16 +175,16 @@ def check_meanings(
         if len(theirs) == len(ours):
             return
         first = f"{len(theirs)} layers with weights", f"{len(ours)}"
-    there, here = first
+    saved, current = first
     raise WeightsError(
-        f"{path}: made with {cfg}, which has {echo(there, 200)[1:-1]} where this cfg has {here}; "
-        "load it with that cfg, or with --allow-other-cfg"
+        f"{path}: made with {cfg}, which has {echo(saved, 200)[1:-1]} where this cfg has "
+        f"{current}; load it with that cfg, or use --allow-other-cfg"
     )
 
 
 def meanings(net: HasLayers, absent: str, start: int = 0, cutoff: int | None = None) -> list[str]:
-    """A line for each of the layers start..cutoff-1 whose function the weights were made for,
-    without those of which the flag `absent` says that they are not in the file."""
+    """A line for each of the layers start..cutoff-1 that gives weights their meaning, except layers
+    that the flag `absent` excludes from the file."""
     return [
         _meaning(net.layers[index], options)
         for index, options in _with_meaning(net, absent, start, cutoff)
@@ -208,7 +209,7 @@ def _meaning(layer: Layer, options: LayerOptions) -> str:
     for field in dataclasses.fields(options):
         if field.name not in NO_MEANING:
             value = getattr(options, field.name)
-            value = layer.outputs if value is None else value  # hidden, where it is left out
+            value = layer.outputs if value is None else value  # default of hidden
             values[field.name] = int(value) if isinstance(value, bool) else value
     if any(norm.divisor is GPU for norm in layer.norms):
         values[DIVIDES] = GPU.name
@@ -216,7 +217,7 @@ def _meaning(layer: Layer, options: LayerOptions) -> str:
 
 
 def _read(path: Path) -> Record | None:
-    """A record as it was written, or None: without one a weight file loads as always."""
+    """A valid record, or None."""
     try:
         with open_regular(path, MinidarkError) as file:
             record = Record(**json.loads(file.read(LARGEST)))

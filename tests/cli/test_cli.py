@@ -200,7 +200,7 @@ def test_weights_that_do_not_fit_are_4(command: str, folder: Path) -> None:
 def test_a_text_that_is_empty_missing_or_too_short_is_4() -> None:
     Path("empty.txt").write_bytes(b"")
     Path("short.txt").write_bytes(b"12345678")
-    empty = "empty.txt: empty; there is no text in it"
+    empty = "empty.txt: empty"
     assert_refused(run("train", "a.cfg", "empty.txt"), 4, empty)
     assert_refused(run("valid", "a.cfg", "a.weights", "empty.txt"), 4, empty)
     none = "none.txt: cannot read: No such file or directory"

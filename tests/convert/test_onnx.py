@@ -223,7 +223,7 @@ REFUSED = {
     "NaN": (
         [("MatMul", [normal(INPUTS, 4) * np.float32(np.nan)], {})],
         "0.connected.weights[0, 0] is nan, one of 28 in this array that are NaN or infinite; "
-        "--allow-nonfinite loads them all the same",
+        "--allow-nonfinite loads them anyway",
     ),
     "doubles": (
         [("MatMul", [normal(INPUTS, 4).astype(np.float64)], {})],

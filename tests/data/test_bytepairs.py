@@ -335,7 +335,7 @@ def test_pairs_that_double_again_and_again_are_refused_at_once() -> None:
     values = pairs_of(net)
     values[...] = 97
     values[1:] = np.arange(256, 256 + PAIRS - 1)[:, None]
-    with pytest.raises(WeightsError, match=r"pairs\[6\] is longer than the 65 bytes"):
+    with pytest.raises(WeightsError, match=r"pairs\[6\] is longer than 65 bytes"):
         byte_pairs(net)
 
 

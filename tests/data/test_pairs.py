@@ -66,7 +66,7 @@ def test_a_file_without_lines_is_refused(write_text: WriteText) -> None:
 
 @pytest.mark.parametrize("separator", ["", "\n", "\r", "->", "é"])
 def test_a_separator_is_one_byte_within_a_line(write_text: WriteText, separator: str) -> None:
-    with pytest.raises(DataError, match="is not one character of ASCII within a line"):
+    with pytest.raises(DataError, match="is not one ASCII character other than a line end"):
         pairs(write_text, b"a\tb\n", separator)
 
 
@@ -81,7 +81,7 @@ def test_what_does_not_fit_the_network_is_named(write_text: WriteText) -> None:
     )
     with pytest.raises(DataError) as error:
         read.check(128)
-    message = f"{read.path}: line 3 holds byte 195; this network's symbols are 0 to 127"
+    message = f"{read.path}: line 3 contains byte 195; this network's symbols are 0 to 127"
     assert str(error.value) == message
     with pytest.raises(DataError, match=r"the separator '\|' are not among this network's"):
         pairs(write_text, b"a|b\n", "|").check(100)
@@ -162,7 +162,7 @@ def test_a_source_is_on_one_side_however_often_it_comes(write_text: WriteText) -
 
 @pytest.mark.parametrize("fraction", [-0.1, 1, float("nan")])
 def test_a_fraction_that_is_none_is_refused(write_text: WriteText, fraction: float) -> None:
-    with pytest.raises(DataError, match="is not from 0 to below 1"):
+    with pytest.raises(DataError, match="is not at least 0 and below 1"):
         many(write_text, [1, 2]).split(fraction)
 
 

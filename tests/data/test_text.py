@@ -146,7 +146,7 @@ def test_a_symbol_out_of_range_is_named_with_its_place_in_its_file(
     path = paths[2] if begin == 12 else paths[0]
     assert str(error.value) == (
         f"{path}: byte {byte} at offset {offset}; this network's symbols are 0 to 32, "
-        "bytes take inputs=256"
+        "bytes need inputs=256"
     )
 
 
@@ -163,7 +163,7 @@ def test_no_symbols_at_all_are_refused(tmp_path: Path) -> None:
     paths = written(tmp_path, [b"", b""])
     with pytest.raises(DataError) as error:
         Text(paths, 256)
-    assert str(error.value) == f"{paths[0]}, {paths[1]}: empty; there is no text in it"
+    assert str(error.value) == f"{paths[0]}, {paths[1]}: empty"
 
 
 @pytest.mark.parametrize("name", ["none.txt", "."])
@@ -182,9 +182,7 @@ def test_a_file_that_shrinks_meanwhile_is_an_error(tmp_path: Path) -> None:
         assert bytes(text.read(0, 9).tolist()) == b"first sec"
         with pytest.raises(DataError) as error:
             text.read(4, 12)
-    assert str(error.value) == (
-        f"{paths[1]}: shorter than it was at the start; it changed meanwhile"
-    )
+    assert str(error.value) == (f"{paths[1]}: became shorter since the start")
 
 
 def test_what_a_file_grows_by_is_not_read(tmp_path: Path) -> None:
@@ -222,7 +220,7 @@ def test_a_file_that_shrinks_while_training_is_an_error_after_the_batches_before
         for _ in range(3):
             next(reports)
         os.truncate(path, 0)
-        with pytest.raises(DataError, match="shorter than it was at the start; it changed"):
+        with pytest.raises(DataError, match="became shorter since the start"):
             next(reports)
     assert net.batches_seen == 3
 
@@ -293,11 +291,11 @@ def set_byte(path: Path, at: int) -> None:
 CHANGES: list[tuple[Callable[[Path], object], str]] = [
     (lambda path: path.write_bytes(LARGE + b"12345"), "5 bytes longer than before"),
     (lambda path: os.truncate(path, 1003), "999,000 bytes shorter than before"),
-    (lambda path: set_byte(path, 0), "as long as before, with other bytes"),
-    (lambda path: set_byte(path, 1_000_002), "as long as before, with other bytes"),
+    (lambda path: set_byte(path, 0), "same size as before, but different bytes"),
+    (lambda path: set_byte(path, 1_000_002), "same size as before, but different bytes"),
     (
         lambda path: os.utime(path, ns=(1, 1)),
-        "written anew, though its size and the bytes that were compared are the same",
+        "modified since, although its size and the sampled bytes are the same",
     ),
 ]
 
@@ -316,8 +314,8 @@ def test_what_changed_is_told_in_one_line(
 
 def test_another_number_of_files_is_told(tmp_path: Path) -> None:
     paths = written(tmp_path, [b"a", b"b"])
-    assert identity(*paths).change(identity(paths[0])) == "2 files in place of 1 file before"
-    assert identity(paths[0]).change(identity(*paths)) == "1 file in place of 2 files before"
+    assert identity(*paths).change(identity(paths[0])) == "2 files instead of 1 file"
+    assert identity(paths[0]).change(identity(*paths)) == "1 file instead of 2 files"
 
 
 def test_an_identity_is_of_the_file_that_was_opened(tmp_path: Path) -> None:
@@ -337,7 +335,7 @@ def test_an_identity_outlives_the_run_as_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [None, 3, ["x"], [{"size": 1}], [{"path": "a", "what": 1}]])
 def test_json_that_is_no_identity_is_refused(value: object) -> None:
-    with pytest.raises(DataError, match=r"^no identity of a text: "):
+    with pytest.raises(DataError, match=r"^not the identity of a text: "):
         Identity.from_json(value)  # type: ignore[arg-type]
 
 

@@ -49,7 +49,7 @@ class Wrong:
     options: tuple[str, ...] = ()
 
 
-EMPTY = "empty; there is no text in it"
+EMPTY = "empty"
 WHOLE = ("--valid-fraction", "0")
 TOKENS = ("--tokenized",)
 SOON = (*WHOLE, "--batches", "50")  # streams begin anywhere, and come upon it
@@ -65,7 +65,7 @@ def few(characters: int) -> str:
 def outside(name: str, byte: int, offset: int, symbols: int) -> str:
     return (
         f"{name}: byte {byte} at offset {offset}; this network's symbols are 0 to {symbols - 1}, "
-        "bytes take inputs=256"
+        "bytes need inputs=256"
     )
 
 
@@ -89,10 +89,10 @@ WRONG = [
     Wrong("a symbol outside, in another file", (b"\0\1" * 9, b"\1\2\3\xff\1"),
           outside("1.txt", 255, 3, 4), 4, SOON),
     # --- tokens
-    Wrong("no token", (b"",), "0.txt: empty; a tokenized text is integers between blanks", 4,
+    Wrong("no token", (b"",), "0.txt: empty; a tokenized text is integers separated by spaces", 4,
           TOKENS),
-    Wrong("blanks", (b" \n\t \r\n",), "0.txt: empty; a tokenized text is integers between blanks",
-          4, TOKENS),
+    Wrong("blanks", (b" \n\t \r\n",), "0.txt: empty; a tokenized text is integers separated by "
+          "spaces", 4, TOKENS),
     Wrong("too few tokens", (b"1 2 3",), few(3), 4, TOKENS),
     Wrong("a word", (b"1 2 x 3",), "0.txt: token 2 is 'x', not an integer", 4, TOKENS),
     Wrong("a negative number", (b"1 -2",), "0.txt: token 1 is -2; this network's are 0 to 3", 4,
@@ -244,8 +244,8 @@ def test_no_permission_is_told() -> None:
 # --- what changes while it is trained on ----------------------------------------------------
 
 TEXT = np.random.default_rng(0).integers(0, 256, 300_000).astype(np.uint8).tobytes()
-SHRUNK = "shorter than it was at the start; it changed meanwhile"
-OTHER = "has other bytes than at the start"
+SHRUNK = "became shorter since the start"
+OTHER = "its bytes have changed since the start"
 ANOTHER = "replaced by another file since the start"
 
 

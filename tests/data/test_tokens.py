@@ -75,8 +75,8 @@ def test_a_network_learns_from_tokens(write_text: WriteText) -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "empty; a tokenized text is integers between blanks"),
-        (b" \n\t", "empty; a tokenized text is integers between blanks"),
+        (b"", "empty; a tokenized text is integers separated by spaces"),
+        (b" \n\t", "empty; a tokenized text is integers separated by spaces"),
         (b"1 2 x", "token 2 is 'x', not an integer"),
         (b"1 -2", "token 1 is -2; this network's are 0 to 19"),
         (b"1 + 2", "token 1 is '+', not an integer"),

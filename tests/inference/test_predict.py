@@ -207,9 +207,9 @@ def test_the_network_is_left_as_it_was() -> None:
     [
         (b"\x01\t", "line 3 contains the separator '\\t'; a source is only the part before it"),
         (b"\x01\n", "line 3 contains a line feed, the end mark"),
-        (b"\x0c", "line 3 holds byte 12; this network's symbols are 0 to 11"),
+        (b"\x0c", "line 3 contains byte 12; this network's symbols are 0 to 11"),
         (b"\xff", "line 3 is not UTF-8: byte 255 at 0"),
-        ("\x01é", "line 3 holds byte 195; this network's symbols are 0 to 11"),
+        ("\x01é", "line 3 contains byte 195; this network's symbols are 0 to 11"),
         ("\udc80", "line 3 is not UTF-8: byte 128 at 0"),
     ],
 )

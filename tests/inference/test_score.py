@@ -91,5 +91,7 @@ def test_a_score_is_of_what_the_network_predicts(write_text: WriteText) -> None:
 
 
 def test_pairs_with_other_symbols_than_the_networks_are_refused(write_text: WriteText) -> None:
-    with pytest.raises(DataError, match="line 1 holds byte 99; this network's symbols are 0 to 15"):
+    with pytest.raises(
+        DataError, match="line 1 contains byte 99; this network's symbols are 0 to 15"
+    ):
         score(make(), Pairs(write_text(b"\x01\tc\n")))

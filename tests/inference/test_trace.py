@@ -102,13 +102,13 @@ def test_what_is_no_text_is_refused(net: Network, symbols: list[float]) -> None:
 
 
 def test_a_symbol_that_the_network_has_not_is_refused(net: Network) -> None:
-    with pytest.raises(DataError, match=f"holds symbol {SYMBOLS}"):
+    with pytest.raises(DataError, match=f"contains symbol {SYMBOLS}"):
         traced(net, np.array([1, SYMBOLS]))
 
 
 def test_a_symbol_that_is_not_predicted_has_no_surprise() -> None:
     net = network("net inputs=12", "gru output=3", "softmax")
-    with pytest.raises(DataError, match="holds symbol 5; this network predicts 0 to 2"):
+    with pytest.raises(DataError, match="contains symbol 5; this network predicts 0 to 2"):
         traced(net, np.array([1, 5])).surprise()
 
 

@@ -103,8 +103,8 @@ IDS_SHAPE = "x has shape {}; expected (T, 2) with T >= 1"
         (np.zeros((4, 2, 5), int), IDS_SHAPE.format("(4, 2, 5)")),
         (np.zeros((0, 2), int), IDS_SHAPE.format("(0, 2)")),
         (np.zeros(4, int), IDS_SHAPE.format("(4,)")),
-        ([[0, 5]], "x holds symbol 5; this network's are 0 to 4"),
-        ([[0, 1], [-1, 9]], "x holds symbol -1; this network's are 0 to 4"),
+        ([[0, 5]], "x contains symbol 5; this network's are 0 to 4"),
+        ([[0, 1], [-1, 9]], "x contains symbol -1; this network's are 0 to 4"),
         (np.zeros((4, 2), bool), "x has dtype bool; expected floats, or integer ids"),
         (np.zeros((4, 2), complex), "x has dtype complex128; expected floats, or integer ids"),
         ([["a", "b"]], TEXT.format("x")),
@@ -129,9 +129,9 @@ def test_what_does_not_fit_is_refused_and_moves_nothing(x: Any, message: str) ->
         (np.zeros((3, 2, 5)), "truth has shape (3, 2, 5); expected (4, 2, 5)"),
         (np.zeros((4, 3), int), "truth has shape (4, 3); expected (4, 2)"),
         (np.zeros((4, 2, 5), int), "truth has shape (4, 2, 5); expected (4, 2)"),
-        (np.full((4, 2), 5), "truth holds symbol 5; this network's are 0 to 4"),
-        (np.full((4, 2), -2), "truth holds symbol -2; this network's are 0 to 4"),
-        (np.full((4, 2), -1), "truth is -1, which is none, in every row"),
+        (np.full((4, 2), 5), "truth contains symbol 5; this network's are 0 to 4"),
+        (np.full((4, 2), -2), "truth contains symbol -2; this network's are 0 to 4"),
+        (np.full((4, 2), -1), "truth is -1 (none) in every row"),
         (np.zeros((4, 2), bool), "truth has dtype bool; expected floats, or integer ids"),
         (np.zeros((4, 2), complex), "truth has dtype complex128; expected floats, or integer ids"),
         ([["a", "b"]] * 4, TEXT.format("truth")),
@@ -585,7 +585,9 @@ def test_a_network_without_a_cost_does_not_train(end: str) -> None:
     net = make(*LAYERS[:2], end)
     with pytest.raises(MinidarkError) as error:
         net.accumulate(*batch())
-    assert str(error.value) == "this network has no cost; end it in [softmax], [logistic] or [cost]"
+    assert str(error.value) == (
+        "this network has no cost; end the cfg in [softmax], [logistic] or [cost]"
+    )
     assert net.predict(batch()[0]).shape == (T, S, I)
 
 
@@ -600,7 +602,7 @@ def test_backward_needs_a_training_forward() -> None:
     for _ in range(2):
         with pytest.raises(MinidarkError) as error:
             net.backward(truth)
-        assert str(error.value) == "backward needs a forward with train=True before it"
+        assert str(error.value) == "call forward with train=True before backward"
         net.accumulate(x, truth)  # and one backward uses it up
 
 
@@ -609,5 +611,5 @@ def test_update_needs_gradients() -> None:
     for _ in range(2):
         with pytest.raises(MinidarkError) as error:
             net.update()
-        assert str(error.value) == "update needs an accumulate before it: there is no gradient"
+        assert str(error.value) == "call accumulate before update: there is no gradient"
         net.train_batch(*batch())

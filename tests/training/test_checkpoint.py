@@ -411,7 +411,7 @@ def test_another_text_is_an_error_that_names_the_file(
     data = text.read(0, text.size).astype(np.uint8).tobytes()
     for name, other, said in [
         ("longer", data + b"\x01", "1 bytes longer than before"),
-        ("other", data[:-1] + b"\x07", "as long as before, with other bytes"),
+        ("other", data[:-1] + b"\x07", "same size as before, but different bytes"),
     ]:
         path = tmp_path / name
         path.write_bytes(other)
@@ -432,7 +432,7 @@ def test_a_copy_of_the_text_is_the_text_and_a_time_that_differs_is_told(
     with Text(copy, SYMBOLS) as there, caplog.at_level(logging.INFO):
         assert next(train(make(), there, 60, resume=since)).batch == 2
     assert caplog.messages == [
-        f"{copy}: written anew, though its size and the bytes that were compared are the same; "
+        f"{copy}: modified since, although its size and the sampled bytes are the same; "
         "treated as the same text"
     ]
 
@@ -619,7 +619,7 @@ def test_arrays_that_are_no_floats_are_refused(since: Checkpoint, tmp_path: Path
     name = next(iter(since.arrays))
     since.arrays[name] = since.arrays[name].astype(np.int32)
     forge(tmp_path / "a.ckpt", since, values_of(since))
-    with pytest.raises(WeightsError, match=f"{name} has dtype int32;  expected floats"):
+    with pytest.raises(WeightsError, match=f"{name} has dtype int32; expected floats"):
         Checkpoint.read(tmp_path / "a.ckpt")
 
 

@@ -249,7 +249,7 @@ def test_weights_that_are_of_no_use_replace_no_checkpoint(text: Text, folder: Pa
     records.save()
     good = (folder / "a.ckpt").read_bytes()
     training.net.parameters()[0].value[...] = np.inf
-    with pytest.raises(DivergedError, match=r"0\.connected\.biases holds NaN or infinity"):
+    with pytest.raises(DivergedError, match=r"0\.connected\.biases contains NaN or infinity"):
         records.save()
     assert (folder / "a.ckpt").read_bytes() == good
     assert not (folder / "a.ckpt.prev").exists()

@@ -244,11 +244,11 @@ def test_nothing_is_learned_from_a_text_that_changes_while_it_is_read(
             return read(start, stop)
 
         monkeypatch.setattr(text, "read", overtaken)
-        with pytest.raises(DataError, match="has other bytes than at the start"):
+        with pytest.raises(DataError, match="its bytes have changed since the start"):
             next(training)
         after = values(net), net.seen
     np.testing.assert_equal(after, before)
-    with pytest.raises(MinidarkError, match="after a whole batch"):
+    with pytest.raises(MinidarkError, match="after a complete batch"):
         training.checkpoint()
 
 
@@ -360,7 +360,7 @@ def test_a_network_of_other_outputs_than_inputs_is_refused(text: Text) -> None:
 
 
 DIVERGED = (
-    "batch 1: the loss is nan, {} is the first with NaN or infinity; "
+    "batch 1: the loss is nan; {} is the first with NaN or infinity; "
     "try a lower learning_rate, or --clip-norm 1"
 )
 

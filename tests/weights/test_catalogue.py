@@ -58,16 +58,16 @@ def other(name: str, magic: bytes) -> Wrong:
 
 
 def not_finite(count: int) -> str:
-    return f"one of {count} that are NaN or infinite; --allow-nonfinite loads them all the same"
+    return f"one of {count} that are NaN or infinite; --allow-nonfinite loads them anyway"
 
 
 NEGATIVE = "`seen` is negative (-5); the header is damaged"
 SHORT = f"the file has {{}}, this cfg needs {LENGTH}"
 WRONG = [
-    Wrong("zero length", b"", "0 bytes; a weight file's header alone has 16 or more"),
+    Wrong("zero length", b"", "0 bytes; the header of a weight file has at least 16"),
     Wrong("a version only", header()[:12],
-          "12 bytes; a weight file's header alone has 16 or more"),
-    Wrong("a header cut short", header()[:18], "18 bytes; this header alone has 20"),
+          "12 bytes; the header of a weight file has at least 16"),
+    Wrong("a header cut short", header()[:18], "18 bytes; its header alone needs 20"),
     Wrong("a header only", header(),
           "layer 0.gru.wz.biases is 8 bytes short: " + SHORT.format(20), HINT),
     Wrong("cut after the first layer", header() + floats(42),
@@ -86,7 +86,7 @@ WRONG = [
     other("GGUF", b"GGUF\x03\0\0\0"),
     other("npy", b"\x93NUMPY\x01\0v\0{'descr'"),
     Wrong("safetensors", b"\x40\0\0\0\0\0\0\0{\"__meta",
-          "by its content a .safetensors; rename it so"),
+          "its content is .safetensors; rename it"),
     other("pickle", b"\x80\x04\x95\x0c\0\0\0\0\0\0\0"),
     other("HDF5", b"\x89HDF\r\n\x1a\n"),
     other("gzip", b"\x1f\x8b\x08\0\0\0\0\0"),
@@ -285,7 +285,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
     before = snapshot(net)
     with pytest.raises(WeightsError) as error:
         load_weights(net, "x.weights")
-    assert str(error.value) == "x.weights: changed while it was read; try again"
+    assert str(error.value) == "x.weights: changed during reading; try again"
     assert_same(snapshot(net), before)
 
 

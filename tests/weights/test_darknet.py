@@ -215,9 +215,9 @@ def test_a_file_cut_anywhere_is_refused_and_changes_nothing(cell: str, tmp_path:
         with pytest.raises(WeightsError) as error:
             load_weights(net, path)
         if length < 16:
-            wanted = f"{length} bytes; a weight file's header alone has 16 or more"
+            wanted = f"{length} bytes; the header of a weight file has at least 16"
         elif length < 20:
-            wanted = f"{length} bytes; this header alone has 20"
+            wanted = f"{length} bytes; its header alone needs 20"
         else:
             at = int(np.searchsorted(ends, length, side="right"))
             wanted = (
@@ -366,7 +366,7 @@ def test_layers_that_are_not_there_cannot_be_loaded(
         load_weights(three(), path, start=start, cutoff=cutoff)
     last = 3 if cutoff is None else cutoff
     assert str(error.value) == (
-        f"{path}: layers {start} to {last} were asked for; the network has 3"
+        f"{path}: requested layers {start} to {last}, but the network has 3"
     )
 
 
@@ -450,8 +450,7 @@ def test_batchnorm_biases_that_are_not_saved_are_warned_of(
     assert caplog.messages == []
     net.save_weights(tmp_path / "lost.weights")
     assert caplog.messages == [
-        f"{tmp_path / 'lost.weights'}: pjreddie's format has no place for 0.batchnorm.biases; "
-        "not saved"
+        f"{tmp_path / 'lost.weights'}: pjreddie's format cannot store 0.batchnorm.biases; not saved"
     ]
 
 

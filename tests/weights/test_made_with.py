@@ -72,7 +72,7 @@ def test_weights_of_equal_length_for_another_cfg_are_refused(
     before = [p.value.copy() for p in net.parameters()]
     assert refusal(net) == (
         f"made_final.weights: made with 'made.cfg', which has {there} where this cfg has {here}; "
-        "load it with that cfg, or with --allow-other-cfg"
+        "load it with that cfg, or use --allow-other-cfg"
     )
     assert all((p.value == b).all() for p, b in zip(net.parameters(), before, strict=True))
     load_weights(net, "made_final.weights", allow_other_cfg=True)
@@ -210,7 +210,7 @@ def test_a_run_leaves_a_record_and_the_commands_heed_it() -> None:
     Path("other.cfg").write_text(Path("made.cfg").read_text().replace("tanh=1", "tanh=0"))
     message = (
         f"b/made_final.weights: made with 'made.cfg', which has {GRU.format(1)} where this cfg has "
-        f"{GRU.format(0)}; load it with that cfg, or with --allow-other-cfg"
+        f"{GRU.format(0)}; load it with that cfg, or use --allow-other-cfg"
     )
     words = ["other.cfg", "b/made_final.weights", *words]
     assert_refused(run("generate", *words), 4, message)

@@ -179,15 +179,20 @@ WRONG: dict[str, tuple[dict[str, Array | None], dict[str, str], str]] = {
     "one too many": (
         {"0.gru.uq.weights": np.zeros((3, 2), np.float32)},
         {},
-        "0.gru.uq.weights is no array of this cfg, one of 1; is it the cfg they were made with?",
+        "0.gru.uq.weights is not an array of this cfg, one of 1; is it the cfg they were made "
+        "with?",
     ),
     "not a number": (
         {"0.gru.uz.biases": NAN},
         {},
         "0.gru.uz.biases[1] is nan, one of 1 in this array that are NaN or infinite; "
-        "--allow-nonfinite loads them all the same",
+        "--allow-nonfinite loads them anyway",
     ),
-    "no count": ({}, {"seen": "-1"}, "its note `seen` is no count of rows; the file is damaged"),
+    "no count": (
+        {},
+        {"seen": "-1"},
+        "its note `seen` is not a number of rows; the file is damaged",
+    ),
     "another meaning": (
         {},
         {"layers": '["[gru] inputs=3 output=2 batch_normalize=0 tanh=0"]'},

@@ -18,7 +18,7 @@ from minidark.errors import CfgError, OverrideError, bare
 from minidark.files.shipped import find_cfg
 from minidark.network import Network
 from minidark.network.parser import load_network, parse_network_cfg
-from minidark.weights.darknet import Reading
+from minidark.weights.darknet import LoadOptions
 from minidark.weights.header import ORDERS
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
@@ -30,7 +30,7 @@ class CfgChoice:
 
     strict: bool
     overrides: tuple[str, ...]
-    reading: Reading
+    reading: LoadOptions
 
     def load(self, cfg: str, weights: str | None = None, **kwargs: Any) -> Network:
         """The default is numpy's kernels: in a short command, importing the compiled kernels would
@@ -103,7 +103,7 @@ def _cfg_options(*reading: str) -> Callable[[Callback], Callback]:
     def decorate(command: Callback) -> Callback:
         @functools.wraps(command)
         def wrapped(*args: Any, strict: bool, overrides: tuple[str, ...], **kwargs: Any) -> Any:
-            how = Reading(
+            how = LoadOptions(
                 weights_order=kwargs.pop("weights_order"),
                 allow_nonfinite=kwargs.pop("allow_nonfinite", False),
                 allow_other_cfg=kwargs.pop("allow_other_cfg", False),

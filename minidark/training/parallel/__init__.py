@@ -1,1 +1,1 @@
-"""Training on many processes: `ranks` are they, `shards` what each of them trains."""
+"""Training on several processes: `ranks` are the processes, `shards` their parts of the network."""

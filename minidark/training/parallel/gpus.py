@@ -1,8 +1,8 @@
-"""Ranks that compute on GPUs, one each: the same calls, for what lies in their memory.
+"""Ranks with one GPU each: the same calls as `Ranks`, on buffers in GPU memory.
 
-A sum has the tree of all ranks' sums, and so the same bytes, whichever way its numbers go: through
-pinned memory of the host and MPI, or where cupy has NCCL and each rank a GPU of its own, from GPU
-to GPU. Either goes on a stream of its own, so that the layers below are computed meanwhile.
+A sum follows the same tree as all ranks' sums, so it has the same bytes on either path: through
+pinned host memory and MPI, or, if cupy has NCCL and each rank has its own GPU, from GPU to GPU.
+Transfers have a stream of their own, so that the layers below are computed at the same time.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from minidark.backend import Array, Backend
 from minidark.errors import BackendError, MinidarkError
 from minidark.training.parallel.ranks import Ranks, in_time, wait_for
 
-VISIBLE = "CUDA_VISIBLE_DEVICES"  # CUDA's list of the GPUs that a process sees
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # GPUs that a process sees
 BOOT = Path("/proc/sys/kernel/random/boot_id")
-ID_BYTES = 128  # of what the ranks of NCCL find one another by
+ID_BYTES = 128  # of NCCL's unique id
 
 
 def see_own(environment: MutableMapping[str, str], local: int) -> None:
-    """Before cupy is there: let a rank, number `local` on its machine, see the GPU of that number
-    alone. Nothing where whoever started the ranks has dealt each of them one."""
+    """Restrict a rank, number `local` on its machine, to the GPU of that number. Must run before
+    cupy is imported. Does nothing if each rank already has one GPU."""
     if VISIBLE not in environment:
         environment[VISIBLE] = str(local)
     elif "," in environment[VISIBLE]:
@@ -36,8 +36,8 @@ def see_own(environment: MutableMapping[str, str], local: int) -> None:
 
 
 def transport(backend: Backend) -> str:
-    """By what ranks reach each other's buffers of this backend, where none share a GPU: all must
-    have the same."""
+    """How ranks that share no GPU transfer buffers of this backend; it must be the same on all
+    ranks."""
     if backend.xp is np:
         return "MPI"
     from cupy.cuda import nccl
@@ -46,7 +46,7 @@ def transport(backend: Backend) -> str:
 
 
 def reaching(ranks: Ranks, backend: Backend) -> Ranks:
-    """`ranks`, for buffers of this backend, too. On GPUs a call of all ranks."""
+    """`ranks` with support for this backend's buffers. On GPUs, all ranks must call it."""
     if ranks.size == 1 or backend.xp is np:
         return ranks
     alone = not _some_share(ranks, backend.xp)
@@ -55,14 +55,14 @@ def reaching(ranks: Ranks, backend: Backend) -> Ranks:
 
 
 def _some_share(ranks: Ranks, cupy: Any) -> bool:
-    """Whether two ranks have one GPU, between which NCCL refuses to go."""
+    """Whether two ranks share a GPU, which NCCL does not support."""
     places = ranks.digests([[machine(), cupy.cuda.Device().pci_bus_id]])
     return len(np.unique(places, axis=0)) < ranks.size
 
 
 def machine() -> str:
-    """What names this machine: since when its kernel runs, which its containers have in common and
-    copies of it have not; else its name."""
+    """An identifier of this machine: its boot id, which its containers share and copies of it do
+    not, or else its host name."""
     try:
         return BOOT.read_text()
     except OSError:
@@ -70,17 +70,16 @@ def machine() -> str:
 
 
 class PinnedRanks(Ranks):
-    """`ranks`, whose buffers may be cupy's: these go through memory of the host that is pinned,
-    which a GPU copies from and to by itself."""
+    """`ranks` with support for cupy buffers, through pinned host memory."""
 
     def __init__(self, ranks: Ranks, cupy: Any):
         self.ranks, self.cuda = ranks, cupy.cuda
         self.rank, self.size, self.timeout = ranks.rank, ranks.size, ranks.timeout
         self.stream = self.cuda.Stream(non_blocking=True)
-        self.pinned: dict[int, Array] = {}  # by bytes
+        self.pinned: dict[int, Array] = {}  # by size in bytes
 
     def ready(self) -> Any:
-        """An event of the calling thread's stream, on which the buffer is computed."""
+        """An event on the calling thread's stream, on which the buffer is computed."""
         event = self.cuda.Event(disable_timing=True)
         event.record(self.cuda.get_current_stream())
         return event
@@ -118,7 +117,7 @@ class PinnedRanks(Ranks):
 
     @contextlib.contextmanager
     def _behind(self, after: Any) -> Iterator[None]:
-        """On the stream of the sums, when `after` is there, or what this thread has begun."""
+        """Work on the transfer stream, after the event `after` or this thread's previous work."""
         self.stream.wait_event(after or self.ready())
         with self.stream:
             yield
@@ -128,10 +127,10 @@ class PinnedRanks(Ranks):
 
 
 class NcclRanks(PinnedRanks):
-    """The same from GPU to GPU. NCCL's own sum has another order for another number of ranks; here
-    it sends and receives, and each rank adds.
+    """The same from GPU to GPU. NCCL's own sum has a different order for each number of ranks; so
+    this class sends, receives and adds.
 
-    NCCL waits for others by itself, on the GPU and where it first meets them on the host, too.
+    NCCL has waits of its own, on the GPU and, at the first contact, on the host.
     """
 
     def __init__(self, ranks: Ranks, cupy: Any):
@@ -163,7 +162,7 @@ class NcclRanks(PinnedRanks):
     def _add(self, buffer: Any, partner: int, after: Any) -> None:
         with self._behind(after):
             theirs = self.cupy.empty_like(buffer)
-            self.nccl.groupStart()  # both at once: each would wait for the other's end
+            self.nccl.groupStart()  # both together, otherwise they would wait for each other
             self._call(self.world.send, buffer, partner)
             self._call(self.world.recv, theirs, partner)
             self.nccl.groupEnd()
@@ -184,7 +183,7 @@ class NcclRanks(PinnedRanks):
         call(buffer.data.ptr, buffer.nbytes, self.nccl.NCCL_UINT8, whom, self.stream.ptr)
 
     def _in_time(self, call: Callable[[], None], whom: str) -> None:
-        """What NCCL waits for on the GPU would keep the process from its end."""
+        """Abort NCCL on an error: a wait on the GPU would keep the process from exiting."""
         try:
             in_time(call, whom, self.timeout)
             self._until_done(whom)

@@ -1,15 +1,14 @@
-"""The processes that train one network together, and what they can say to each other.
+"""The processes that train one network together, and their communication.
 
-A rank is one of R processes, numbered from 0, as MPI calls it. There are three calls, each made by
-all ranks at the same place: the sum of a flat buffer, rank 0's buffer for all, and a barrier.
-Everything else is put together from them. `Ranks` is a process by itself, for which they are
-nothing.
+A rank is one of R processes, numbered from 0, as in MPI. There are three calls, which all ranks
+make in the same order: the sum of a flat buffer, a broadcast of rank 0's buffer, and a barrier. All
+others are built from these. `Ranks` itself is a single process, for which they do nothing.
 
-Floating point sums hang on their order, and here it is fixed: that of a binary tree over the ranks,
+Floating point sums depend on their order. Here it is fixed to a binary tree over the ranks,
 
     ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))
 
-so that R may be another power of two and the sum still have the same bytes.
+so that another power of two as R gives byte-identical sums.
 """
 
 from __future__ import annotations
@@ -26,54 +25,54 @@ import numpy as np
 from minidark.backend import Array
 from minidark.errors import DataError, MinidarkError
 
-GIVEN = "all ranks of a run are given the same"
+ADVICE = "all ranks of a run need the same"
 TIMEOUT = 600.0  # seconds
-SPIN, NAP = 5e-4, 2e-4  # seconds of looking, and of sleeping between two looks after them
+SPIN, NAP = 5e-4, 2e-4  # seconds of polling, then of sleeping between polls
 
 
 class Ranks:
-    """One process, rank 0 of 1; what is here of several is in `mpi`."""
+    """A single process, rank 0 of 1; `mpi` has the class for several."""
 
     rank: int = 0
     size: int = 1
-    timeout: float = TIMEOUT  # seconds that one call may take to hear of others
+    timeout: float = TIMEOUT  # most seconds that a call waits for other ranks
 
     def ready(self) -> object:
-        """What `sum` waits for, of a buffer that another thread computes: it is whole when all is
-        done that the calling thread has begun. None where that is so already."""
+        """An event for `sum` to wait for, if another thread computes the buffer: reached when the
+        calling thread's work so far is done. None if no wait is needed."""
         return None
 
     def sum(self, buffer: Array, after: object = None) -> None:
-        """In the place of a flat buffer (n,) of the host, the sum of all ranks'."""
+        """Replace a flat buffer (n,) on the host by the sum over all ranks."""
 
     def broadcast(self, buffer: Array) -> None:
-        """In the place of a flat buffer (n,) of the host, rank 0's."""
+        """Replace a flat buffer (n,) on the host by rank 0's."""
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
 
-    # --- made of these -------------------------------------------------------------------
+    # --- built from these ----------------------------------------------------------------
 
     @property
     def leads(self) -> bool:
-        """Whether this is the rank that prints and writes."""
+        """Whether this rank prints and writes files."""
         return self.rank == 0
 
     def partners(self) -> Iterator[int]:
-        """Whom this rank exchanges its sum with, one after another, so that each sum is of a
-        subtree: recursive doubling."""
+        """The ranks that this one exchanges sums with, in order, so that each sum is a subtree's:
+        recursive doubling."""
         distance = 1
         while distance < self.size:
             yield self.rank ^ distance
             distance *= 2
 
     def share(self, count: int) -> range:
-        """Which of `count` things in a row are this rank's; R divides their number."""
+        """Which of `count` consecutive items are this rank's; R must divide count."""
         each = count // self.size
         return range(self.rank * each, (self.rank + 1) * each)
 
     def total(self, number: int) -> int:
-        """The sum of all ranks' numbers, each below 2**52."""
+        """Sum of all ranks' numbers, each below 2**52."""
         if self.size == 1:
             return number
         together = np.array([number], np.float64)
@@ -87,8 +86,8 @@ class Ranks:
         return int(together[0])
 
     def gather(self, buffer: Array, own: slice) -> None:
-        """In a flat buffer, all ranks' parts, of which `own` is this one's. As bytes, of which a
-        sum with zeros changes none: zero has a sign, too."""
+        """Fill a flat buffer with all ranks' parts; `own` is this rank's. Added as bytes, because
+        adding zeros to floats would lose the sign of a zero."""
         if self.size == 1:
             return
         mine = buffer[own].copy()
@@ -96,36 +95,36 @@ class Ranks:
         buffer[own] = mine
         self.sum(buffer.view(np.uint8))
 
-    def digests(self, things: Sequence[object]) -> Array:
-        """All ranks' things, which they have as many of, as (R, things, bytes) that are equal where
-        these are equal as JSON."""
-        digests = np.zeros((self.size, len(things), 32), np.uint8)
-        digests[self.rank] = [[*_sha256(thing)] for thing in things]
+    def digests(self, values: Sequence[object]) -> Array:
+        """SHA-256 of each rank's values as JSON, (R, values, 32); all ranks have the same number of
+        values."""
+        digests = np.zeros((self.size, len(values), 32), np.uint8)
+        digests[self.rank] = [[*_sha256(value)] for value in values]
         self.sum(digests.reshape(-1))
         return digests
 
-    def check_alike(self, things: Mapping[str, object], advice: str = GIVEN) -> None:
-        """Raise DataError, on all ranks the same, for the first of `things`, as JSON has them, that
-        a rank has otherwise than rank 0. advice: what to do then."""
+    def check_alike(self, things: Mapping[str, object], advice: str = ADVICE) -> None:
+        """Raise the same DataError on all ranks for the first of `things`, compared as JSON, that
+        differs between a rank and rank 0. advice: the end of the message."""
         if self.size == 1:
             return
         digests = self.digests([*things.values()])
         for rank, theirs in enumerate(digests):
-            for name, here, there in zip(things, theirs, digests[0], strict=True):
-                if (here != there).any():
-                    raise DataError(f"rank {rank} has {name} other than rank 0's; {advice}")
+            for name, own, leading in zip(things, theirs, digests[0], strict=True):
+                if (own != leading).any():
+                    raise DataError(f"rank {rank} has {name} different from rank 0's; {advice}")
 
 
 def wait_for(done: Callable[[], bool], whom: str, timeout: float) -> None:
-    """Look until it is done, giving way to other processes and soon sleeping in between. Raises
+    """Poll until done, yielding to other processes and soon sleeping between polls. Raises
     MinidarkError after `timeout` seconds."""
     began = time.monotonic()
     while not done():
         waited = time.monotonic() - began
         if waited > timeout:
             raise MinidarkError(
-                f"nothing was heard of {whom} for {timeout:g} seconds (--rank-timeout): "
-                "it is stuck or cut off, or waits for one that is"
+                f"no answer from {whom} for {timeout:g} seconds (--rank-timeout): "
+                "it hangs or is cut off, or waits for another rank that does"
             )
         if waited > SPIN:
             time.sleep(NAP)
@@ -134,8 +133,8 @@ def wait_for(done: Callable[[], bool], whom: str, timeout: float) -> None:
 
 
 def in_time(call: Callable[[], object], whom: str, timeout: float) -> None:
-    """A call that waits for others by itself, and may do so for ever: on a thread that is then left
-    behind. Raises as it does, or as `wait_for`."""
+    """Run a call that may block forever on a thread, which is abandoned after the timeout. Raises
+    the call's error, or that of `wait_for`."""
     raised: list[BaseException] = []
 
     def run() -> None:

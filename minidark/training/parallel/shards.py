@@ -1,21 +1,22 @@
-"""One network, trained by groups of its streams.
+"""Trains one network with groups of its streams.
 
-The S streams are dealt into G groups, a power of two, and each group's passes go forward and
-backward by themselves: from their own states to a gradient of their own. The G gradients are then
-added by a binary tree, whichever rank each was computed on,
+The S streams are split into G groups, a power of two. Each group runs its own passes forward and
+backward, from its own states to its own gradient. The G gradients are then added by a binary tree,
+independent of the ranks that computed them,
 
     ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))
 
-so that any number of ranks that divides G comes to the same bytes. A rank has G / R groups in a row
-for the whole run; it adds theirs, which is one subtree, and `Ranks.sum` the rest of the tree.
+so that any number of ranks that divides G gives byte-identical results. Each rank has G / R
+consecutive groups for the whole run. It adds their gradients, which form one subtree, and
+`Ranks.sum` adds the rest of the tree.
 
-A layer's sum is begun as soon as the last group has come down through it, on a thread of its own,
-while the layers below are computed.
+A layer's sum starts as soon as the last group's backward pass has left the layer, on a thread of
+its own, while the layers below are computed.
 
-What a pass changes besides goes the same way: the cost, the rows, and the rolling statistics of
-batch norm, of which each group moves a copy and the mean is kept. What is left out at random, by
-[dropout] or `dropconnect`, is drawn for each group and batch. The states of all streams lie in the
-network's own arrays; a group's are views.
+Other results of a pass are added the same way: the cost, the rows, and the rolling statistics of
+batch norm, of which each group updates a copy and the mean is kept. The masks of [dropout] and
+`dropconnect` are drawn for each group and batch. The network's arrays hold the states of all
+streams; those of a group are views.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ from minidark.backend import Array, Scalar
 from minidark.data.text import Ids
 from minidark.errors import CfgError, MinidarkError
 from minidark.layers.base import Layer
-from minidark.network.network import Network, unheard
+from minidark.network.network import Network, ignore_done
 from minidark.training.feeds import Pass
 from minidark.training.parallel.gpus import reaching
 from minidark.training.parallel.ranks import Ranks
 
-DRAWS = 3  # in the seed of a group's generator, so that no other draws are these
+DRAWS = 3  # makes the random seed of a group's generator unique
 
 
 class Shards:
-    """`net` in so many `groups`, those of this rank; `own` is which of the streams they have.
+    """`net` in `groups` groups, of which this rank runs some; `own` is the slice of their streams.
 
-    Raises CfgError for groups that the streams cannot be dealt into, MinidarkError for ranks that
-    the groups cannot.
+    Raises CfgError if the streams cannot be split into the groups, MinidarkError if the groups
+    cannot be split among the ranks.
     """
 
     def __init__(self, net: Network, groups: int, ranks: Ranks, seed: int):
@@ -54,19 +55,19 @@ class Shards:
             for number in ranks.share(groups)
         }
         self.summing = ThreadPoolExecutor(1, "sums")  # while the layers below are computed
-        self.gathered = True  # whether all states are what their ranks have
+        self.gathered = True  # whether this rank has the current states of all streams
 
     @property
     def ranks(self) -> Ranks:
-        """For this backend. Made at its first use, when all are known to be alike: that takes all
-        of them."""
+        """The ranks for this backend. Created at the first use, after `check_alike`, because that
+        needs all ranks."""
         if self._reaching is None:
             self._reaching = reaching(self._ranks, self.net.backend)
         return self._reaching
 
     def learn(self, passes: Sequence[Pass], measure: bool) -> float:
-        """A batch of all groups, of whose passes these are the part of `own`, and its update; the
-        summed cost. After a cost of NaN or infinity the weights stay."""
+        """Train one batch of all groups and update; `passes` has the streams `own`. Returns the
+        summed cost. After a cost of NaN or infinity the weights stay unchanged."""
         net, self.gathered = self.net, self.ranks.size == 1
         *others, last = self.groups
         try:
@@ -77,21 +78,21 @@ class Shards:
                 sums.add_group()
             figures.append(self._accumulate(last, passes, sums.done))
             cost, rows = sums.finish(self._together(figures), self.count).tolist()
-        except BaseException:  # a sum that waits for ranks would be waited for at the end
+        except BaseException:  # a pending sum would block the exit
             self.summing.shutdown(wait=False, cancel_futures=True)
             raise
         net.learner.learn(int(rows), net.options.rows * len(passes), cost, measure)
         return cost
 
     def _together(self, figures: Sequence[tuple[Scalar, int]]) -> Array:
-        """The cost and the rows (2,) of this rank's groups. A GPU is waited for here."""
+        """Cost and rows (2,) of this rank's groups. Waits for the GPU."""
         costs, tree = self.net.backend.asfloats([cost for cost, _ in figures]), Tree()
         for cost, (_, rows) in zip(costs, figures, strict=True):
             tree.add(np.array([cost, rows], np.float64))
         return tree.top
 
     def gather(self) -> None:
-        """Let this rank have the states of all streams, as a checkpoint does."""
+        """Collect the states of all streams on this rank, for a checkpoint."""
         self.gathered = True
         if self.ranks.size == 1:
             return
@@ -102,25 +103,27 @@ class Shards:
                 self.ranks.gather(state.reshape(-1), own)
 
     def _begin_sum(self, buffer: Array) -> Future[None]:
-        """Over all ranks, beside what is computed meanwhile and behind the sums before it."""
+        """Start a sum over all ranks, in the background and after the previous sums."""
         return self.summing.submit(self.ranks.sum, buffer, self.ranks.ready())
 
     def _accumulate(
-        self, number: int, passes: Sequence[Pass], done: Callable[[int], None] = unheard
+        self, number: int, passes: Sequence[Pass], done: Callable[[int], None] = ignore_done
     ) -> tuple[Scalar, int]:
-        """Let the network's gradients be the group's; its cost and rows. done: called with the
-        number of each layer whose gradients are whole."""
+        """Put the group's gradients into the parameters; returns its cost and rows. done: called
+        with the number of each layer whose gradients are complete."""
         group, costs = self.groups[number], []
         before = group.accumulated
         self._seed_layers(number, group)
         at = number * self.each - self.own.start
         columns = slice(at, at + self.each)
-        for given in passes:
-            if given.fresh:
+        for one_pass in passes:
+            if one_pass.fresh:
                 group.reset_state()
-            x, truth = (np.ascontiguousarray(ids[:, columns]) for ids in (given.x, given.truth))
+            x, truth = (
+                np.ascontiguousarray(ids[:, columns]) for ids in (one_pass.x, one_pass.truth)
+            )
             if _counts(truth):
-                whole = done if given is passes[-1] else unheard
+                whole = done if one_pass is passes[-1] else ignore_done
                 costs.append(group.accumulate(x, truth, done=whole))
         return sum(costs, 0.0), group.accumulated - before
 
@@ -131,24 +134,24 @@ class Shards:
 
 
 class Sums:
-    """What the groups of a batch come to, layer by layer. All ranks add in one order: the highest
-    layer first, as soon as the last group has come down through it, and at the end the figures.
+    """Sums over a batch's groups, layer by layer. All ranks add in the same order: from the highest
+    layer down, each as soon as the last group has passed it, and finally the figures.
 
     begin: starts the sum of a buffer over all ranks.
     """
 
     def __init__(self, layers: Sequence[Layer], begin: Callable[[Array], Future[None]]):
         self.layers, self.begin = [LayerSum(layer) for layer in layers], begin
-        self.above = len(self.layers)  # the lowest of those that are done, and below it the others
+        self.above = len(self.layers)  # lowest layer that is done
         self.begun: list[Future[None]] = []
 
     def add_group(self) -> None:
-        """All layers have the gradients of a group that is not the rank's last."""
+        """Add a group, other than the last, to all layers."""
         for layer in self.layers:
             layer.add()
 
     def done(self, number: int) -> None:
-        """The layer of that number has those of the last group, and so have all above it."""
+        """This layer and all above it have the gradients of the last group."""
         while self.above > number:
             self.above -= 1
             layer = self.layers[self.above]
@@ -157,7 +160,7 @@ class Sums:
                 self.begun.append(self.begin(layer.tree.top))
 
     def finish(self, figures: Array, groups: int) -> Array:
-        """Let all layers have their sums of so many groups; and the figures' sum."""
+        """Put the sums over all groups into the layers; returns the sum of the figures."""
         self.done(0)
         self.begun.append(self.begin(figures))
         for sum_ in self.begun:
@@ -168,8 +171,8 @@ class Sums:
 
 
 class LayerSum:
-    """What the groups of a batch change in a layer, in a flat buffer: its gradients, and its
-    rolling statistics."""
+    """Changes that a batch's groups make in a layer, in a flat buffer: gradients and rolling
+    statistics."""
 
     def __init__(self, layer: Layer):
         self.xp = layer.backend.xp
@@ -179,8 +182,8 @@ class LayerSum:
         self.tree = Tree()
 
     def add(self) -> None:
-        """Take them out of the layer, and leave what the next group begins with: gradients of zero,
-        and the statistics of before."""
+        """Move a group's values out of the layer, and reset it for the next group: zero gradients,
+        and the previous statistics."""
         arrays = [array.reshape(-1) for array in (*self.gradients, *self.rolling)]
         if arrays:
             self.tree.add(self.xp.concatenate(arrays))
@@ -190,7 +193,7 @@ class LayerSum:
             array[...] = before
 
     def put(self, groups: int) -> None:
-        """Let the layer have the sum, and of statistics the mean, of so many groups."""
+        """Put the sum of the gradients and the mean of the statistics into the layer."""
         at = 0
         for array in (*self.gradients, *self.rolling):
             array[...] = self.tree.top[at : at + array.size].reshape(array.shape)
@@ -200,8 +203,8 @@ class LayerSum:
 
 
 class Tree:
-    """Adds arrays up, two and two, and those sums two and two. Takes 2**k of them, writes into
-    them, and holds one of each height at a time."""
+    """Adds 2**k arrays pairwise, then their sums pairwise, and so on. Overwrites the arrays, and
+    holds at most one sum per height."""
 
     def __init__(self) -> None:
         self.waiting: list[tuple[int, Array]] = []  # height and sum, lowest last
@@ -221,15 +224,15 @@ class Tree:
 
 
 def own_streams(net: Network, groups: int, ranks: Ranks) -> slice:
-    """Which streams are this rank's; raises as `Shards` does."""
+    """The slice of this rank's streams; raises like `Shards`."""
     if not _power_of_two(groups) or net.streams % groups:
         raise CfgError(
-            f"{net.streams} streams (batch / subdivisions) cannot be dealt into {groups} shards: "
-            "that is to be a power of two that divides them"
+            f"{net.streams} streams (batch / subdivisions) cannot be split into {groups} shards: "
+            "use a power of two that divides them"
         )
     if not _power_of_two(ranks.size) or groups % ranks.size:
         raise MinidarkError(
-            f"{groups} shards cannot be dealt to {ranks.size} ranks: start 1 rank, or another "
+            f"{groups} shards cannot be split among {ranks.size} ranks: start 1 rank, or another "
             "power of two that divides them"
         )
     mine = ranks.share(net.streams)
@@ -241,5 +244,5 @@ def _power_of_two(number: int) -> bool:
 
 
 def _counts(truth: Ids) -> bool:
-    """Whether any row has a truth; of the last pairs of an epoch, a group may have none."""
+    """Whether any row has a truth; a group may have none of an epoch's last pairs."""
     return bool((truth >= 0).any())

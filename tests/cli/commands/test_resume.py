@@ -393,8 +393,8 @@ def test_a_text_that_changes_is_an_error_after_saving_and_the_run_goes_on_with_i
         told = process.communicate(timeout=60)[1]
     assert process.returncode == 4
     said = {
-        "cut": "shorter than it was at the start; it changed meanwhile",
-        "overwritten": "has other bytes than at the start",
+        "cut": "became shorter since the start",
+        "overwritten": "its bytes have changed since the start",
         "replaced": "replaced by another file since the start",
     }
     assert told.splitlines()[-1] == f"minidark: error: text.txt: {said[how]}"

@@ -529,7 +529,7 @@ def test_a_tokenized_text_is_integers() -> None:
         ("1 2 20 3", "token 2 is 20; this network's are 0 to 19"),
         ("1 2 3 -1", "token 3 is -1; this network's are 0 to 19"),
         ("one 2", "token 0 is 'one', not an integer"),
-        (" \n", "empty; a tokenized text is integers between blanks"),
+        (" \n", "empty; a tokenized text is integers separated by spaces"),
     ],
 )
 def test_a_token_that_the_network_does_not_have_is_named_before_training(

@@ -78,7 +78,7 @@ def test_weights_that_diverged_in_the_last_update_replace_nothing() -> None:
     fast = ["--set", "net.learning_rate=1e42", "--set", "net.adam=0", "--batches", "1"]
     result = run("train", "a.cfg", "text.txt", "--seed", "1", "--valid-fraction", "0", *fast)
     assert result.exit_code == 5
-    assert "holds NaN or infinity after batch 1" in result.stderr
+    assert "contains NaN or infinity after batch 1" in result.stderr
     assert Path("backup/a_final.weights").read_bytes() == good
 
 
@@ -225,7 +225,7 @@ def test_a_validation_that_fails_for_another_cause_ends_the_run() -> None:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([], "the rolling statistics of batch norm are zero: this network is not trained; give "
+        ([], "the rolling statistics of batch norm are zero: this network is not trained; load "
          "trained weights"),
         (["backup/b_final.weights"], f"{LAGGING}: train these weights for more batches"),
     ],
@@ -243,14 +243,14 @@ def test_a_sample_that_fails_by_batch_norm_names_it(weights: list[str], message:
 def test_a_checkpoint_in_the_place_of_weights_names_resume() -> None:
     run("train", "a.cfg", "text.txt", "--seed", "1")
     said = (
-        "backup/a.ckpt: a checkpoint of a run, which `train --resume backup/a.ckpt` continues; its "
+        "backup/a.ckpt: a checkpoint, which `train --resume backup/a.ckpt` resumes; the "
         "weights are beside it, as BASE_best.weights or BASE_final.weights"
     )
     for command in ("generate a.cfg", "train a.cfg text.txt --weights", "info a.cfg"):
         assert_refused(run(*command.split(), "backup/a.ckpt"), 4, said)
     load_network("a.cfg").save_weights("a.safetensors")
     Path("a.safetensors").rename("a.weights")
-    said = "a.weights: by its content a .safetensors; rename it so"
+    said = "a.weights: its content is .safetensors; rename it"
     assert_refused(run("generate", "a.cfg", "a.weights"), 4, said)
 
 

@@ -55,6 +55,6 @@ def test_shards_that_do_not_divide_the_streams_are_the_cfgs_to_change() -> None:
     assert_refused(
         run(*TRAIN, "--shards", "3"),
         3,
-        "a.cfg: 4 streams (batch / subdivisions) cannot be dealt into 3 shards: that is to be a "
-        "power of two that divides them",
+        "a.cfg: 4 streams (batch / subdivisions) cannot be split into 3 shards: use a power "
+        "of two that divides them",
     )

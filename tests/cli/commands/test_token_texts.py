@@ -216,7 +216,7 @@ def test_bytes_are_no_text_for_more_symbols_than_they_have(command: str, flag: s
     result = run(*command.split(), stdin=b"32 1 7")
     assert (result.exit_code, result.stdout_bytes) == (3, b"")
     *_, line = result.stderr.splitlines()
-    said = f"inputs=300, and a text of bytes has 256 symbols; {flag} reads integers"
+    said = f"inputs=300, but a text of bytes has 256 symbols; {flag} reads integers"
     assert line in (f"minidark: error: {said}", f"minidark: error: wide.cfg: {said}")
     assert not Path("backup/wide_final.weights").exists()
 
@@ -226,7 +226,7 @@ def test_byte_pairs_are_learned_from_bytes_and_not_from_tokens() -> None:
     Path("pairs.cfg").write_text(WIDE_CFG.replace("[gru]", "[bytepairs]\n\n[gru]"))
     Path("many.ids").write_text("1 2 257 3 " * 500)
     result = run("train", "pairs.cfg", "many.ids", "--tokenized")
-    message = "pairs.cfg: [bytepairs] learns its symbols from bytes; take out --tokenized"
+    message = "pairs.cfg: [bytepairs] learns its symbols from bytes; omit --tokenized"
     assert_refused(result, 3, message)
 
 

@@ -111,7 +111,7 @@ def test_what_a_gpu_is_never_done_with_is_noticed(
     )
     for rank, said in enumerate(in_threads(2, refused)):
         whom = f"rank {1 - rank}" if nccl else "its GPU"
-        assert said.startswith(f"nothing was heard of {whom} for 0.1 seconds")
+        assert said.startswith(f"no answer from {whom} for 0.1 seconds")
     assert sorted(aborted) == ([0, 1] if nccl else [])
 
 
@@ -124,7 +124,7 @@ def test_so_is_a_rank_that_nccl_waits_for_on_the_host(
     monkeypatch.setattr(fakecp.cuda.NcclCommunicator, where, lambda *_: time.sleep(1))
     for rank, said in enumerate(in_threads(2, refused)):
         whom = "some rank" if where == "__init__" else f"rank {1 - rank}"
-        assert said.startswith(f"nothing was heard of {whom} for 0.1 seconds")
+        assert said.startswith(f"no answer from {whom} for 0.1 seconds")
 
 
 def test_what_nccl_refuses_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +193,7 @@ def test_ranks_with_other_gpus_are_told_before_they_wait_for_one_another(
             train(made, opened, BATCHES, seed=7, valid_fraction=0.25, ranks=ranks)
         return str(caught.value)
 
-    wanted = "rank 1 has a device or kernels other than rank 0's; all ranks of a run are given the "
+    wanted = "rank 1 has a device or kernels different from rank 0's; all ranks of a run need the "
     assert in_threads(2, said) == [f"{wanted}same"] * 2
 
 

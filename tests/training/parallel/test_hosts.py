@@ -128,8 +128,8 @@ def test_a_link_that_is_cut_ends_all_in_one_line_and_the_checkpoint_is_whole(
         code, said = running.end()
         assert code == 1
         assert said == [
-            "minidark: error: nothing was heard of rank 1 for 3 seconds (--rank-timeout): it is "
-            "stuck or cut off, or waits for one that is"
+            "minidark: error: no answer from rank 1 for 3 seconds (--rank-timeout): it hangs or "
+            "is cut off, or waits for another rank that does"
         ]
         running.until_gone(1)  # it notices by itself, and nobody hears it
     assert Checkpoint.read(there / "backup" / "endless.ckpt").batch >= 2

@@ -197,8 +197,8 @@ def test_a_rank_with_another_cfg_is_one_line_and_4(there: Path) -> None:
         code, said = running.end()
     assert (code, said) == (
         4,
-        ["minidark: error: rank 1 has a cfg other than rank 0's; all ranks of a run are given the "
-         "same"],
+        ["minidark: error: rank 1 has a cfg different from rank 0's; all ranks of a run need "
+         "the same"],
     )  # fmt: skip
     assert not (there / "backup").exists()
 
@@ -223,9 +223,7 @@ def test_what_one_rank_raises_ends_all_with_its_line(there: Path) -> None:
         (there / "copy.txt").write_bytes(b"cut")
         code, said = running.end()
     assert code == 4
-    assert said == [
-        "minidark: error: rank 1: copy.txt: shorter than it was at the start; it changed meanwhile"
-    ]
+    assert said == ["minidark: error: rank 1: copy.txt: became shorter since the start"]
     assert Checkpoint.read(there / "backup" / "endless.ckpt").batch >= 2
 
 
@@ -248,8 +246,8 @@ def test_a_rank_that_is_stuck_is_noticed(there: Path) -> None:
         code, said = running.end()
     assert code == 1
     assert said == [
-        "minidark: error: nothing was heard of rank 1 for 3 seconds (--rank-timeout): it is stuck "
-        "or cut off, or waits for one that is"
+        "minidark: error: no answer from rank 1 for 3 seconds (--rank-timeout): it hangs or is cut "
+        "off, or waits for another rank that does"
     ]
     assert Checkpoint.read(there / "backup" / "endless.ckpt").batch >= 2
 
@@ -298,7 +296,9 @@ def test_open_mpi_ends_all_with_the_line_and_the_code_of_one(there: Path) -> Non
     with Run(there, 2, *ALIKE[:4], last=last, mpiexec=OPEN_MPIS) as running:
         code, said = running.end()
     assert code == 4
-    assert sum("error: rank 1 has a cfg other than rank 0's" in line for line in said) == 1, said
+    assert sum("error: rank 1 has a cfg different from rank 0's" in line for line in said) == 1, (
+        said
+    )
 
 
 # --- without any --------------------------------------------------------------------------

@@ -213,7 +213,7 @@ def test_the_tree_adds_neighbours_whatever_came_before(count: int) -> None:
 
 @pytest.mark.parametrize("groups", [3, 16, 0])
 def test_streams_that_cannot_be_dealt_are_told(text: Text, groups: int) -> None:
-    with pytest.raises(CfgError, match=f"8 streams .* cannot be dealt into {groups} shards"):
+    with pytest.raises(CfgError, match=f"8 streams .* cannot be split into {groups} shards"):
         train(make(), text, 2, shards=groups)
 
 
@@ -221,7 +221,7 @@ def test_so_are_ranks_that_groups_cannot_be_dealt_to(text: Text) -> None:
     class Three(Ranks):
         size = 3
 
-    with pytest.raises(MinidarkError, match="4 shards cannot be dealt to 3 ranks"):
+    with pytest.raises(MinidarkError, match="4 shards cannot be split among 3 ranks"):
         train(make(), text, 2, shards=4, ranks=Three())
 
 
@@ -258,7 +258,7 @@ def test_ranks_that_are_about_to_train_something_else_say_so_all_alike(
     with Text([write_text(bytes(4000))], SYMBOLS) as other:
         one, two = in_threads(2, said)
     assert one == two
-    assert one.startswith(f"rank 1 has {OTHER[what]} other than rank 0's")
+    assert one.startswith(f"rank 1 has {OTHER[what]} different from rank 0's")
 
 
 def test_weights_that_come_apart_are_noticed_before_a_checkpoint(text: Text) -> None:
@@ -275,7 +275,7 @@ def test_weights_that_come_apart_are_noticed_before_a_checkpoint(text: Text) -> 
 
     one, two = in_threads(2, said)
     assert one == two
-    assert one.startswith("rank 1 has weights other than rank 0's; their processors or BLAS round")
+    assert one.startswith("rank 1 has weights different from rank 0's; their processors or BLAS")
 
 
 def test_an_error_leaves_no_sum_to_wait_for(text: Text) -> None:

@@ -1,4 +1,4 @@
-"""What a caller gives a network, checked before anything moves: rows, ids, a truth with gaps."""
+"""Checks a caller's arguments before any state changes: rows, ids, a truth with gaps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from minidark.layers.base import is_ids
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A checked truth: floats (T, S, outputs) or ids (T, S) of as many `rows`. Where some of the
-    N = T S rows have none: ids (R, 1) of those that have; `at` (R,), which ones these are; and
-    `places` (N,), which of them each row is, R for none. All found out before anything is on a
-    GPU, which would be waited for."""
+    """A checked truth: floats (T, S, outputs) or ids (T, S), of `rows` rows. If some of the N = T S
+    rows have no truth: ids (R, 1) of the others; `at` (R,), their indices; and `places` (N,),
+    each row's position among them, R for none. All of this is computed on the host, so that no
+    GPU is waited for."""
 
     array: Array
     rows: int
@@ -25,13 +25,13 @@ class Truth:
     places: Array | None = None
 
     @classmethod
-    def of(cls, given: Array, shape: tuple[int, ...], backend: Backend) -> Self:
-        """What a caller gave for outputs of `shape` (T, S, outputs), in whichever memory: as many
-        floats, or ids (T, S). Raises DataError."""
-        array = checked_dtype("truth", given)
-        wanted = shape[:2] if is_ids(array) else shape
-        if array.shape != wanted:
-            raise DataError(f"truth has shape {array.shape}; expected {wanted}")
+    def of(cls, argument: Array, shape: tuple[int, ...], backend: Backend) -> Self:
+        """Check a truth for outputs of `shape` (T, S, outputs), in either memory: floats of that
+        shape, or ids (T, S). Raises DataError."""
+        array = checked_dtype("truth", argument)
+        expected = shape[:2] if is_ids(array) else shape
+        if array.shape != expected:
+            raise DataError(f"truth has shape {array.shape}; expected {expected}")
         rows = shape[0] * shape[1]
         if not is_ids(array):
             return cls(backend.asarray(array), rows)
@@ -41,18 +41,18 @@ class Truth:
         ids = array.reshape(-1)
         at = np.flatnonzero(ids >= 0)
         if not at.size:
-            raise DataError("truth is -1, which is none, in every row")
+            raise DataError("truth is -1 (none) in every row")
         places = np.full(rows, at.size)
         places[at] = np.arange(at.size)
         asids = backend.asids
         return cls(asids(ids[at][:, None]), at.size, asids(at), asids(places))
 
     def counted(self, y: Array) -> Array:
-        """The outputs (T, S, O) that there is a truth for."""
+        """The outputs (T, S, O) of the rows with a truth."""
         return y if self.at is None else y.reshape(-1, 1, y.shape[-1])[self.at]
 
     def spread(self, gradient: Array, y: Array, backend: Backend) -> Array:
-        """The gradient of those as one of y, zero for the others."""
+        """Scatter the gradient of those rows to the shape of y, with zeros elsewhere."""
         if self.places is None:
             return gradient
         none = backend.zeros(1, 1, y.shape[-1])
@@ -68,13 +68,13 @@ def checked_dtype(what: str, array: Array) -> Array:
 
 
 def wrong_shape(what: str, array: Array, tail: tuple[int, ...]) -> DataError:
-    wanted = ", ".join(map(str, ["T", *tail]))
-    return DataError(f"{what} has shape {array.shape}; expected ({wanted}) with T >= 1")
+    expected = ", ".join(map(str, ["T", *tail]))
+    return DataError(f"{what} has shape {array.shape}; expected ({expected}) with T >= 1")
 
 
 def check_ids(what: str, ids: Array, width: int, least: int = 0) -> None:
     if not isinstance(ids, np.ndarray):
-        return  # on a GPU, from its own draws: to look at them would be to wait for it
+        return  # GPU ids come from its own draws; checking them would wait for the GPU
     if ids.size and (int(ids.min()) < least or int(ids.max()) >= width):
         bad = int(ids[(ids < least) | (ids >= width)][0])
-        raise DataError(f"{what} holds symbol {bad}; this network's are 0 to {width - 1}")
+        raise DataError(f"{what} contains symbol {bad}; this network's are 0 to {width - 1}")
