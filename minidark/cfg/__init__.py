@@ -1,1 +1,1 @@
-"""From cfg text to a plan: sections (text), options (typed values), plan (sizes)."""
+"""From cfg text to a plan: sections (text), options (typed values), plan (sizes and checks)."""

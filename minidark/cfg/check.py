@@ -1,8 +1,8 @@
-"""All that is wrong with a cfg, and all that is doubtful, each with its line.
+"""Lists every mistake in a cfg and every warning, with its line.
 
-Where reading stops at the first mistake, this goes on: a line that is none is left out, a wrong
-value gives way to the default, an unknown section is passed over. What follows from that is not
-told: rules look only at a cfg without mistakes.
+Reading stops at the first mistake; this module continues: it skips malformed lines and unknown
+sections, and replaces wrong values by defaults. It reports no consequences of a mistake: rules only
+see a cfg without mistakes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from minidark.cfg.sections import Doubt, Refuse
 from minidark.errors import CfgError, WrongLayerError
 
 MISTAKE, DOUBT = "error", "warning"
-READING = {  # the doubts of reading, by the name that they come with
+READING = {  # codes of the warnings from reading, by name
     "unknown-key": "W001",
     "without-effect": "W002",
     "given-twice": "W003",
@@ -32,7 +32,7 @@ STAGES = {"E001": "not-a-cfg", "E002": "wrong-value", "E003": "wrong-layer", "E0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """line: 0 for what was set from outside the file, None where it is the whole file's."""
+    """line: 0 for an override, None for the whole file."""
 
     code: str
     name: str
@@ -44,7 +44,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """`plan` is there where the cfg has no mistakes."""
+    """`plan` is None if the cfg has mistakes."""
 
     findings: list[Finding]
     plan: Plan | None
@@ -57,9 +57,8 @@ def check_cfg(
     text_bytes: int | None = None,
     utf16: bool = False,
 ) -> Checked:
-    """What there is to say of a cfg's bytes, in the order of its lines. `path` is for errors,
-    text_bytes the length of the text to train on, utf16 whether it looks like UTF-16. Raises
-    nothing for whatever bytes they are."""
+    """All findings about a cfg, sorted by line. `path` is for errors, text_bytes the length of the
+    training text, utf16 whether it looks like UTF-16. Raises nothing, for any bytes."""
     findings: list[Finding] = []
 
     def mistakes(code: str) -> Refuse:

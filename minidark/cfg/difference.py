@@ -1,7 +1,7 @@
-"""How two resolved networks differ: defaults filled in, shapes, parameters, optimizer, policy.
+"""Differences between two resolved networks: defaults, shapes, parameters, optimizer, policy.
 
-Not text: cfgs that mean the same network have no difference. What has no effect is no part of the
-meaning (momentum with Adam, gamma of a constant policy, a [cost] behind a cost).
+It compares meaning, not text: cfgs of the same network do not differ. Keys without effect are
+ignored, such as momentum with Adam, gamma with a constant policy, or a [cost] after a cost.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from minidark.cfg.keys import keys_of
 from minidark.cfg.plan import CANONICAL, Plan, PlannedLayer
 from minidark.cfg.rules import OF_ADAM, OF_POLICY, OF_SGD
 
-IMAGE_KEYS = ("height", "width", "channels")  # resolved to inputs
+IMAGE_KEYS = ("height", "width", "channels")  # resolved into inputs
 
 Values = dict[str, Any]
 
@@ -31,8 +31,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class LayerChange:
-    """A layer of one side, or of both. `a`, `b`: its number there, None where it is not; `values`
-    are those of a layer of one side, `changes` of one of both."""
+    """A layer of one side, or of both. `a`, `b`: its number on each side, or None. `values` are set
+    for a layer of one side, `changes` for one of both."""
 
     type: str
     a: int | None
@@ -52,14 +52,14 @@ class Difference:
 
 
 def difference(a: Plan, b: Plan) -> Difference:
-    """Of two plans, `a` before and `b` after."""
+    """Differences between two plans, `a` before and `b` after."""
     layers = [*_layer_changes(_resolved_layers(a), _resolved_layers(b))]
     net = _changes(*({**net_meaning(x.net), "batchnorm": divided(x)} for x in (a, b)))
     return Difference(net, layers, (a.trained, b.trained))
 
 
 def net_meaning(net: o.NetOptions) -> Values:
-    """What [net] says, with None for what has no effect."""
+    """The values of [net], with None for keys without effect."""
     unused = {*IMAGE_KEYS, *(OF_SGD if net.adam else OF_ADAM)}
     unused |= {key for keys in OF_POLICY.values() for key in keys}
     unused -= {*OF_POLICY.get(net.policy, ()), *(("power",) if net.burn_in else ())}
@@ -68,7 +68,7 @@ def net_meaning(net: o.NetOptions) -> Values:
 
 
 def divided(plan: Plan) -> str | None:
-    """What batch norm divides by, unless weights say otherwise; None without one."""
+    """The batch norm formula, unless weights choose it; None without batch norm."""
     return (plan.net.batchnorm or o.CPU) if plan.normalizes else None
 
 
@@ -80,7 +80,7 @@ class _Layer:
 
     @property
     def line(self) -> str:
-        """All of it, to find what is the same."""
+        """All values as text, to find equal layers."""
         return f"{self.type} {self.values}"
 
 
@@ -104,7 +104,7 @@ def _resolved(number: int, layer: PlannedLayer) -> _Layer:
 
 
 def _layer_changes(a: Sequence[_Layer], b: Sequence[_Layer]) -> Iterator[LayerChange]:
-    """Layers that are the same stay together; between them, those of one type."""
+    """Equal layers are matched first, then layers of the same type between them."""
     for same, before, after in _aligned([x.line for x in a], [x.line for x in b], a, b):
         if same:
             continue

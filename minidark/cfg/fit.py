@@ -1,6 +1,6 @@
-"""Which change of a cfg would make a weight file fit it: a guess from the file's length alone.
+"""Suggests cfg changes that would make a weight file fit, from the file's length alone.
 
-Sizes are computed from the options, without making arrays.
+Sizes are computed from the options; no arrays are created.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from collections.abc import Iterator, Sequence
 
 from minidark.cfg import options as o
 from minidark.cfg.keys import read_options
-from minidark.cfg.sections import Pair, Section, unheard
+from minidark.cfg.sections import Pair, Section, ignore_doubt
 from minidark.errors import OVERRIDDEN
 
 WIDEST = 8192
-TALLEST = 8  # layers more or fewer
+TALLEST = 8  # most layers to add or remove
 MOST_SECTIONS = 40
 
 
 def stored_bytes(sections: Sequence[Section]) -> int:
-    """What the layers take in a weight file, in pjreddie's order, without the header."""
-    inputs = read_options(o.NetOptions, sections[0], None, unheard).row_inputs
+    """Size of the layers in a weight file, in pjreddie's order, without the header."""
+    inputs = read_options(o.NetOptions, sections[0], None, ignore_doubt).row_inputs
     floats = 0
     for section in sections[1:]:
-        options = read_options(o.LAYER_TYPES[section.type], section, None, unheard)
+        options = read_options(o.LAYER_TYPES[section.type], section, None, ignore_doubt)
         size = options.size(inputs)
         if not options.dontload:
             floats += size.affine + size.untrained
@@ -33,16 +33,18 @@ def stored_bytes(sections: Sequence[Section]) -> int:
 
 
 def changes_that_fit(sections: Sequence[Section], payload: int) -> list[str]:
-    """Single changes of the cfg with which its layers would take `payload` bytes; none for a cfg
-    of so many sections that trying them would take long."""
+    """Single changes after which the layers would have `payload` bytes; empty for a cfg with many
+    sections, where trying them would be slow."""
     if len(sections) > MOST_SECTIONS:
         return []
     return [
-        said for said, changed in _changes(sections, payload) if stored_bytes(changed) == payload
+        description
+        for description, changed in _changes(sections, payload)
+        if stored_bytes(changed) == payload
     ]
 
 
-def _changes(sections: Sequence[Section], wanted: int) -> Iterator[tuple[str, list[Section]]]:
+def _changes(sections: Sequence[Section], payload: int) -> Iterator[tuple[str, list[Section]]]:
     for kind in dict.fromkeys(s.type for s in sections[1:] if _has_width(s.type)):
         alike = [i for i, s in enumerate(sections) if s.type == kind]
         groups = [alike] if len(alike) == 1 else [alike, *([i] for i in alike)]
@@ -53,19 +55,19 @@ def _changes(sections: Sequence[Section], wanted: int) -> Iterator[tuple[str, li
                     f"batch_normalize={flag} in {place}",
                     _with(sections, group, "batch_normalize", flag),
                 )
-            width = _width(sections, group, wanted)
+            width = _width(sections, group, payload)
             yield f"output={width} in {place}", _with(sections, group, "output", str(width))
         if kind not in ("connected", "conn"):
             yield from _taller(sections, alike)
 
 
-def _width(sections: Sequence[Section], group: list[int], wanted: int) -> int:
-    """The width at which the size reaches what is wanted, as it only grows."""
+def _width(sections: Sequence[Section], group: list[int], payload: int) -> int:
+    """The width at which the size, which grows with it, reaches `payload`."""
     low, high = 1, WIDEST
     while low < high:
         middle = (low + high) // 2
         size = stored_bytes(_with(sections, group, "output", str(middle)))
-        low, high = (middle + 1, high) if size < wanted else (low, middle)
+        low, high = (middle + 1, high) if size < payload else (low, middle)
     return low
 
 

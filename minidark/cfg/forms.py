@@ -1,6 +1,6 @@
-"""The two forms of a cfg, darknet's text and YAML, told apart by the suffix of the file.
+"""The two forms of a cfg, darknet's text and YAML, selected by the file's suffix.
 
-PyYAML is imported when a YAML is read or written, for it takes longer than to read a cfg.
+PyYAML is imported only for YAML files, because that takes longer than reading a cfg.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def is_yaml(path: Path | str | None) -> bool:
 def parse_cfg(
     data: bytes, path: Path | str | None, warn: Warn, refuse: Refuse = raise_
 ) -> list[Section]:
-    """The sections of a cfg's bytes, in the form that the path tells. Raises CfgError; where
-    `refuse` comes back, reading goes on behind a wrong line of text. A YAML has none such."""
+    """The sections of a cfg, in the form of the path. Raises CfgError. If `refuse` returns, reading
+    continues after a wrong line of text; a YAML file always stops at the first mistake."""
     if not is_yaml(path):
         return text.parse_sections(data, path, warn, refuse)
     from minidark.cfg import yaml_form
@@ -35,8 +35,8 @@ def parse_cfg(
 def format_cfg(
     sections: Sequence[Section], path: Path | str | None = None, comments: Comments | None = None
 ) -> str:
-    """Sections as text in the form that the path tells. Raises CfgError for what that form cannot
-    hold."""
+    """Sections as text in the form of the path. Raises CfgError for contents that the form does not
+    support."""
     if not is_yaml(path):
         return text.format_sections(sections, comments)
     from minidark.cfg import yaml_form
@@ -45,16 +45,16 @@ def format_cfg(
 
 
 def rewritten(sections: Sequence[Section], data: bytes, source: Path | str, out: Path | str) -> str:
-    """The sections that were read from the bytes `data` of the path `source`, in the form of the
-    path `out`, with the comments. Raises CfgError for what that form cannot hold."""
-    said = format_cfg(sections, out, _comments(data, source))
+    """The sections that were read from `data` of the path `source`, in the form of the path `out`,
+    with comments. Raises CfgError for contents that the form does not support."""
+    result = format_cfg(sections, out, _comments(data, source))
     try:
-        again = parse_cfg(said.encode(), out, text.unheard)
+        reread = parse_cfg(result.encode(), out, text.ignore_doubt)
     except CfgError as error:
         raise CfgError(f"cannot be rewritten: {error}", source) from error
-    if _meaning(again) != _meaning(sections):
-        raise CfgError("cannot be rewritten: it would be another cfg", source)
-    return said
+    if _meaning(reread) != _meaning(sections):
+        raise CfgError("cannot be rewritten: its meaning would change", source)
+    return result
 
 
 def _comments(data: bytes, path: Path | str) -> Comments:

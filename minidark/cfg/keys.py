@@ -1,11 +1,11 @@
-"""Keys of a section, and their values read from text.
+"""Keys of a section, and how their values are read from text.
 
-A dataclass of options has a field for each key, made by `key`. `read_options` turns a section's
-text into one. Values have minidark's own number grammar, because Python's `int()` also takes
-`1_000` and digits of other scripts.
+An options dataclass has a field for each key, made by `key`. `read_options` turns a section's text
+into one. Values have minidark's own number grammar, because Python's `int()` also accepts `1_000`
+and digits of other scripts.
 
 Source: darknet src/option_list.c (option_find_int, ...), whose `atoi` reads `64x` as 64 and `abc`
-as 0; here both are errors.
+as 0; both are errors in minidark.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from minidark.errors import (
 
 LARGEST_INT = 2**31 - 1  # darknet's int
 LONGEST_LIST = 1000
-WITHOUT_EFFECT = "no effect on recurrent networks"  # what such a key says
+WITHOUT_EFFECT = "no effect on recurrent networks"  # documentation of such a key
 
-Check = Callable[[Any], str | None]  # None, or what the value should have been
+Check = Callable[[Any], str | None]  # returns None, or what is wrong with the value
 
 
 def in_range(low: float, high: float = math.inf, *, open_high: bool = False) -> Check:
@@ -74,20 +74,20 @@ def none_negative(values: tuple[float, ...]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of a section. `says` is its one line of documentation: what it does, with the unit of
-    its value. `own`: minidark's alone, no darknet has it."""
+    """A key of a section. `says` is its documentation in one line, with the unit of its value.
+    `own`: the key exists only in minidark."""
 
     name: str
-    kind: Any  # the type of its value
+    kind: Any  # type of its value
     default: Any
     check: Check | None
     says: str
     own: bool
-    error: type[CfgError]  # what a value is refused with
+    error: type[CfgError]  # raised for a wrong value
 
     @property
     def works(self) -> bool:
-        """Whether it has an effect here."""
+        """Whether the key has an effect in minidark."""
         return self.says != WITHOUT_EFFECT
 
 
@@ -104,7 +104,7 @@ def key(
 
 
 def name_key(default: str, known: Sequence[str], says: str, *, own: bool = False) -> Any:
-    """A key whose value is one of the names that a table of the layers has."""
+    """A key whose value is one of the names in a table of the layers."""
     return key(default, one_of(*known), says, own=own, error=WrongLayerError)
 
 
@@ -118,23 +118,23 @@ def read_options(
     warn: Warn,
     refuse: Refuse = raise_,
 ) -> Options:
-    """The section's values, checked. Raises CfgError at the line of a wrong value; an unknown
-    key, and one that has no effect on recurrent layers, is a doubt for `warn`; but an unknown one
-    of an override is an error. Where `refuse` comes back, the value is the default."""
+    """The section's values, checked. Raises CfgError at the line of a wrong value. Unknown keys,
+    and keys without effect on recurrent layers, are reported to `warn`, but an unknown key of an
+    override is an error. If `refuse` returns, the value is the default."""
     known = keys_of(cls)
     values: dict[str, Any] = {}
     for pair in section.pairs.values():
         if pair.key not in known:
             hint = _nearest_key(pair.key, known)
-            said = f"unknown key {echo(pair.key)} in [{bare(section.type)}]{hint}"
-            if pair.line == OVERRIDDEN:  # typed a moment ago, and for this network
-                refuse(CfgError(said, path, pair.line))
+            message = f"unknown key {echo(pair.key)} in [{bare(section.type)}]{hint}"
+            if pair.line == OVERRIDDEN:  # an override is meant for this network
+                refuse(CfgError(message, path, pair.line))
             else:
-                warn(Doubt("unknown-key", said), pair.line)
+                warn(Doubt("unknown-key", message), pair.line)
             continue
         if not known[pair.key].works:
-            said = f"{pair.key} has no effect on [{section.type}]"
-            warn(Doubt("without-effect", said), pair.line)
+            message = f"{pair.key} has no effect on [{section.type}]"
+            warn(Doubt("without-effect", message), pair.line)
         try:
             values[pair.key] = _checked_value(known[pair.key], pair, path)
         except CfgError as error:
@@ -143,8 +143,8 @@ def read_options(
 
 
 def _nearest_key(word: str, known: Mapping[str, Key]) -> str:
-    """A known key that is the last part of a longer word, `power` of `learning_rate_poly_power`; or
-    else one that is spelled alike."""
+    """A hint: a known key that is the end of the word, such as `power` of
+    `learning_rate_poly_power`, or one with a similar spelling."""
     parts = word.split("_") if len(word) <= LONGEST_ECHO else []
     endings = ("_".join(parts[at:]) for at in range(1, len(parts)))
     ending = next((name for name in endings if name in known), None)
@@ -159,22 +159,22 @@ def _checked_value(key: Key, pair: Pair, path: Path | str | None) -> Any:
 
 
 def keys_of(cls: type[Any]) -> dict[str, Key]:
-    """What a section may say, by name: its own keys, then those of every layer."""
+    """The keys of a section by name: its own first, then those of every layer."""
     return _keys(cls)  # type: ignore[arg-type]  # mypy takes a class for its hashless instance
 
 
 @functools.cache
 def _keys(cls: type[Any]) -> dict[str, Key]:
     types_, own = typing.get_type_hints(cls), vars(cls).get("__annotations__", ())
-    found = {
+    result = {
         f.name: Key(f.name, types_[f.name], f.default, **f.metadata)
         for f in dataclasses.fields(cls)
     }
-    return {name: found[name] for name in sorted(found, key=lambda name: name not in own)}
+    return {name: result[name] for name in sorted(result, key=lambda name: name not in own)}
 
 
 def _read_value(kind: Any, pair: Pair, path: Path | str | None) -> Any:
-    if isinstance(kind, types.UnionType):  # int | None: the key may be left out
+    if isinstance(kind, types.UnionType):  # int | None: the key is optional
         kind = typing.get_args(kind)[0]
     if typing.get_origin(kind) is tuple:
         item, texts = typing.get_args(kind)[0], pair.value.split(",")
@@ -198,15 +198,15 @@ def _read_value(kind: Any, pair: Pair, path: Path | str | None) -> Any:
 def _read_int(text: str) -> int:
     if not re.fullmatch(r"[+-]?[0-9]+", text, re.ASCII):
         raise ValueError
-    digits = text.lstrip("+-0") or "0"  # of which a megabyte would be slow to read
+    digits = text.lstrip("+-0") or "0"  # converting a megabyte of digits would be slow
     if len(digits) > 10 or int(digits) > LARGEST_INT:
         raise OverflowError
     return -int(digits) if text.startswith("-") else int(digits)
 
 
 def _read_float(text: str) -> float:
-    # Each digit matches in one way only: with two, as in [0-9]+[.]?[0-9]*, a megabyte of digits
-    # before an x would take days to be refused.
+    # Each digit can match in only one way. Otherwise, as in [0-9]+[.]?[0-9]*, refusing a megabyte
+    # of digits before an x would take days.
     if not re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", text):
         raise ValueError
     value = float(text)

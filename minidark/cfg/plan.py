@@ -1,7 +1,7 @@
-"""What a cfg asks for, checked as far as it can be before any array is made.
+"""The plan of a cfg: everything that can be checked before any array is allocated.
 
-`plan_cfg` is a function on bytes: whatever they are, it returns a plan or raises CfgError, in less
-than a second and without allocating what the cfg asks for. `network.parser` makes the network.
+`plan_cfg` is a function of bytes: for any input it returns a plan or raises CfgError, in less than
+a second and without allocating the network. `network.parser` makes the network.
 
 Source: darknet src/parser.c (parse_network_cfg, parse_net_options), which allocates as it reads.
 """
@@ -25,8 +25,8 @@ from minidark.cfg.sections import (
     Refuse,
     Section,
     Warn,
+    ignore_doubt,
     raise_,
-    unheard,
     without_blanks,
 )
 from minidark.cfg.sizes import Size
@@ -64,7 +64,7 @@ class PlannedLayer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Typed values and sizes, and the sections that they were read from."""
+    """Typed values and sizes, and the sections they come from."""
 
     sections: list[Section]
     net: o.NetOptions
@@ -72,25 +72,26 @@ class Plan:
 
     @property
     def normalizes(self) -> bool:
-        """Whether it has batch norm."""
+        """Whether a layer has batch norm."""
         return any(layer.options.normalizes for layer in self.layers)
 
     @property
     def trained(self) -> int:
-        """Numbers that are trained."""
+        """Number of trained parameters."""
         return sum(layer.size.trained for layer in self.layers)
 
     def parameter_bytes(self, itemsize: int) -> int:
-        """The layers' arrays, and beside each trained number its gradient and the optimizer's."""
+        """Memory of the layers' arrays, the gradients and the optimizer's slots."""
         slots = 2 if self.net.adam else 1
         held = sum(layer.size.held for layer in self.layers)
         return itemsize * (held + (1 + slots) * self.trained)
 
     def pass_bytes(self, itemsize: int) -> int:
-        """The states, and what one training pass keeps of its rows, at the least."""
+        """Lower bound of the memory of a training pass: the states, and the arrays saved for its
+        rows."""
         state = sum(layer.size.state for layer in self.layers)
-        kept = sum(layer.size.kept for layer in self.layers)
-        return itemsize * (self.net.streams * state + self.net.rows * kept)
+        saved = sum(layer.size.kept for layer in self.layers)
+        return itemsize * (self.net.streams * state + self.net.rows * saved)
 
 
 class Doubts:
@@ -98,16 +99,16 @@ class Doubts:
 
     def __init__(self, path: Path | str | None, strict: bool):
         self.path, self.strict = path, strict
-        self.heard: set[str] = set()
+        self.logged: set[str] = set()
 
     def __call__(self, message: str, line: int) -> None:
         if self.strict:
             raise CfgError(message, self.path, line)
-        if message in self.heard:
+        if message in self.logged:
             return
-        if len(self.heard) == MOST_DOUBTS:
-            raise CfgError(f"more than {MOST_DOUBTS} doubts; not a cfg", self.path, line)
-        self.heard.add(message)
+        if len(self.logged) == MOST_DOUBTS:
+            raise CfgError(f"more than {MOST_DOUBTS} warnings; not a cfg", self.path, line)
+        self.logged.add(message)
         log.warning("%s%s", place(self.path, line), message)
 
 
@@ -119,11 +120,11 @@ def plan_cfg(
     overrides: Sequence[str] = (),
     itemsize: int = 4,
 ) -> Plan:
-    """The plan of a cfg's bytes; `path` tells its form and is for messages, `warn` is for doubts
-    (None: to the log).
+    """The plan of a cfg's bytes. `path` selects the form and is used in messages; `warn` receives
+    warnings (None: they are logged).
 
-    overrides: see `override`. itemsize: bytes of a number. Raises CfgError, also for what needs
-    more memory than the machine has.
+    overrides: see `override`. itemsize: bytes of a number. Raises CfgError, also if the network
+    needs more memory than the machine has.
     """
     warn = warn or Doubts(path, strict=False)
     sections = parse_cfg(data, path, warn)
@@ -138,8 +139,8 @@ def plan_cfg(
 def plan_network(
     sections: Sequence[Section], path: Path | str | None, warn: Warn, refuse: Refuse = raise_
 ) -> Plan:
-    """The plan of a list of sections, however large. Raises CfgError; where `refuse` comes back,
-    without the section that is none, and with defaults for values that are wrong."""
+    """The plan of a list of sections, of any size. Raises CfgError. If `refuse` returns, unknown
+    sections are skipped and wrong values replaced by defaults."""
     net = _read_net(sections, path, warn, refuse)
     layers: list[PlannedLayer] = []
     inputs = net.row_inputs
@@ -151,15 +152,15 @@ def plan_network(
             continue
         options = read_options(kind, section, path, warn, refuse)
         layers.append(PlannedLayer(section, options, inputs, options.size(inputs)))
-        if said := options.misfit(inputs):
-            line = line_of(section, said.partition("=")[0])
-            refuse(WrongLayerError(said, path, line))
+        if message := options.misfit(inputs):
+            line = line_of(section, message.partition("=")[0])
+            refuse(WrongLayerError(message, path, line))
         inputs = layers[-1].size.outputs
         _doubt_layer(layers, warn)
     if len(sections) == 1:
-        refuse(CfgError("no layers: only [net] stands in this cfg", path))
-    for before, layer in pairwise(layers):
-        if complaint := _misplaced(before, layer):
+        refuse(CfgError("no layers: this cfg has only [net]", path))
+    for previous, layer in pairwise(layers):
+        if complaint := _misplaced(previous, layer):
             refuse(CfgError(complaint, path, layer.section.line))
     _doubt_frozen_layers(net, layers, warn)
     return Plan(list(sections), net, layers)
@@ -168,8 +169,8 @@ def plan_network(
 def replan(
     sections: Sequence[Section], changes: Mapping[int, Mapping[str, object]] | None = None
 ) -> Plan:
-    """The plan of sections that were planned before, with other values: by the number of a section
-    its keys, of which None takes one away. Raises CfgError."""
+    """The plan of sections that were planned before, with changed values: keys by the number of a
+    section; None removes a key. Raises CfgError."""
     changed = list(sections)
     for number, values in (changes or {}).items():
         section = copy.deepcopy(sections[number])
@@ -179,19 +180,20 @@ def replan(
             else:
                 section.pairs[key] = Pair(key, str(value), line_of(section, key))
         changed[number] = section
-    return plan_network(changed, None, unheard)
+    return plan_network(changed, None, ignore_doubt)
 
 
 def check_memory(plan: Plan, path: Path | str | None, itemsize: int) -> None:
-    """Raise CfgError where the network would need more memory to train than there is."""
+    """Raise CfgError if training the network would need more memory than the machine has."""
     parameters, one_pass = plan.parameter_bytes(itemsize), plan.pass_bytes(itemsize)
-    needed, there = parameters + one_pass, _memory()
-    if there is None or needed <= there:
+    needed, available = parameters + one_pass, _memory()
+    if available is None or needed <= available:
         return
     message = (
-        f"this network takes {needed / GIB:,.1f} GiB to train; this machine has "
-        f"{there / GIB:,.1f} GiB ({parameters / GIB:,.1f} GiB for {plan.trained:,} parameters, "
-        f"their gradients and updates; {one_pass / GIB:,.1f} GiB for {plan.net.rows:,} rows a pass)"
+        f"this network needs {needed / GIB:,.1f} GiB to train; this machine has "
+        f"{available / GIB:,.1f} GiB ({parameters / GIB:,.1f} GiB for {plan.trained:,} parameters, "
+        f"their gradients and updates; {one_pass / GIB:,.1f} GiB for a pass of {plan.net.rows:,} "
+        "rows)"
     )
     section, keys = plan.sections[0], ("batch", "time_steps")
     if parameters > one_pass:
@@ -201,8 +203,8 @@ def check_memory(plan: Plan, path: Path | str | None, itemsize: int) -> None:
 
 
 def _memory() -> int | None:
-    """Bytes that this process may hope for, where the platform tells: those of the machine, or of
-    the container that it is in."""
+    """Memory in bytes available to this process, if known: that of the machine or of its
+    container."""
     limits = []
     if {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= getattr(os, "sysconf_names", {}).keys():
         limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -215,7 +217,7 @@ def _memory() -> int | None:
 
 
 def check_first(sections: Sequence[Section], path: Path | str | None) -> None:
-    """Raise CfgError where the first section is not [net]: before anything is set in one."""
+    """Raise CfgError if the first section is not [net]. Must run before overrides are applied."""
     first = sections[0]
     if first.type not in NET_TYPES:
         hint = nearest(first.type.lower(), NET_TYPES)
@@ -245,7 +247,7 @@ def _read_net(
     if net.policy == "steps" and (not net.steps or len(net.steps) != len(net.scales)):
         mistake(
             f"policy=steps has {len(net.steps)} steps and {len(net.scales)} scales; "
-            "it needs as many of each, and one at least",
+            "it needs the same number of both, at least one",
             "steps",
             "scales",
         )
@@ -255,7 +257,7 @@ def _read_net(
 
 
 def line_of(section: Section, *keys: str) -> int:
-    """The line of the first of these keys that is there, or of the section."""
+    """The line of the first of these keys that is present, or of the section."""
     return next((section.pairs[key].line for key in keys if key in section.pairs), section.line)
 
 
@@ -275,46 +277,47 @@ def _options_type(section: Section, path: Path | str | None) -> type[o.LayerOpti
     raise CfgError(f"unknown section [{bare(section.type)}]{hint}", path, section.line)
 
 
-def _misplaced(before: PlannedLayer, layer: PlannedLayer) -> str | None:
-    """Symbols are made before all else, for a layer that reads them."""
+def _misplaced(previous: PlannedLayer, layer: PlannedLayer) -> str | None:
+    """A message if [bytepairs] is not the first layer, or the next layer does not read symbols."""
     if layer.options.gives_symbols:
-        return "[bytepairs] is the first layer or none"
-    if before.options.gives_symbols and not layer.options.reads_symbols:
+        return "[bytepairs] must be the first layer"
+    if previous.options.gives_symbols and not layer.options.reads_symbols:
         return (
-            f"[{layer.section.type}] reads no symbols; after [bytepairs] comes a recurrent or "
-            "connected layer"
+            f"[{layer.section.type}] does not read symbols; [bytepairs] needs a recurrent or "
+            "connected layer after it"
         )
     return None
 
 
 def _doubt_layer(layers: Sequence[PlannedLayer], warn: Warn) -> None:
-    """What is allowed of the last layer, but perhaps not meant."""
+    """Warn of settings of the last layer that are valid but probably not intended."""
     options, section = layers[-1].options, layers[-1].section
-    for rule, said in options.doubts():
-        warn(Doubt(rule, said), line_of(section, said.partition("=")[0]))
+    for rule, message in options.doubts():
+        warn(Doubt(rule, message), line_of(section, message.partition("=")[0]))
     if o.ends_in_extra_cost([layer.options for layer in layers[-2:]]):
-        said = (
-            f"[cost] adds nothing here: the [{layers[-2].section.type}] before it has its own "
+        message = (
+            f"[cost] has no effect here: the [{layers[-2].section.type}] before it has its own "
             "cost. darknet's C adds both gradients: to train as it does with SGD, double "
             "learning_rate and halve decay"
         )
-        warn(Doubt("extra-cost", said), section.line)
+        warn(Doubt("extra-cost", message), section.line)
 
 
 def _doubt_frozen_layers(net: o.NetOptions, layers: Sequence[PlannedLayer], warn: Warn) -> None:
-    """Adam makes a full step of whatever gradient there is, be it the decay alone."""
+    """Warn of weight decay below stopbackward: Adam makes a full step for any gradient, even decay
+    alone."""
     for layer in layers:
         if layer.options.stopbackward and net.adam and net.decay:
-            said = (
+            message = (
                 "stopbackward with adam=1 leaves the decay as the only gradient, and Adam moves "
                 "the weights below to zero at the full rate; set decay=0 in [net]"
             )
-            warn(Doubt("frozen-decay", said), layer.section.pairs["stopbackward"].line)
+            warn(Doubt("frozen-decay", message), layer.section.pairs["stopbackward"].line)
 
 
 def override(sections: Sequence[Section], text: str) -> None:
-    """Apply "gru.output=64" to every section of that type, or "1.output=64" to the layer of that
-    number, counted from 0 as `info` and the names of arrays do. Raises CfgError."""
+    """Apply "gru.output=64" to every section of that type, or "1.output=64" to the layer with that
+    number, counted from 0 as in `info` and in array names. Raises CfgError."""
     where, equals, value = without_blanks(text).partition("=")
     place, dot, key = where.partition(".")
     if not (equals and dot and place and key and value):
@@ -330,9 +333,9 @@ def _overridden(sections: Sequence[Section], place: str, text: str) -> list[Sect
             layers = f"0 to {len(sections) - 2}" if len(sections) > 1 else "none"
             raise OverrideError(text, f": no layer {bare(place)}; this cfg's are {layers}")
         return [sections[1 + int(place)]]
-    wanted = CANONICAL.get(place, place)
-    hit = [s for s, type_ in zip(sections, types, strict=True) if type_ == wanted]
-    if not hit:
+    name = CANONICAL.get(place, place)
+    matches = [s for s, type_ in zip(sections, types, strict=True) if type_ == name]
+    if not matches:
         hint = nearest(place, types)
         raise OverrideError(text, f": no [{bare(place)}] in this cfg{hint}")
-    return hit
+    return matches

@@ -1,4 +1,4 @@
-"""Networks to start from: the table behind `minidark init`."""
+"""Starting points for `minidark init`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ADAM = "adam=1\ndecay=0\nclip_norm=1\npower=1\npolicy=cosine\n"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`says` is one line; `text` a cfg with what differs from the defaults."""
+    """`says` is one line; `text` is a cfg with the values that differ from the defaults."""
 
     says: str
     text: str
@@ -33,7 +33,7 @@ def _dropout(probability: float) -> str:
 
 PRESETS = {
     "tiny": Preset(
-        "a GRU of 64: half a minute, to try things with",
+        "a GRU of 64: half a minute, for experiments",
         _net(16, 32, 0.01, 20, 1000) + _gru(64) + READ_OUT,
     ),
     "small": Preset(

@@ -1,9 +1,9 @@
-"""The cfg language in words, from the dataclasses of `cfg.options`: their one source of truth.
+"""Documentation of the cfg language, generated from the dataclasses of `cfg.options`.
 
-    commented(sections)   a cfg with every key that its sections may say, and what each does
-    tables()              Markdown of all sections and keys, as docs/cfg.md has it
+    commented(sections)   a cfg with every key of its sections, explained
+    tables()              Markdown of all sections and keys, as in docs/cfg.md
 
-`python -m minidark.cfg.reference docs/cfg.md` puts the tables of this tree into that file.
+`python -m minidark.cfg.reference docs/cfg.md` updates the tables in that file.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from typing import Any
 from minidark.cfg import options as o
 from minidark.cfg.keys import Key, keys_of
 from minidark.cfg.plan import CANONICAL
-from minidark.cfg.sections import Section, parse_sections, unheard
+from minidark.cfg.sections import Section, ignore_doubt, parse_sections
 from minidark.files.disk import write_atomically
 
 BEGIN, END = "<!-- keys: begin -->", "<!-- keys: end -->"
 SHARED = frozenset(keys_of(o.LayerOptions))
-COLUMN = 26  # where comments begin
+COLUMN = 26  # first column of comments
 
 Options = type[o.NetOptions | o.LayerOptions]
 
 
 def section_types() -> dict[str, Options]:
-    """What can stand between brackets, each under its long name, [net] first."""
+    """All section names, in their long form, [net] first."""
     layers = {name: kind for name, kind in o.LAYER_TYPES.items() if name not in CANONICAL}
     return {"net": o.NetOptions, **layers}
 
 
 def own_keys(kind: Options) -> list[Key]:
-    """The keys of a section without those that every layer shares."""
+    """The keys of a section without the keys that all layers share."""
     shared = SHARED if kind is not o.NetOptions else frozenset()
     return [key for name, key in keys_of(kind).items() if name not in shared]
 
 
 def written(value: Any) -> str:
-    """A value as a cfg has it; nothing for what is not there."""
+    """A value in cfg syntax; empty for None."""
     if value is None or value == ():
         return ""
     if isinstance(value, tuple):
@@ -53,9 +53,10 @@ def written(value: Any) -> str:
 
 
 def commented(text: str, heading: Sequence[str] = ()) -> str:
-    """Cfg text with each section's keys, given ones first as they stand, then the others at their
-    defaults behind a `#`; a later section of a type repeats what it gives. Sound cfgs only."""
-    sections = parse_sections(text.encode(), None, unheard)
+    """Cfg text with all keys of each section: existing ones first, then the others at their
+    defaults, commented out. A later section of the same type gets no comments. The text must be
+    valid."""
+    sections = parse_sections(text.encode(), None, ignore_doubt)
     lines = [f"# {line}".rstrip() for line in heading]
     explained: set[Options] = set()
     for section in sections:
@@ -63,21 +64,21 @@ def commented(text: str, heading: Sequence[str] = ()) -> str:
         kind = section_types()[type_]
         lines += ["", *_section(section, kind, brief=kind in explained)]
         explained.add(kind)
-    lines += ["", "# Every layer's section may also say:", "#"]
+    lines += ["", "# Every layer's section may also have:", "#"]
     lines += [_off(key) for key in keys_of(o.LayerOptions).values() if _works(key)]
     return "\n".join(lines).lstrip("\n") + "\n"
 
 
 def _section(section: Section, kind: Options, brief: bool) -> list[str]:
     keys = keys_of(kind)
-    given = [
+    existing = [
         f"{pair.key}={pair.value}" if brief else _on(pair.key, pair.value, keys[pair.key])
         for pair in section.pairs.values()
     ]
     if brief:
-        return [f"[{section.type}]", *given]
+        return [f"[{section.type}]", *existing]
     others = [_off(key) for key in own_keys(kind) if key.name not in section.pairs]
-    return [f"[{section.type}]".ljust(COLUMN) + f"# {kind.__doc__}".rstrip(), *given, *others]
+    return [f"[{section.type}]".ljust(COLUMN) + f"# {kind.__doc__}".rstrip(), *existing, *others]
 
 
 def _works(key: Key) -> bool:
@@ -102,7 +103,7 @@ def _says(key: Key) -> str:
 
 
 def tables() -> str:
-    """A table for [net], for each layer and for what all layers share, under headings."""
+    """A table for [net], for each layer and for the keys that all layers share, under headings."""
     blocks = []
     for name, kind in section_types().items():
         short = [s for s, long in CANONICAL.items() if long == name]
@@ -127,7 +128,7 @@ def _default(key: Key) -> str:
 
 
 def with_tables(text: str) -> str:
-    """Markdown with the tables of this tree between its two marks."""
+    """The Markdown, with the tables between its two marks updated."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n{END}{after}"

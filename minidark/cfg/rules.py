@@ -1,10 +1,10 @@
-"""What a cfg may say and hardly mean: a table of rules, one small function each.
+"""Warnings about a cfg that is valid but probably not intended: a table of small functions.
 
-A rule looks at a `Plan`, whose values are sound, and gives the places where it holds. It must not
-hold where somebody meant what the cfg says: a false alarm is a fault. Rules about training are
-silent on a cfg of one row a pass, which only samples.
+A rule gets a `Plan`, whose values are valid, and yields the places that it warns of. It must not
+warn where the cfg may be intended: a false alarm is a bug. Rules about training ignore a cfg with
+one row per pass, which only samples.
 
-Source: what darknet does without a word; see docs/parity.md and docs/cfg.md.
+Source: darknet's silent behaviour; see docs/parity.md and docs/cfg.md.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Place = tuple[int, str]  # line, message
 Look = Callable[["Case"], Iterator[Place]]
 
 BOUNDED = frozenset({"logistic", "loggy", "tanh", "hardtan", "plse"})
-RATE_OF_SGD = 0.05  # Adam's steps are as long as its rate, whatever the gradient
+RATE_OF_SGD = 0.05  # too high for Adam, whose step length is about its rate
 FEW_EPOCHS, MANY_EPOCHS = 0.1, 200
-ONE_SYMBOL_HINT = "set batch to the number of streams and time_steps to some 50"
-UTF16 = "looks like UTF-16, and would be read byte by byte"
+ONE_SYMBOL_HINT = "set batch to the number of streams, and time_steps to about 50"
+UTF16 = "looks like UTF-16, but would be read byte by byte"
 OF_SGD, OF_ADAM = ("momentum",), ("B1", "B2", "eps")
-OF_POLICY = {  # the keys that a policy reads; power is also burn_in's
+OF_POLICY = {  # keys that a policy uses; burn_in uses power too
     "step": ("step", "scale"),
     "steps": ("steps", "scales"),
     "exp": ("gamma",),
@@ -39,7 +39,7 @@ NEEDED = {"step": ("step", "scale"), "exp": ("gamma",), "sigmoid": ("gamma", "st
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`code` and `name` are for good: scripts look for them. `hint` is what to do."""
+    """`code` and `name` are permanent, because scripts depend on them. `hint` is the remedy."""
 
     code: str
     name: str
@@ -49,8 +49,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a rule looks at. text_bytes: the length of the text to train on, where it is known;
-    utf16: whether it looks like UTF-16."""
+    """The input of a rule. text_bytes: length of the training text, if known; utf16: whether it
+    looks like UTF-16."""
 
     plan: Plan
     text_bytes: int | None = None
@@ -66,32 +66,35 @@ class Case:
 
     @property
     def batch_rows(self) -> int:
-        """Symbols to a batch."""
+        """Symbols per batch."""
         return self.net.rows * self.net.subdivisions
 
-    def given(self, key: str) -> bool:
+    def has_key(self, key: str) -> bool:
         return key in self.plan.sections[0].pairs
 
     def line(self, *keys: str) -> int:
-        """In [net]."""
+        """Line of a key in [net]."""
         return line_of(self.plan.sections[0], *keys)
 
     @property
     def costs(self) -> bool:
-        """Whether there is something to descend."""
+        """Whether the network has a cost."""
         return self.plan.layers[-1].options.has_cost
 
     def before(self, *kinds: type[o.LayerOptions]) -> Iterator[tuple[PlannedLayer, PlannedLayer]]:
-        """Each layer of these kinds, and the one behind it."""
-        for layer, behind in itertools.pairwise(self.plan.layers):
+        """Each layer of these kinds, with the next layer."""
+        for layer, following in itertools.pairwise(self.plan.layers):
             if isinstance(layer.options, kinds):
-                yield layer, behind
+                yield layer, following
 
 
 def _logistic_candidate(case: Case) -> Iterator[Place]:
     for layer in case.plan.layers:
         if isinstance(layer.options, o.GruOptions) and "tanh" not in layer.section.pairs:
-            yield layer.section.line, "[gru] without tanh=1 has logistic candidates, all above 0"
+            yield (
+                layer.section.line,
+                "[gru] without tanh=1 has logistic candidates, which are all positive",
+            )
 
 
 def _output_of_one(case: Case) -> Iterator[Place]:
@@ -103,7 +106,7 @@ def _output_of_one(case: Case) -> Iterator[Place]:
 def _one_stream(case: Case) -> Iterator[Place]:
     net = case.net
     if net.streams == 1 and net.subdivisions > 1:
-        said = f"batch={net.batch} over subdivisions={net.subdivisions} leaves one stream a pass"
+        said = f"batch={net.batch} / subdivisions={net.subdivisions} leaves one stream per pass"
         yield case.line("subdivisions", "batch"), said
 
 
@@ -112,21 +115,21 @@ def _norm_of_one(case: Case) -> Iterator[Place]:
         return
     for layer in case.plan.layers:
         if layer.options.is_recurrent and layer.options.normalizes:
-            said = f"[{layer.section.type}] normalizes over streams, and one has no variance"
+            said = f"[{layer.section.type}] normalizes over streams, but one stream has no variance"
             yield line_of(layer.section, "batch_normalize"), said
 
 
 def _nothing_divided(case: Case) -> Iterator[Place]:
-    if case.given("batchnorm") and not case.plan.normalizes:
+    if case.has_key("batchnorm") and not case.plan.normalizes:
         yield case.line("batchnorm"), "batchnorm has no effect without batch norm in a layer"
 
 
 def _adam_decays(case: Case) -> Iterator[Place]:
     if case.net.adam and case.net.decay and case.trains:
-        default = "" if case.given("decay") else ", darknet's default"
+        default = "" if case.has_key("decay") else ", darknet's default"
         said = (
-            f"decay={case.net.decay:g}{default}: Adam takes it for a part of the gradient, "
-            "of biases and scales, too"
+            f"decay={case.net.decay:g}{default}: Adam adds it to the gradient, also of "
+            "biases and scales"
         )
         yield case.line("decay", "adam"), said
 
@@ -134,15 +137,15 @@ def _adam_decays(case: Case) -> Iterator[Place]:
 def _adam_rate(case: Case) -> Iterator[Place]:
     if case.net.adam and case.net.learning_rate >= RATE_OF_SGD and case.trains:
         said = (
-            f"learning_rate={case.net.learning_rate:g} is SGD's: with adam=1 every weight moves "
-            "by about so much in each batch"
+            f"learning_rate={case.net.learning_rate:g} suits SGD: with adam=1 every weight changes "
+            "by about this much in each batch"
         )
         yield case.line("learning_rate"), said
 
 
 def _other_optimizer(case: Case) -> Iterator[Place]:
     keys, other = (OF_SGD, "adam=1") if case.net.adam else (OF_ADAM, "adam=0")
-    for key in filter(case.given, keys):
+    for key in filter(case.has_key, keys):
         yield case.line(key), f"{key} has no effect with {other}"
 
 
@@ -151,16 +154,16 @@ def _other_policy(case: Case) -> Iterator[Place]:
     if case.net.burn_in:
         used.add("power")
     for key in dict.fromkeys(key for keys in OF_POLICY.values() for key in keys):
-        if case.given(key) and key not in used:
+        if case.has_key(key) and key not in used:
             yield case.line(key), f"{key} has no effect with policy={case.net.policy}"
 
 
 def _policy_without_keys(case: Case) -> Iterator[Place]:
-    missing = [key for key in NEEDED.get(case.net.policy, ()) if not case.given(key)]
+    missing = [key for key in NEEDED.get(case.net.policy, ()) if not case.has_key(key)]
     if missing:
         keys = keys_of(o.NetOptions)
         defaults = " and ".join(f"{key}={keys[key].default:g}" for key in missing)
-        yield case.line("policy"), f"policy={case.net.policy} is left with {defaults}"
+        yield case.line("policy"), f"policy={case.net.policy} uses the defaults {defaults}"
 
 
 def _steps_too_late(case: Case) -> Iterator[Place]:
@@ -183,13 +186,13 @@ def _burn_in_too_long(case: Case) -> Iterator[Place]:
 
 def _no_rate(case: Case) -> Iterator[Place]:
     if case.net.learning_rate == 0 and case.trains:
-        yield case.line("learning_rate"), "learning_rate=0: nothing is learned"
+        yield case.line("learning_rate"), "learning_rate=0: the network does not learn"
 
 
 def _no_cost(case: Case) -> Iterator[Place]:
     if not case.costs and case.trains:
         last = case.plan.layers[-1].section
-        said = f"the last layer, [{last.type}], has no cost: there is nothing to descend"
+        said = f"the last layer, [{last.type}], has no cost, so the network cannot train"
         yield line_of(last, "noloss"), said
 
 
@@ -198,7 +201,7 @@ def _other_outputs(case: Case) -> Iterator[Place]:
     if case.costs and outputs != inputs:
         last = next((x for x in reversed(case.plan.layers) if "output" in x.section.pairs), None)
         section = last.section if last else case.plan.layers[-1].section
-        said = f"{outputs} outputs for inputs={inputs}: the next of those symbols is not among them"
+        said = f"{outputs} outputs for inputs={inputs}: they cannot predict these symbols"
         yield line_of(section, "output"), said
 
 
@@ -214,21 +217,21 @@ def _bounded_scores(case: Case) -> Iterator[Place]:
         activation = getattr(layer.options, "activation", None)
         if isinstance(behind.options, o.SoftmaxOptions) and activation in BOUNDED:
             default = "" if "activation" in layer.section.pairs else ", the default,"
-            said = f"activation={activation}{default} bounds what [softmax] can tell apart"
+            said = f"activation={activation}{default} limits the range of [softmax]'s input"
             yield line_of(layer.section, "activation"), said
 
 
 def _softmax_twice(case: Case) -> Iterator[Place]:
     for _, behind in case.before(o.SoftmaxOptions):
         if isinstance(behind.options, o.SoftmaxOptions):
-            said = "[softmax] right after a [softmax], whose outputs are too alike to tell apart"
+            said = "[softmax] right after a [softmax]: its inputs are too similar"
             yield behind.section.line, said
 
 
 def _grouped_predictions(case: Case) -> Iterator[Place]:
     last = case.plan.layers[-1]
     if case.costs and isinstance(last.options, o.SoftmaxOptions) and last.options.groups > 1:
-        said = f"groups={last.options.groups} at the end: as many predictions, each of its share"
+        said = f"groups={last.options.groups} at the end splits each prediction into parts"
         yield line_of(last.section, "groups"), said
 
 
@@ -236,18 +239,18 @@ def _nothing_moves(case: Case) -> Iterator[Place]:
     layers = case.plan.layers
     stops = [i for i, layer in enumerate(layers) if layer.options.stopbackward]
     if stops and not any(layer.size.trained for layer in layers[stops[-1] + 1 :]):
-        said = "stopbackward leaves no layer above it that could learn"
+        said = "stopbackward leaves no layer above it to train"
         yield line_of(layers[stops[-1]].section, "stopbackward"), said
 
 
 def _no_end(case: Case) -> Iterator[Place]:
     if not case.net.max_batches and case.trains:
-        yield case.line(), "no max_batches: `train` asks for --batches N"
+        yield case.line(), "no max_batches: `train` needs --batches N"
 
 
 def _text_too_short(case: Case) -> Iterator[Place]:
     if case.text_bytes is not None and case.text_bytes * 0.95 < case.net.time_steps + 1:
-        said = f"time_steps={case.net.time_steps}, and the text has {case.text_bytes:,} bytes"
+        said = f"time_steps={case.net.time_steps}, but the text has only {case.text_bytes:,} bytes"
         yield case.line("time_steps"), said
 
 
@@ -263,11 +266,11 @@ def _epochs(case: Case) -> Iterator[Place]:
 
 
 def one_symbol(net: o.NetOptions) -> str | None:
-    """What is wrong with training by this [net], where it is one to sample with."""
+    """A message if this [net] is for sampling and not for training."""
     if net.rows * net.subdivisions > 1:
         return None
     return (
-        "batch=1 and time_steps=1 train on one symbol at a time, and no gradient reaches an "
+        "batch=1 and time_steps=1 train on one symbol at a time, so no gradient reaches an "
         "earlier step"
     )
 
@@ -283,32 +286,32 @@ def _utf16_text(case: Case) -> Iterator[Place]:
 
 
 RULES = (
-    Rule("W101", "logistic-candidate", "add tanh=1, or tanh=0 where it is meant",
+    Rule("W101", "logistic-candidate", "add tanh=1, or tanh=0 if intended",
          _logistic_candidate),
     Rule("W102", "output-of-one", "add output=N", _output_of_one),
     Rule("W103", "one-stream", "batch is streams * subdivisions: make it larger", _one_stream),
     Rule("W104", "norm-of-one-stream", "train with batch=2 or more", _norm_of_one),
     Rule("W105", "bounded-scores", "add activation=linear", _bounded_scores),
-    Rule("W106", "dropped-predictions", "put it below the layer before", _dropped_predictions),
-    Rule("W107", "other-outputs", "make the last output as wide as inputs, to train on a text",
+    Rule("W106", "dropped-predictions", "move it before that layer", _dropped_predictions),
+    Rule("W107", "other-outputs", "set the last output to inputs, to train on a text",
          _other_outputs),
-    Rule("W108", "no-cost", "end in [softmax] without noloss=1, in [logistic] or [cost]",
+    Rule("W108", "no-cost", "end in [softmax] without noloss=1, or in [logistic] or [cost]",
          _no_cost),
-    Rule("W109", "nothing-learns", "put stopbackward=1 into a layer below", _nothing_moves),
-    Rule("W110", "softmax-twice", "take one out", _softmax_twice),
-    Rule("W111", "grouped-predictions", "take it out: a text has one symbol at a time",
+    Rule("W109", "nothing-learns", "move stopbackward=1 to a lower layer", _nothing_moves),
+    Rule("W110", "softmax-twice", "remove one", _softmax_twice),
+    Rule("W111", "grouped-predictions", "remove it: a text has one symbol at a time",
          _grouped_predictions),
-    Rule("W112", "nothing-divided", "take it out, or add batch_normalize=1", _nothing_divided),
+    Rule("W112", "nothing-divided", "remove it, or add batch_normalize=1", _nothing_divided),
     Rule("W201", "adam-decay", "set decay=0 in [net]", _adam_decays),
     Rule("W202", "adam-rate", "try .005 or less", _adam_rate),
-    Rule("W203", "other-optimizer", "take it out", _other_optimizer),
+    Rule("W203", "other-optimizer", "remove it", _other_optimizer),
     Rule("W204", "no-rate", "set learning_rate in [net]", _no_rate),
-    Rule("W301", "other-policy", "take it out, or change the policy", _other_policy),
-    Rule("W302", "policy-without-keys", "give them in [net]", _policy_without_keys),
-    Rule("W303", "steps-too-late", "change either", _steps_too_late),
-    Rule("W304", "burn-in-too-long", "change either", _burn_in_too_long),
+    Rule("W301", "other-policy", "remove it, or change the policy", _other_policy),
+    Rule("W302", "policy-without-keys", "set them in [net]", _policy_without_keys),
+    Rule("W303", "steps-too-late", "change one of them", _steps_too_late),
+    Rule("W304", "burn-in-too-long", "change one of them", _burn_in_too_long),
     Rule("W305", "no-max-batches", "add max_batches=N", _no_end),
-    Rule("W401", "text-too-short", "give more text, or a smaller time_steps", _text_too_short),
+    Rule("W401", "text-too-short", "use more text, or a smaller time_steps", _text_too_short),
     Rule("W402", "epochs", "change max_batches, batch or time_steps", _epochs),
     Rule("W403", "one-symbol", ONE_SYMBOL_HINT, _one_symbol),
     Rule("W404", "utf-16-text", "save it as UTF-8", _utf16_text),

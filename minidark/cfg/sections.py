@@ -1,10 +1,10 @@
-"""Cfg text to sections and back. Knows no layer and no key.
+"""Converts cfg text to sections and back. Knows no layers and no keys.
 
-darknet's grammar: every blank and tab in a line is dropped, `#` and `;` start a comment,
-`[name]` opens a section, all other lines are `key=value`. Of two equal keys the first wins.
+darknet's grammar: all spaces and tabs in a line are dropped, `#` and `;` start a comment, `[name]`
+opens a section, all other lines are `key=value`. If a key occurs twice, the first one counts.
 
-Source: darknet src/parser.c (read_cfg), src/option_list.c (read_option). darknet takes comments
-only at the start of a line, and runs on where this raises.
+Source: darknet src/parser.c (read_cfg), src/option_list.c (read_option). darknet allows comments
+only at the start of a line, and continues where this raises.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ LARGEST_CFG = 1 << 20  # bytes; a real one has a few thousand
 MOST_SECTIONS = 1000
 
 COMMENT = re.compile(b"[#;][^\n\r]*")
-# Not str.splitlines(): it also breaks at U+2028 and others that a C program never would.
+# Not str.splitlines(), which also breaks at U+2028 and others that a C program ignores.
 LINE_BREAK = re.compile("\r\n|\n|\r")
 
 
 class Doubt(str):
-    """What a cfg is warned of, under the name that `check` has for its kind."""
+    """A warning about a cfg; `rule` is the name of its kind in `check`."""
 
     rule: str
 
@@ -42,15 +42,15 @@ class Doubt(str):
 
 
 Warn = Callable[[Doubt, int], None]
-Refuse = Callable[[CfgError], None]  # hears of a mistake; where it comes back, reading goes on
+Refuse = Callable[[CfgError], None]  # receives a mistake; if it returns, reading continues
 
 
 def raise_(error: CfgError) -> None:
     raise error
 
 
-def unheard(message: str, line: int) -> None:
-    """A `Warn` for what was read before, when its doubts were told."""
+def ignore_doubt(message: str, line: int) -> None:
+    """A `Warn` that ignores warnings, for cfgs that were read before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Pair:
 
 @dataclass(slots=True)
 class Section:
-    """`type` as written between the brackets, `pairs` by key in the order of the file."""
+    """`type` is the name between the brackets; `pairs` are in file order."""
 
     type: str
     line: int
@@ -70,26 +70,26 @@ class Section:
 
 
 def read_cfg(path: Path | str) -> bytes:
-    """The bytes of a file, as far as a cfg could go, or of the cfg that a `.safetensors` or `.npz`
-    carries. Raises CfgError."""
-    with open_regular(path, lambda said: CfgError(said, path)) as file:
+    """The bytes of a file, up to the size limit of a cfg, or the cfg stored in a `.safetensors` or
+    `.npz`. Raises CfgError."""
+    with open_regular(path, lambda message: CfgError(message, path)) as file:
         if not is_archive(path):
             return file.read(LARGEST_CFG + 1)
         try:
-            carried = open_archive(file, path).notes.get("cfg")
+            stored = open_archive(file, path).notes.get("cfg")
         except WeightsError as error:
             raise CfgError(str(error).removeprefix(f"{path}: "), path) from error
-    if not carried:
-        raise CfgError("carries no cfg; name the cfg's own file", path)
-    return carried.encode(errors="surrogatepass")
+    if not stored:
+        raise CfgError("contains no cfg; pass the cfg's own file", path)
+    return stored.encode(errors="surrogatepass")
 
 
 def parse_sections(
     data: bytes, path: Path | str | None, warn: Warn, refuse: Refuse = raise_
 ) -> list[Section]:
-    """The sections of a cfg's bytes. `warn(message, line)` hears of doubts. Raises CfgError;
-    where `refuse` comes back, without the line that is wrong. A file that begins with another line
-    than a section's is no cfg, and its other lines are not looked at."""
+    """The sections of a cfg. `warn(message, line)` receives warnings. Raises CfgError; if `refuse`
+    returns, the wrong line is skipped. A file whose first line does not open a section is not a
+    cfg, and the rest is not read."""
     sections: list[Section] = []
     for line in _lines(data, path):
         if not line.text:
@@ -109,29 +109,29 @@ def parse_sections(
 
 class Line(NamedTuple):
     number: int
-    text: str  # without blanks, which count for nothing
-    written: str  # with them, as errors show it
+    text: str  # without white space, which has no meaning
+    written: str  # as written, for messages
 
-    def wrong(self, said: str, path: Path | str | None) -> CfgError:
-        return CfgError(f"{echo(self.written.strip())} {said}", path, self.number)
+    def wrong(self, message: str, path: Path | str | None) -> CfgError:
+        return CfgError(f"{echo(self.written.strip())} {message}", path, self.number)
 
 
 def _take(line: Line, sections: list[Section], path: Path | str | None, warn: Warn) -> None:
-    """Open the section, or put the pair into the last one."""
+    """Open a section, or add a pair to the last one."""
     if line.text.startswith("["):
         sections.append(Section(_section_type(line, path), line.number))
         return
     pair = _pair(line, path)
     if not sections:
-        raise line.wrong("stands before any [section]", path)
+        raise line.wrong("is before the first [section]", path)
     first = sections[-1].pairs.setdefault(pair.key, pair)
     if first is not pair:
-        said = f"{bare(pair.key)} was given on line {first.line} already; the first one counts"
-        warn(Doubt("given-twice", said), line.number)
+        message = f"{bare(pair.key)} is already set on line {first.line}; the first one counts"
+        warn(Doubt("given-twice", message), line.number)
 
 
 def format_sections(sections: Sequence[Section], comments: Comments | None = None) -> str:
-    """Sections as cfg text, with the comments that are given."""
+    """Sections as cfg text, with these comments."""
     comments = comments or Comments()
     lines: list[str] = []
     for section in sections:
@@ -145,7 +145,7 @@ def format_sections(sections: Sequence[Section], comments: Comments | None = Non
 
 
 def cfg_comments(data: bytes) -> Comments:
-    """Those of a cfg that was parsed."""
+    """Comments of a cfg that was parsed before."""
     comments = Comments()
     text = data.decode("utf-8-sig", errors="replace")
     for number, line in enumerate(LINE_BREAK.split(text), start=1):
@@ -156,14 +156,14 @@ def cfg_comments(data: bytes) -> Comments:
 
 
 def _lines(data: bytes, path: Path | str | None) -> Iterator[Line]:
-    """The lines without comments, and without blanks, which go all at once: a megabyte may be
-    hostile."""
+    """The lines without comments and white space. Both are removed from the whole text at once,
+    because it may be a hostile megabyte."""
     if len(data) > LARGEST_CFG:
         raise CfgError(f"larger than {LARGEST_CFG:,} bytes; this is not a cfg", path)
     if 0 in data:
         line = _line_of(data, data.index(0))
         raise CfgError("a NUL byte; a cfg is UTF-8 text (is this UTF-16 or binary?)", path, line)
-    data = COMMENT.sub(b"", data.removeprefix(codecs.BOM_UTF8))  # which may be in any encoding
+    data = COMMENT.sub(b"", data.removeprefix(codecs.BOM_UTF8))  # comments may have any encoding
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -176,12 +176,12 @@ def _lines(data: bytes, path: Path | str | None) -> Iterator[Line]:
 
 
 def _line_of(data: bytes, offset: int) -> int:
-    """The number of the line that the byte at `offset` stands on."""
+    """Line number of the byte at `offset`."""
     return len(LINE_BREAK.split(data[:offset].decode("latin-1")))
 
 
 def without_blanks(text: str) -> str:
-    """darknet drops every blank and tab in a line."""
+    """Remove all spaces and tabs, as darknet does."""
     return text.replace(" ", "").replace("\t", "")
 
 

@@ -1,4 +1,4 @@
-"""How many numbers a layer takes, from its options alone, before any array is made."""
+"""Computes the size of a layer from its options, before any array is allocated."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Numbers, not bytes, in Python's integers, which do not wrap."""
+    """Counts of numbers, not bytes, as Python integers, which do not overflow."""
 
     outputs: int
     affine: int = 0  # biases and weights
-    norms: int = 0  # features with a scale, a rolling mean and a rolling variance each
-    aside: int = 0  # trained, but without a place in pjreddie's files
+    norms: int = 0  # features, each with a scale, a rolling mean and a rolling variance
+    aside: int = 0  # trained, but not stored in pjreddie's files
     untrained: int = 0  # byte pairs
-    state: int = 0  # carried from call to call, of one stream
-    kept: int = 0  # of each row of a training pass until its backward: the arrays of GruSaved, ...
+    state: int = 0  # state of one stream
+    kept: int = 0  # saved per row of a training pass until backward: arrays of GruSaved, ...
 
     @property
     def held(self) -> int:
-        """In memory, gradients aside."""
+        """Numbers in memory, without gradients."""
         return self.affine + 3 * self.norms + self.aside + self.untrained
 
     @property
@@ -30,7 +30,7 @@ class Size:
 def sublayers(
     outputs: int, norm: bool, *shapes: tuple[int, int], state: int = 0, kept: int
 ) -> Size:
-    """Of sublayers (inputs, outputs)."""
+    """Size of sublayers (inputs, outputs)."""
     features = sum(out for _, out in shapes)
     affine = features + sum(i * out for i, out in shapes)
     return Size(outputs, affine, features if norm else 0, state=state, kept=kept)

@@ -8,9 +8,9 @@
     tanh=1                   - softmax
     [softmax]
 
-Both sides are the same sections, so that keys, defaults, checks and messages are the same; an error
-is at the YAML's line. Values keep the cfg's own grammar (`010` is ten, `.5` a half); beside it YAML
-may say true and false for 1 and 0, and [1, 2] for `1,2`.
+Both sides give the same sections, so keys, defaults, checks and messages are the same. An error has
+the YAML's line. Values keep the cfg's grammar (`010` is ten, `.5` a half). In addition, YAML allows
+true and false for 1 and 0, and [1, 2] for `1,2`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from minidark.files.yaml_lines import Items, Mapping, Node, Scalar
 
 NET, LAYERS = ("net", "network"), "layers"
 FLAGS = {"true": "1", "True": "1", "false": "0", "False": "0"}
-KEY = r"[^\[=#;\0 \t\r\n][^=#;\0 \t\r\n]*"  # as it can stand in a cfg
+KEY = r"[^\[=#;\0 \t\r\n][^=#;\0 \t\r\n]*"  # valid in a cfg
 OFF = re.compile(r" ?(?P<key>\w+)(?P<sign>[=:]) ?(?P<value>\S*)\s*(?P<rest>#.*)?")  # commented out
-WIDEST = 100  # columns of a layer in one line
+WIDEST = 100  # most columns of a layer in one line
 
 
 def parse_yaml(data: bytes, path: Path | str | None = None) -> list[Section]:
-    """The sections of a cfg in YAML. Raises CfgError at its line."""
+    """The sections of a cfg in YAML. Raises CfgError with a line."""
     return _YamlCfg(path).sections(yaml_lines.load(data, path))
 
 
@@ -92,7 +92,7 @@ class _YamlCfg:
         if not text:
             raise CfgError(f"{bare(key)} has no value", self.path, line)
         if not re.fullmatch(KEY, key) or re.search(r"[#;\0\r\n]", text):
-            said = f"{bare(key)}: {echo(text)} cannot stand in a cfg"
+            said = f"{bare(key)}: {echo(text)} is not valid in a cfg"
             raise CfgError(said, self.path, line)
         return Pair(str(key), text, line)
 
@@ -105,9 +105,9 @@ def _text(scalar: Scalar) -> str:
 
 
 def format_yaml(sections: Sequence[Section], comments: Comments | None = None) -> str:
-    """Sections as YAML: [net] with a key a line, a layer in one line where it fits and has no
-    comments between or behind its keys. Keys that are commented out stay in their section, and are
-    spelled as YAML's."""
+    """Sections as YAML: [net] with one key per line, each layer in one line if it fits and has no
+    comments between or after its keys. Keys that are commented out stay in their section, in
+    YAML's spelling."""
     comments = comments or Comments()
     net, *layers = sections
     following = [*(section.line for section in layers), float("inf")]
@@ -145,12 +145,12 @@ def _before(line: float, comments: Comments) -> list[str]:
 
 
 def _spelled(comment: str) -> str:
-    """A key that is commented out as YAML has it; what else it says as it is."""
-    found = OFF.fullmatch(comment[1:])
-    if not found or found["sign"] == ":":
+    """A commented-out key in YAML's spelling; other comments unchanged."""
+    match = OFF.fullmatch(comment[1:])
+    if not match or match["sign"] == ":":
         return comment
-    value = found["value"] and f" {_value(found['value'])}"
-    return f"#{found['key']}:{value}" + (f"  {found['rest']}" if found["rest"] else "")
+    value = match["value"] and f" {_value(match['value'])}"
+    return f"#{match['key']}:{value}" + (f"  {match['rest']}" if match["rest"] else "")
 
 
 def _flow(section: Section) -> str:
@@ -167,7 +167,7 @@ def _value(text: str) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether YAML reads it as this text without quotes."""
+    """Whether YAML reads the text unchanged without quotes."""
     plain = re.fullmatch(r"[-+.]?[A-Za-z0-9_][A-Za-z0-9_.+-]*", text)
     return plain is not None and text not in yaml_lines.PLAIN_VALUES
 
@@ -183,18 +183,18 @@ def _escaped(c: str) -> str:
 
 
 def yaml_comments(data: bytes) -> Comments:
-    """Those of a YAML that was parsed: what lies behind the last token of a line."""
+    """Comments of a YAML that was parsed before: text after the last token of a line."""
     comments = Comments()
     text = data.decode("utf-8-sig")
     ends: dict[int, int] = {}
-    inside: set[int] = set()  # lines that begin within a token, as those of a long text do
+    inside: set[int] = set()  # lines that begin within a token, such as multi-line text
     for token in yaml.scan(text, Loader=yaml.SafeLoader):
         start, end = token.start_mark, token.end_mark
         ends[end.line] = max(ends.get(end.line, 0), end.column)
         inside.update(range(start.line + 1, end.line))
     for number, line in enumerate(re.split("\r\n|[\r\n\x85\u2028\u2029]", text)):
         end = ends.get(number, 0)
-        found = re.match(r"\s*#(.*)", line[end:])
-        if found and number not in inside:
-            comments.add(number + 1, found[1], alone=not end)
+        match = re.match(r"\s*#(.*)", line[end:])
+        if match and number not in inside:
+            comments.add(number + 1, match[1], alone=not end)
     return comments

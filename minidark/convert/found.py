@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minidark.backend import Array, get_backend
 from minidark.cfg.plan import CANONICAL, Plan, check_memory, plan_cfg, replan
-from minidark.cfg.sections import MOST_SECTIONS, Pair, Section, unheard
+from minidark.cfg.sections import MOST_SECTIONS, Pair, Section, ignore_doubt
 from minidark.errors import CfgError, WeightsError, bare
 from minidark.files.archives import SPARE
 from minidark.files.disk import named, open_regular
@@ -135,7 +135,7 @@ def carried(path: Path | str, cfg: str, seen: str) -> Found:
     """The layers of the cfg stored in a file that minidark wrote, without arrays. Raises
     WeightsError."""
     try:
-        sections = plan_cfg(cfg.encode(errors="replace"), None, warn=unheard).sections
+        sections = plan_cfg(cfg.encode(errors="replace"), None, warn=ignore_doubt).sections
     except CfgError as error:
         raise WeightsError(f"{path}: in the cfg stored in it, {error}") from error
     return Found(path, sections, seen=seen_note(seen, path))

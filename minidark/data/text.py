@@ -142,7 +142,7 @@ class Symbols(ABC):
         self.close()
 
     def close(self) -> None:  # noqa: B027  a text in memory has no files
-        """Close the files."""
+        """Close the files of this text."""
 
 
 class TextInMemory(Symbols):

@@ -53,9 +53,9 @@ WRONG = [
     Wrong("[net] not first", b"#\n" + GRU + NET, ":2: the first section is [gru]; expected [net]"),
     Wrong("[net] twice", NET + GRU + NET, ":5: a second [net]"),
     Wrong("[network] after [net]", NET + GRU + b"[network]\n", ":5: a second [network]"),
-    Wrong("[net] only", NET, ": no layers: only [net] stands in this cfg"),
+    Wrong("[net] only", NET, ": no layers: this cfg has only [net]"),
     Wrong("key before any section", b"inputs=4\n" + GRU,
-          ":1: 'inputs=4' stands before any [section]"),
+          ":1: 'inputs=4' is before the first [section]"),
     Wrong("[gru", NET + b"[gru\n", ":3: '[gru' is not a section; expected [name]"),
     Wrong("[]", NET + b"[]\n", ":3: '[]' is not a section; expected [name]"),
     Wrong("[ ]", NET + b"[ ]\n", ":3: '[ ]' is not a section; expected [name]"),
@@ -100,9 +100,11 @@ WRONG = [
           "cosine (did you mean 'step'?)"),
     # --- lists
     Wrong("steps and scales of different length", net("policy=steps", "steps=1,2", "scales=.1"),
-          ":4: policy=steps has 2 steps and 1 scales; it needs as many of each, and one at least"),
+          ":4: policy=steps has 2 steps and 1 scales; it needs the same number of both, "
+          "at least one"),
     Wrong("steps without scales", net("policy=steps", "steps=1,2"),
-          ":4: policy=steps has 2 steps and 0 scales; it needs as many of each, and one at least"),
+          ":4: policy=steps has 2 steps and 0 scales; it needs the same number of both, "
+          "at least one"),
     Wrong("unsorted", net("steps=20,10"), ":3: steps='20,10' is not in ascending order"),
     Wrong("twice the same", net("steps=10,10"), ":3: steps='10,10' is not in ascending order"),
     Wrong("empty item", net("steps=1,,2"), ":3: steps='' is not an integer"),
@@ -137,7 +139,7 @@ WRONG = [
     Wrong("100,000 sections", NET + b"[gru]\n" * 100_000,
           ":1002: more than 1,000 sections; not a cfg"),
     Wrong("100,000 unknown keys", NET + b"".join(b"k%d=1\n" % i for i in range(100_000)),
-          ":103: more than 100 doubts; not a cfg"),
+          ":103: more than 100 warnings; not a cfg"),
     Wrong("a megabyte of line breaks", b"\n" * 1_000_000, f": {NO_SECTION}"),
 ]  # fmt: skip
 wrong = pytest.mark.parametrize("case", WRONG, ids=[case.name for case in WRONG])
@@ -197,7 +199,7 @@ def test_these_are_the_same_cfg(name: str) -> None:
 
 DOUBTFUL = {
     "duplicate key": (net("batch=2", "batch=3"),
-                      "a.cfg:4: batch was given on line 3 already; the first one counts"),
+                      "a.cfg:4: batch is already set on line 3; the first one counts"),
     "unknown key": (net("bacth=2", "batch=2"),
                     "a.cfg:3: unknown key 'bacth' in [net] (did you mean 'batch'?)"),
     "unknown key that cannot be printed": (net("batch=2", "\x1b[2J=2"),
@@ -281,11 +283,11 @@ def test_a_network_larger_than_the_machine_is_told_how_large_before_it_is_made()
     said = str(error.value)
     total = gib + one_pass
     assert said.startswith(
-        f"a.cfg:7: this network takes {total:,.1f} GiB to train; this machine has "
+        f"a.cfg:7: this network needs {total:,.1f} GiB to train; this machine has "
     )
     assert said.endswith(
         f" GiB ({gib:,.1f} GiB for {parameters:,} parameters, their gradients and updates; "
-        f"{one_pass:,.1f} GiB for 1 rows a pass)"
+        f"{one_pass:,.1f} GiB for a pass of 1 rows)"
     )
 
 
@@ -293,10 +295,10 @@ def test_rows_count_too() -> None:
     with pytest.raises(CfgError) as error:
         plan_cfg(net("time_steps=100000", "batch=1000000"), "a.cfg")
     rows = 4 * (10**11 * 5 * 3 + 10**6 * 3) / 2**30
-    assert str(error.value).startswith(f"a.cfg:4: this network takes {rows:,.1f} GiB to train;")
+    assert str(error.value).startswith(f"a.cfg:4: this network needs {rows:,.1f} GiB to train;")
     assert str(error.value).endswith(
         "(0.0 GiB for 81 parameters, their gradients and updates; "
-        f"{rows:,.1f} GiB for 100,000,000,000 rows a pass)"
+        f"{rows:,.1f} GiB for a pass of 100,000,000,000 rows)"
     )
 
 
@@ -307,5 +309,5 @@ def test_output_99999999_is_refused_by_the_command() -> None:
     assert result.exit_code == 3
     gib = 4 * 99999999 * (3 * 3 * (4 + 99999999 + 2) + 6) / 2**30
     assert result.stderr.startswith(
-        f"minidark: error: a.cfg:4: this network takes {gib:,.1f} GiB to train; this machine has "
+        f"minidark: error: a.cfg:4: this network needs {gib:,.1f} GiB to train; this machine has "
     )

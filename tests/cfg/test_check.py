@@ -11,7 +11,7 @@ from minidark.backend import get_backend
 from minidark.cfg.check import READING, STAGES, Checked, check_cfg
 from minidark.cfg.plan import plan_cfg
 from minidark.cfg.rules import RULES
-from minidark.cfg.sections import unheard
+from minidark.cfg.sections import ignore_doubt
 from minidark.files import shipped
 from minidark.network.parser import build_network
 from tests.docs.test_reference_pages import documented
@@ -255,7 +255,7 @@ def test_overrides_are_looked_at_too() -> None:
 def first_mistake(data: bytes) -> str | None:
     """What reading raises, to the making of the network."""
     try:
-        plan = plan_cfg(data, "a.cfg", warn=unheard)
+        plan = plan_cfg(data, "a.cfg", warn=ignore_doubt)
         build_network(plan, 0, get_backend(kernels="numpy"), draw=False)
     except CfgError as error:
         return error.message

@@ -13,7 +13,7 @@ import pytest
 
 from minidark import CfgError, Network, load_network, parse_network_cfg
 from minidark.cfg.check import check_cfg
-from minidark.cfg.sections import parse_sections, read_cfg, unheard
+from minidark.cfg.sections import ignore_doubt, parse_sections, read_cfg
 from minidark.errors import BackendError
 from minidark.layers import Layer
 from minidark.layers.cost import CostOfDifference
@@ -186,11 +186,11 @@ IMAGES = "works on images; minidark is for recurrent networks (gru, lstm, rnn, c
         (["net inputs=4 subdivisions=2 batch=1", "gru"], 3,
          "batch=1 is not divisible by subdivisions=2"),
         (["net inputs=4 policy=steps steps=1,2 scales=.1", "gru"], 4,
-         "policy=steps has 2 steps and 1 scales; it needs as many of each, and one at least"),
+         "policy=steps has 2 steps and 1 scales; it needs the same number of both, at least one"),
         (["net inputs=4 policy=steps scales=.1", "gru"], 4,
-         "policy=steps has 0 steps and 1 scales; it needs as many of each, and one at least"),
+         "policy=steps has 0 steps and 1 scales; it needs the same number of both, at least one"),
         (["net inputs=4 policy=steps", "gru"], 1,
-         "policy=steps has 0 steps and 0 scales; it needs as many of each, and one at least"),
+         "policy=steps has 0 steps and 0 scales; it needs the same number of both, at least one"),
         (["net inputs=4 policy=poly", "gru"], 3, "policy=poly needs max_batches"),
         (["net inputs=4 policy=cosine max_batches=0", "gru"], 3, "policy=cosine needs max_batches"),
         (["net inputs=64x", "gru"], 2, "inputs='64x' is not an integer"),
@@ -230,7 +230,7 @@ def test_a_cfg_without_layers_is_refused(write: Write) -> None:
     path = write("net inputs=4")
     with pytest.raises(CfgError) as error:
         parse_network_cfg(path)
-    assert str(error.value) == f"{path}: no layers: only [net] stands in this cfg"
+    assert str(error.value) == f"{path}: no layers: this cfg has only [net]"
 
 
 @pytest.mark.parametrize(
@@ -283,15 +283,15 @@ DOUBLED = (
     [
         (["net inputs=4", "gru ouput=8"], 5, UNKNOWN),
         (["net inputs=4 inputs=5", "gru"], 3,
-         "inputs was given on line 2 already; the first one counts"),
+         "inputs is already set on line 2; the first one counts"),
         (["net inputs=4", "gru numload=1"], 5, "numload has no effect on [gru]"),
         (["net inputs=4", "rnn output=3 hidden=5"], 6,
          "hidden=5 is taken as the width of the state, as AlexeyAB's darknet does; pjreddie's "
          "ignores it and takes output=3"),
         (["net inputs=4", "softmax", "cost"], 6,
-         "[cost] adds nothing here: the [softmax] before it has its own cost. " + DOUBLED),
+         "[cost] has no effect here: the [softmax] before it has its own cost. " + DOUBLED),
         (["net inputs=4", "logistic", "cost"], 6,
-         "[cost] adds nothing here: the [logistic] before it has its own cost. " + DOUBLED),
+         "[cost] has no effect here: the [logistic] before it has its own cost. " + DOUBLED),
         (["net inputs=4", "rnn output=3 logistic=1"], 6,
          "logistic=1 is taken as AlexeyAB's darknet does, for the activation of self; pjreddie's "
          "ignores it"),
@@ -450,7 +450,7 @@ def test_a_saved_cfg_keeps_sections_and_pairs_in_order(write: Write, tmp_path: P
     path = write("net inputs=4 batch=2", "gru tanh=1 output=4", "soft")
     parse_network_cfg(path).save_cfg(tmp_path / "saved.cfg")
     assert (tmp_path / "saved.cfg").read_text() == path.read_text()
-    sections = parse_sections(read_cfg(tmp_path / "saved.cfg"), None, unheard)
+    sections = parse_sections(read_cfg(tmp_path / "saved.cfg"), None, ignore_doubt)
     assert [s.type for s in sections] == ["net", "gru", "soft"]
 
 

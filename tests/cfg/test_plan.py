@@ -100,7 +100,7 @@ def test_a_plan_may_be_larger_than_the_machine() -> None:
 def test_overrides_are_in_the_plan_and_may_be_what_is_too_large() -> None:
     data = cfg("net inputs=9", "gru output=4").encode()
     assert plan_cfg(data, overrides=["gru.output=5"]).layers[0].size.outputs == 5
-    with pytest.raises(CfgError, match=r"^a\.cfg as overridden: this network takes [0-9,.]+ GiB"):
+    with pytest.raises(CfgError, match=r"^a\.cfg as overridden: this network needs [0-9,.]+ GiB"):
         plan_cfg(data, "a.cfg", overrides=["gru.output=99999999"])
 
 
@@ -118,5 +118,5 @@ def test_as_many_sections_and_doubts_as_are_allowed() -> None:
     unknown = " ".join(f"k{i}=1" for i in range(MOST_DOUBTS))
     assert planned(f"net inputs=1 {unknown} {unknown}", "gru").net.inputs == 1
     assert plan_cfg(cfg(f"net inputs=1 {unknown}", "gru").encode()).net.inputs == 1
-    with pytest.raises(CfgError, match="more than 100 doubts; not a cfg"):
+    with pytest.raises(CfgError, match="more than 100 warnings; not a cfg"):
         plan_cfg(cfg(f"net inputs=1 {unknown} more=1", "gru").encode())

@@ -11,7 +11,7 @@ from minidark.cfg import reference
 from minidark.cfg.keys import keys_of
 from minidark.cfg.plan import Plan, plan_cfg
 from minidark.cfg.presets import PRESETS
-from minidark.cfg.sections import parse_sections, unheard
+from minidark.cfg.sections import ignore_doubt, parse_sections
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "cfg.md"
 
@@ -47,7 +47,7 @@ def test_comments_change_nothing_and_name_every_key(name: str) -> None:
     text = PRESETS[name].text
     shown = reference.commented(text, ["A heading."])
     assert meaning(shown) == meaning(text)
-    for section in parse_sections(text.encode(), None, unheard):
+    for section in parse_sections(text.encode(), None, ignore_doubt):
         kind = reference.section_types()[section.type]
         for key in keys_of(kind).values():
             assert not key.works or re.search(rf"(?m)^#?{key.name}=", shown)

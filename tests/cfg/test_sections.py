@@ -71,7 +71,7 @@ def test_sections_of_one_name_stay_apart_in_the_order_of_the_file() -> None:
 def test_of_two_equal_keys_the_first_wins_and_a_doubt_is_told() -> None:
     sections, doubts = parse("[net]\nbatch=4\ninputs=9\nbatch=5\n[gru]\nbatch=6\n")
     assert plain(sections) == [("net", {"batch": "4", "inputs": "9"}), ("gru", {"batch": "6"})]
-    assert doubts == [("batch was given on line 2 already; the first one counts", 4)]
+    assert doubts == [("batch is already set on line 2; the first one counts", 4)]
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_of_two_equal_keys_the_first_wins_and_a_doubt_is_told() -> None:
         (b"[gru]=8\n", "a.cfg:1: '[gru]=8' is not a section; expected [name]"),
         (b"[net]\nbatch\n", "a.cfg:2: 'batch' is not key=value"),
         (b"[net]\n  two words # no\n", "a.cfg:2: 'two words' is not key=value"),
-        (b"two words = 3\n", "a.cfg:1: 'two words = 3' stands before any [section]"),
+        (b"two words = 3\n", "a.cfg:1: 'two words = 3' is before the first [section]"),
         (b"[net]\n=64\n", "a.cfg:2: '=64' is not key=value"),
         (b"[net]\n\nbatch= # 64\n", "a.cfg:3: 'batch=' is not key=value"),
         (b"[net]\n=\n", "a.cfg:2: '=' is not key=value"),
         (b"gru]\n", "a.cfg:1: 'gru]' is not key=value"),
-        (b"batch=4\n[net]\n", "a.cfg:1: 'batch=4' stands before any [section]"),
+        (b"batch=4\n[net]\n", "a.cfg:1: 'batch=4' is before the first [section]"),
         (b"", "a.cfg: no [section] in this cfg; it begins with [net]"),
         (b"\xef\xbb\xbf", "a.cfg: no [section] in this cfg; it begins with [net]"),
         (b"# one\n; two\n \t\n", "a.cfg: no [section] in this cfg; it begins with [net]"),

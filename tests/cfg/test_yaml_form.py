@@ -180,7 +180,7 @@ WRONG = {
     "no value": (NET + "layers:\n- gru:\n    output:", ":4: output has no value"),
     "not a cfg's value": (
         NET + 'layers:\n- gru:\n    output: "1#2"',
-        ":4: output: '1#2' cannot stand in a cfg",
+        ":4: output: '1#2' is not valid in a cfg",
     ),
     "an odd section": (NET + 'layers: ["a b"]', ":2: 'a b' is not the name of a section"),
     "an unknown section": (
@@ -189,7 +189,7 @@ WRONG = {
     ),
     "a wrong number": (NET + "layers:\n- gru: {output: 64x}", ":3: output='64x' is not an integer"),
     "octal is ten": (NET + "layers:\n- gru: {output: 0x10}", ":3: output='0x10' is not an integer"),
-    "only [net]": (NET + "layers: []", ": no layers: only [net] stands in this cfg"),
+    "only [net]": (NET + "layers: []", ": no layers: this cfg has only [net]"),
     "an alias": (
         "net: &n {inputs: 4}\nlayers: []",
         ":1: anchors and aliases (& and *) are not taken; write it out",

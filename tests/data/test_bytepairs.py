@@ -162,7 +162,7 @@ def test_no_symbol_is_of_two_words() -> None:
 
 
 def test_a_text_with_too_few_pairs_says_how_many_there_are() -> None:
-    with pytest.raises(DataError, match=r"has 1 pairs .* not 5; .* inputs=257"):
+    with pytest.raises(DataError, match=r"has only 1 pairs .* asks for 5; .* inputs=257"):
         learn(b"ab ab", 5)
 
 
@@ -320,7 +320,7 @@ def test_gradients_behind_them() -> None:
 
 def test_unlearned_and_damaged_ones_are_told() -> None:
     net = network()
-    with pytest.raises(WeightsError, match="learned no pairs"):
+    with pytest.raises(WeightsError, match="has no pairs yet"):
         generate(net, b"a", 1)
     values = pairs_of(net)
     values[...] = 97
@@ -367,11 +367,11 @@ def test_files_of_other_pairs_have_no_average(trained: Network, tmp_path: Path) 
         ("[net]\ninputs=256\n[bytepairs]\n[gru]\noutput=256\n[softmax]", "leaves no symbols"),
         (
             "[net]\ninputs=300\n[gru]\noutput=300\n[bytepairs]\n[softmax]",
-            "5: .*first layer or none",
+            "5: .*must be the first layer",
         ),
         (
             "[net]\ninputs=300\n[bytepairs]\n[dropout]\n[softmax]",
-            r"4: \[dropout\] reads no symbols",
+            r"4: \[dropout\] does not read symbols",
         ),
     ],
 )

@@ -65,7 +65,7 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
         "not a .npz file, or damaged",
     ),
     "many members.npz": (lambda: npz_of(30_000, 118), "not a .npz file, or damaged"),
-    "20,000 members.npz": (lambda: npz_of(20_000, 1000), "carries no cfg"),
+    "20,000 members.npz": (lambda: npz_of(20_000, 1000), "contains no cfg"),
     "packed.npz": (
         lambda: npz(a=npy("(12000000,)", bytes(48_000_000))),
         "it unpacks to more than 20 times its size",

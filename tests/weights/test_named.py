@@ -198,7 +198,7 @@ WRONG: dict[str, tuple[dict[str, Array | None], dict[str, str], str]] = {
         {"layers": '["[gru] inputs=3 output=2 batch_normalize=0 tanh=0"]'},
         "made with another cfg, which has [gru] inputs=3 output=2 batch_normalize=0 tanh=0 where "
         "this cfg has [gru] inputs=3 output=2 batch_normalize=0 tanh=1; load it with that cfg, or "
-        "with --allow-other-cfg",
+        "use --allow-other-cfg",
     ),
 }
 
@@ -236,7 +236,7 @@ def test_a_file_without_a_cfg_needs_one(suffix: str) -> None:
     path = f"w{suffix}"
     Path(path).write_bytes(packed(path, arrays(), {}))
     assert load_network("b.cfg", path).seen == 0
-    with pytest.raises(CfgError, match="carries no cfg; name the cfg's own file"):
+    with pytest.raises(CfgError, match="contains no cfg; pass the cfg's own file"):
         load_network(path)
     Path(path).write_bytes(packed(path, arrays(), {"cfg": "[net]\ninputs=x\n"}))
     with pytest.raises(CfgError, match=rf"w\{suffix}:2: inputs='x' is not an integer"):

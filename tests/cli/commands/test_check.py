@@ -44,8 +44,8 @@ def test_findings_stand_on_standard_output_and_their_number_on_standard_error() 
     assert run("check", "wrong.cfg", "--quiet").stdout == result.stdout
     (line,) = run("check", "doubt.cfg").stdout.splitlines()
     assert line == (
-        "doubt.cfg:8: warning: [gru] without tanh=1 has logistic candidates, all above 0; add "
-        "tanh=1, or tanh=0 where it is meant [W101 logistic-candidate]"
+        "doubt.cfg:8: warning: [gru] without tanh=1 has logistic candidates, which are all "
+        "positive; add tanh=1, or tanh=0 if intended [W101 logistic-candidate]"
     )
 
 
@@ -122,7 +122,7 @@ def test_a_text_that_looks_like_utf_16_is_a_warning(coding: str) -> None:
     Path("data.txt").write_bytes(("The quick brown fox\n" * 2000).encode(coding))
     result = run("check", "a.cfg", "--data", "data.txt", "--strict")
     assert result.exit_code == 3
-    assert "the text looks like UTF-16, and would be read byte by byte" in result.stdout
+    assert "the text looks like UTF-16, but would be read byte by byte" in result.stdout
     assert "[W404 utf-16-text]" in result.stdout
 
 

@@ -155,11 +155,12 @@ def test_what_is_no_finite_number_is_wrong_usage(option: str, text: str) -> None
 
 
 ONE_SYMBOL = (
-    "minidark: warning: batch=1 and time_steps=1 train on one symbol at a time, and no gradient "
-    "reaches an earlier step; set batch to the number of streams and time_steps to some 50 in [net]"
+    "minidark: warning: batch=1 and time_steps=1 train on one symbol at a time, so no gradient "
+    "reaches an earlier step; set batch to the number of streams, and time_steps to about 50 "
+    "in [net]"
 )
 WIDE_TEXT = (
-    "minidark: warning: wide.txt looks like UTF-16, and would be read byte by byte; save it as "
+    "minidark: warning: wide.txt looks like UTF-16, but would be read byte by byte; save it as "
     "UTF-8"
 )
 

@@ -286,8 +286,8 @@ WRONG = [
     ("seeds: [1, 2]", "seeds: [1, x]", "9: Invalid value for '--seed': 'x' is not a "
      "valid integer"),
     ("gru.output: [3, 5]", "net.steps: 5\n  net.policy: steps\n  net.momentum: .5",
-     "9: net.policy: policy=steps has 1 steps and 0 scales; it needs as many of each, and "
-     "one at least"),
+     "9: net.policy: policy=steps has 1 steps and 0 scales; it needs the same number of both, "
+     "at least one"),
     ("cfg: a.cfg\n", "", "1: an experiment needs `cfg: ...`"),
     ("a.cfg", "none.cfg", "1: none.cfg: cannot read: No such file or directory"),
     ("options:\n", "options: &a\n", "4: anchors and aliases (& and *) are not taken; "
