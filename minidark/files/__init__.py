@@ -1,1 +1,1 @@
-"""Files on disk: atomic writes, locks, archives, YAML with line numbers, tables for JSON."""
+"""Files on disk: atomic writes, locks, archives, YAML with line numbers, schemas for JSON."""

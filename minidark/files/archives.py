@@ -1,9 +1,9 @@
-"""Files of named arrays that carry notes: `.safetensors` and `.npz`, told apart by suffix.
+"""Files of named arrays with notes: `.safetensors` and `.npz`, selected by suffix.
 
-Names and shapes are read first and apart from the numbers, so that a caller can refuse a file
-before anything of its size is allocated. Nothing in them is ever run: safetensors knows no
-objects, and of an .npz the arrays of numbers alone are read, whatever else it holds. The notes of a
-.safetensors are its metadata, those of an .npz arrays of one text.
+Names and shapes are read before the numbers, so that a caller can refuse a file before allocating
+its size. Nothing in a file is ever executed: safetensors has no objects, and of an .npz only arrays
+of numbers are read. The notes of a .safetensors are its metadata, those of an .npz arrays of one
+text.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ Array = npt.NDArray[Any]
 
 SAFETENSORS, NPZ = ".safetensors", ".npz"
 SUFFIXES = (SAFETENSORS, NPZ)
-LARGEST_JSON = 2 << 20  # bytes, which Python may make 25 times as large; a network's has thousands
-MOST_UNPACKED = 20  # times an .npz's size; trained weights hardly pack
+LARGEST_JSON = 2 << 20  # bytes; Python objects may need 25 times as much; a real one has thousands
+MOST_UNPACKED = 20  # times an .npz's size; trained weights hardly compress
 LONGEST_NOTE = 1 << 20  # characters
-LONGEST_NOTES = 4 << 20  # characters, all together
-STORED, DEFLATED = 0, 8  # a zip's numbers for how a member is packed
-# What Python raises for bytes of another kind than were meant.
+LONGEST_NOTES = 4 << 20  # characters in total
+STORED, DEFLATED = 0, 8  # compression methods of a zip
+# Errors that Python raises for malformed bytes.
 MALFORMED = (
     LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError,
     EOFError, RuntimeError, NotImplementedError, OSError,
@@ -44,16 +44,16 @@ MALFORMED = (
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """What an open file holds: notes, the shapes of its float32 arrays, and `read`, which gives
-    one of these and may raise WeightsError still."""
+    """Contents of an open file: notes, the shapes of its float32 arrays, and `read`, which returns
+    one of them and may raise WeightsError."""
 
     notes: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
     read: Callable[[str], Array]
 
 
-# Numbers that a cfg may need beyond those in its file: below, the first array that is missing is
-# named, which takes the whole network.
+# Numbers that a cfg may need beyond those in its file. Up to this limit the network is made, to
+# name the first missing array.
 SPARE = 1 << 20
 
 
@@ -62,23 +62,23 @@ def is_archive(path: Path | str) -> bool:
 
 
 def open_archive(file: BinaryIO, path: Path | str) -> Archive:
-    """The archive in an open file; the path tells its form. Raises WeightsError."""
-    opened, form = _FORMS[Path(path).suffix.lower()]
+    """The archive in an open file, in the form of the path. Raises WeightsError."""
+    open_form, form = _FORMS[Path(path).suffix.lower()]
     try:
-        return opened(file, path)
+        return open_form(file, path)
     except MALFORMED as error:
         raise WeightsError(f"{path}: not a {form}, or damaged") from error
 
 
 def packed(path: Path | str, arrays: Mapping[str, Array], notes: Mapping[str, str]) -> bytes:
-    """An archive's bytes; the path tells its form, the arrays are taken as float32."""
-    kept = {name: np.ascontiguousarray(array, dtype="<f4") for name, array in arrays.items()}
+    """An archive's bytes, in the form of the path; arrays are converted to float32."""
+    converted = {name: np.ascontiguousarray(array, dtype="<f4") for name, array in arrays.items()}
     if Path(path).suffix.lower() == SAFETENSORS:
         import safetensors.numpy
 
-        return _sorted_header(safetensors.numpy.save(kept, dict(notes)))
+        return _sorted_header(safetensors.numpy.save(converted, dict(notes)))
     data = io.BytesIO()
-    np.savez(data, **{**kept, **{name: np.array(text) for name, text in notes.items()}})  # type: ignore[arg-type]
+    np.savez(data, **{**converted, **{name: np.array(text) for name, text in notes.items()}})  # type: ignore[arg-type]
     return data.getvalue()
 
 
@@ -86,8 +86,8 @@ def packed(path: Path | str, arrays: Mapping[str, Array], notes: Mapping[str, st
 
 
 def _open_safetensors(file: BinaryIO, path: Path | str) -> Archive:
-    """Shapes and notes come from the header, the numbers from the library, which checks that the
-    arrays lie where the header says, side by side, and fill the file."""
+    """Shapes and notes come from the header, numbers from the library, which checks that the arrays
+    are where the header says, without gaps, and fill the file."""
     size = file.seek(0, io.SEEK_END)
     file.seek(0)
     (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
@@ -98,8 +98,8 @@ def _open_safetensors(file: BinaryIO, path: Path | str) -> Archive:
     shapes = {}
     for name, entry in header.items():
         if entry["dtype"] != "F32":
-            said = f"{path}: {bare(name)} is {echo(entry['dtype'])}; expected F32 (float32)"
-            raise WeightsError(said)
+            message = f"{path}: {bare(name)} is {echo(entry['dtype'])}; expected F32 (float32)"
+            raise WeightsError(message)
         shapes[name] = _shape(entry["shape"])
     if size != 8 + length + 4 * sum(map(math.prod, shapes.values())):
         raise ValueError
@@ -111,10 +111,10 @@ def _open_safetensors(file: BinaryIO, path: Path | str) -> Archive:
         if not loaded:
             file.seek(0)
             try:
-                found = safetensors.deserialize(file.read(size))  # type: ignore[no-untyped-call]
+                entries = safetensors.deserialize(file.read(size))  # type: ignore[no-untyped-call]
             except safetensors.SafetensorError as error:
                 raise WeightsError(f"{path}: not a .safetensors file, or damaged") from error
-            for key, entry in found:
+            for key, entry in entries:
                 loaded[key] = np.frombuffer(entry["data"], "<f4").reshape(entry["shape"])
         return loaded[name]
 
@@ -122,7 +122,7 @@ def _open_safetensors(file: BinaryIO, path: Path | str) -> Archive:
 
 
 def _sorted_header(data: bytes) -> bytes:
-    """The same file, its header in order: the library writes metadata in another one each time."""
+    """The same file with a sorted header: the library's order of metadata varies."""
     (length,) = struct.unpack_from("<Q", data)
     text = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True).encode()
     text += b" " * (-len(text) % 8)
@@ -145,7 +145,7 @@ def _note(text: Any) -> str:
 
 
 def _open_npz(file: BinaryIO, path: Path | str) -> Archive:
-    """zipfile is imported here: a command that reads none would wait for it."""
+    """Imports zipfile here, because the import is slow and other commands do not need it."""
     from minidark.files import zips
 
     malformed = (*MALFORMED, *zips.DAMAGED)
@@ -161,8 +161,8 @@ def _open_npz(file: BinaryIO, path: Path | str) -> Archive:
 def _npz(
     archive: zipfile.ZipFile, path: Path | str, malformed: tuple[type[Exception], ...]
 ) -> Archive:
-    """A zip of .npy files. A member's own header is read at once, what is behind it by `read`, as
-    many bytes as its shape says and the zip must have."""
+    """A zip of .npy files. Each member's header is read immediately, its data by `read`, limited to
+    the bytes that its shape implies."""
     notes: dict[str, str] = {}
     shapes: dict[str, tuple[int, ...]] = {}
     transposed: set[str] = set()  # arrays with the last axis outermost
@@ -170,24 +170,24 @@ def _npz(
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if member.compress_type not in (STORED, DEFLATED):
-            raise WeightsError(f"{path}: {bare(name)} is packed in a way that is not read here")
+            raise WeightsError(f"{path}: {bare(name)} has an unsupported compression method")
         with archive.open(member) as opened:
             shape, fortran, dtype = _npy_header(opened)
             is_note = (
                 dtype.str.startswith("<U") and shape == () and dtype.itemsize <= 4 * LONGEST_NOTE
             )
             if not is_note and dtype != np.dtype("<f4"):
-                shown = "Python objects" if dtype.hasobject else echo(dtype.name)
-                raise WeightsError(f"{path}: {bare(name)} is {shown}; expected float32")
+                kind = "Python objects" if dtype.hasobject else echo(dtype.name)
+                raise WeightsError(f"{path}: {bare(name)} is {kind}; expected float32")
             if opened.tell() + dtype.itemsize * math.prod(shape) != member.file_size:
                 raise WeightsError(f"{path}: {bare(name)} is damaged")
             if is_note:
                 left -= dtype.itemsize // 4
                 if left < 0:
                     raise WeightsError(
-                        f"{path}: its notes have more than {LONGEST_NOTES:,} letters"
+                        f"{path}: its notes have more than {LONGEST_NOTES:,} characters"
                     )
-                # numpy itself fails on letters that there are none of
+                # numpy itself fails on invalid code points
                 text = opened.read(dtype.itemsize).decode("utf-32-le", "surrogatepass")
                 notes[name] = text.rstrip("\0")
                 continue
@@ -220,9 +220,10 @@ _HEADER = re.compile(rf"\{{ ?{_ITEM}, ?{_ITEM}, ?{_ITEM},? ?\}} *\n?", re.ASCII)
 
 
 def _npy_header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, whether in Fortran's order, and kind of the numbers that follow. Raises ValueError.
+    """Shape, whether in Fortran order, and dtype of the numbers that follow. Raises ValueError.
 
-    numpy's own reader parses the header as Python, at length, and warns of what Python 2 wrote.
+    numpy's own reader is slow, because it parses the header as Python, and warns about Python 2
+    files.
     """
     if file.read(6) != b"\x93NUMPY":
         raise ValueError

@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and reading regular files only, at any place of them."""
+"""Writes files atomically, and reads regular files only, at any offset."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from minidark.files.locks import lock
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows only
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY  # a named pipe never blocks
 
-FOLDER = "a folder; name its files"
+FOLDER = "a folder; pass the files in it"
 
 
 def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.BufferedReader:
-    """Open a regular file to read bytes; raises `error(said)` for what is missing or is none.
+    """Open a regular file to read bytes; raises `error(message)` if it is missing or not a regular
+    file.
 
     A named pipe or device never blocks.
     """
     try:
         descriptor = os.open(path, _READ_ONLY)
     except (OSError, ValueError) as reason:
-        said = FOLDER if os.path.isdir(path) else f"cannot read: {_reason(reason)}"
+        message = FOLDER if os.path.isdir(path) else f"cannot read: {_reason(reason)}"
         if str(path) == "-":
-            said += "; - is not standard input here: save that to a file first"
-        raise error(said) from reason
+            message += "; - does not mean standard input here: save the input to a file first"
+        raise error(message) from reason
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
@@ -41,34 +42,34 @@ def open_regular(path: Path | str, error: Callable[[str], MinidarkError]) -> io.
 
 
 def open_plain(path: Path | str, error: Callable[[str], MinidarkError]) -> io.BufferedReader:
-    """`open_regular` for a file that another file names: it must be no link, of either kind, since
-    a link could lead out of its folder."""
+    """`open_regular` for a file that another file names. Refuses symbolic and hard links, which
+    could lead out of the folder."""
     try:
         before = os.lstat(path)
     except (OSError, ValueError) as reason:
         raise error(f"cannot read: {_reason(reason)}") from reason
     hard = stat.S_ISREG(before.st_mode) and before.st_nlink > 1
     if stat.S_ISLNK(before.st_mode) or hard:
-        raise error("a link; put a copy of the file there")
+        raise error("a link; replace it by a copy of the file")
     file = open_regular(path, error)
     if not os.path.samestat(before, os.fstat(file.fileno())):
         file.close()
-        raise error("changed while it was opened")
+        raise error("changed during opening")
     return file
 
 
 def named(path: Path | str, kind: type[MinidarkError]) -> Callable[[str], MinidarkError]:
-    """An error for `open_regular` that begins with the path."""
-    return lambda said: kind(f"{path}: {said}")
+    """An error factory for `open_regular` whose messages begin with the path."""
+    return lambda message: kind(f"{path}: {message}")
 
 
 def stamp(file: os.stat_result) -> tuple[int, int]:
-    """What changes when a file is written to."""
+    """Size and modification time, to detect changes."""
     return file.st_size, file.st_mtime_ns
 
 
 def read_at(file: io.BufferedReader, size: int, offset: int) -> bytes:
-    """`size` bytes from `offset`, fewer where the file ends; threads may share the file."""
+    """`size` bytes from `offset`, or fewer at the end of the file. Thread-safe."""
     pieces = []
     while size > 0 and (piece := _pread(file.fileno(), size, offset)):
         pieces.append(piece)
@@ -88,7 +89,7 @@ _pread = getattr(os, "pread", _seek_and_read)  # Windows has none
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """The system calls of a save: a seam, where tests make the k-th of them fail."""
+    """The system calls of a save; tests replace them to make one fail."""
 
     realpath: Callable[..., str] = os.path.realpath
     stat: Callable[..., os.stat_result] = os.stat
@@ -111,9 +112,9 @@ SYSTEM = System()
 def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> None:
     """Write `parts` to a temporary file beside `path`, then rename it into place.
 
-    Whatever happens, `path` holds the old bytes or the new ones, and at most one temporary file is
-    left, which the next writing into that folder removes. A symlink is followed. Raises SaveError
-    with the system's reason, which says truly which of the two `path` holds.
+    `path` always holds either the old bytes or the new ones. At most one temporary file is left,
+    which the next write into that folder removes. Symlinks are followed. Raises SaveError with the
+    system's reason, and with which of the two `path` holds.
     """
     mode = None
     try:
@@ -128,18 +129,18 @@ def write_atomically(path: Path | str, parts: Iterable[bytes | memoryview]) -> N
                 SYSTEM.unlink(temporary)
             raise
     except (OSError, ValueError) as reason:
-        kept = "" if mode is None else "; the file that was there is whole"
-        raise SaveError(f"{path}: cannot write: {_reason(reason)}{kept}") from reason
+        note = "" if mode is None else "; the previous file is unchanged"
+        raise SaveError(f"{path}: cannot write: {_reason(reason)}{note}") from reason
     try:
         _sync_folder(target.parent)
     except OSError as reason:
-        said = "the new file is in place, but perhaps not safe from a power cut"
-        raise SaveError(f"{path}: {said}: {_reason(reason)}") from reason
+        message = "the new file is in place, but may be lost in a power cut"
+        raise SaveError(f"{path}: {message}: {_reason(reason)}") from reason
 
 
 def check_writable(path: Path | str) -> None:
-    """Raise SaveError where `write_atomically` would: for what begins hours of work. A file is made
-    in the folder and taken away again, and `path` stays what it is."""
+    """Raise SaveError if `write_atomically` would fail, before hours of work. Creates and removes a
+    file in the folder; `path` stays unchanged."""
     try:
         target, _ = _target(path)
         trial = target.parent / _temporary_name()
@@ -153,13 +154,13 @@ def check_writable(path: Path | str) -> None:
 
 
 def append(path: Path | str, at: int, data: bytes, sync: bool = False) -> int:
-    """Put `data` behind the first `at` bytes of a file, in the place of all that lies there; made
-    where it is missing, and with `sync` brought to the disk. Gives the file's new length.
+    """Write `data` after the first `at` bytes of a file, replacing the rest. Creates a missing
+    file; `sync` flushes it to disk. Returns the file's new length.
 
-    Those first bytes stay whatever happens; where `data` does not fit, none of it stays if that can
-    be helped, and the next call takes away what did. Raises SaveError with the system's reason.
+    The first `at` bytes are always preserved. If `data` does not fit, it is removed again if
+    possible, otherwise by the next call. Raises SaveError with the system's reason.
     """
-    said = "cannot write"
+    problem = "cannot write"
     try:
         descriptor = SYSTEM.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | _BINARY, 0o666)
         try:
@@ -170,18 +171,18 @@ def append(path: Path | str, at: int, data: bytes, sync: bool = False) -> int:
                 with contextlib.suppress(OSError):
                     _cut(descriptor, end)
                 raise
-            said = "written, but perhaps not safe from a power cut"
+            problem = "written, but may be lost in a power cut"
             if sync:
                 SYSTEM.fsync(descriptor)
         finally:
             SYSTEM.close(descriptor)
     except (OSError, ValueError) as reason:
-        raise SaveError(f"{path}: {said}: {_reason(reason)}") from reason
+        raise SaveError(f"{path}: {problem}: {_reason(reason)}") from reason
     return end + len(data)
 
 
 def _cut(descriptor: int, at: int) -> int:
-    """Take away what lies behind `at`; how long the file is then, which may be less already."""
+    """Truncate the file after `at` bytes; returns its length, which may be less."""
     now = os.fstat(descriptor)
     if not stat.S_ISREG(now.st_mode):
         raise OSError(errno.EINVAL, "not a regular file")
@@ -195,7 +196,7 @@ def _reason(error: Exception) -> str:
 
 
 def _target(path: Path | str) -> tuple[Path, int | None]:
-    """Where `path` leads, and the permissions of the file that is there."""
+    """The file that `path` leads to, and the permissions of an existing one."""
     try:
         target = SYSTEM.realpath(path, strict=True)
     except FileNotFoundError:
@@ -212,7 +213,7 @@ def _target(path: Path | str) -> tuple[Path, int | None]:
 
 
 def _fill(temporary: Path, parts: Iterable[bytes | memoryview], mode: int | None) -> None:
-    """Write the temporary file and bring it to the disk. What is locked is not left over."""
+    """Write the temporary file and flush it to disk. Its lock protects it from cleanup."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY
     descriptor = SYSTEM.open(temporary, flags, 0o666 if mode is None else 0o600)
     try:
@@ -228,7 +229,7 @@ def _fill(temporary: Path, parts: Iterable[bytes | memoryview], mode: int | None
 
 def _write_all(descriptor: int, data: bytes | memoryview) -> None:
     rest = memoryview(data)
-    while rest:  # a disk that gets full takes a part of it
+    while rest:  # a disk that fills up accepts only a part
         rest = rest[SYSTEM.write(descriptor, rest) :]
 
 
@@ -236,12 +237,13 @@ _PROCESS = os.urandom(8).hex()
 
 
 def _temporary_name() -> str:
-    """One for each thread of each process: what could not be removed does not become more."""
+    """One name per thread of each process, so that files that cannot be removed do not
+    accumulate."""
     return f".minidark.{_PROCESS}.{threading.get_native_id()}.tmp"
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes that were killed, as far as that can be done."""
+    """Remove temporary files of processes that were killed, as far as possible."""
     with contextlib.suppress(OSError):
         for name in SYSTEM.listdir(folder):
             if name.startswith(".minidark.") and name.endswith(".tmp"):
@@ -252,15 +254,15 @@ def _remove_leftovers(folder: Path) -> None:
 def _remove_unless_locked(path: Path) -> None:
     descriptor = SYSTEM.open(path, _READ_ONLY)
     try:
-        left_over = _lock_if_can(descriptor)
+        unlocked = _lock_if_can(descriptor)
     finally:
         SYSTEM.close(descriptor)
-    if left_over:
+    if unlocked:
         SYSTEM.unlink(path)
 
 
 def _lock_if_can(descriptor: int) -> bool:
-    """False where another has the lock; a file system that knows no locks is no hindrance."""
+    """False if another process has the lock. File systems without locks are accepted."""
     try:
         return SYSTEM.lock(descriptor)
     except OSError:
@@ -268,7 +270,7 @@ def _lock_if_can(descriptor: int) -> bool:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the platform can."""
+    """Make the rename durable, if the platform supports it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = SYSTEM.open(folder, os.O_RDONLY | os.O_DIRECTORY)

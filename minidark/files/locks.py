@@ -1,4 +1,4 @@
-"""Locks on files and folders, which die with the process that holds them."""
+"""Locks on files and folders, released when their process ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if sys.platform == "win32":
     import msvcrt
 
     HELD: type[OSError] = PermissionError
-    BEYOND = 1 << 30  # a place that nobody reads: what is locked there cannot be read by others
+    BEYOND = 1 << 30  # an unused offset, because Windows blocks reads of locked bytes
 
     def _lock(descriptor: int) -> None:
         os.lseek(descriptor, BEYOND, os.SEEK_SET)
@@ -36,8 +36,8 @@ else:
 
 
 def lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed; False where another has locked it. Raises OSError
-    where the file system has no locks."""
+    """Lock an open file until it is closed; False if another process has locked it. Raises OSError
+    if the file system has no locks."""
     try:
         _lock(descriptor)
     except HELD:
@@ -47,10 +47,10 @@ def lock(descriptor: int) -> bool:
 
 @contextlib.contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Keep other processes from holding `folder` too. Raises MinidarkError that names the process
-    which has it, and OSError for a folder that cannot be written into.
+    """Keep other processes from locking `folder`. Raises MinidarkError that names the process with
+    the lock, and OSError if the folder is not writable.
 
-    A file system without locks is a warning only.
+    On a file system without locks it only logs a warning.
     """
     path = folder / NAME
     descriptor = _open_locked(path, folder)
@@ -58,7 +58,7 @@ def holding(folder: Path) -> Iterator[None]:
         path.write_bytes(b"%d\n" % os.getpid())
         yield
     finally:
-        with contextlib.suppress(OSError):  # Windows removes no file that is open
+        with contextlib.suppress(OSError):  # Windows cannot remove an open file
             path.unlink()
         os.close(descriptor)
 
@@ -71,13 +71,13 @@ def _open_locked(path: Path, folder: Path) -> int:
                 process = os.read(descriptor, 20).decode(errors="replace").strip() or "unknown"
                 raise MinidarkError(
                     f"{folder}: in use by another run, process {process}; "
-                    "give this one a folder of its own"
+                    "use another folder for this one"
                 )
             if _is_still(path, descriptor):
                 return descriptor
         except OSError as reason:
-            said = "%s: cannot be locked: %s; another run in it would not be noticed"
-            log.warning(said, folder, reason.strerror)
+            warning = "%s: cannot be locked: %s; another run in it would not be detected"
+            log.warning(warning, folder, reason.strerror)
             return descriptor
         except BaseException:
             os.close(descriptor)
@@ -86,7 +86,8 @@ def _open_locked(path: Path, folder: Path) -> int:
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
-    """Whether the file was not removed, by who held it before, since it was opened."""
+    """Whether the file has not been removed since it was opened, by the previous owner of
+    the lock."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""JSON that is read from a file, and tables of what it must hold.
+"""JSON from files, and schemas that it must match.
 
-A table is built of kinds: `Whole`, `Real`, `String`, `Flag`, `OneOf`, `Optional`, `ListOf`, `MapOf`
-and `Record`. `mistake` names the first place of a value that does not fit, as in "text[0].size is
--1; expected a whole number from 0". Readers check a whole file against its table before they use
+A schema is built of kinds: `Whole`, `Real`, `String`, `Flag`, `OneOf`, `Optional`, `ListOf`,
+`MapOf` and `Record`. `mistake` names the first part of a value that does not match, as in
+"text[0].size is -1; expected a whole number from 0". Readers check a complete file before they use
 any of it.
 """
 
@@ -20,12 +20,12 @@ from minidark.errors import bare, echo
 LARGEST_WHOLE = 2**63 - 1
 LARGEST_REAL = sys.float_info.max
 LONGEST_TEXT = 1 << 20  # characters
-DEEPEST = 32  # lists and objects in one another
+DEEPEST = 32  # levels of nested lists and objects
 
 
 def parse(data: bytes | str) -> Any:
-    """The value of a JSON text. Raises ValueError for what is none, or nests deeper than DEEPEST;
-    its text is the end of a message."""
+    """The value of a JSON text. Raises ValueError if it is invalid or nested deeper than DEEPEST;
+    the error's text is the end of a message."""
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -35,7 +35,7 @@ def parse(data: bytes | str) -> Any:
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return value
-    raise ValueError(f"it nests deeper than {DEEPEST} levels")
+    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
 
 
 def _inside(value: Any) -> Sequence[Any]:
@@ -45,17 +45,17 @@ def _inside(value: Any) -> Sequence[Any]:
 
 
 class Kind(Protocol):
-    """What a value must be. `expected` says it in words."""
+    """A condition for a value; `expected` describes it."""
 
     @property
     def expected(self) -> str: ...
 
     def mistakes(self, value: Any, where: str) -> Iterator[str]:
-        """A line for each place, from `where` on, that does not fit."""
+        """Yields a message for each part that does not match; `where` is the path of the value."""
 
 
 def mistake(value: Any, kind: Kind, where: str = "") -> str | None:
-    """The first mistake in a value; None where it fits."""
+    """The first mistake in a value; None if it matches."""
     return next(kind.mistakes(value, where), None)
 
 
@@ -94,7 +94,7 @@ class Whole(_Simple):
 
 @dataclass(frozen=True, slots=True)
 class Real(_Simple):
-    """A finite number; `below` is not included."""
+    """A finite number; `below` is exclusive."""
 
     least: float = -LARGEST_REAL
     most: float = LARGEST_REAL
@@ -112,7 +112,7 @@ class Real(_Simple):
 
 @dataclass(frozen=True, slots=True)
 class String(_Simple):
-    """A text. `utf8`: one that UTF-8 can hold. `path`: one that can name a file."""
+    """A text. `utf8`: it must be encodable as UTF-8. `path`: it must be a valid file name."""
 
     longest: int = LONGEST_TEXT
     utf8: bool = False
@@ -159,8 +159,8 @@ class OneOf(_Simple):
 
 @dataclass(frozen=True, slots=True)
 class Value(_Simple):
-    """Whatever a key of a cfg can have: a number, a text, true, false or null, or a list of
-    these."""
+    """Any value that a cfg key can have: a number, a text, true, false or null, or a list
+    of these."""
 
     @property
     def expected(self) -> str:
@@ -189,7 +189,7 @@ class Optional(_Simple):
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    """A list with at least so many items of a kind."""
+    """A list with at least `least` items of a kind."""
 
     kind: Kind
     least: int = 0
@@ -208,7 +208,7 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class MapOf:
-    """An object whose values are all of one kind."""
+    """An object whose values all have one kind."""
 
     kind: Kind
 
@@ -226,7 +226,8 @@ class MapOf:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An object with these keys. `others`: what further keys may hold, if there may be any."""
+    """An object with these keys. `others`: the kind of further keys, None if they are not
+    allowed."""
 
     keys: Mapping[str, Kind]
     others: Kind | None = None
@@ -254,7 +255,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Anything:
-    """Whatever JSON can hold."""
+    """Any JSON value."""
 
     @property
     def expected(self) -> str:

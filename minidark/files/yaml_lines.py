@@ -1,9 +1,9 @@
-"""YAML of which each part knows its line: plain data only, safe for bytes from anywhere.
+"""YAML whose nodes know their lines: plain data only, safe for untrusted files.
 
-`load` gives mappings, lists and texts. A text is what stands in the file, so that the one number
-grammar of minidark reads it, and not YAML's, for which 010 is 8 and 12:30 is 750; `resolved` gives
-the value where YAML's own types are wanted. Anchors, aliases, tags and second documents are
-refused: they are what makes YAML dangerous, and a settings file needs none of them.
+`load` returns mappings, lists and texts. A text is as written in the file, so that minidark's
+number grammar reads it, and not YAML's, where 010 is 8 and 12:30 is 750. `resolved` returns values
+of YAML's own types. Anchors, aliases, tags and further documents are refused: they make YAML
+dangerous, and a settings file needs none of them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import yaml
 from minidark.errors import CfgError, bare, echo
 
 LARGEST = 1 << 18  # bytes; a settings file has a few thousand
-DEEPEST = 16  # mappings and lists in one another
+DEEPEST = 16  # levels of nested mappings and lists
 MOST_NODES = 20_000
-LONGEST_PROBLEM = 100  # characters of what the parser says
-UNUSABLE = re.compile("[\0\ud800-\udfff]")  # what no file's name and no UTF-8 can hold
+LONGEST_PROBLEM = 100  # characters of the parser's message
+UNUSABLE = re.compile("[\0\ud800-\udfff]")  # invalid in file names or UTF-8
 
 
 class Scalar(str):
-    """A text as it stands in the file; `plain` where it has no quotes."""
+    """A text as written in the file; `plain` if it has no quotes."""
 
     __slots__ = ("line", "plain")
     line: int
@@ -40,7 +40,7 @@ class Scalar(str):
 
 
 class Mapping(dict[str, Any]):
-    """Keys in the order of the file, with `lines[key]`; `line` is where it begins."""
+    """Keys in file order, with `lines[key]`; `line` is where the mapping begins."""
 
     def __init__(self, line: int):
         super().__init__()
@@ -48,7 +48,7 @@ class Mapping(dict[str, Any]):
 
 
 class Items(list[Any]):
-    """A list; `line` is where it begins. Each item knows its own."""
+    """A list; `line` is where it begins. Each item has its own line."""
 
     def __init__(self, line: int):
         super().__init__()
@@ -59,7 +59,7 @@ Node = Scalar | Mapping | Items
 
 
 def load(data: bytes, path: Path | str | None = None) -> Node:
-    """The one document of a file's bytes; `path` is for messages. Raises CfgError at its line."""
+    """The single document of a file; `path` is for messages. Raises CfgError with a line."""
     return _Reader(_decoded(data, path), path).document()
 
 
@@ -71,8 +71,8 @@ PLAIN_VALUES = {
 
 
 def resolved(scalar: Scalar) -> str | int | float | bool | None:
-    """The value as YAML 1.2 reads a scalar: what has quotes is text; else null, true and false,
-    decimal integers and finite numbers are what they say."""
+    """The value of a scalar by YAML 1.2: quoted scalars are text; null, true and false, decimal
+    integers and finite numbers have their own types."""
     if not scalar.plain:
         return str(scalar)
     if scalar in PLAIN_VALUES:
@@ -85,8 +85,8 @@ def resolved(scalar: Scalar) -> str | int | float | bool | None:
 
 
 class _Reader:
-    """From the parser's events, which come one by one, to the tree: what is too deep, too much or
-    not plain is refused before the parser goes on."""
+    """Builds the tree from the parser's events, one at a time. Anything that is too deep, too large
+    or not plain is refused before parsing continues."""
 
     def __init__(self, text: str, path: Path | str | None):
         self.path = path
@@ -106,10 +106,10 @@ class _Reader:
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             raise self._wrong(f"character {error.character:#x} is not allowed", line) from error
-        except (ValueError, OverflowError) as error:  # of an escape, or a number in a directive
+        except (ValueError, OverflowError) as error:  # from an escape, or a number in a directive
             line = loader.line + 1 if loader else None
-            said = "no character has this escape, or a number is too long"
-            raise self._wrong(said, line) from error
+            message = "invalid escape, or a number that is too long"
+            raise self._wrong(message, line) from error
         finally:
             if loader:
                 loader.dispose()
@@ -129,9 +129,9 @@ class _Reader:
         self._check(event, depth)
         line = _line(event)
         if isinstance(event, yaml.ScalarEvent):
-            if found := UNUSABLE.search(event.value):
-                said = f"the character U+{ord(found[0]):04X} is not taken"
-                raise self._wrong(said, line + event.value.count("\n", 0, found.start()))
+            if match := UNUSABLE.search(event.value):
+                message = f"the character U+{ord(match[0]):04X} is not allowed"
+                raise self._wrong(message, line + event.value.count("\n", 0, match.start()))
             return Scalar.of(event.value, line, event.style is None)
         if isinstance(event, yaml.SequenceStartEvent):
             items = Items(line)
@@ -145,10 +145,10 @@ class _Reader:
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self._node(event, depth + 1)
             if not isinstance(key, Scalar):
-                raise self._wrong("a key that is no text", _line(event))
+                raise self._wrong("a key that is not text", _line(event))
             if key in mapping:
                 before = mapping.lines[key]
-                raise self._wrong(f"{bare(key)} was given on line {before} already", key.line)
+                raise self._wrong(f"{bare(key)} is already set on line {before}", key.line)
             mapping.lines[str(key)] = key.line
             mapping[str(key)] = self._node(next(self.events), depth + 1)
         return mapping
@@ -157,9 +157,11 @@ class _Reader:
         line = _line(event)
         self.nodes += 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise self._wrong("anchors and aliases (& and *) are not taken; write it out", line)
+            raise self._wrong(
+                "anchors and aliases (& and *) are not supported; write the value out", line
+            )
         if getattr(event, "tag", None) is not None:
-            raise self._wrong(f"the tag {echo(event.tag)} is not taken; plain values only", line)
+            raise self._wrong(f"the tag {echo(event.tag)} is not supported; use plain values", line)
         if depth > DEEPEST:
             raise self._wrong(f"more than {DEEPEST} levels deep", line)
         if self.nodes > MOST_NODES:
@@ -175,7 +177,7 @@ def _line(event: yaml.Event) -> int:
 
 def _decoded(data: bytes, path: Path | str | None) -> str:
     if len(data) > LARGEST:
-        raise CfgError(f"larger than {LARGEST:,} bytes; too large for YAML here", path)
+        raise CfgError(f"larger than {LARGEST:,} bytes, the limit for YAML", path)
     try:
         return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:

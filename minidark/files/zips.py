@@ -1,4 +1,4 @@
-"""A zip's directory, judged before anything is unpacked: for .npz, .keras and .pt files alike."""
+"""Checks a zip's directory before anything is unpacked, for .npz, .keras and .pt files."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import zlib
 from typing import BinaryIO
 
 MOST_MEMBERS = 20_000
-LARGEST_DIRECTORY = 4 << 20  # bytes; Python makes an object of some 800 bytes for each entry
-SMALL = 1 << 20  # bytes, to which any zip may unpack
+LARGEST_DIRECTORY = 4 << 20  # bytes; Python needs about 800 bytes for each entry
+SMALL = 1 << 20  # bytes that any zip may unpack to
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
-DAMAGED = (zipfile.BadZipFile, zlib.error)  # what reading a zip may raise beside OSError
+DAMAGED = (zipfile.BadZipFile, zlib.error)  # errors of reading a zip, besides OSError
 
 
 class PackedError(zipfile.BadZipFile):
@@ -19,10 +19,9 @@ class PackedError(zipfile.BadZipFile):
 
 
 def open_zip(file: BinaryIO, most_unpacked: int) -> zipfile.ZipFile:
-    """The zip in an open file. Raises BadZipFile for a directory that is too large, names a member
-    twice, or gives a stored member another size than it takes; PackedError for sizes that together
-    are more than `most_unpacked` times the file's. Not more than its size comes out of a member,
-    whatever it holds."""
+    """The zip in an open file. Raises BadZipFile for a directory that is too large or names a
+    member twice, or for a stored member with a wrong size; PackedError if the sizes add up to
+    more than `most_unpacked` times the file's. Reading a member never yields more than its size."""
     size = file.seek(0, io.SEEK_END)
     bounded = _Bounded(file)
     archive = zipfile.ZipFile(bounded)  # reads the whole directory
@@ -31,16 +30,16 @@ def open_zip(file: BinaryIO, most_unpacked: int) -> zipfile.ZipFile:
     if len(members) > MOST_MEMBERS:
         raise zipfile.BadZipFile(f"more than {MOST_MEMBERS:,} members")
     if len({member.filename for member in members}) < len(members):
-        raise zipfile.BadZipFile("two members of one name")
+        raise zipfile.BadZipFile("two members with the same name")
     if any(m.compress_type == STORED and m.file_size != m.compress_size for m in members):
-        raise zipfile.BadZipFile("a stored member of another size")
+        raise zipfile.BadZipFile("a stored member with a wrong size")
     if sum(member.file_size for member in members) > most_unpacked * size + SMALL:
         raise PackedError(f"it unpacks to more than {most_unpacked} times its size")
     return archive
 
 
 class _Bounded(io.RawIOBase):
-    """An open file of which no more than `most` bytes are read at once."""
+    """An open file that reads at most `most` bytes at once."""
 
     def __init__(self, file: BinaryIO):
         self.file = file

@@ -119,9 +119,8 @@ class Network:
     @overload
     def __getitem__(self, key: str) -> Layer | Stored: ...
     def __getitem__(self, key: int | str) -> Layer | Stored:
-        """A layer by its number or name, `net[0]` or `net["0.gru"]`, or a live array by its name,
-        `net["0.gru.uz.weights"]`. Raises DataError for an unknown name, IndexError for a number
-        out of range."""
+        """A layer, `net[0]` or `net["0.gru"]`, or a live array, `net["0.gru.uz.weights"]`. Raises
+        DataError for an unknown name, IndexError for a number out of range."""
         if isinstance(key, int):
             return self.layers[key]
         named: dict[str, Layer | Stored] = {layer.name: layer for layer in self.layers}
@@ -335,8 +334,7 @@ class Network:
     # --- files and copies -----------------------------------------------------------------
 
     def save_weights(self, path: Path | str) -> None:
-        """Write the weights atomically: .safetensors or .npz if the path has that suffix, otherwise
-        darknet's format (0.2.0, pjreddie's order)."""
+        """Write atomically: .safetensors, .npz, or darknet's (0.2.0, pjreddie's order)."""
         darknet.save_weights(self, path)
 
     def save_cfg(self, path: Path | str) -> None:

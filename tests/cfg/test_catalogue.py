@@ -248,7 +248,7 @@ def make_device() -> None:
 
 NO_FILES: dict[str, tuple[Callable[[], object], str]] = {
     "missing": (lambda: None, "cannot read: No such file or directory"),
-    "directory": (lambda: Path("a.cfg").mkdir(), "a folder; name its files"),
+    "directory": (lambda: Path("a.cfg").mkdir(), "a folder; pass the files in it"),
     "named pipe": (make_pipe, "not a regular file"),
     "device": (make_device, "not a regular file"),
     "link to itself": (make_loop, "cannot read: Too many levels of symbolic links"),

@@ -171,7 +171,7 @@ def test_a_missing_file_is_an_error_of_one_line(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_not_a_cfg(tmp_path: Path) -> None:
-    with pytest.raises(CfgError, match=r"a folder; name its files|cannot read"):
+    with pytest.raises(CfgError, match=r"a folder; pass the files in it|cannot read"):
         read_cfg(tmp_path)
 
 

@@ -192,7 +192,7 @@ WRONG = {
     "only [net]": (NET + "layers: []", ": no layers: this cfg has only [net]"),
     "an alias": (
         "net: &n {inputs: 4}\nlayers: []",
-        ":1: anchors and aliases (& and *) are not taken; write it out",
+        ":1: anchors and aliases (& and *) are not supported; write the value out",
     ),
     "many": (NET + "layers:\n" + "- softmax\n" * 1000, ":3: more than 1,000 sections; not a cfg"),
 }  # fmt: skip

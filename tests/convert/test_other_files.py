@@ -196,14 +196,15 @@ def test_a_link_beside_the_model_is_refused(link: Callable[[Path, Path], None]) 
     link(secret, Path("models/weights.bin"))
     save(onnx_model())
     said = refused("models/a.onnx", secret)
-    assert said == "models/a.onnx: weights.bin beside it: a link; put a copy of the file there"
+    assert said == "models/a.onnx: weights.bin beside it: a link; replace it by a copy of the file"
 
 
 def test_a_pipe_or_a_folder_beside_the_model_is_refused_without_waiting() -> None:
     save(onnx_model())
     Path("models/weights.bin").mkdir()
     assert (
-        refused("models/a.onnx") == "models/a.onnx: weights.bin beside it: a folder; name its files"
+        refused("models/a.onnx")
+        == "models/a.onnx: weights.bin beside it: a folder; pass the files in it"
     )
     Path("models/weights.bin").rmdir()
     if hasattr(os, "mkfifo"):

@@ -171,7 +171,9 @@ def test_what_cannot_be_read_is_refused_and_what_was_opened_is_closed(
     tmp_path: Path, name: str
 ) -> None:
     paths = [*written(tmp_path, [b"text"]), tmp_path / name]
-    with pytest.raises(DataError, match=r"cannot read: No such file|a folder; name its files"):
+    with pytest.raises(
+        DataError, match=r"cannot read: No such file|a folder; pass the files in it"
+    ):
         Text(paths, 256)
 
 

@@ -216,7 +216,7 @@ NO_FILES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: Path("0.txt").symlink_to("0.txt"),
         "cannot read: Too many levels of symbolic links",
     ),
-    "a folder": (lambda: Path("0.txt").mkdir(), "a folder; name its files"),
+    "a folder": (lambda: Path("0.txt").mkdir(), "a folder; pass the files in it"),
     "a named pipe": (lambda: os.mkfifo("0.txt"), "not a regular file"),
     "a device": (make_device, "not a regular file"),
 }

@@ -41,7 +41,11 @@ def test_what_cannot_be_opened_raises_the_callers_error(
 def test_folders_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     other = "not a regular file"
-    said = {tmp_path: "a folder; name its files", tmp_path / "pipe": other, Path(os.devnull): other}
+    said = {
+        tmp_path: "a folder; pass the files in it",
+        tmp_path / "pipe": other,
+        Path(os.devnull): other,
+    }
     for path, message in said.items():
         with pytest.raises(DataError) as error:
             open_regular(path, DataError)
@@ -123,7 +127,7 @@ def test_a_failure_half_way_leaves_the_old_file_alone(tmp_path: Path) -> None:
     with pytest.raises(MinidarkError) as error:
         write_atomically(tmp_path / "a", failing())
     assert str(error.value) == (
-        f"{tmp_path / 'a'}: cannot write: No space left on device; the file that was there is whole"
+        f"{tmp_path / 'a'}: cannot write: No space left on device; the previous file is unchanged"
     )
     assert (tmp_path / "a").read_bytes() == b"old"
     assert names(tmp_path) == ["a"]
@@ -175,7 +179,7 @@ def test_a_folder_that_cannot_be_synced_is_told_once_the_file_is_there(
     with pytest.raises(MinidarkError) as error:
         write_atomically(tmp_path / "a", [b"new"])
     assert str(error.value) == (
-        f"{tmp_path / 'a'}: the new file is in place, but perhaps not safe from a power cut: "
+        f"{tmp_path / 'a'}: the new file is in place, but may be lost in a power cut: "
         "Input/output error"
     )
     assert (tmp_path / "a").read_bytes() == b"new"

@@ -46,7 +46,7 @@ def test_the_second_process_is_told_which_has_the_folder(tmp_path: Path) -> None
         for _ in range(2):
             assert refusal(tmp_path) == (
                 f"{tmp_path}: in use by another run, process {process.pid}; "
-                "give this one a folder of its own"
+                "use another folder for this one"
             )
         process.communicate(timeout=30)
     with holding(tmp_path):
@@ -104,7 +104,7 @@ def test_a_file_system_without_locks_is_a_warning(
         pass
     assert caplog.messages == [
         f"{tmp_path}: cannot be locked: No locks available; "
-        "another run in it would not be noticed"
+        "another run in it would not be detected"
     ] * 2  # fmt: skip
 
 

@@ -62,7 +62,9 @@ def test_a_bare_name_that_is_not_shipped_is_refused_with_those_that_are(
     with pytest.raises(CfgError) as error:
         find_cfg("lstn")
     known = ", ".join(CFGS)
-    assert str(error.value) == (f"lstn: no such cfg; shipped are {known} (did you mean 'lstm'?)")
+    assert str(error.value) == (
+        f"lstn: no such cfg; shipped cfgs are {known} (did you mean 'lstm'?)"
+    )
 
 
 @pytest.mark.parametrize("name", ["gru.cfg", "cfg/gru.cfg"])
@@ -72,7 +74,7 @@ def test_a_missing_file_of_a_shipped_name_is_told_of_the_bare_name(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CfgError) as error:
         find_cfg(name)
-    said = f"{name}: no such file; it is shipped, under the bare name gru"
+    said = f"{name}: no such file; use the bare name gru for the shipped cfg"
     assert str(error.value) == said
     Path(name).parent.mkdir(exist_ok=True)
     Path(name).write_text("[net]\n")
@@ -103,5 +105,5 @@ def test_a_network_of_a_shipped_cfg_by_its_bare_name(
     monkeypatch.chdir(tmp_path)
     net = load_network("rnn")
     assert net.layers[0].type == "gru"
-    with pytest.raises(CfgError, match="no such cfg; shipped are"):
+    with pytest.raises(CfgError, match="no such cfg; shipped cfgs are"):
         load_network("rnnn")

@@ -542,7 +542,7 @@ def test_other_files_are_not_read_whole(tmp_path: Path) -> None:
             WeightsError, match=r"not a checkpoint \(`train` writes checkpoints as BASE"
         ):
             Checkpoint.read(path)
-    with pytest.raises(WeightsError, match="a folder; name its files"):
+    with pytest.raises(WeightsError, match="a folder; pass the files in it"):
         Checkpoint.read(tmp_path)
     with pytest.raises(WeightsError, match="cannot read: No such file"):
         Checkpoint.read(tmp_path / "none")

@@ -114,10 +114,9 @@ def test_each_call_may_fail(
         in_place = said is None or k > renames
         if said is not None:
             reason = os.strerror(code)
-            kept = "; the file that was there is whole" if k > 2 else ""  # else: nobody knows yet
+            kept = "; the previous file is unchanged" if k > 2 else ""  # else: nobody knows yet
             assert said == (
-                f"{place.link}: the new file is in place, but perhaps not safe from a power cut: "
-                f"{reason}"
+                f"{place.link}: the new file is in place, but may be lost in a power cut: {reason}"
                 if in_place
                 else f"{place.link}: cannot write: {reason}{kept}"
             )
@@ -245,7 +244,7 @@ def test_each_call_of_adding_to_a_file_may_fail(
             with pytest.raises(SaveError) as error:
                 add()
         there, written = path.read_bytes(), k > 3
-        said = "written, but perhaps not safe from a power cut" if written else "cannot write"
+        said = "written, but may be lost in a power cut" if written else "cannot write"
         assert str(error.value) == f"{path}: {said}: {os.strerror(code)}"
         assert there.startswith(LINES)
         assert (there == LINES + MORE) == written

@@ -227,7 +227,7 @@ def make_device() -> None:
 
 NO_FILES: dict[str, tuple[Callable[[], object], str]] = {
     "missing": (lambda: None, "cannot read: No such file or directory"),
-    "directory": (lambda: Path("x.weights").mkdir(), "a folder; name its files"),
+    "directory": (lambda: Path("x.weights").mkdir(), "a folder; pass the files in it"),
     "named pipe": (make_pipe, "not a regular file"),
     "device": (make_device, "not a regular file"),
 }

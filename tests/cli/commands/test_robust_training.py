@@ -261,7 +261,7 @@ def test_a_checkpoint_in_the_place_of_weights_names_resume() -> None:
 def test_a_dash_is_no_text(command: str) -> None:
     load_network("a.cfg").save_weights("a.weights")
     said = (
-        "-: cannot read: No such file or directory; - is not standard input here: save that to a "
-        "file first"
+        "-: cannot read: No such file or directory; - does not mean standard input here: save "
+        "the input to a file first"
     )
     assert_refused(run(*command.split(), "-", stdin=TEXT), 4, said)

@@ -290,8 +290,8 @@ WRONG = [
      "at least one"),
     ("cfg: a.cfg\n", "", "1: an experiment needs `cfg: ...`"),
     ("a.cfg", "none.cfg", "1: none.cfg: cannot read: No such file or directory"),
-    ("options:\n", "options: &a\n", "4: anchors and aliases (& and *) are not taken; "
-     "write it out"),
+    ("options:\n", "options: &a\n", "4: anchors and aliases (& and *) are not supported; "
+     "write the value out"),
 ]  # fmt: skip
 
 
@@ -364,7 +364,7 @@ def test_a_name_with_a_nul_is_one_line(key: str) -> None:
     write(re.sub(rf"{key}: .*", f'{key}: "x\\\\0y"', EXPERIMENT))
     result = run("run", "e.yaml")
     assert result.exit_code == 3
-    assert re.fullmatch(r"minidark: error: e\.yaml:\d: the character U\+0000 is not taken\n",
+    assert re.fullmatch(r"minidark: error: e\.yaml:\d: the character U\+0000 is not allowed\n",
                         result.stderr)  # fmt: skip
 
 

@@ -28,7 +28,7 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals an
 TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 200
 TRAIN = ["train", "a.cfg", "text.txt", "--seed", "1", "--save-every", "2"]
 FULL = "No space left on device"
-KEPT = "; the file that was there is whole"
+KEPT = "; the previous file is unchanged"
 WEIGHTS = ("a.backup", "a_best.weights", "a_final.weights")
 
 
@@ -178,7 +178,7 @@ def test_a_folder_that_cannot_be_synced_is_no_claim_about_the_old_file(
     monkeypatch.setattr(disk, "SYSTEM", disk.System(fsync=fsync))
     result = run(*TRAIN)
     assert result.exit_code == 1
-    said = "the new file is in place, but perhaps not safe from a power cut: Input/output error"
+    said = "the new file is in place, but may be lost in a power cut: Input/output error"
     assert {*warnings(result.stderr)} == {
         f"backup/{name}: {said}; the run continues" for name in (*WEIGHTS, "a.ckpt")
     }
@@ -354,7 +354,7 @@ def test_a_second_run_in_a_folder_is_refused_and_names_the_first() -> None:
             assert result.exit_code == 1
             assert result.stderr.splitlines()[-1] == (
                 f"minidark: error: backup: in use by another run, process {process.pid}; "
-                "give this one a folder of its own"
+                "use another folder for this one"
             )
         assert run(*TRAIN, "--backup", "other").exit_code == 0
         process.kill()

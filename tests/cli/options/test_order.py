@@ -78,7 +78,7 @@ def test_a_file_that_has_a_shipped_cfgs_name_is_a_text() -> None:
 
 @pytest.mark.parametrize("name", ["rnn.cfg", "cfg/rnn.cfg"])
 def test_a_missing_file_of_a_shipped_name_is_told_of_the_bare_name(name: str) -> None:
-    said = f"{name}: no such file; it is shipped, under the bare name rnn"
+    said = f"{name}: no such file; use the bare name rnn for the shipped cfg"
     assert_refused(run("train", name, "text.txt"), 3, said)
 
 
