@@ -106,8 +106,8 @@ def _output_of_one(case: Case) -> Iterator[Place]:
 def _one_stream(case: Case) -> Iterator[Place]:
     net = case.net
     if net.streams == 1 and net.subdivisions > 1:
-        said = f"batch={net.batch} / subdivisions={net.subdivisions} leaves one stream per pass"
-        yield case.line("subdivisions", "batch"), said
+        message = f"batch={net.batch} / subdivisions={net.subdivisions} leaves one stream per pass"
+        yield case.line("subdivisions", "batch"), message
 
 
 def _norm_of_one(case: Case) -> Iterator[Place]:
@@ -115,8 +115,10 @@ def _norm_of_one(case: Case) -> Iterator[Place]:
         return
     for layer in case.plan.layers:
         if layer.options.is_recurrent and layer.options.normalizes:
-            said = f"[{layer.section.type}] normalizes over streams, but one stream has no variance"
-            yield line_of(layer.section, "batch_normalize"), said
+            message = (
+                f"[{layer.section.type}] normalizes over streams, but one stream has no variance"
+            )
+            yield line_of(layer.section, "batch_normalize"), message
 
 
 def _nothing_divided(case: Case) -> Iterator[Place]:
@@ -127,20 +129,20 @@ def _nothing_divided(case: Case) -> Iterator[Place]:
 def _adam_decays(case: Case) -> Iterator[Place]:
     if case.net.adam and case.net.decay and case.trains:
         default = "" if case.has_key("decay") else ", darknet's default"
-        said = (
+        message = (
             f"decay={case.net.decay:g}{default}: Adam adds it to the gradient, also of "
             "biases and scales"
         )
-        yield case.line("decay", "adam"), said
+        yield case.line("decay", "adam"), message
 
 
 def _adam_rate(case: Case) -> Iterator[Place]:
     if case.net.adam and case.net.learning_rate >= RATE_OF_SGD and case.trains:
-        said = (
+        message = (
             f"learning_rate={case.net.learning_rate:g} suits SGD: with adam=1 every weight changes "
             "by about this much in each batch"
         )
-        yield case.line("learning_rate"), said
+        yield case.line("learning_rate"), message
 
 
 def _other_optimizer(case: Case) -> Iterator[Place]:
@@ -192,8 +194,8 @@ def _no_rate(case: Case) -> Iterator[Place]:
 def _no_cost(case: Case) -> Iterator[Place]:
     if not case.costs and case.trains:
         last = case.plan.layers[-1].section
-        said = f"the last layer, [{last.type}], has no cost, so the network cannot train"
-        yield line_of(last, "noloss"), said
+        message = f"the last layer, [{last.type}], has no cost, so the network cannot train"
+        yield line_of(last, "noloss"), message
 
 
 def _other_outputs(case: Case) -> Iterator[Place]:
@@ -201,46 +203,46 @@ def _other_outputs(case: Case) -> Iterator[Place]:
     if case.costs and outputs != inputs:
         last = next((x for x in reversed(case.plan.layers) if "output" in x.section.pairs), None)
         section = last.section if last else case.plan.layers[-1].section
-        said = f"{outputs} outputs for inputs={inputs}: they cannot predict these symbols"
-        yield line_of(section, "output"), said
+        message = f"{outputs} outputs for inputs={inputs}: they cannot predict these symbols"
+        yield line_of(section, "output"), message
 
 
 def _dropped_predictions(case: Case) -> Iterator[Place]:
-    for layer, behind in case.before(o.DropoutOptions):
-        if behind.options.has_cost:
-            said = f"[dropout] right before [{behind.section.type}] zeroes predictions"
-            yield layer.section.line, said
+    for layer, following in case.before(o.DropoutOptions):
+        if following.options.has_cost:
+            message = f"[dropout] right before [{following.section.type}] zeroes predictions"
+            yield layer.section.line, message
 
 
 def _bounded_scores(case: Case) -> Iterator[Place]:
-    for layer, behind in case.before(o.ConnectedOptions, o.ActivationOptions):
+    for layer, following in case.before(o.ConnectedOptions, o.ActivationOptions):
         activation = getattr(layer.options, "activation", None)
-        if isinstance(behind.options, o.SoftmaxOptions) and activation in BOUNDED:
+        if isinstance(following.options, o.SoftmaxOptions) and activation in BOUNDED:
             default = "" if "activation" in layer.section.pairs else ", the default,"
-            said = f"activation={activation}{default} limits the range of [softmax]'s input"
-            yield line_of(layer.section, "activation"), said
+            message = f"activation={activation}{default} limits the range of [softmax]'s input"
+            yield line_of(layer.section, "activation"), message
 
 
 def _softmax_twice(case: Case) -> Iterator[Place]:
-    for _, behind in case.before(o.SoftmaxOptions):
-        if isinstance(behind.options, o.SoftmaxOptions):
-            said = "[softmax] right after a [softmax]: its inputs are too similar"
-            yield behind.section.line, said
+    for _, following in case.before(o.SoftmaxOptions):
+        if isinstance(following.options, o.SoftmaxOptions):
+            message = "[softmax] right after a [softmax]: its inputs are too similar"
+            yield following.section.line, message
 
 
 def _grouped_predictions(case: Case) -> Iterator[Place]:
     last = case.plan.layers[-1]
     if case.costs and isinstance(last.options, o.SoftmaxOptions) and last.options.groups > 1:
-        said = f"groups={last.options.groups} at the end splits each prediction into parts"
-        yield line_of(last.section, "groups"), said
+        message = f"groups={last.options.groups} at the end splits each prediction into parts"
+        yield line_of(last.section, "groups"), message
 
 
 def _nothing_moves(case: Case) -> Iterator[Place]:
     layers = case.plan.layers
     stops = [i for i, layer in enumerate(layers) if layer.options.stopbackward]
     if stops and not any(layer.size.trained for layer in layers[stops[-1] + 1 :]):
-        said = "stopbackward leaves no layer above it to train"
-        yield line_of(layers[stops[-1]].section, "stopbackward"), said
+        message = "stopbackward leaves no layer above it to train"
+        yield line_of(layers[stops[-1]].section, "stopbackward"), message
 
 
 def _no_end(case: Case) -> Iterator[Place]:
@@ -250,8 +252,10 @@ def _no_end(case: Case) -> Iterator[Place]:
 
 def _text_too_short(case: Case) -> Iterator[Place]:
     if case.text_bytes is not None and case.text_bytes * 0.95 < case.net.time_steps + 1:
-        said = f"time_steps={case.net.time_steps}, but the text has only {case.text_bytes:,} bytes"
-        yield case.line("time_steps"), said
+        message = (
+            f"time_steps={case.net.time_steps}, but the text has only {case.text_bytes:,} bytes"
+        )
+        yield case.line("time_steps"), message
 
 
 def _epochs(case: Case) -> Iterator[Place]:
@@ -261,8 +265,8 @@ def _epochs(case: Case) -> Iterator[Place]:
     if not FEW_EPOCHS <= epochs <= MANY_EPOCHS:
         often = f"{epochs:,.0f} times" if epochs > 1 else f"to {100 * epochs:.2g} %"
         text = f"the text of {case.text_bytes:,} bytes"
-        said = f"max_batches={case.net.max_batches} reads {text} {often}"
-        yield case.line("max_batches"), said
+        message = f"max_batches={case.net.max_batches} reads {text} {often}"
+        yield case.line("max_batches"), message
 
 
 def one_symbol(net: o.NetOptions) -> str | None:
@@ -276,8 +280,8 @@ def one_symbol(net: o.NetOptions) -> str | None:
 
 
 def _one_symbol(case: Case) -> Iterator[Place]:
-    if case.text_bytes is not None and (said := one_symbol(case.net)):
-        yield case.line("time_steps", "batch"), said
+    if case.text_bytes is not None and (message := one_symbol(case.net)):
+        yield case.line("time_steps", "batch"), message
 
 
 def _utf16_text(case: Case) -> Iterator[Place]:

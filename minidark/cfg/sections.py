@@ -149,9 +149,9 @@ def cfg_comments(data: bytes) -> Comments:
     comments = Comments()
     text = data.decode("utf-8-sig", errors="replace")
     for number, line in enumerate(LINE_BREAK.split(text), start=1):
-        if found := re.search("[#;]", line):
-            before = line[: found.start()]
-            comments.add(number, line[found.end() :], alone=not before.strip(" \t"))
+        if match := re.search("[#;]", line):
+            code = line[: match.start()]
+            comments.add(number, line[match.end() :], alone=not code.strip(" \t"))
     return comments
 
 

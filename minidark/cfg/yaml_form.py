@@ -50,8 +50,8 @@ class _YamlCfg:
         for key in tree:
             if key not in (*NET, LAYERS):
                 hint = nearest(key, (*NET, LAYERS))
-                said = f"unknown key {echo(key)}; a cfg in YAML has net and layers{hint}"
-                raise CfgError(said, self.path, tree.lines[key])
+                message = f"unknown key {echo(key)}; a cfg in YAML has net and layers{hint}"
+                raise CfgError(message, self.path, tree.lines[key])
         net = [self._section(key, tree.lines[key], tree[key]) for key in tree if key in NET]
         if len(net) != 1 or LAYERS not in tree:
             raise self._wrong("a cfg in YAML has one `net` and one `layers`", tree)
@@ -92,8 +92,8 @@ class _YamlCfg:
         if not text:
             raise CfgError(f"{bare(key)} has no value", self.path, line)
         if not re.fullmatch(KEY, key) or re.search(r"[#;\0\r\n]", text):
-            said = f"{bare(key)}: {echo(text)} is not valid in a cfg"
-            raise CfgError(said, self.path, line)
+            message = f"{bare(key)}: {echo(text)} is not valid in a cfg"
+            raise CfgError(message, self.path, line)
         return Pair(str(key), text, line)
 
     def _wrong(self, message: str, node: Node) -> CfgError:

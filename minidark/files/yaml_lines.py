@@ -182,5 +182,5 @@ def _decoded(data: bytes, path: Path | str | None) -> str:
         return data.removeprefix(codecs.BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        said = f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
-        raise CfgError(said, path, line) from error
+        message = f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8"
+        raise CfgError(message, path, line) from error
