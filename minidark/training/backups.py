@@ -207,8 +207,8 @@ class Backups(Follower):
         self.attempt(records.checkpoint, lambda _: records.save())
 
     def attempt(self, path: Path, write: Callable[[Path], object]) -> None:
-        """Call `write(path)`. A SaveError is logged as a warning; `__exit__` raises it if it was
-        the last."""
+        """Call `write(path)`. Logs a SaveError as a warning; `__exit__` raises it unless a later
+        attempt succeeds."""
         try:
             write(path)
         except SaveError as error:

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 TIMED = 3  # batches, after one warm-up batch
 ENOUGH = 10.0  # seconds, after which no further batch starts
-TIMED_SYMBOLS = 8192  # most symbols of the timed validation, which should take about
-VALIDATED = 5.0  # seconds
+TIMED_SYMBOLS = 8192  # most symbols of the timed validation
+VALIDATED = 5.0  # seconds that it should take at most
 LONG = 5.0  # seconds; a longer wait is announced
 POINTS = 48  # points of the rate curve
 

@@ -59,8 +59,8 @@ class Shards:
 
     @property
     def ranks(self) -> Ranks:
-        """The ranks for this backend. Created at the first use, after `check_alike`, because that
-        needs all ranks."""
+        """The ranks for this backend. Created at the first use, after `check_alike`: all ranks must
+        take part."""
         if self._reaching is None:
             self._reaching = reaching(self._ranks, self.net.backend)
         return self._reaching
