@@ -133,7 +133,7 @@ def test_a_cost_that_is_no_nats_is_not_told_in_bits(end: str) -> None:
     measured = run("valid", "b.cfg", "backup/b_final.weights", "text.txt")
     assert measured.exit_code == 3
     assert measured.stderr == (
-        "minidark: error: b.cfg: does not end in a plain [softmax]: its cost is not in bits\n"
+        "minidark: error: b.cfg: ends in no plain [softmax]: its cost is not bits\n"
     )
 
 
@@ -245,7 +245,7 @@ def test_a_checkpoint_in_the_place_of_weights_names_resume() -> None:
     run("train", "a.cfg", "text.txt", "--seed", "1")
     said = (
         "backup/a.ckpt: a checkpoint, which `train --resume backup/a.ckpt` resumes; the "
-        "weights are beside it, as BASE_best.weights or BASE_final.weights"
+        "weights of the run are beside it, as BASE_best.weights or BASE_final.weights"
     )
     for command in ("generate a.cfg", "train a.cfg text.txt --weights", "info a.cfg"):
         assert_refused(run(*command.split(), "backup/a.ckpt"), 4, said)
