@@ -208,7 +208,9 @@ def test_many_long_notes_are_refused_before_they_are_unpacked() -> None:
     letters = np.random.default_rng(0).integers(1, 0xD000, 1 << 20, dtype="<u4")
     note = npy("()", letters.tobytes(), f"'<U{1 << 20}'")
     data = npz(**{f"n{i}": note for i in range(5)})
-    with pytest.raises(WeightsError, match=r"^a\.npz: its notes have more than 4,194,304 characters$"):
+    with pytest.raises(
+        WeightsError, match=r"^a\.npz: its notes have more than 4,194,304 characters$"
+    ):
         open_archive(io.BytesIO(data), "a.npz")
     four = npz(**{f"n{i}": note for i in range(4)})
     assert len(open_archive(io.BytesIO(four), "a.npz").notes) == 4
