@@ -159,7 +159,7 @@ def test_what_else_goes_wrong_is_what_the_run_ends_in(net: Network, tmp_path: Pa
 def test_one_run_at_a_time_has_the_folder(net: Network, tmp_path: Path) -> None:
     with (
         Backups(net, tmp_path, "rnn.cfg"),
-        pytest.raises(MinidarkError, match=r"in use by another run, process [0-9]+; give this"),
+        pytest.raises(MinidarkError, match=r"in use by another run, process [0-9]+; use another"),
         Backups(net, tmp_path, "other.cfg"),
     ):
         pass

@@ -164,7 +164,7 @@ def test_a_disk_that_gets_full_in_the_middle_of_a_part(
 
     with monkeypatch.context() as patch:
         patch.setattr(disk, "SYSTEM", disk.System(write=write))
-        with pytest.raises(SaveError, match="No space left on device; the file that was there is"):
+        with pytest.raises(SaveError, match="No space left on device; the previous file is"):
             write_atomically(place.link, PARTS)
     assert temporaries(place.folder) == []
     place.check(new=False)

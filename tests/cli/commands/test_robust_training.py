@@ -133,7 +133,7 @@ def test_a_cost_that_is_no_nats_is_not_told_in_bits(end: str) -> None:
     measured = run("valid", "b.cfg", "backup/b_final.weights", "text.txt")
     assert measured.exit_code == 3
     assert measured.stderr == (
-        "minidark: error: b.cfg: ends in no plain [softmax]: its cost is not bits\n"
+        "minidark: error: b.cfg: does not end in a plain [softmax]: its cost is not in bits\n"
     )
 
 
