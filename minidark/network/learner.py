@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import weakref
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Self
 
@@ -28,10 +29,14 @@ if TYPE_CHECKING:
 
 class Learner:
     """Trains `net`. `rate` and `norms` are from the last update: the learning rate, and the norms
-    of the layers' mean gradients if they were measured."""
+    of the layers' mean gradients if they were measured.
+
+    The reference to the network is weak: the network owns its learner, and a reference cycle would
+    keep the memory of both until the next garbage collection.
+    """
 
     def __init__(self, net: Network):
-        self.net = net
+        self.net: Network = weakref.proxy(net)
         self.optimizer = _optimizer(net.options, net.backend)
         self.clip_norm = net.options.clip_norm
         self.rate = 0.0
@@ -42,7 +47,7 @@ class Learner:
     def beside(self, net: Network) -> Self:
         """A learner for a network over the same parameters; it shares the optimizer."""
         other = copy.copy(self)
-        other.net = net
+        other.net = weakref.proxy(net)
         return other
 
     def train_batch(

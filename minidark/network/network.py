@@ -77,7 +77,6 @@ class Network:
         self.streams = self.layers[0].streams
         self.seen = 0
         self.layer_parameters = [layer.parameters() for layer in self.layers]
-        self._costs = cost_layer(self.layers)
         self._y: Array | None = None  # the cost layer's output, between forward and backward
         self.chooses_batchnorm = options.batchnorm is None  # the cfg leaves the choice open
         if options.batchnorm:
@@ -138,7 +137,7 @@ class Network:
     @property
     def predicts_symbols(self) -> bool:
         """Whether the cost is the nats of one symbol among `outputs`, as with a plain softmax."""
-        layer = self._costs
+        layer = cost_layer(self.layers)
         return isinstance(layer, SoftmaxLayer) and layer.groups == 1
 
     @property
@@ -270,11 +269,8 @@ class Network:
     def frozen_layers(self) -> int:
         """Number of layers, from the input, that get no gradient: up to the highest stopbackward or
         layer that outputs ids."""
-        stops = [
-            i
-            for i, (layer, options) in enumerate(zip(self.layers, self.layer_options, strict=True))
-            if options.stopbackward or layer.gives_ids
-        ]
+        both = enumerate(zip(self.layers, self.layer_options, strict=True))
+        stops = [i for i, (layer, said) in both if said.stopbackward or layer.gives_ids]
         return max(stops) + 1 if stops else 0
 
     def cost(self, y: Array, truth: npt.ArrayLike) -> Scalar:
@@ -362,10 +358,13 @@ class Network:
 
     def _over(self, layers: list[Layer], streams: int) -> Self:
         other = copy.copy(self)
-        other.layers, other.streams = layers, streams
-        other._costs = cost_layer(layers)
-        other._y = None
-        other.learner = self.learner.beside(other)
+        other.layers, other.streams, other._y = layers, streams, None
+        return other
+
+    def __copy__(self) -> Self:
+        """A network over the same layers, with its own `seen` and learner."""
+        other = object.__new__(type(self))
+        vars(other).update(vars(self), learner=self.learner.beside(other))
         return other
 
     # --- checks of arguments --------------------------------------------------------------
@@ -393,8 +392,8 @@ class Network:
         return Truth.of(self._as_array(truth), shape, self.backend)
 
     def _cost_layer(self) -> CostLayer:
-        if self._costs is None:
+        if (layer := cost_layer(self.layers)) is None:
             raise CfgError(
                 "this network has no cost; end the cfg in [softmax], [logistic] or [cost]"
             )
-        return self._costs
+        return layer

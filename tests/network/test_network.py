@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import weakref
 from typing import Any
 
 import numpy as np
@@ -206,6 +208,28 @@ def test_a_twin_accumulates_into_the_same_gradients() -> None:
     x, truth = batch(streams=3)
     assert net.twin(3).accumulate(x, truth) == alone.accumulate(x, truth)
     same_by_name(gradients(net), gradients(alone))
+
+
+def test_a_copy_over_the_same_layers_counts_and_learns_for_itself() -> None:
+    net = make()
+    other = copy.copy(net)
+    x, truth = batch()
+    other.train_batch(x, truth)
+    assert (net.seen, other.seen) == (0, T * S)
+    assert net.learner.rate == 0.0
+    assert other.learner.rate == pytest.approx(0.1)
+    assert copy.copy(other).seen == other.seen
+    same_by_name(values(net), values(other))
+
+
+@pytest.mark.parametrize("kind", ["network", "twin", "shard"])
+def test_the_memory_of_a_network_is_free_as_soon_as_nobody_has_it(kind: str) -> None:
+    net = make()
+    kept = {"network": make, "twin": net.twin, "shard": lambda: net.shard(slice(0, 1))}[kind]()
+    kept.reset_state()
+    gone = weakref.ref(kept)
+    del kept
+    assert gone() is None
 
 
 def test_a_twin_infers_beside_training_and_leaves_no_trace() -> None:
