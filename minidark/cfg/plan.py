@@ -152,9 +152,6 @@ def plan_network(
             continue
         options = read_options(kind, section, path, warn, refuse)
         layers.append(PlannedLayer(section, options, inputs, options.size(inputs)))
-        if message := options.misfit(inputs):
-            line = line_of(section, message.partition("=")[0])
-            refuse(WrongLayerError(message, path, line))
         inputs = layers[-1].size.outputs
         _doubt_layer(layers, warn)
     if len(sections) == 1:
@@ -162,6 +159,10 @@ def plan_network(
     for previous, layer in pairwise(layers):
         if complaint := _misplaced(previous, layer):
             refuse(CfgError(complaint, path, layer.section.line))
+    for layer in layers:  # after their places, which are the cause of some misfits
+        if message := layer.options.misfit(layer.inputs):
+            line = line_of(layer.section, message.partition("=")[0])
+            refuse(WrongLayerError(message, path, line))
     _doubt_frozen_layers(net, layers, warn)
     return Plan(list(sections), net, layers)
 
