@@ -247,11 +247,13 @@ class Comparison:
         training = self._training(candidate, seed, batches)
         measured = _Measured(candidate, training, follow)
         training.rehearse()
-        try:
-            with self._backups(candidate, training) as backups:
+        with self._backups(candidate, training) as backups:
+            try:
                 run.follow(training, [*backups, measured], measured)
-        except DivergedError as error:
-            measured.diverged = str(error)
+            except DivergedError as error:  # inside, so that a SaveError of the run is still raised
+                measured.diverged = str(error)
+                for one in backups:
+                    one.diverged(error)
         return None if measured.due else measured.outcome()
 
     @contextlib.contextmanager

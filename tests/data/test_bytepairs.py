@@ -371,7 +371,7 @@ def test_files_of_other_pairs_have_no_average(trained: Network, tmp_path: Path) 
         ),
         (
             "[net]\ninputs=300\n[gru]\noutput=8\n[bytepairs]\n[softmax]",
-            "5: .*first layer or none",  # and not that 8 outputs leave no symbols
+            "5: .*must be the first layer",  # and not that 8 outputs leave no symbols
         ),
         (
             "[net]\ninputs=300\n[bytepairs]\n[dropout]\n[softmax]",

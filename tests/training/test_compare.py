@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from minidark import CfgError, Text, load_network, train
+from minidark import CfgError, DivergedError, Text, load_network, train
 from minidark.backend import get_backend
 from minidark.cfg.plan import Plan, plan_cfg
+from minidark.errors import SaveError
 from minidark.files import shipped
 from minidark.training.compare import (
     Comparison,
@@ -24,6 +25,7 @@ from minidark.training.compare import (
     scaled,
     spread,
 )
+from minidark.training.records import Records
 from minidark.training.report import StepReport
 from minidark.training.train import Training
 from tests.helpers import cfg
@@ -234,6 +236,21 @@ def test_one_that_diverges_is_an_outcome(paths: list[Path], text: Text, tmp_path
     assert (outcomes[0].bits, outcomes[0].last_bits, outcomes[0].sample) == (None, None, None)
     last = (tmp_path / "runs" / "gru-seed1" / "log.jsonl").read_text().splitlines()[-1]
     assert json.loads(last)["diverged"] == outcomes[0].diverged
+
+
+def test_one_that_diverges_on_a_disk_that_fails_says_so(
+    paths: list[Path], text: Text, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = "net inputs=128 batch=4 time_steps=5 learning_rate=1e38"
+    paths[0].write_text(cfg(net, *CFGS["gru"][1:]))
+    monkeypatch.setattr(Records, "add_diverged", full)
+    runs = compared(paths, text, folder=tmp_path / "runs").runs([1], [30] * 3, always)
+    with pytest.raises(SaveError, match=r"log\.jsonl"):
+        next(runs)
+
+
+def full(records: Records, error: DivergedError) -> None:
+    raise SaveError(f"{records.log.path}: cannot write: No space left on device")
 
 
 def let_batches_take(durations: Iterable[float], monkeypatch: pytest.MonkeyPatch) -> None:
