@@ -148,7 +148,7 @@ def scaled(plan: Plan, path: Path | str | None, parameters: int) -> Plan:
 def _scalable(plan: Plan) -> list[tuple[int, str]]:
     """Section and key of each width that may change. The output of the last layer with a width
     stays: it is the number of symbols."""
-    wide = [at for at, layer in enumerate(plan.layers, start=1) if _has_width(plan, at)]
+    wide = [at for at, layer in enumerate(plan.layers, start=1) if layer.options.has_width]
     return [
         (at, key)
         for at in wide
@@ -157,11 +157,6 @@ def _scalable(plan: Plan) -> list[tuple[int, str]]:
         and key in plan.sections[at].pairs
         and (at != wide[-1] or key == "hidden")
     ]
-
-
-def _has_width(plan: Plan, at: int) -> bool:
-    options = plan.layers[at - 1].options
-    return options.has_width
 
 
 def _times(plan: Plan, keys: list[tuple[int, str]], factor: float) -> Plan:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -225,7 +226,12 @@ def test_a_copy_over_the_same_layers_counts_and_learns_for_itself() -> None:
 @pytest.mark.parametrize("kind", ["network", "twin", "shard"])
 def test_the_memory_of_a_network_is_free_as_soon_as_nobody_has_it(kind: str) -> None:
     net = make()
-    kept = {"network": make, "twin": net.twin, "shard": lambda: net.shard(slice(0, 1))}[kind]()
+    kinds: dict[str, Callable[[], Network]] = {
+        "network": make,
+        "twin": net.twin,
+        "shard": lambda: net.shard(slice(0, 1)),
+    }
+    kept = kinds[kind]()
     kept.reset_state()
     gone = weakref.ref(kept)
     del kept
