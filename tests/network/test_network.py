@@ -13,6 +13,9 @@ import pytest
 
 from minidark import DataError, MinidarkError, Network
 from minidark.backend import Array
+from minidark.cfg import options
+from minidark.layers.activations import ACTIVATIONS
+from minidark.layers.cost import COST_TYPES
 from tests.helpers import gradients, network, one_hot, randomize, states, values
 
 pytestmark = pytest.mark.usefixtures("each_backend")
@@ -209,6 +212,22 @@ def test_a_twin_accumulates_into_the_same_gradients() -> None:
     x, truth = batch(streams=3)
     assert net.twin(3).accumulate(x, truth) == alone.accumulate(x, truth)
     same_by_name(gradients(net), gradients(alone))
+
+
+@pytest.mark.parametrize("kind", options.LAYER_TYPES)
+def test_what_options_say_of_a_layer_is_so_of_the_layer(kind: str) -> None:
+    net = network("net inputs=300 batch=2 time_steps=1", kind)
+    (said,), (layer,) = net.layer_options, net.layers
+    assert said.gives_symbols == layer.gives_ids
+    assert (said.reads_symbols or said.gives_symbols) == layer.reads_ids
+    assert said.is_recurrent == bool(layer.states)
+    assert said.has_cost == layer.has_cost
+    assert said.normalizes == bool(layer.norms)
+
+
+def test_the_names_that_a_cfg_may_say_are_those_of_the_layers() -> None:
+    assert tuple(ACTIVATIONS) == options.ACTIVATIONS
+    assert tuple(COST_TYPES) == options.COST_TYPES
 
 
 def test_a_copy_over_the_same_layers_counts_and_learns_for_itself() -> None:
