@@ -145,6 +145,26 @@ def gru_gates_backward(gates: Array, state: Array, dreset_state: Array, dh: Arra
     _for_each_unit("gru_gates_backward", state, gates, state, dreset_state, dh)
 
 
+def gru_reset_after(
+    gates: Array,
+    recurrent: Array,
+    biases: Array,
+    state: Array,
+    inner: Array,
+    new: Array,
+    tanh: bool,
+) -> None:
+    arrays = (gates, recurrent, biases, state, inner, new)
+    _for_each_unit("gru_reset_after", state, *arrays, tanh=tanh)
+
+
+def gru_reset_after_backward(
+    gates: Array, state: Array, inner: Array, dy: Array, dh: Array, tanh: bool
+) -> None:
+    arrays = (gates, state, inner, _contiguous(dy), dh)
+    _for_each_unit("gru_reset_after_backward", state, *arrays, tanh=tanh)
+
+
 def _for_each_unit(name: str, state: Array, *arrays: Array, **flags: bool) -> None:
     _for_each(
         name,
@@ -194,6 +214,25 @@ def gru_sequence_backward(
 ) -> None:
     arrays = (gates, states, _contiguous(dy), wzr, wh)
     _for_each_stream("gru_sequence_backward", dy, *arrays, tanh=squash_by_tanh)
+
+
+def gru_reset_after_sequence(
+    gates: Array,
+    biases: Array,
+    states: Array,
+    inner: Array,
+    w: Array,
+    squash_by_tanh: bool,
+) -> None:
+    arrays = (gates, biases, states, inner, _contiguous(w.T))
+    _for_each_stream("gru_reset_after_sequence", inner, *arrays, tanh=squash_by_tanh)
+
+
+def gru_reset_after_sequence_backward(
+    gates: Array, states: Array, inner: Array, dy: Array, w: Array, squash_by_tanh: bool
+) -> None:
+    arrays = (gates, states, inner, _contiguous(dy), w)
+    _for_each_stream("gru_reset_after_sequence_backward", dy, *arrays, tanh=squash_by_tanh)
 
 
 def lstm_sequence(

@@ -148,6 +148,38 @@ __global__ void gru_gates_backward(real* gates, const real* state, const real* d
   *r = (1 - *r) * (through * state[i]);
 }
 
+__global__ void gru_reset_after(real* gates, const real* recurrent, const real* biases,
+                                const real* state, real* inner, real* new_state, long long n,
+                                long long H, long long is_tanh) {
+  long long i = THREAD;
+  if (i >= n) return;
+  real* z = gates + i / H * 3 * H + i % H;
+  real *r = z + H, *c = z + 2 * H;
+  const real* from_state = recurrent + i / H * 3 * H + i % H;
+  *z = squash_logistic(*z + from_state[0]);
+  *r = squash_logistic(*r + from_state[H]);
+  inner[i] = from_state[2 * H] + biases[i % H];
+  *c = squash(*c + *r * inner[i], is_tanh);
+  new_state[i] = (state[i] - *c) * *z + *c;
+}
+
+__global__ void gru_reset_after_backward(real* gates, const real* state, real* inner,
+                                         const real* dy, real* dh, long long n, long long H,
+                                         long long is_tanh) {
+  long long i = THREAD;
+  if (i >= n) return;
+  real* z = gates + i / H * 3 * H + i % H;
+  real *r = z + H, *c = z + 2 * H;
+  real d = dh[i] + dy[i], keep = 1 - *z;
+  real dz = (state[i] - *c) * d * keep;
+  dh[i] = d * *z;
+  *z = dz * *z;
+  *c = keep * d * squash_slope(*c, is_tanh);
+  real dr = *c * inner[i] * *r;
+  inner[i] = *c * *r;
+  *r = (1 - *r) * dr;
+}
+
 // --- lstm -----------------------------------------------------------------------------------
 
 __global__ void lstm_state(real* gates, const real* recurrent, const real* cell, real* new_cell,
@@ -340,6 +372,80 @@ SEQUENCE __global__ void gru_sequence_backward(real* gates, const real* states, 
     }
     __syncthreads();
     product(parts, by, dgates, wzr, 2 * H, H);
+    FOR_SHARE(H) dh[n] += whole(parts, by, j, s);
+  }
+}
+
+// Biases are those of the gates, and wh's alone, which are wh h's own.
+SEQUENCE __global__ void gru_reset_after_sequence(real* gates, const real* biases, real* states,
+                                                  real* inner, const real* w, long long T,
+                                                  long long S, long long H, long long each,
+                                                  long long is_tanh) {
+  __shared__ Streams h[UNITS], parts[UNITS];
+  Own mine = own(S, each);
+  load(h, states, mine, H);
+  for (long long t = 0; t < T; t++) {
+    real* gate = gates + (t * S + mine.first) * 3 * H;
+    real* q = inner + (t * S + mine.first) * H;
+    for (int from = 0; from < 3 * H; from += blockDim.x) {
+      Division by = divide(from, 3 * H);
+      product(parts, by, h, w, H, 3 * H);
+      FOR_SHARE(by.columns) {
+        long long o = from + j;
+        if (s >= mine.count || o >= 3 * H) continue;
+        real sum = whole(parts, by, j, s);
+        real& opened = gate[s * 3 * H + o];
+        if (o < 2 * H) opened = squash_logistic(opened + biases[o] + sum);
+        else q[s * H + o - 2 * H] = sum + biases[o + H];
+      }
+      __syncthreads();
+    }
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      real *z = gate + s * 3 * H + j, *r = z + H, *c = z + 2 * H;
+      *c = squash(*c + biases[2 * H + j] + *r * q[s * H + j], is_tanh);
+      h[j].of[s] = (h[j].of[s] - *c) * *z + *c;
+      states[((t + 1) * S + mine.first + s) * H + j] = h[j].of[s];
+    }
+    __syncthreads();
+  }
+}
+
+SEQUENCE __global__ void gru_reset_after_sequence_backward(real* gates, const real* states,
+                                                           real* inner, const real* dy,
+                                                           const real* w, long long T,
+                                                           long long S, long long H,
+                                                           long long each, long long is_tanh) {
+  __shared__ Streams dgates[2 * UNITS], parts[UNITS];  // of z and r, then of inner
+  Own mine = own(S, each);
+  Division by = divide(0, H);
+  real dh[STREAMS] = {};
+  clear(dgates, 2 * H);
+  for (long long t = T - 1; t >= 0; t--) {
+    real* gate = gates + (t * S + mine.first) * 3 * H;
+    real* q = inner + (t * S + mine.first) * H;
+    const real* h = states + (t * S + mine.first) * H;
+    const real* d_of_y = dy + (t * S + mine.first) * H;
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      real *z = gate + s * 3 * H + j, *r = z + H, *c = z + 2 * H;
+      real d = dh[n] + d_of_y[s * H + j], keep = 1 - *z;
+      dh[n] = d * *z;
+      *z = dgates[j].of[s] = (h[s * H + j] - *c) * d * keep * *z;
+      *c = keep * d * squash_slope(*c, is_tanh);
+      real dr = *c * q[s * H + j] * *r;
+      q[s * H + j] = *c * *r;
+      *r = dgates[H + j].of[s] = (1 - *r) * dr;
+    }
+    __syncthreads();
+    Streams sum = {};
+    multiply(sum, by, dgates, w, 2 * H, H);
+    __syncthreads();
+    FOR_SHARE(H) if (s < mine.count) dgates[j].of[s] = q[s * H + j];
+    __syncthreads();
+    multiply(sum, by, dgates, w + 2 * H * H, H, H);
+    parts[threadIdx.x] = sum;
+    __syncthreads();
     FOR_SHARE(H) dh[n] += whole(parts, by, j, s);
   }
 }

@@ -192,6 +192,12 @@ class GruOptions(LayerOptions):
     output: int = _output()
     batch_normalize: bool = _batch_normalize()
     tanh: bool = key(False, None, "1: candidates are tanh; 0: logistic, darknet's default")
+    reset_after: bool = key(
+        False,
+        None,
+        "1: the reset gate acts after the product with the state, as in nn.GRU; 0: before it",
+        own=True,
+    )
     init: str = _init()
     input_scale: float = _input_scale()
     dropconnect: float = _dropconnect()

@@ -6,8 +6,15 @@
     h' = z * h + (1 - z) * c
 
 u: from the input to a gate, w: from the state; each of the six is a sublayer with biases and,
-with batch_normalize, a norm of its own. The reset comes before the product with wh: Keras
-`reset_after=False`, ONNX `linear_before_reset=0`. h' is both the state and the output.
+with batch_normalize, a norm of its own. h' is both the state and the output. The reset comes
+before the product with wh: Keras `reset_after=False`, ONNX `linear_before_reset=0`.
+
+With reset_after=1 it comes after it, and is a factor of that sublayer, biases and norm included:
+
+    c  = act(uh x + r * (wh h))         the inner part of the candidate is wh h, biases included
+
+as in PyTorch's nn.GRU, cuDNN, Keras's default and ONNX `linear_before_reset=1`. All that reads the
+state is then one matrix product a step. The arrays are the same, and mean another network.
 
 Source: darknet src/gru_layer.c (make_gru_layer, forward_gru_layer). Its backward_gru_layer is an
 empty function on the CPU; the one here is the derivative. Cho et al. 2014, arXiv:1406.1078.
@@ -32,23 +39,33 @@ class GruSaved:
     x: Array  # (T, S, I), or ids (T, S)
     gates: Array  # (T, S, 3H): z | r | c, after their activations
     states: Array  # (T + 1, S, H): the state before step 0, then after each step
-    reset_states: Array  # (T, S, H): r * h
+    inner: Array  # (T, S, H): r * h, or with reset_after wh h
     u: AffinePass
-    wzr: AffinePass
-    wh: AffinePass
+    w: tuple[AffinePass, ...]  # wz and wr, then wh; with reset_after all three in one
 
     @property
     def y(self) -> Array:
         return self.states[1:]
 
 
-class GruLayer(RecurrentLayer):
-    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, outputs).
+class GruOptions(CellOptions, total=False):
+    """How a GRU computes and starts.
 
-    update_bias: where uz's biases start.
+    tanh: of candidates; by default they are logistic. update_bias: where uz's biases start.
     """
 
+    tanh: bool
+    update_bias: float
+    name: str | None
+    backend: Backend | None
+
+
+class GruLayer(RecurrentLayer):
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs); the state is (S, outputs)."""
+
     type = "gru"
+    reset_after: ClassVar = False
+    state_packs: ClassVar[tuple[tuple[str, ...], ...]] = (("wz", "wr"), ("wh",))  # by input
     created = ("uz", "wz", "ur", "wr", "uh", "wh")
     file_orders: ClassVar = {
         PJREDDIE: ("wz", "wr", "wh", "uz", "ur", "uh"),
@@ -72,9 +89,10 @@ class GruLayer(RecurrentLayer):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.tanh = tanh
         self.u = self._pack(("uz", "ur", "uh"), inputs, outputs, batch_normalize)
-        self.wzr = self._pack(("wz", "wr"), outputs, outputs, batch_normalize)
-        self.wh = self._pack(("wh",), outputs, outputs, batch_normalize)
-        self._start(self.u, (self.wzr, self.wh), **cell)
+        self.w = tuple(
+            self._pack(names, outputs, outputs, batch_normalize) for names in self.state_packs
+        )
+        self._start(self.u, self.w, **cell)
         self.sublayers["uz"].biases[...] = update_bias
         self.states = {"state": self.backend.zeros(self.streams, outputs)}
 
@@ -85,78 +103,161 @@ class GruLayer(RecurrentLayer):
     def _run(self, x: Array, train: bool) -> GruSaved:
         """All steps of x; the state goes on."""
         steps, streams = x.shape[:2]
-        hidden, kernels = self.outputs, self.backend.kernels
-        u, wzr, wh = (self._begin(a, steps, streams, train) for a in (self.u, self.wzr, self.wh))
+        u, *w = (self._begin(a, steps, streams, train) for a in (self.u, *self.w))
 
-        gates, biases = u.forward(x), self._gate_biases()
-        states = self.backend.empty(steps + 1, streams, hidden)
+        states = self.backend.empty(steps + 1, streams, self.outputs)
         states[0] = self.states["state"]
-        reset_states = self.backend.empty(steps, streams, hidden)
-        if self._takes_whole(steps):
-            kernels.gru_sequence(
-                gates, biases, states, reset_states, wzr.weights, wh.weights, self.tanh
-            )
-        else:
-            gates += biases
-            for t in range(steps):
-                h, new = states[t], states[t + 1]
-                kernels.gru_gates(gates[t], wzr.forward(h, t), h, reset_states[t])
-                kernels.gru_state(gates[t], wh.forward(reset_states[t], t), h, new, self.tanh)
-
+        inner = self.backend.empty(steps, streams, self.outputs)
+        run = GruSaved(x, u.forward(x), states, inner, u, tuple(w))
+        (self._forward_whole if self._takes_whole(steps) else self._forward_steps)(run)
         self.states["state"][...] = states[steps]
-        return GruSaved(x, gates, states, reset_states, u, wzr, wh)
+        return run
+
+    def _forward_whole(self, s: GruSaved) -> None:
+        wzr, wh = s.w
+        self.backend.kernels.gru_sequence(
+            s.gates, self._gate_biases(), s.states, s.inner, wzr.weights, wh.weights, self.tanh
+        )
+
+    def _forward_steps(self, s: GruSaved) -> None:
+        (wzr, wh), kernels = s.w, self.backend.kernels
+        s.gates += self._gate_biases()
+        for t in range(len(s.gates)):
+            gates, h, reset_state, new = s.gates[t], s.states[t], s.inner[t], s.states[t + 1]
+            kernels.gru_gates(gates, wzr.forward(h, t), h, reset_state)
+            kernels.gru_state(gates, wh.forward(reset_state, t), h, new, self.tanh)
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
         if not self._has_cell_kernels():
             return super().frozen(ids)
-        return self.backend.kernels.GruStep(
-            self.u.weights,
-            self._gate_biases(),
-            self.wzr.weights,
-            self.wh.weights,
-            self.tanh,
-            self.states["state"],
-            ids,
+        return self._frozen_cell(ids)
+
+    def _frozen_cell(self, ids: bool) -> Callable[[Array], Array]:
+        (wzr, wh), state = self.w, self.states["state"]
+        step: Callable[[Array], Array] = self.backend.kernels.GruStep(
+            self.u.weights, self._gate_biases(), wzr.weights, wh.weights, self.tanh, state, ids
         )
+        return step
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         s: GruSaved = self._take_saved()
-        hidden, kernels = self.outputs, self.backend.kernels
-
         if self._takes_whole(len(dy)):
-            kernels.gru_sequence_backward(
-                s.gates, s.states, dy, s.wzr.weights, s.wh.weights, self.tanh
-            )
+            self._backward_whole(s, dy)
         else:
             self.dstates = {"state": self._backward_steps(s, dy)}
         dgates = s.gates  # by now the gradients of what went into their activations
-        dzr, dc = dgates[:, :, : 2 * hidden], dgates[:, :, 2 * hidden :]
-        dbiases = kernels.column_sums(dgates.reshape(-1, 3 * hidden))
+        dbiases = self.backend.kernels.column_sums(dgates.reshape(-1, 3 * self.outputs))
         dx = s.u.backward(dgates) if need_dx else None
         s.u.accumulate(s.x, dgates, dbiases)
-        s.wzr.accumulate(s.states[:-1], dzr, dbiases[: 2 * hidden])
-        s.wh.accumulate(s.reset_states, dc, dbiases[2 * hidden :])
+        self._accumulate_state(s, dbiases)
         return dx
+
+    def _backward_whole(self, s: GruSaved, dy: Array) -> None:
+        wzr, wh = s.w
+        self.backend.kernels.gru_sequence_backward(
+            s.gates, s.states, dy, wzr.weights, wh.weights, self.tanh
+        )
 
     def _backward_steps(self, s: GruSaved, dy: Array) -> Array:
         """In place of a step's gates leaves the gradients of what went into their activations; that
         of the state before the first step is returned."""
-        hidden, kernels = self.outputs, self.backend.kernels
+        (wzr, wh), two, kernels = s.w, 2 * self.outputs, self.backend.kernels
         dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
         for t in reversed(range(len(dy))):
             gates, h = s.gates[t], s.states[t]
             kernels.gru_state_backward(gates, h, dy[t], dh, self.tanh)
-            dreset_state = s.wh.backward(gates[:, 2 * hidden :], t)
+            dreset_state = wh.backward(gates[:, two:], t)
             kernels.gru_gates_backward(gates, h, dreset_state, dh)
-            dh += s.wzr.backward(gates[:, : 2 * hidden], t)
+            dh += wzr.backward(gates[:, :two], t)
         return dh
+
+    def _accumulate_state(self, s: GruSaved, dbiases: Array) -> None:
+        """Add to the gradients of what reads the state; dbiases (3H,) are those of the gates."""
+        (wzr, wh), two = s.w, 2 * self.outputs
+        wzr.accumulate(s.states[:-1], s.gates[:, :, :two], dbiases[:two])
+        wh.accumulate(s.inner, s.gates[:, :, two:], dbiases[two:])
 
     def _gate_biases(self) -> Array:
         """Those of u and w together: they meet in the same sum."""
         biases = self.u.biases.copy()
-        biases[: 2 * self.outputs] += self.wzr.biases
-        biases[2 * self.outputs :] += self.wh.biases
+        biases[: 2 * self.outputs] += self.w[0].biases
+        biases[2 * self.outputs :] += self.w[1].biases
         return biases
 
 
-make_gru_layer = GruLayer
+class ResetAfterGruLayer(GruLayer):
+    """A GRU with reset_after=1: the gates' products with the state are one, and `inner` has a
+    gradient of its own, r times that of the candidate."""
+
+    reset_after = True
+    state_packs = (("wz", "wr", "wh"),)
+
+    def _forward_whole(self, s: GruSaved) -> None:
+        self.backend.kernels.gru_reset_after_sequence(
+            s.gates, self._gate_biases(), s.states, s.inner, s.w[0].weights, self.tanh
+        )
+
+    def _forward_steps(self, s: GruSaved) -> None:
+        (w,), biases, three = s.w, self._gate_biases(), 3 * self.outputs
+        s.gates += biases[:three]
+        for t in range(len(s.gates)):
+            gates, h, inner, new = s.gates[t], s.states[t], s.inner[t], s.states[t + 1]
+            self.backend.kernels.gru_reset_after(
+                gates, w.forward(h, t), biases[three:], h, inner, new, self.tanh
+            )
+
+    def _frozen_cell(self, ids: bool) -> Callable[[Array], Array]:
+        (w,), state = self.w, self.states["state"]
+        step: Callable[[Array], Array] = self.backend.kernels.GruResetAfterStep(
+            self.u.weights, self._gate_biases(), w.weights, self.tanh, state, ids
+        )
+        return step
+
+    def _backward_whole(self, s: GruSaved, dy: Array) -> None:
+        self.backend.kernels.gru_reset_after_sequence_backward(
+            s.gates, s.states, s.inner, dy, s.w[0].weights, self.tanh
+        )
+
+    def _backward_steps(self, s: GruSaved, dy: Array) -> Array:
+        """As GruLayer's, and leaves the gradient of `inner` in its place."""
+        dh = self.backend.zeros(*s.states.shape[1:])
+        for t in reversed(range(len(dy))):
+            gates, inner = s.gates[t], s.inner[t]
+            self.backend.kernels.gru_reset_after_backward(
+                gates, s.states[t], inner, dy[t], dh, self.tanh
+            )
+            dh += s.w[0].backward(self._from_state(gates, inner), t)
+        return dh
+
+    def _accumulate_state(self, s: GruSaved, dbiases: Array) -> None:
+        dw = self._from_state(s.gates, s.inner)
+        dbiases = self.backend.kernels.column_sums(dw.reshape(-1, 3 * self.outputs))
+        s.w[0].accumulate(s.states[:-1], dw, dbiases)
+
+    def _from_state(self, dgates: Array, dinner: Array) -> Array:
+        """The gradients of what comes from the state, (..., 3H): z's and r's are the gates'."""
+        parts = (dgates[..., : 2 * self.outputs], dinner)
+        gradients: Array = self.backend.xp.concatenate(parts, axis=-1)
+        return gradients
+
+    def _gate_biases(self) -> Array:
+        """(4H,): those of the gates, then wh's, which are of `inner`."""
+        (w,), two = self.w, 2 * self.outputs
+        biases: Array = self.backend.xp.concatenate((self.u.biases, w.biases[two:]))
+        biases[:two] += w.biases[:two]
+        return biases
+
+
+def make_gru_layer(
+    batch: int,
+    inputs: int,
+    outputs: int,
+    steps: int,
+    batch_normalize: bool = False,
+    *,
+    reset_after: bool = False,
+    **options: Unpack[GruOptions],
+) -> GruLayer:
+    """A GRU of either form. batch: rows, as in darknet's."""
+    kind = ResetAfterGruLayer if reset_after else GruLayer
+    return kind(batch, inputs, outputs, steps, batch_normalize, **options)

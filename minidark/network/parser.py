@@ -94,6 +94,7 @@ def parse_gru(options: o.GruOptions, params: Params) -> Layer:
         outputs=options.output,
         batch_normalize=options.batch_normalize,
         tanh=options.tanh,
+        reset_after=options.reset_after,
         update_bias=options.update_bias,
         **_cell(options, params),
     )

@@ -278,6 +278,8 @@ def test_sum_of_squares(size: int) -> None:
 CELLS = [
     "gru output=5",
     "gru output=70 tanh=1",
+    "gru output=5 reset_after=1",
+    "gru output=70 tanh=1 reset_after=1",
     "lstm output=5",
     "lstm output=70",
     *(f"rnn output=5 activation={name}" for name in RNN_ACTIVATIONS),
@@ -360,7 +362,13 @@ NET = "net inputs=9 batch=6 time_steps=10 adam=1 learning_rate=.01 decay=0"
 
 
 @pytest.mark.parametrize(
-    "cell", ["gru output=8 tanh=1", "lstm output=8", "rnn output=8 activation=tanh"]
+    "cell",
+    [
+        "gru output=8 tanh=1",
+        "gru output=8 tanh=1 reset_after=1",
+        "lstm output=8",
+        "rnn output=8 activation=tanh",
+    ],
 )
 @pytest.mark.parametrize("untrue", [0, 3])  # steps without a truth at the beginning
 def test_training_follows_numpys_in_float64(cell: str, untrue: int) -> None:
@@ -378,6 +386,7 @@ def test_training_follows_numpys_in_float64(cell: str, untrue: int) -> None:
     ("section", "kernel"),
     [
         ("gru output=8", "gru_sequence"),
+        ("gru output=8 reset_after=1", "gru_reset_after_sequence"),
         ("lstm output=8", "lstm_sequence"),
         ("rnn output=8 activation=tanh", "rnn_sequence"),
     ],
@@ -419,7 +428,8 @@ def trained(count: int) -> bytes:
     threads.set_threads(count)
     net = network(
         "net inputs=64 batch=20 time_steps=32 adam=1 learning_rate=.01",
-        "gru output=70 tanh=1", "lstm output=64", "rnn output=64 activation=tanh",
+        "gru output=70 tanh=1", "gru output=70 tanh=1 reset_after=1", "lstm output=64",
+        "rnn output=64 activation=tanh",
         "connected output=64 activation=linear", "softmax", dtype="float32",
     )  # fmt: skip
     ids = np.random.default_rng(0).integers(0, 64, (33, 20))

@@ -20,12 +20,15 @@ I, T = 9, 12  # noqa: E741  the shape alphabet's inputs
 LAYERS = [
     "gru output=5",
     "gru output=70 tanh=1",
+    "gru output=5 reset_after=1",
+    "gru output=70 tanh=1 reset_after=1",
     "lstm output=5",
     "lstm output=70",
     "rnn output=5 hidden=7 activation=tanh",
     "connected output=70 activation=tanh",
     "connected output=3 activation=linear",
     "gru output=5 batch_normalize=1",
+    "gru output=5 batch_normalize=1 reset_after=1",
 ]
 FEW, MANY = 3, 30  # streams, on either side of where they are what threads share
 
@@ -58,7 +61,9 @@ def test_frozen_steps_equal_a_sequence(layer: str, streams: int) -> None:
 
 
 @pytest.mark.parametrize("kernels", ["numpy", "fast"])
-@pytest.mark.parametrize("layer", ["gru output=5", "lstm output=70", "rnn output=5 hidden=7"])
+@pytest.mark.parametrize("layer", [
+    "gru output=5", "gru output=5 reset_after=1", "lstm output=70", "rnn output=5 hidden=7",
+])  # fmt: skip
 def test_a_reordered_stream_goes_on_where_another_was(layer: str, kernels: str) -> None:
     net = network(f"net inputs={I}", layer, "gru output=6", "softmax", dtype="float32")
     net.backend.use_kernels(kernels)
@@ -86,7 +91,10 @@ def test_temperature_is_of_the_steps_alone() -> None:
 # --- many texts side by side ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("layer", ["gru output=70 tanh=1", "lstm output=20", "lstm output=150"])
+@pytest.mark.parametrize("layer", [
+    "gru output=70 tanh=1", "gru output=150 tanh=1 reset_after=1", "lstm output=20",
+    "lstm output=150",
+])  # fmt: skip
 def test_texts_side_by_side_are_those_one_by_one(layer: str) -> None:
     net = network(f"net inputs={I}", layer, f"connected output={I}", "softmax", dtype="float32")
     randomize(net.layers)
@@ -99,7 +107,9 @@ def test_texts_side_by_side_are_those_one_by_one(layer: str) -> None:
         np.testing.assert_array_equal(value, kept[name])
 
 
-@pytest.mark.parametrize("layer", ["gru output=150 tanh=1", "lstm output=150"])
+@pytest.mark.parametrize("layer", [
+    "gru output=150 tanh=1", "gru output=150 tanh=1 reset_after=1", "lstm output=150",
+])  # fmt: skip
 def test_a_streams_numbers_do_not_depend_on_threads_or_on_others(layer: str) -> None:
     net = network(f"net inputs={I}", layer, layer, dtype="float32")
     randomize(net.layers)

@@ -38,6 +38,25 @@ def gru_sequence_backward(
         dh += gate[:, : 2 * hidden] @ wzr
 
 
+def gru_reset_after_sequence(
+    gates: Array, biases: Array, states: Array, inner: Array, w: Array, tanh: bool
+) -> None:
+    hidden = inner.shape[-1]
+    gates += biases[: 3 * hidden]
+    for t, gate in enumerate(gates):
+        h, new = states[t], states[t + 1]
+        numpy_kernels.gru_reset_after(gate, h @ w.T, biases[3 * hidden :], h, inner[t], new, tanh)
+
+
+def gru_reset_after_sequence_backward(
+    gates: Array, states: Array, inner: Array, dy: Array, w: Array, tanh: bool
+) -> None:
+    dh, two = np.zeros_like(states[0]), 2 * dy.shape[-1]
+    for t in reversed(range(len(dy))):
+        numpy_kernels.gru_reset_after_backward(gates[t], states[t], inner[t], dy[t], dh, tanh)
+        dh += gates[t, :, :two] @ w[:two] + inner[t] @ w[two:]
+
+
 def lstm_sequence(
     gates: Array, biases: Array, states: Array, cells: Array, squashed: Array, w: Array
 ) -> None:
@@ -102,6 +121,15 @@ CASES: dict[str, Callable[[Draws], list[tuple[Any, ...]]]] = {
     ],
     "gru_sequence_backward": lambda d: [
         (d.open(d.T, d.S, 3 * d.H), rows(d, d.T + 1), rows(d, d.T), weights(d, 2), weights(d, 1),
+         tanh)
+        for tanh in (False, True)
+    ],
+    "gru_reset_after_sequence": lambda d: [
+        (gates(d, 3)[0], d.normal(4 * d.H), rows(d, d.T + 1), rows(d, d.T), weights(d, 3), tanh)
+        for tanh in (False, True)
+    ],
+    "gru_reset_after_sequence_backward": lambda d: [
+        (d.open(d.T, d.S, 3 * d.H), rows(d, d.T + 1), rows(d, d.T), rows(d, d.T), weights(d, 3),
          tanh)
         for tanh in (False, True)
     ],

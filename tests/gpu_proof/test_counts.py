@@ -64,17 +64,25 @@ def test_an_lstm_step_takes_fewer() -> None:
     assert launches_a_step("lstm output=8") <= 6
 
 
-@pytest.mark.parametrize("layer", ["gru", "lstm", "rnn"])
+def test_a_gru_step_with_the_reset_after_the_product_takes_fewer() -> None:
+    assert launches_a_step("gru output=8 reset_after=1") <= 6
+
+
+@pytest.mark.parametrize(
+    "layer", ["gru output=8", "gru output=8 reset_after=1", "lstm output=8", "rnn output=8"]
+)
 def test_a_step_of_a_sequence_that_is_taken_whole_takes_none(layer: str) -> None:
-    assert launches_a_step(f"{layer} output=8", widest=8) == 0
-    assert launches_a_step(f"{layer} output=8", widest=7) > 0
-    assert launches_a_step(f"{layer} output=8 batch_normalize=1", widest=8) > 0
+    assert launches_a_step(layer, widest=8) == 0
+    assert launches_a_step(layer, widest=7) > 0
+    assert launches_a_step(f"{layer} batch_normalize=1", widest=8) > 0
 
 
 EVERY_LAYER = [
     (NET, "gru output=8 tanh=1", *READ_OUT),
     (f"{NET} adam=1", "gru output=8", "gru output=8", *READ_OUT),
     (f"{NET} adam=1 clip_norm=.01", "lstm output=8", "dropout", *READ_OUT),
+    (f"{NET} adam=1", "gru output=8 tanh=1 reset_after=1", *READ_OUT),
+    (NET, "gru output=8 tanh=1 reset_after=1 batch_normalize=1", *READ_OUT),
     (NET, "rnn output=8 activation=tanh shortcut=1", *READ_OUT),
     (NET, "rnn output=8 activation=leaky", "activation activation=plse", *READ_OUT),
     (NET, "gru output=8 batch_normalize=1", "batchnorm", *READ_OUT),

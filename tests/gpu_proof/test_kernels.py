@@ -70,6 +70,18 @@ CASES: dict[str, Callable[[Draws], list[Case]]] = {
     "gru_state": lambda d: [(*gru(d), tanh) for tanh in (False, True)],
     "gru_state_backward": lambda d: [(*gru(d), tanh) for tanh in (False, True)],
     "gru_gates_backward": lambda d: [gru(d)],
+    "gru_reset_after": lambda d: [
+        (
+            *(d.normal(d.S, 3 * d.H) for _ in range(2)),
+            d.normal(d.H),
+            *(d.normal(d.S, d.H) for _ in range(3)),
+            tanh,
+        )
+        for tanh in (False, True)
+    ],
+    "gru_reset_after_backward": lambda d: [
+        (*gru(d), d.normal(d.S, d.H), tanh) for tanh in (False, True)
+    ],
     "lstm_state": lambda d: [
         (*(d.normal(d.S, 4 * d.H) for _ in range(2)), *(d.normal(d.S, d.H) for _ in range(4)))
     ],
@@ -106,8 +118,8 @@ CASES: dict[str, Callable[[Draws], list[Case]]] = {
     "sum_of_squares": lambda d: [(d.normal(d.H),)],
 }
 ROUNDED_ALIKE = {  # neither products of matrices, nor C's functions, nor sums in another order
-    "gather", "gru_state_backward", "gru_gates_backward", "lstm_state_backward", "roll",
-    "sgd_step", "adam_step", "shorten", "draw",
+    "gather", "gru_state_backward", "gru_gates_backward", "gru_reset_after_backward",
+    "lstm_state_backward", "roll", "sgd_step", "adam_step", "shorten", "draw",
 }  # fmt: skip
 
 

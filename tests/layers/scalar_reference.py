@@ -116,8 +116,11 @@ class Reference:
             h = self.state
             z = each(logistic, total(self.sub("uz", rows, train), self.sub("wz", h, train)))
             r = each(logistic, total(self.sub("ur", rows, train), self.sub("wr", h, train)))
-            reset = each(lambda r, h: r * h, r, h)
-            c = each(act, total(self.sub("uh", rows, train), self.sub("wh", reset, train)))
+            if self.options.reset_after:
+                inner = each(lambda r, w: r * w, r, self.sub("wh", h, train))
+            else:
+                inner = self.sub("wh", each(lambda r, h: r * h, r, h), train)
+            c = each(act, total(self.sub("uh", rows, train), inner))
             self.state = each(lambda z, h, c: z * h + (1 - z) * c, z, h, c)
             self.shown.append({"z": z, "r": r, "c": c, "h": self.state})
             steps.append(self.state)

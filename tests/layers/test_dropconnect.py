@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("each_backend")
 I, S, T, P = 5, 3, 9, 0.4  # noqa: E741  the shape alphabet's inputs
 RECURRENT = {  # and the names of the weights that read the state
     "gru output=4 tanh=1": ("wz", "wr", "wh"),
+    "gru output=4 tanh=1 reset_after=1": ("wz", "wr", "wh"),
     "lstm output=4": ("wi", "wf", "wo", "wg"),
     "rnn output=4 hidden=6 activation=tanh": ("self",),
 }
@@ -36,7 +37,7 @@ def make(layer: str, probability: float, dtype: str = "float64") -> Network:
 def drawn(layer: str) -> list[np.ndarray]:
     """Factors as the layer's generator gives them, matrix after matrix."""
     names = RECURRENT[layer]
-    packs = [names[:2], names[2:]] if layer.startswith("gru") else [names]
+    packs = [names[:2], names[2:]] if layer == "gru output=4 tanh=1" else [names]
     rng = np.random.default_rng(0)  # the network's seed
     shapes = {"gru": (4, 4), "lstm": (4, 4), "rnn": (6, 6)}[layer.split()[0]]
     factors = []

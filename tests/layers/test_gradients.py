@@ -42,6 +42,9 @@ RECURRENT = [
     "gru output=4 tanh=1",
     "gru output=4 batch_normalize=1",
     "gru output=4 batch_normalize=1 tanh=1",
+    "gru output=4 reset_after=1",
+    "gru output=4 tanh=1 reset_after=1",
+    "gru output=4 batch_normalize=1 tanh=1 reset_after=1",
     "lstm output=4",
     "lstm output=4 batch_normalize=1",
     *(f"rnn output=4 activation={a}" for a in ("logistic", "tanh", "elu", "leaky", "relie")),
@@ -85,6 +88,7 @@ STACKS = [
     ("gru output=4 tanh=1", "gru output=3", "rnn output=3 activation=tanh"),
     ("rnn output=4 activation=tanh", "lstm output=3", "gru output=4"),
     ("lstm output=4", "lstm output=3 batch_normalize=1"),
+    ("gru output=4 tanh=1 reset_after=1", "gru output=3 reset_after=1", "gru output=4 tanh=1"),
     ("rnn output=4 activation=tanh", "rnn output=3 activation=tanh shortcut=1"),
     ("gru output=4", "dropout probability=.3", "connected output=4 activation=tanh", "batchnorm"),
 ]

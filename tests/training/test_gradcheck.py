@@ -108,7 +108,7 @@ def test_a_state_that_is_forgotten_on_the_way_back_fails(monkeypatch: pytest.Mon
         half = len(dy) // 2
         for part in (slice(half, None), slice(0, half)):
             dh = sound(self, type(s)(s.x[part], s.gates[part], s.states[part.start or 0:],
-                                s.reset_states[part], s.u, s.wzr, s.wh), dy[part])  # fmt: skip
+                                s.inner[part], s.u, s.w), dy[part])  # fmt: skip
         return dh
 
     monkeypatch.setattr(GruLayer, "_backward_steps", forgetful)

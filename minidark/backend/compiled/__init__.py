@@ -9,6 +9,10 @@ the result on disk.
 from collections.abc import Iterable
 
 from minidark.backend.compiled import gru, kernel, lstm, rnn, tile
+from minidark.backend.compiled.gru import gru_reset_after_sequence as gru_reset_after_sequence
+from minidark.backend.compiled.gru import (
+    gru_reset_after_sequence_backward as gru_reset_after_sequence_backward,
+)
 from minidark.backend.compiled.gru import gru_sequence as gru_sequence
 from minidark.backend.compiled.gru import gru_sequence_backward as gru_sequence_backward
 from minidark.backend.compiled.lstm import lstm_sequence as lstm_sequence
@@ -28,12 +32,15 @@ from minidark.backend.compiled.rows import gather as gather
 from minidark.backend.compiled.rows import scatter_add as scatter_add
 from minidark.backend.compiled.rows import softmax as softmax
 from minidark.backend.compiled.steps import AffineStep as AffineStep
+from minidark.backend.compiled.steps import GruResetAfterStep as GruResetAfterStep
 from minidark.backend.compiled.steps import GruStep as GruStep
 from minidark.backend.compiled.steps import LstmStep as LstmStep
 from minidark.backend.compiled.steps import draw as draw
 from minidark.backend.numpy_kernels import batch_statistics as batch_statistics
 from minidark.backend.numpy_kernels import gru_gates as gru_gates
 from minidark.backend.numpy_kernels import gru_gates_backward as gru_gates_backward
+from minidark.backend.numpy_kernels import gru_reset_after as gru_reset_after
+from minidark.backend.numpy_kernels import gru_reset_after_backward as gru_reset_after_backward
 from minidark.backend.numpy_kernels import gru_state as gru_state
 from minidark.backend.numpy_kernels import gru_state_backward as gru_state_backward
 from minidark.backend.numpy_kernels import logistic as logistic

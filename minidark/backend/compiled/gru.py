@@ -10,7 +10,7 @@ from __future__ import annotations
 from minidark.backend import Array
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import panels_of, panels_of_transposed
-from minidark.backend.compiled.scalar import f, logistic, tanh
+from minidark.backend.compiled.scalar import copy, f, logistic, tanh
 from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import add_product
 from minidark.backend.memory import empty, zeros
@@ -124,3 +124,90 @@ def _gates_backward(gates, h, dreset, dh, hidden):
         through = dreset[j] * r[j]
         dh[j] += through
         r[j] = through * h[j] * (f(1) - r[j])
+
+
+# --- reset_after=1 ------------------------------------------------------------------------
+
+
+def gru_reset_after_sequence(
+    gates: Array,
+    biases: Array,
+    states: Array,
+    inner: Array,
+    w: Array,
+    squash_by_tanh: bool,
+) -> None:
+    """As `gru_sequence`, with the reset after the product. biases (4H,) are those of the gates and
+    wh's alone, w (3H, H) is wz | wr | wh. Writes inner (T, S, H), which is wh h + b, for
+    reset_states."""
+    two = 2 * states.shape[-1]
+    spread(_forward_after, gates.shape[1], gates.size, gates, biases, states, inner,
+           panels_of_transposed(w[:two]), panels_of_transposed(w[two:]),
+           squash_by_tanh)  # fmt: skip
+
+
+@kernel()
+def _forward_after(gates, biases, states, inner, wzr, wh, squash_by_tanh, shares):
+    share(_forward_streams_after, (gates, biases, states, inner, wzr, wh, squash_by_tanh), shares)
+
+
+@kernel()
+def _forward_streams_after(gates, biases, states, inner, wzr, wh, squash_by_tanh, lo, hi):
+    steps, _, hidden = inner.shape
+    two, own = 2 * hidden, biases[3 * hidden :]
+    for t in range(steps):
+        g, h, q, new = gates[t], states[t], inner[t], states[t + 1]
+        for s in range(lo, hi):
+            copy(q[s], own)
+        add_product(g, 0, two, h.ctypes.data, hidden, wzr, 0, hidden, lo, hi)
+        add_product(q, 0, hidden, h.ctypes.data, hidden, wh, 0, hidden, lo, hi)
+        for s in range(lo, hi):
+            _candidate_after(g[s], biases, q[s], hidden)
+            _state(g[s], biases, h[s], new[s], hidden, squash_by_tanh)
+
+
+@kernel()
+def _candidate_after(gates, biases, inner, hidden):
+    """Writes z, r, and what is squashed to c but for its biases."""
+    for j in range(2 * hidden):
+        gates[j] = logistic(gates[j] + biases[j])
+    r, c = gates[hidden : 2 * hidden], gates[2 * hidden :]
+    for j in range(hidden):
+        c[j] += r[j] * inner[j]
+
+
+def gru_reset_after_sequence_backward(
+    gates: Array, states: Array, inner: Array, dy: Array, w: Array, squash_by_tanh: bool
+) -> None:
+    """gates, states and inner as `gru_reset_after_sequence` left them, dy (T, S, H). Writes gates:
+    in place of them their gradients before squashing, and inner: in its place its gradient."""
+    two, dh = 2 * dy.shape[-1], zeros(dy.shape[1:])
+    spread(_backward_after, gates.shape[1], gates.size, gates, states, inner, dy, dh,
+           panels_of(w[:two]), panels_of(w[two:]), squash_by_tanh)  # fmt: skip
+
+
+@kernel()
+def _backward_after(gates, states, inner, dy, dh, wzr, wh, squash_by_tanh, shares):
+    share(_backward_streams_after, (gates, states, inner, dy, dh, wzr, wh, squash_by_tanh), shares)
+
+
+@kernel()
+def _backward_streams_after(gates, states, inner, dy, dh, wzr, wh, squash_by_tanh, lo, hi):
+    steps, _, hidden = dy.shape
+    two = 2 * hidden
+    for t in range(steps - 1, -1, -1):
+        g, h, q, d = gates[t], states[t], inner[t], dy[t]
+        for s in range(lo, hi):
+            _state_backward(g[s], h[s], d[s], dh[s], hidden, squash_by_tanh)
+            _reset_backward_after(g[s], q[s], hidden)
+        add_product(dh, 0, hidden, g.ctypes.data, 3 * hidden, wzr, 0, two, lo, hi)
+        add_product(dh, 0, hidden, q.ctypes.data, hidden, wh, 0, hidden, lo, hi)
+
+
+@kernel()
+def _reset_backward_after(gates, inner, hidden):
+    r, dc = gates[hidden : 2 * hidden], gates[2 * hidden :]
+    for j in range(hidden):
+        dr = dc[j] * inner[j] * r[j]
+        inner[j] = dc[j] * r[j]
+        r[j] = (f(1) - r[j]) * dr

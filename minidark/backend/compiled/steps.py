@@ -164,6 +164,79 @@ def _gru_state(gates, w, state, reset, by_tanh, s_lo, s_hi, lo, hi):
             h[j] = new + z[j] * (h[j] - new)
 
 
+class GruResetAfterStep:
+    """As `GruStep`, with the reset after the product: biases (4H,) are those of the gates and wh's
+    alone, w (3H, H) is wz | wr | wh."""
+
+    def __init__(
+        self, u: Array, biases: Array, w: Array, squash_by_tanh: bool, state: Array, ids: bool
+    ):
+        hidden = state.shape[1]
+        self.input = Input(u, biases[: 3 * hidden], 3, ids)
+        self.w = panels_by_gate(w, 3)
+        self.squash_by_tanh, self.state = squash_by_tanh, state
+        self.own = biases[3 * hidden :].copy()
+        self.inner = np.empty_like(state)
+        self.gates = np.empty((len(state), 3 * hidden), np.float32)
+
+    def __call__(self, x: Array) -> Array:
+        parts = self.input.parts(x)
+        _share(_after_by_units, _after_by_streams, self.w.shape[1],
+               self.w.size + parts[3].size, self.gates, *parts, self.w, self.state, self.own,
+               self.inner, self.squash_by_tanh)  # fmt: skip
+        return self.state
+
+
+@kernel()
+def _after_by_units(gates, ids, table, x, u, w, state, own, inner, by_tanh, shares):
+    streams = len(state)
+    share(
+        _after_gates, (gates, ids, table, x, u, w, state, own, inner, by_tanh, 0, streams), shares
+    )
+    share(_after_state, (gates, state, 0, streams), shares)
+
+
+@kernel()
+def _after_by_streams(gates, ids, table, x, u, w, state, own, inner, by_tanh, shares):
+    share(_after_streams, (gates, ids, table, x, u, w, state, own, inner, by_tanh), shares)
+
+
+@kernel()
+def _after_streams(gates, ids, table, x, u, w, state, own, inner, by_tanh, lo, hi):
+    panels = w.shape[1]
+    _after_gates(gates, ids, table, x, u, w, state, own, inner, by_tanh, lo, hi, 0, panels)
+    _after_state(gates, state, lo, hi, 0, panels)
+
+
+@kernel()
+def _after_gates(gates, ids, table, x, u, w, state, own, inner, by_tanh, s_lo, s_hi, lo, hi):
+    hidden = state.shape[1]
+    _begin(gates, ids, table, x, u, 3, hidden, s_lo, s_hi, lo, hi)
+    _add(gates, state, w, 2, hidden, s_lo, s_hi, lo, hi)
+    start, end = lo * PANEL, min(hidden, hi * PANEL)
+    for s in range(s_lo, s_hi):
+        copy(inner[s, start:end], own[start:end])
+    _add(inner, state, w[2:], 1, hidden, s_lo, s_hi, lo, hi)
+    for s in range(s_lo, s_hi):
+        z, r = gates[s, start:end], gates[s, hidden + start : hidden + end]
+        c, q = gates[s, 2 * hidden + start : 2 * hidden + end], inner[s, start:end]
+        for j in range(end - start):
+            z[j] = logistic(z[j])
+            given = c[j] + logistic(r[j]) * q[j]
+            c[j] = tanh(given) if by_tanh else logistic(given)
+
+
+@kernel()
+def _after_state(gates, state, s_lo, s_hi, lo, hi):
+    hidden = state.shape[1]
+    start, end = lo * PANEL, min(hidden, hi * PANEL)
+    for s in range(s_lo, s_hi):
+        z, c = gates[s, start:end], gates[s, 2 * hidden + start : 2 * hidden + end]
+        h = state[s, start:end]
+        for j in range(end - start):
+            h[j] = c[j] + z[j] * (h[j] - c[j])
+
+
 # --- lstm ---------------------------------------------------------------------------------
 
 
