@@ -59,7 +59,38 @@ def gru(tensors: dict[str, Any], x: Any, h: Any, act: Any) -> Any:
     return torch.stack(y), (h,)
 
 
+def torchs_gru(layer: Layer, dtype: Any) -> Any:
+    """nn.GRU with the arrays of a layer: its gates stand in the order r z n."""
+    module = torch.nn.GRU(layer.inputs, layer.outputs, dtype=dtype)
+    values = packed({p.name.removeprefix(f"{layer.name}."): p.value for p in layer.parameters()})
+    with torch.no_grad():
+        for tensor, value in zip(module.parameters(), values, strict=True):
+            tensor.copy_(torch.tensor(value))
+    return module
+
+
+def packed(arrays: dict[str, Array]) -> list[Array]:
+    """In the order of nn.GRU's parameters."""
+    return [
+        np.concatenate([arrays[f"{side}{gate}.{kind}"] for gate in "rzh"])
+        for kind in ("weights", "biases")
+        for side in "uw"
+    ]
+
+
+def reset_after(tensors: dict[str, Any], x: Any, h: Any) -> Any:
+    """torch's own."""
+    parts = [
+        torch.cat([tensors[f"{side}{gate}.{kind}"] for gate in "rzh"])
+        for kind in ("weights", "biases")
+        for side in "uw"
+    ]
+    y, h = torch.gru(x, h[None], parts, True, 1, 0.0, True, False, False)
+    return y, (h[0],)
+
+
 CASES = {
+    "gru output=5 tanh=1 reset_after=1": lambda tensors, x, state: reset_after(tensors, x, *state),
     "lstm output=5": lambda tensors, x, state: lstm(tensors, x, *state),
     "gru output=5": lambda tensors, x, state: gru(tensors, x, state[0], torch.sigmoid),
     "gru output=5 tanh=1": lambda tensors, x, state: gru(tensors, x, state[0], torch.tanh),
@@ -90,3 +121,53 @@ def test_outputs_states_and_gradients_are_torchs(section: str) -> None:
             same(ours, state)
         for p in layer.parameters():
             same(p.grad, tensors[p.name.removeprefix(f"{layer.name}.")].grad)
+
+
+@pytest.mark.parametrize("kernels", ["numpy", "auto"])
+def test_500_steps_of_a_gru_are_those_of_torchs(kernels: str) -> None:
+    net = network(
+        "net inputs=20 batch=3", "gru output=64 tanh=1 reset_after=1 init=orthogonal",
+        dtype="float32",
+    )  # fmt: skip
+    net.backend.use_kernels(kernels)
+    (layer,) = net.layers
+    rng = np.random.default_rng(5)
+    for p in layer.parameters():
+        if p.kind == "biases":
+            p.value[...] = rng.normal(0, 0.3, p.value.shape)
+    x = rng.normal(0, 1, (500, 3, 20)).astype(np.float32)
+    with torch.no_grad():
+        theirs, _ = torchs_gru(layer, torch.float32)(torch.tensor(x))
+    np.testing.assert_allclose(layer.forward(x), theirs.numpy(), rtol=0, atol=2e-6)
+    np.testing.assert_allclose(layer.states["state"], theirs[-1].numpy(), rtol=0, atol=2e-6)
+
+
+def test_50_batches_leave_the_weights_that_nn_gru_has_after_them() -> None:
+    net = network(
+        "net inputs=9 batch=4 time_steps=8 adam=1 learning_rate=.01 decay=0 eps=1e-8",
+        "gru output=12 tanh=1 reset_after=1", "connected output=9 activation=linear", "softmax",
+    )  # fmt: skip
+    randomize(net.layers)
+    gru, head = net.layers[:2]
+    module, linear = torchs_gru(gru, torch.float64), torch.nn.Linear(12, 9, dtype=torch.float64)
+    biases, weights = head.parameters()
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor(weights.value))
+        linear.bias.copy_(torch.tensor(biases.value))
+    trained = [*module.parameters(), *linear.parameters()]
+    adam = torch.optim.Adam(trained, lr=0.01, betas=(0.9, 0.999), eps=1e-8)
+    rng, h = np.random.default_rng(6), torch.zeros(1, 4, 12, dtype=torch.float64)
+    for _ in range(50):
+        ids, truth = rng.integers(0, 9, (2, 8, 4))
+        y, h = module(torch.eye(9, dtype=torch.float64)[ids], h.detach())
+        scores = linear(y).reshape(-1, 9)
+        cost = torch.nn.functional.cross_entropy(
+            scores, torch.tensor(truth.reshape(-1)), reduction="sum"
+        )
+        adam.zero_grad()
+        cost.backward()
+        adam.step()
+        assert net.train_batch(ids, truth) == pytest.approx(float(cost.detach()), rel=1e-10)
+    ours = packed({p.name.removeprefix("0.gru."): p.value for p in gru.parameters()})
+    for array, tensor in zip([*ours, weights.value, biases.value], trained, strict=True):
+        np.testing.assert_allclose(array, tensor.detach().numpy(), rtol=0, atol=1e-10)

@@ -364,6 +364,17 @@ class BytepairsOptions(LayerOptions):
         return f"[net] inputs={inputs} leaves no symbols for pairs; they are those above {BYTES}"
 
 
+# By a layer's type, keys that older records and checkpoints lack, with their defaults.
+LATER: dict[str, dict[str, int]] = {"gru": {"reset_after": 0}}
+
+
+def recorded(type_: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a layer that are recorded: a later key at its default is left out, as in the
+    records that were made before it."""
+    later = LATER.get(type_, {})
+    return {k: value for k, value in values.items() if k not in later or value != later[k]}
+
+
 def ends_in_extra_cost(layers: Sequence[LayerOptions]) -> bool:
     """Whether the last layer is a [cost] that adds nothing, as the one before it has a cost."""
     return len(layers) > 1 and isinstance(layers[-1], CostOptions) and layers[-2].has_cost

@@ -16,7 +16,7 @@ from minidark.layers.affine import PackedLayer
 
 ONNX = {"gru": "zrh", "lstm": "iofg"}
 KERAS = {"gru": "zrh", "lstm": "ifgo"}
-TORCH = {"lstm": "ifgo"}
+TORCH = {"gru": "rzh", "lstm": "ifgo"}
 
 
 class Packed(NamedTuple):

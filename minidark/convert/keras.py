@@ -6,7 +6,8 @@
 A functional model of stock layers: inputs x (S, T, inputs), streams first, then each layer's states
 (S, H); outputs the prediction, then the states after it. So a stream goes on from call to call.
 
-    [gru]        GRU with reset_after=False: gates z, r, h, one bias, the sum of darknet's two
+    [gru]        GRU with the cfg's reset_after: gates z, r, h. One bias is the sum of darknet's
+                 two; with reset_after=1 there are both
     [lstm]       LSTM: gates i, f, g, o, one bias
     [connected]  Dense, and the activation out of keras.ops
     [batchnorm]  BatchNormalization, its variance such that the divisor is darknet's
@@ -79,7 +80,8 @@ Step = tuple[dict[str, Any], list[Array]]  # what the worker is told, and the la
 
 
 def _gru(layer: Any) -> Step:
-    return {**_recurrent(layer), "tanh": layer.tanh}, _gates(layer)
+    keys = {"tanh": layer.tanh, "reset_after": layer.reset_after}
+    return {**_recurrent(layer), **keys}, _gates(layer, apart=layer.reset_after)
 
 
 def _lstm(layer: Any) -> Step:
@@ -90,10 +92,10 @@ def _recurrent(layer: Layer) -> dict[str, Any]:
     return {"outputs": layer.outputs, "states": [*layer.states]}
 
 
-def _gates(layer: Any) -> list[Array]:
-    """Kernels (I, G H) and (H, G H), and one bias."""
-    u, w, u_biases, w_biases = pack(KERAS[layer.type], layer)
-    return [u.T, w.T, u_biases + w_biases]
+def _gates(layer: Any, apart: bool = False) -> list[Array]:
+    """Kernels (I, G H) and (H, G H), and the biases (G H,) summed, or `apart` (2, G H)."""
+    u, w, *biases = pack(KERAS[layer.type], layer)
+    return [u.T, w.T, np.stack(biases) if apart else np.add(*biases)]
 
 
 def _connected(layer: Any) -> Step:

@@ -206,7 +206,9 @@ class Layers:
             raise WeightsError(f"{self.path}: {echo(name)} is {min(odd)}; expected float32")
         if type_ in KERAS:
             kernel, recurrent, *biases = arrays
-            return unpack(KERAS[type_], Packed(kernel.T, recurrent.T, *biases[:1]))
+            two = biases and biases[0].shape[:-1] == (2,)  # with reset_after=True
+            biases = [*biases[0]] if two else biases[:1]
+            return unpack(KERAS[type_], Packed(kernel.T, recurrent.T, *biases))
         if type_ == "connected":
             kernel, *biases = arrays
             return {

@@ -79,7 +79,8 @@ def recurrent(step: dict[str, Any]) -> Any:
     if step["type"] == "lstm":
         return layers.LSTM(step["outputs"], **keys)
     activation = "tanh" if step["tanh"] else "sigmoid"
-    return layers.GRU(step["outputs"], activation=activation, reset_after=False, **keys)
+    keys |= {"activation": activation, "reset_after": step["reset_after"]}
+    return layers.GRU(step["outputs"], **keys)
 
 
 def build(plan: dict[str, Any], arrays: dict[str, Any]) -> Any:

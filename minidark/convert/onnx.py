@@ -4,8 +4,8 @@ Inputs are x (T, S, inputs), T and S free, then each layer's states (S, H), name
 outputs are the prediction y, then the states after it in the same order. The model carries its cfg
 and `seen` as metadata.
 
-    [gru]        GRU with linear_before_reset=0: gates z, r, h, and h' = z h + (1 - z) c, as
-                 darknet's; both biases stay apart
+    [gru]        GRU: gates z, r, h, and h' = z h + (1 - z) c, as darknet's; both biases stay
+                 apart; linear_before_reset is reset_after
     [lstm]       LSTM: gates i, o, f, c
     [rnn]        Scan, for darknet's cell is act(W x) + act(W s)
     [connected]  MatMul, Add, and the activation out of basic operators
@@ -118,7 +118,10 @@ ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
 
 def _gru(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
     activations = ["Sigmoid", "Tanh" if layer.tanh else "Sigmoid"]
-    return _recurrent(g, layer, "GRU", x, states, activations=activations, linear_before_reset=0)
+    after = int(layer.reset_after)
+    return _recurrent(
+        g, layer, "GRU", x, states, activations=activations, linear_before_reset=after
+    )
 
 
 def _lstm(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:

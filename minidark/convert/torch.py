@@ -5,8 +5,9 @@
     y, states = net(x)
 
 darknet's cells are written out in it (`torch_layers`, which is copied into every such file), for
-torch's own are others: nn.GRU resets after the product. The weights are float32 in base64, so that
-module and weights cannot be parted; the file has four thirds of their size.
+torch's own are others: nn.GRU resets after the product, and is what a [gru] with reset_after=1 and
+tanh=1 becomes. The weights are float32 in base64, so that module and weights cannot be parted; the
+file has four thirds of their size.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 from minidark._version import __version__
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
+from minidark.convert.gates import TORCH, pack
 from minidark.convert.proof import Proven
 from minidark.convert.workers import run_worker
 from minidark.errors import BackendError
@@ -104,7 +106,12 @@ Written = tuple[str, list[Array]]  # how a layer is made, and its arrays in torc
 
 
 def _gru(layer: Any) -> Written:
-    return f"Gru({layer.inputs}, {layer.outputs}, tanh={layer.tanh})", _packed(layer)
+    sizes = f"{layer.inputs}, {layer.outputs}"
+    if layer.reset_after and layer.tanh:
+        return f"TorchGru({sizes})", [*pack(TORCH["gru"], layer)]
+    if layer.reset_after:
+        return f"ResetAfterGru({sizes})", _packed(layer)
+    return f"Gru({sizes}, tanh={layer.tanh})", _packed(layer)
 
 
 def _lstm(layer: Any) -> Written:

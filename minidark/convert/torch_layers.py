@@ -61,6 +61,39 @@ class Gru(nn.Module):
         return torch.stack(outputs), [h]
 
 
+class TorchGru(nn.Module):
+    """[gru] with reset_after=1 and tanh=1 is torch's own."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.widths = [outputs]
+        self.gru = nn.GRU(inputs, outputs)
+
+    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        y, h = self.gru(x, state[0][None])
+        return y, [h[0]]
+
+
+class ResetAfterGru(nn.Module):
+    """nn.GRU but for its candidates, which are logistic."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.widths = [outputs]
+        self.u = nn.Linear(inputs, 3 * outputs)  # z, r, candidate
+        self.w = nn.Linear(outputs, 3 * outputs)
+
+    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        (h,), outputs = state, []
+        for u in self.u(x):
+            uz, ur, uh = u.chunk(3, dim=-1)
+            wz, wr, wh = self.w(h).chunk(3, dim=-1)
+            z, r = torch.sigmoid(uz + wz), torch.sigmoid(ur + wr)
+            h = z * h + (1 - z) * torch.sigmoid(uh + r * wh)
+            outputs.append(h)
+        return torch.stack(outputs), [h]
+
+
 class Lstm(nn.Module):
     def __init__(self, inputs: int, outputs: int):
         super().__init__()

@@ -155,7 +155,10 @@ def _gru(net: ExactNetwork, layer: GruLayer, states: States, x: Input) -> Row:
     uz, ur, uh = (net.sublayer(s[name], "linear", x) for name in ("uz", "ur", "uh"))
     z = activate("logistic", uz + net.sublayer(s["wz"], "linear", h))
     r = activate("logistic", ur + net.sublayer(s["wr"], "linear", h))
-    candidate = uh + net.sublayer(s["wh"], "linear", h * r)
+    if layer.reset_after:  # which no darknet has; in the order that its C would take
+        candidate = uh + r * net.sublayer(s["wh"], "linear", h)
+    else:
+        candidate = uh + net.sublayer(s["wh"], "linear", h * r)
     c = activate("tanh" if layer.tanh else "logistic", candidate)
     states["state"] = z * h + (1 - z) * c
     return states["state"]

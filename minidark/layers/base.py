@@ -108,6 +108,11 @@ class Layer(ABC):
         states = f", carries {', '.join(self.states)}" if self.states else ""
         return f"<{self.name}: {self.inputs} -> {self.outputs}, {self.streams} streams{states}>"
 
+    @property
+    def compiled_as(self) -> str:
+        """The name of its kernels in the compiled ones' `PROBES`."""
+        return self.type
+
     @abstractmethod
     def forward(self, x: Array, *, train: bool = False) -> Array:
         """Compute (T, S, outputs) from (T, S, inputs), or from ids (T, S) if `reads_ids`. x is

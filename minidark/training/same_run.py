@@ -14,6 +14,7 @@ import numpy as np
 from minidark._version import __version__
 from minidark.backend import Backend
 from minidark.backend.threads import blas_threads
+from minidark.cfg.options import recorded
 from minidark.data.identity import Identity
 from minidark.errors import BackendError, CfgError, DataError, bare, echo
 from minidark.layers.batchnorm import DIVISORS
@@ -52,10 +53,10 @@ def _format(value: bool | str | None) -> str:
 
 def cfg_values(net: Network) -> list[dict[str, Any]]:
     """Every value of the cfg, defaults included, by section, as JSON values. Contains max_batches
-    only if the learning rate depends on it."""
+    only if the learning rate depends on it, and later keys only where they are not defaults."""
     options = [("net", net.options)]
     options += [(a.type, b) for a, b in zip(net.layers, net.layer_options, strict=True)]  # type: ignore[misc]
-    sections = [{"section": name, **dataclasses.asdict(o)} for name, o in options]
+    sections = [{"section": name, **recorded(name, dataclasses.asdict(o))} for name, o in options]
     if net.options.policy not in FALLING:
         del sections[0]["max_batches"]
     values: list[dict[str, Any]] = json.loads(json.dumps(sections))

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from minidark.cfg.options import LayerOptions
+from minidark.cfg.options import LATER, LayerOptions, recorded
 from minidark.errors import MinidarkError, WeightsError, echo
 from minidark.files.disk import open_regular, write_atomically
 from minidark.layers.base import Layer
@@ -151,8 +151,10 @@ def overrides(theirs: Sequence[str], net: HasLayers) -> list[str]:
 
 def _split(line: str) -> tuple[str, dict[str, str]]:
     """Type and values of a line of `_meaning`, for comparison: the order of keys may differ."""
-    type_, *pairs = line.split(" ")
-    return type_.strip("[]"), dict(pair.partition("=")[::2] for pair in pairs)
+    head, *pairs = line.split(" ")
+    type_ = head.strip("[]")
+    later = {key: str(value) for key, value in LATER.get(type_, {}).items()}
+    return type_, later | dict(pair.partition("=")[::2] for pair in pairs)
 
 
 def check_meanings(
@@ -213,6 +215,7 @@ def _meaning(layer: Layer, options: LayerOptions) -> str:
             values[field.name] = int(value) if isinstance(value, bool) else value
     if any(norm.divisor is GPU for norm in layer.norms):
         values[DIVIDES] = GPU.name
+    values = recorded(layer.type, values)
     return " ".join([f"[{layer.type}]", *(f"{key}={value}" for key, value in values.items())])
 
 

@@ -40,7 +40,8 @@ LAYER_DEFAULTS = {
 }  # fmt: skip
 DEFAULTS: list[tuple[type[Any], dict[str, Any]]] = [
     (o.GruOptions, {"output": 1, "batch_normalize": False, "tanh": False, "init": "darknet",
-                    "update_bias": 0.0, "input_scale": 1.0, "dropconnect": 0.0}),
+                    "update_bias": 0.0, "input_scale": 1.0, "dropconnect": 0.0,
+                    "reset_after": False}),
     (o.LstmOptions, {"output": 1, "batch_normalize": False, "init": "darknet",
                      "forget_bias": 0.0, "input_scale": 1.0, "dropconnect": 0.0}),
     (o.RnnOptions, {"output": 1, "hidden": None, "activation": "logistic", "shortcut": False,

@@ -15,6 +15,10 @@ NET = f"net inputs={INPUTS} batch=3"
 KERAS = {  # what Keras has a counterpart of
     "gru": (NET, "gru output=5 tanh=1", "softmax"),
     "logistic gru": (NET, "gru output=5", "gru output=4 tanh=1 batch_normalize=1"),
+    "gru of torch's form": (NET, "gru output=5 tanh=1 reset_after=1", "softmax"),
+    "logistic gru of torch's form": (
+        NET, "gru output=5 reset_after=1", "gru output=4 tanh=1 reset_after=1 batch_normalize=1",
+    ),
     "lstm": (NET, "lstm output=5", "lstm output=4 batch_normalize=1", "logistic"),
     "mixed": (
         NET, "lstm output=4", "batchnorm", "dropout", "gru output=6 tanh=1",

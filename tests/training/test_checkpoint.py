@@ -369,6 +369,8 @@ OTHERS = {
         f"{NET} adam=1", "dropout probability=.3", "lstm output=5", *OUT),
     "layer 1 [gru] output=6, and output=5 in the checkpoint": (
         f"{NET} adam=1", "dropout probability=.3", "gru output=6 tanh=1", *OUT),
+    "layer 1 [gru] reset_after=1, and no reset_after in the checkpoint": (
+        f"{NET} adam=1", "dropout probability=.3", f"{TANH} reset_after=1", *OUT),
     "3 layers, and 4 in the checkpoint": (f"{NET} adam=1", TANH, *OUT),
 }  # fmt: skip
 

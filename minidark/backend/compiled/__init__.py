@@ -50,8 +50,9 @@ from minidark.backend.numpy_kernels import normalize_backward as normalize_backw
 from minidark.backend.numpy_kernels import shorten as shorten
 from minidark.backend.numpy_kernels import total as total
 
-PROBES = {  # a kernel that every training of this layer type uses
-    "gru": gru._state,
+PROBES = {  # a kernel that every training of this layer type, or form of it, uses
+    "gru": gru._gates,
+    "gru reset_after": gru._candidate_after,
     "lstm": lstm._step,
     "rnn": rnn._forward_streams,
     "connected": tile.add_product,

@@ -199,6 +199,11 @@ def _losses(net: Network, dialect: str) -> Iterator[str]:
             "AlexeyAB's darknet ignores [gru] tanh=1 and uses logistic candidates, so this "
             "network makes other predictions there"
         )
+    if any(isinstance(x, GruLayer) and x.reset_after for x in net.layers):
+        yield (
+            "no darknet has [gru] reset_after=1, and each resets before the product: there this "
+            "network predicts something else"
+        )
     read_as = GPU.name if dialect == ALEXEY else CPU.name
     if any(layer.norms for layer in net.layers) and net.batchnorm != read_as:
         yield (

@@ -16,6 +16,7 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import click
 
@@ -28,10 +29,11 @@ from minidark.cli.output.stderr import tell
 from minidark.cli.output.stdout import say, whole_characters, write
 from minidark.data.bytepairs import check_symbols
 from minidark.data.tokens import byte_names, read_token_names, token_blocks
-from minidark.errors import DataError, nearest
+from minidark.errors import CfgError, DataError, nearest
 from minidark.files.shipped import find_cfg
 from minidark.inference import darknet_rnn
 from minidark.inference.generate import Sampler, until_full_stop
+from minidark.layers.gru import GruLayer
 from minidark.network import Network
 from minidark.training.backups import Backups
 from minidark.training.report import StepReport
@@ -100,8 +102,23 @@ class Job:
 
     def load(self, seed: int = 1) -> Network:
         """The network of the cfg for one stream. The default seed is 1, as in C without srand."""
+        return self._load(batch=1, time_steps=1, seed=seed)
+
+    def load_to_train(self, seed: int) -> Network:
+        return self._load(seed=seed)
+
+    def _load(self, **options: Any) -> Network:
+        """Raises CfgError for a layer that no darknet has, as `CfgChoice.load` does."""
         _, cfg, *weights = self.line.words
-        return self.choice.load(cfg, *weights[:1], batch=1, time_steps=1, seed=seed)
+        net = self.choice.load(cfg, *weights[:1], **options)
+        for layer in net.layers:
+            if isinstance(layer, GruLayer) and layer.reset_after:
+                raise CfgError(
+                    f"{layer.name}: darknet has no reset_after=1; `minidark train`, `generate`, "
+                    "`valid` and `vec` take it",
+                    cfg,
+                )
+        return net
 
     def names(self, net: Network) -> list[bytes]:
         path = self.line.flags.get("-tokens")
@@ -111,9 +128,9 @@ class Job:
 def _train(job: Job) -> None:
     """Train on `-file`, from `weights` or random weights, with a line for each batch on standard
     error. `-srand` is the random seed for initial weights and the starts of streams."""
-    _, cfg, *weights = job.line.words
+    cfg = job.line.words[1]
     seed = job.line.integer("-srand", secrets.randbelow(2**31))
-    net = job.choice.load(cfg, *weights[:1], seed=seed)
+    net = job.load_to_train(seed)
     if "-clear" in job.line.flags:
         net.seen = 0
     path = job.line.flags.get("-file", "data/shakespeare.txt")

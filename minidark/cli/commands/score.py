@@ -55,7 +55,7 @@ def score(
     data = Pairs(pairs, separator)
     net = choice.load(cfg, weights, batch=1, **compute.loading)
     compute.settle(net, beam * int(data.lengths().sum()) * sum(x.work() for x in net.layers))
-    net.backend.announce_compiling(layer.type for layer in net.layers)
+    net.backend.announce_compiling(layer.compiled_as for layer in net.layers)
     result = score_network(net, data, beam=beam, max_length=max_length)
     if as_json:
         say_json(_figures(result, worst), ascii_only=False)

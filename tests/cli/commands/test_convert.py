@@ -61,6 +61,7 @@ def test_converted_there_and_back_a_file_is_the_same_bytes(name: str) -> None:
 
 
 TANH = "AlexeyAB's darknet ignores [gru] tanh=1 and uses logistic candidates"
+RESET = "no darknet has [gru] reset_after=1, and each resets before the product"
 DIVIDED = (
     "batch norm divides by {} here, but by {} in darknets that read this file; in minidark, set "
     "[net] batchnorm={}"
@@ -74,6 +75,8 @@ ROOTS = ("sqrt(variance) + 1e-6", "sqrt(variance + 1e-05)")
         ("tanh=1", "--dialect alexey", [TANH]),
         ("tanh=1", "", []),
         ("tanh=0", "--dialect alexey", []),
+        ("reset_after=1", "", [RESET]),
+        ("tanh=1 reset_after=1", "--dialect alexey", [TANH, RESET]),
         ("batch_normalize=1", "--dialect alexey", [DIVIDED.format(*ROOTS, "cpu")]),
         ("batch_normalize=1", "", []),
         ("batch_normalize=1", "--set net.batchnorm=gpu", [DIVIDED.format(*ROOTS[::-1], "gpu")]),

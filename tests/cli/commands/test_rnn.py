@@ -556,3 +556,13 @@ def test_a_stopped_run_saves_and_tells_by_its_exit_code(number: int, code: int) 
     assert (process.returncode, out) == (code, b"")
     assert b"Traceback" not in err
     assert seen("backup/a.backup") % ROWS == 0 < seen("backup/a.backup")
+
+
+@pytest.mark.parametrize("verb", ["train", "generate", "valid", "vec"])
+def test_a_layer_that_no_darknet_has_is_refused(verb: str) -> None:
+    Path("after.cfg").write_text(CFG.replace("tanh=1", "tanh=1\nreset_after=1"))
+    message = (
+        "after.cfg: 0.gru: darknet has no reset_after=1; `minidark train`, `generate`, `valid` and "
+        "`vec` take it"
+    )
+    assert_refused(run("rnn", verb, "after.cfg", "-file", "text.txt"), 3, message)
