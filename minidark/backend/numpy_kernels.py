@@ -161,19 +161,13 @@ def gru_gates_backward(gates: Array, state: Array, dreset_state: Array, dh: Arra
 
 
 def gru_reset_after(
-    gates: Array,
-    recurrent: Array,
-    biases: Array,
-    state: Array,
-    inner: Array,
-    new: Array,
+    gates: Array, recurrent: Array, biases: Array, state: Array, inner: Array, new: Array,
     tanh: bool,
-) -> None:
-    """All of a step whose reset comes after the product: z and r as in `gru_gates`, then
+) -> None:  # fmt: skip
+    """A step with the reset after the product: z and r as in `gru_gates`, then
     c = act(uh x + r * (wh h + b)), h' = z * h + (1 - z) * c.
 
-    recurrent (S, 3H) is wz h | wr h | wh h, biases (H,) are wh's alone. Writes gates (z | r | c),
-    inner (wh h + b) and new, the new state, each (S, H).
+    recurrent (S, 3H) is w h, biases (H,) b. Writes gates (z | r | c), inner (wh h + b) and new.
     """
     two = 2 * state.shape[-1]
     zr = gates[:, :two]
@@ -186,10 +180,8 @@ def gru_reset_after(
 def gru_reset_after_backward(
     gates: Array, state: Array, inner: Array, dy: Array, dh: Array, tanh: bool
 ) -> None:
-    """Back through `gru_reset_after`. dh and dy as for `gru_state_backward`. Writes gates, in place
-    of them their gradients before squashing, inner, in its place its gradient, and dh: to that part
-    of the old state's gradient which comes through z * h.
-    """
+    """Back through `gru_reset_after`. Writes gates and dh as `gru_state_backward` does, r too, and
+    inner: in its place its gradient."""
     hidden = state.shape[-1]
     gru_state_backward(gates, state, dy, dh, tanh)
     r, dc = gates[:, hidden : 2 * hidden], gates[:, 2 * hidden :]

@@ -48,7 +48,7 @@ class GruSaved:
         return self.states[1:]
 
 
-class GruOptions(CellOptions, total=False):
+class GruKeywords(CellOptions, total=False):
     """How a GRU computes and starts.
 
     tanh: of candidates; by default they are logistic. update_bias: where uz's biases start.
@@ -257,8 +257,12 @@ def make_gru_layer(
     batch_normalize: bool = False,
     *,
     reset_after: bool = False,
-    **options: Unpack[GruOptions],
+    **options: Unpack[GruKeywords],
 ) -> GruLayer:
-    """A GRU of either form. batch: rows, as in darknet's."""
+    """A GRU of either form: (T, S, inputs) or ids (T, S) to (T, S, outputs).
+
+    batch: rows, as in darknet's. reset_after: the reset gate acts after the product with the state.
+    options: `GruKeywords` has tanh, update_bias, name and backend, `CellOptions` the others.
+    """
     kind = ResetAfterGruLayer if reset_after else GruLayer
     return kind(batch, inputs, outputs, steps, batch_normalize, **options)

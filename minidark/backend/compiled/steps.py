@@ -27,13 +27,15 @@ class Input:
     """What comes from the input, biases and all: of K gates of H units each, (S, K H).
 
     Of ids it is rows of a table, of rows of numbers a product with packs, which is still to be
-    added to the biases. `parts` gives what a kernel takes for either.
+    added to the biases. Biases may be of more gates than the weights. `parts` gives what a kernel
+    takes for either.
     """
 
     def __init__(self, weights: Array, biases: Array, gates: int, ids: bool):
         self.ids = ids
         if ids:
-            self.table = np.ascontiguousarray(weights.T) + biases
+            more = len(biases) - len(weights)
+            self.table = np.ascontiguousarray(np.pad(weights.T, ((0, 0), (0, more)))) + biases
             self.packs = np.empty((gates, 0, 0, PANEL), np.float32)
         else:
             self.table = biases[None].copy()
@@ -73,7 +75,7 @@ def _begin(v, ids, table, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
             at = gate * hidden + start
             copy(v[s, at : at + width], table[ids[s], at : at + width])
     if packs.shape[1] > 0:
-        _add(v, x, packs, gates, hidden, s_lo, s_hi, lo, hi)
+        _add(v, x, packs, len(packs), hidden, s_lo, s_hi, lo, hi)
 
 
 @kernel()
@@ -166,75 +168,66 @@ def _gru_state(gates, w, state, reset, by_tanh, s_lo, s_hi, lo, hi):
 
 class GruResetAfterStep:
     """As `GruStep`, with the reset after the product: biases (4H,) are those of the gates and wh's
-    alone, w (3H, H) is wz | wr | wh."""
+    alone, w (3H, H) is wz | wr | wh. The fourth gate in `gates` is wh h."""
 
     def __init__(
         self, u: Array, biases: Array, w: Array, squash_by_tanh: bool, state: Array, ids: bool
     ):
-        hidden = state.shape[1]
-        self.input = Input(u, biases[: 3 * hidden], 3, ids)
+        self.input = Input(u, biases, 3, ids)
         self.w = panels_by_gate(w, 3)
         self.squash_by_tanh, self.state = squash_by_tanh, state
-        self.own = biases[3 * hidden :].copy()
-        self.inner = np.empty_like(state)
-        self.gates = np.empty((len(state), 3 * hidden), np.float32)
+        self.gates = np.empty((len(state), len(biases)), np.float32)
 
     def __call__(self, x: Array) -> Array:
         parts = self.input.parts(x)
         _share(_after_by_units, _after_by_streams, self.w.shape[1],
-               self.w.size + parts[3].size, self.gates, *parts, self.w, self.state, self.own,
-               self.inner, self.squash_by_tanh)  # fmt: skip
+               self.w.size + parts[3].size, self.gates, *parts, self.w, self.state,
+               self.squash_by_tanh)  # fmt: skip
         return self.state
 
 
 @kernel()
-def _after_by_units(gates, ids, table, x, u, w, state, own, inner, by_tanh, shares):
+def _after_by_units(gates, ids, table, x, u, w, state, by_tanh, shares):
     streams = len(state)
-    share(
-        _after_gates, (gates, ids, table, x, u, w, state, own, inner, by_tanh, 0, streams), shares
-    )
+    share(_after_gates, (gates, ids, table, x, u, w, state, by_tanh, 0, streams), shares)
     share(_after_state, (gates, state, 0, streams), shares)
 
 
 @kernel()
-def _after_by_streams(gates, ids, table, x, u, w, state, own, inner, by_tanh, shares):
-    share(_after_streams, (gates, ids, table, x, u, w, state, own, inner, by_tanh), shares)
+def _after_by_streams(gates, ids, table, x, u, w, state, by_tanh, shares):
+    share(_after_streams, (gates, ids, table, x, u, w, state, by_tanh), shares)
 
 
 @kernel()
-def _after_streams(gates, ids, table, x, u, w, state, own, inner, by_tanh, lo, hi):
+def _after_streams(gates, ids, table, x, u, w, state, by_tanh, lo, hi):
     panels = w.shape[1]
-    _after_gates(gates, ids, table, x, u, w, state, own, inner, by_tanh, lo, hi, 0, panels)
+    _after_gates(gates, ids, table, x, u, w, state, by_tanh, lo, hi, 0, panels)
     _after_state(gates, state, lo, hi, 0, panels)
 
 
 @kernel()
-def _after_gates(gates, ids, table, x, u, w, state, own, inner, by_tanh, s_lo, s_hi, lo, hi):
+def _after_gates(gates, ids, table, x, u, w, state, by_tanh, s_lo, s_hi, lo, hi):
     hidden = state.shape[1]
-    _begin(gates, ids, table, x, u, 3, hidden, s_lo, s_hi, lo, hi)
+    start, width = lo * PANEL, min(hidden, hi * PANEL) - lo * PANEL
+    _begin(gates, ids, table, x, u, 4, hidden, s_lo, s_hi, lo, hi)
     _add(gates, state, w, 2, hidden, s_lo, s_hi, lo, hi)
-    start, end = lo * PANEL, min(hidden, hi * PANEL)
+    at, h = 3 * hidden + start, state.ctypes.data
+    add_product(gates, at, width, h, hidden, w[2, lo:hi], 0, hidden, s_lo, s_hi)
     for s in range(s_lo, s_hi):
-        copy(inner[s, start:end], own[start:end])
-    _add(inner, state, w[2:], 1, hidden, s_lo, s_hi, lo, hi)
-    for s in range(s_lo, s_hi):
-        z, r = gates[s, start:end], gates[s, hidden + start : hidden + end]
-        c, q = gates[s, 2 * hidden + start : 2 * hidden + end], inner[s, start:end]
-        for j in range(end - start):
-            z[j] = logistic(z[j])
-            given = c[j] + logistic(r[j]) * q[j]
-            c[j] = tanh(given) if by_tanh else logistic(given)
+        for j in range(start, start + width):
+            gates[s, j] = logistic(gates[s, j])
+            r = logistic(gates[s, hidden + j])
+            c = gates[s, 2 * hidden + j] + r * gates[s, 3 * hidden + j]
+            gates[s, 2 * hidden + j] = tanh(c) if by_tanh else logistic(c)
 
 
 @kernel()
 def _after_state(gates, state, s_lo, s_hi, lo, hi):
     hidden = state.shape[1]
-    start, end = lo * PANEL, min(hidden, hi * PANEL)
     for s in range(s_lo, s_hi):
-        z, c = gates[s, start:end], gates[s, 2 * hidden + start : 2 * hidden + end]
-        h = state[s, start:end]
-        for j in range(end - start):
-            h[j] = c[j] + z[j] * (h[j] - c[j])
+        for j in range(lo * PANEL, min(hidden, hi * PANEL)):
+            c = gates[s, 2 * hidden + j]
+            state[s, j] = c + gates[s, j] * (state[s, j] - c)
 
 
 # --- lstm ---------------------------------------------------------------------------------
