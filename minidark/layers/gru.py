@@ -89,9 +89,7 @@ class GruLayer(RecurrentLayer):
         super().__init__(batch, inputs, outputs, steps, name=name, backend=backend)
         self.tanh = tanh
         self.u = self._pack(("uz", "ur", "uh"), inputs, outputs, batch_normalize)
-        self.w = tuple(
-            self._pack(names, outputs, outputs, batch_normalize) for names in self.state_packs
-        )
+        self.w = tuple(self._pack(n, outputs, outputs, batch_normalize) for n in self.state_packs)
         self._start(self.u, self.w, **cell)
         self.sublayers["uz"].biases[...] = update_bias
         self.states = {"state": self.backend.zeros(self.streams, outputs)}
