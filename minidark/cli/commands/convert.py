@@ -201,8 +201,8 @@ def _losses(net: Network, dialect: str) -> Iterator[str]:
         )
     if any(isinstance(x, GruLayer) and x.reset_after for x in net.layers):
         yield (
-            "no darknet has [gru] reset_after=1, and each resets before the product: there this "
-            "network predicts something else"
+            "no darknet has [gru] reset_after=1; each resets before the product, so this network "
+            "makes other predictions there"
         )
     read_as = GPU.name if dialect == ALEXEY else CPU.name
     if any(layer.norms for layer in net.layers) and net.batchnorm != read_as:

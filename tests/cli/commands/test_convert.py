@@ -61,7 +61,7 @@ def test_converted_there_and_back_a_file_is_the_same_bytes(name: str) -> None:
 
 
 TANH = "AlexeyAB's darknet ignores [gru] tanh=1 and uses logistic candidates"
-RESET = "no darknet has [gru] reset_after=1, and each resets before the product"
+RESET = "no darknet has [gru] reset_after=1; each resets before the product"
 DIVIDED = (
     "batch norm divides by {} here, but by {} in darknets that read this file; in minidark, set "
     "[net] batchnorm={}"
