@@ -81,24 +81,18 @@ def test_weights_of_equal_length_for_another_cfg_are_refused(
         assert (p.value == wanted.value).all()
 
 
-def test_a_reset_elsewhere_is_another_network_and_older_records_have_it_before_the_product() -> (
-    None
-):
+def test_the_other_form_of_gru_is_refused_and_older_records_are_of_the_first() -> None:
     after = other("tanh=1->tanh=1 reset_after=1")
     assert refusal(after) == (
         f"made_final.weights: made with 'made.cfg', which has {GRU.format(1)} where this cfg has "
-        f"{GRU.format(1)} reset_after=1; load it with that cfg, or with --allow-other-cfg"
+        f"{GRU.format(1)} reset_after=1; load it with that cfg, or use --allow-other-cfg"
     )
     path = Backups(after, ".", "after.cfg").save(".backup")
     load_weights(other("tanh=1->tanh=1 reset_after=1"), path)
     assert f"which has {GRU.format(1)} reset_after=1 where" in refusal(other(), str(path))
-    wider = other("output=2->output=7")
-    assert made_with.overrides(
-        json.loads(made_with.beside(path).read_bytes())["layers"], wider
-    ) == [
-        "gru.output=2",
-        "gru.reset_after=1",
-    ]
+    kept = json.loads(made_with.beside(path).read_bytes())["layers"]
+    changes = made_with.overrides(kept, other("output=2->output=7"))
+    assert changes == ["gru.output=2", "gru.reset_after=1"]
 
 
 def test_a_record_with_its_keys_in_another_order_is_of_the_same_layers() -> None:
