@@ -162,7 +162,7 @@ def _fast_works() -> bool:
     try:
         _compiled()
     except BackendError as error:
-        log.warning("%s; going on with numpy's", error)
+        log.warning("%s; using numpy's", error)
         return False
     return True
 

@@ -1,8 +1,8 @@
 """The kernels on a GPU: CUDA C for what is fused (kernels.cu), cupy for the products.
 
 Names, arguments and results are those of `numpy_kernels`, and of `compiled` for cells over whole
-sequences, but for numbers: a sum is a 0-d array that nobody has waited for yet. Arrays that
-kernels.cu gets are contiguous; it is told no strides.
+sequences, but for numbers: a sum is a 0-d array that nobody has waited for yet. Arrays for
+kernels.cu must be contiguous: it takes no strides.
 """
 
 from __future__ import annotations

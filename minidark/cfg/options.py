@@ -114,7 +114,7 @@ class LayerOptions:
     reads_symbols: ClassVar[bool] = False  # takes ids in place of one-hot rows
     gives_symbols: ClassVar[bool] = False  # hands ids on; such a layer is the first or none
     is_recurrent: ClassVar[bool] = False  # has a state, which it carries from step to step
-    has_width: ClassVar[bool] = False  # puts out as many numbers as it is told
+    has_width: ClassVar[bool] = False  # `output` sets its width
 
     learning_rate: float = key(1.0, AT_LEAST_0, "factor on [net]'s rate for this layer")
     stopbackward: bool = key(False, None, "1: this layer and all below get no gradient")

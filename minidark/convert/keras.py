@@ -76,7 +76,7 @@ def _plan(net: Network) -> tuple[dict[str, Any], dict[str, Array]]:
     return {"inputs": net.inputs, "layers": steps}, arrays
 
 
-Step = tuple[dict[str, Any], list[Array]]  # what the worker is told, and the layer's arrays
+Step = tuple[dict[str, Any], list[Array]]  # the worker's description of a layer, and its arrays
 
 
 def _gru(layer: Any) -> Step:

@@ -51,8 +51,8 @@ def read(path: Path | str) -> Found:
 
 
 def read_model(file: BinaryIO, path: Path | str) -> Found:
-    """`read` of an open file. A model that `write` wrote brings its cfg; another's layers are told
-    by its config. Nothing in the file is run."""
+    """`read` of an open file. A model that `write` wrote contains its cfg. The config of any other
+    model describes its layers. Nothing in the file is executed."""
     try:
         with zips.open_zip(file, MOST_UNPACKED) as archive:
             config = json.loads(_member(archive, "config.json", LARGEST_JSON))

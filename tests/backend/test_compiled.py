@@ -535,7 +535,7 @@ def test_kernels_are_kept_by_the_layers_that_need_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"NUMBA_DISABLE_JIT": "1"}, "going on with numpy's"),
+        ({"NUMBA_DISABLE_JIT": "1"}, "using numpy's"),
         pytest.param(
             {"NUMBA_CACHE_LOCATOR_CLASSES": "IPythonCacheLocator"},
             "cannot be kept",
