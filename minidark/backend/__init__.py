@@ -68,7 +68,9 @@ class Backend:
         if kernels == "auto":
             kernels = "fast" if self.dtype == np.float32 and _fast_works() else "numpy"
         if kernels == "fast" and self.dtype != np.float32:
-            raise BackendError(f"the fast kernels are float32; for {self.dtype}, use numpy's")
+            raise BackendError(
+                f"the fast kernels are float32; for {self.dtype}, use numpy's kernels"
+            )
         self.kernels = _compiled() if kernels == "fast" else numpy_kernels
         self.fast = kernels == "fast"
         self.widest = sys.maxsize if self.fast else 0

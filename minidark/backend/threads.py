@@ -34,8 +34,8 @@ def thread_count() -> int:
 
 
 def blas_threads() -> int:
-    """Threads of numpy's products: the user's choice, else the environment's setting for the BLAS,
-    else one for each processor."""
+    """Threads of numpy's matrix products: the user's choice, else the environment's setting for
+    the BLAS, else one for each processor."""
     return _count or min(_blas_variable() or processors(), processors())
 
 

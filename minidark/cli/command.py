@@ -142,7 +142,7 @@ def variables(command: str, option: str, shared: bool = True) -> list[str]:
 
 
 def variable(ctx: click.Context, param: click.Parameter) -> str | None:
-    """The environment variable that set the parameter, or None."""
+    """The environment variable that set `param`, or None."""
     if param.name and ctx.get_parameter_source(param.name) is ParameterSource.ENVIRONMENT:
         return next((name for name in param.envvar or () if os.environ.get(name)), None)
     return None

@@ -127,7 +127,7 @@ class Pairs:
                 raise self.wrong(number, message)
 
     def batch(self, numbers: Sequence[int] | npt.NDArray[np.intp], streams: int) -> Batch:
-        """The pairs with these numbers, at most `streams`, side by side."""
+        """The pairs with these indices, at most `streams` of them, side by side."""
         lines = [(self.sources[n], self.targets[n]) for n in numbers]
         steps = max(len(source) + 1 + len(target) for source, target in lines)
         x = np.full((steps, streams), END)

@@ -101,7 +101,7 @@ class BatchNorm:
         return (v - self.rolling_mean) * factor
 
     def forward(self, v: Array, saved: NormSaved, at: int | slice) -> Array:
-        """Normalize v, of step `at` or a slice of steps, by its own statistics."""
+        """Normalize v, the values of step `at` or of a slice of steps, by its own statistics."""
         check_rows(self.name, v.shape[-2])
         mean, variance = self.backend.kernels.batch_statistics(v)
         root = self.divisor.root(variance, self.backend.xp)

@@ -57,7 +57,7 @@ class Header:
     @property
     def batchnorm(self) -> str:
         """The batch norm formula of the program that writes this version, as [net] batchnorm.
-        Versions from before 2017, common to all forks, predate AlexeyAB's change."""
+        Header versions older than 2017 are common to all forks and older than AlexeyAB's change."""
         old = 10 * self.major + self.minor < 2
         newer = self.order == ALEXEY and not (self.transposed or old)
         return GPU.name if newer else CPU.name

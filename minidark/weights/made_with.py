@@ -111,7 +111,7 @@ def is_for_gpu(file: io.BufferedReader, path: Path | str) -> bool:
 
 
 def for_gpu(layers: Sequence[str]) -> bool:
-    """Whether these lines of `meanings` have batchnorm=gpu."""
+    """Whether `layers`, lines as `meanings` returns them, have batchnorm=gpu."""
     return any(_split(line)[1].get(DIVIDES) == GPU.name for line in layers)
 
 

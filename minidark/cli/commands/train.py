@@ -46,7 +46,9 @@ log = logging.getLogger(__name__)
 @click.argument("cfg")
 @click.argument("data", nargs=-1, required=True)
 @click.option("--weights", metavar="FILE", help="Weights to start a new run from.")
-@click.option("--clear", is_flag=True, help="Reset `seen`, the counter in --weights, to zero.")
+@click.option(
+    "--clear", is_flag=True, help="Count `seen` from zero, not from the count in --weights."
+)
 @click.option("--resume", metavar="auto|FILE",
               help="Resume from a checkpoint; auto picks the newest valid one in --backup. Omitted "
               "options keep their saved values.")  # fmt: skip
@@ -69,7 +71,7 @@ log = logging.getLogger(__name__)
               help="Clip the norm of the mean gradient at X.")  # fmt: skip
 @click.option("--shards", type=count(), metavar="G",
               help="Split the streams into G groups, a power of two, and compute a gradient for "
-              "each group [one for each rank].")  # fmt: skip
+              "each group [one for each process].")  # fmt: skip
 @click.option("--tensorboard", is_flag=True,
               help="Write TensorBoard events to DIR/tensorboard/.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True,

@@ -166,7 +166,7 @@ def _pieces(file: BinaryIO) -> Iterator[bytes]:
 
 
 class _Show:
-    """Writes the text while it is read, tinted on a terminal and unchanged elsewhere."""
+    """Writes the text while the network reads it, tinted on a terminal, unchanged elsewhere."""
 
     def __init__(self, pairs: BytePairs) -> None:
         self.pairs, self.first = pairs, True
