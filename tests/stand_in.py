@@ -7,6 +7,7 @@ views of the device's memory. What happens between, in minidark's own code, is o
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import inspect
@@ -50,6 +51,9 @@ class Hosted:
     @property  # type: ignore[misc]
     def __class__(self) -> Any:  # isinstance() goes by this
         return type(self.thing)
+
+    def __copy__(self) -> Hosted:
+        return Hosted(copy.copy(self.thing))
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self.thing, name)

@@ -127,7 +127,7 @@ def test_each_kind_of_layer_is_compiled_or_not_yet(tmp_path: Path) -> None:
     pytest.importorskip("numba")
     make = (
         "import numpy as np; from minidark.backend import compiled; a = np.zeros(6, 'f')\n"
-        "compiled.PROBES['gru'](a, a, a[:2].copy(), a[:2], 2, True)"
+        "compiled.PROBES['gru'](a, a, a[:2].copy(), a[:2], 2)"
     )
     doctor = ["-m", "minidark", "doctor"]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
