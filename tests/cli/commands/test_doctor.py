@@ -137,7 +137,7 @@ def test_each_kind_of_layer_is_compiled_or_not_yet(tmp_path: Path) -> None:
                               check=True, timeout=100)  # fmt: skip
         said.append(done.stdout)
     none, _, one, as_json = said
-    by = "to be compiled by the first long run with"
+    by = "the first long run compiles"
     assert line("kernels", none) == f"fast: {by} [gru] [lstm] [rnn] [connected]"
     assert line("kernels", one) == f"fast: compiled for [gru]; {by} [lstm] [rnn] [connected]"
     kernels = json.loads(as_json)["kernels"]
