@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -164,3 +165,9 @@ def test_every_command_has_its_section_with_every_option(pages: dict[Path, Page]
         flags = {flag for param in shown for flag in param.opts if flag[:2] == "--"}
         shared = {"--quiet", "--verbose", "--debug"}
         assert {flag for flag in flags - shared if flag not in section} == set()
+
+
+def test_the_korean_walk_is_marked_as_korean_and_found_by_a_search(site: Path) -> None:
+    assert '<div lang="ko">' in (site / "walk.ko.html").read_text("utf-8")
+    index = (site / "searchindex.js").read_text("utf-8")
+    assert "한국어" in index or json.dumps("한국어")[1:-1] in index
