@@ -1,8 +1,8 @@
-"""The kernels on a GPU: CUDA C for what is fused (kernels.cu), cupy for the products.
+"""The kernels on a GPU: CUDA C for fused operations (kernels.cu), cupy for the products.
 
-Names, arguments and results are those of `numpy_kernels`, and of `compiled` for cells over whole
-sequences, but for numbers: a sum is a 0-d array that nobody has waited for yet. Arrays for
-kernels.cu must be contiguous: it takes no strides.
+Names, arguments and results match `numpy_kernels`, and `compiled` for cells over whole sequences.
+Only scalars differ: a sum is a 0-d array, which may still be computing. Arrays for kernels.cu
+must be contiguous, because it takes no strides.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from minidark.backend.numpy_kernels import LEAST
 SOURCE = resources.files(__package__).joinpath("kernels.cu")
 OPTIONS = ("--fmad=false",)
 C_TYPES = {"float32": "float", "float64": "double"}
-THREADS = 256  # of a block
+THREADS = 256  # per block
 LANES, COLUMNS, ROWS, STREAMS = 32, 32, 8, 4  # as in kernels.cu
-UNITS = {"float32": 1024, "float64": 512}  # of a cell, and threads of its block, in a sequence
-WIDEST = 512  # cell that an H200 is faster with so than by cuBLAS, step by step
-DEPTH = 16  # of a thread's part of a product, at least, where the product has it
+UNITS = {"float32": 1024, "float64": 512}  # maximum units of a cell, and threads of its block
+WIDEST = 512  # largest cell that an H200 runs faster as a whole sequence than by steps
+DEPTH = 16  # fewest multiply-adds per thread and product, where the product has that many
 
 
 def options(dtype: str) -> tuple[str, ...]:
-    """What kernels.cu is compiled with to work on this dtype."""
+    """The compiler options of kernels.cu for this dtype."""
     return (*OPTIONS, f"-Dreal={C_TYPES[dtype]}")
 
 
@@ -44,7 +44,7 @@ def _kernel(name: str, dtype: Any) -> Any:
 
 @functools.cache
 def _processors() -> int:
-    """How many blocks the GPU works on at the same time, at least."""
+    """A lower bound on the blocks that the GPU runs at the same time."""
     return int(cupy.cuda.Device().attributes["MultiProcessorCount"])
 
 
@@ -55,7 +55,7 @@ def _launch(
 
 
 def _argument(value: Any, dtype: Any) -> Any:
-    """A number in the type that kernels.cu declares it: Python's own would travel as doubles."""
+    """Convert a number to its type in kernels.cu: cupy would pass a Python float as a double."""
     if isinstance(value, cupy.ndarray):
         if not value.flags.c_contiguous:
             raise ValueError("a kernel reads memory in order; this array has strides")
@@ -77,7 +77,7 @@ def _for_each_column(name: str, v: Array, *arguments: Any) -> None:
 
 
 def _contiguous(array: Array) -> Array:
-    """For what is only read: itself, or a copy in one piece."""
+    """A read-only argument: the array itself if it is contiguous, else a contiguous copy."""
     return cupy.ascontiguousarray(array)
 
 
@@ -204,7 +204,7 @@ def gru_sequence(
     wh: Array,
     squash_by_tanh: bool,
 ) -> None:
-    """As `compiled`'s; so are those below."""
+    """Like the function of `compiled` with the same name; so are the functions below."""
     arrays = (gates, biases, states, reset_states, _contiguous(wzr.T), _contiguous(wh.T))
     _for_each_stream("gru_sequence", reset_states, *arrays, tanh=squash_by_tanh)
 
@@ -271,8 +271,8 @@ def rnn_sequence_backward(
 
 
 def _for_each_stream(name: str, y: Array, *arrays: Array, **flags: int) -> None:
-    """Over a sequence whose outputs are like y, (T, S, H): as few streams to a block as there are
-    processors for, and threads by which no part of a product is shallower than DEPTH."""
+    """Run a kernel over a sequence with outputs shaped like y, (T, S, H). Each block takes as few
+    streams as the processors allow, and no thread's part of a product is shallower than DEPTH."""
     dtype, (steps, streams, hidden) = y.dtype, y.shape
     if hidden > UNITS[dtype.name]:
         raise ValueError(f"{name}: {hidden} are more units than threads of a block")
@@ -345,7 +345,7 @@ def total(x: Array) -> Scalar:
 def draw(p: Array, starts: Array, ids: Array) -> None:
     streams, outputs = p.shape
     least = p.dtype.type(LEAST)
-    if float(least) < LEAST:  # the smallest number of p's dtype that is not below it
+    if float(least) < LEAST:  # round up to the next number of p's dtype
         least = np.nextafter(least, p.dtype.type(1))
     _for_each("draw", streams, p.dtype, _contiguous(p), starts, ids, streams, outputs, least)
 

@@ -1,8 +1,8 @@
-"""The kernels in numpy: the reference, and the readable one.
+"""The kernels in numpy: the readable reference implementation.
 
-Arrays in, arrays out; an argument named in "writes" is overwritten. S streams, N rows,
-I inputs, O outputs, H hidden. Gates are packed side by side in the last axis: a GRU's as
-z | r | c, an LSTM's as i | f | o | g. No kernel keeps anything between calls.
+Arrays in, arrays out; a kernel overwrites the arguments listed after "Writes". S streams, N rows,
+I inputs, O outputs, H hidden units. Gates are packed along the last axis: a GRU's as z | r | c,
+an LSTM's as i | f | o | g. Kernels keep no state between calls.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from minidark.backend import Array, Scalar
 
 LEAST = 1e-4  # smaller probabilities are never drawn
-THREADED = 1 << 18  # multiply-adds from which on a BLAS shares a product among threads
-STREAMED = 1 << 15  # elements that the optimizers work on at once, so that scratch stays in cache
+THREADED = 1 << 18  # multiply-adds from which a BLAS uses several threads for a product
+STREAMED = 1 << 15  # elements that the optimizers process at once, so that scratch stays in cache
 
 
-# --- products, by darknet's names: n as it is, t transposed -------------------------------
+# --- products, by darknet's names: n not transposed, t transposed -------------------------
 
 
 def gemm_nt(a: Array, b: Array) -> Array:
-    """(N, I) times (O, I) transposed: what a layer makes of N rows with its weights."""
+    """(N, I) times (O, I) transposed: the output of a layer for N rows."""
     return _product(a, b.T)
 
 
 def gemm_nn(a: Array, b: Array) -> Array:
-    """(N, O) times (O, I): the gradient of those rows from that of the products."""
+    """(N, O) times (O, I): the gradient of the input rows from the output's."""
     return _product(a, b)
 
 
@@ -41,8 +41,8 @@ def gemm_tn(a: Array, b: Array, c: Array) -> None:
 
 
 def _product(a: Array, b: Array) -> Array:
-    """Watched, if it is large enough for several threads of BLAS. Its calling thread never sleeps,
-    so the processor time of that thread tells whether the processors are free."""
+    """a @ b, timed by the BLAS watch if BLAS may use several threads. The calling thread never
+    sleeps, so its processor time shows whether the processors are free."""
     if a.size * b.shape[-1] < THREADED:
         return a @ b
     watch = blas_watch()
@@ -71,7 +71,7 @@ def scatter_add(gradient: Array, ids: Array, dy: Array) -> None:
 
 
 def column_sums(rows: Array) -> Array:
-    """The sum of rows (N, O) over N: the gradient of what was added to each."""
+    """The sum of rows (N, O) over N: the gradient of biases added to each row."""
     sums: Array = rows.sum(axis=0)
     return sums
 
@@ -105,7 +105,7 @@ def _squash_slope(y: Array, tanh: bool) -> Array:
 def gru_gates(gates: Array, recurrent: Array, state: Array, reset_state: Array) -> None:
     """z = logistic(uz x + wz h), r = logistic(ur x + wr h), and r * h.
 
-    gates (S, 3H) holds what comes from the input, recurrent (S, 2H) what comes from the
+    gates (S, 3H) holds the products with the input, recurrent (S, 2H) the products with the
     state. Writes gates[:, :2H] (z | r) and reset_state (S, H).
     """
     two = recurrent.shape[-1]
@@ -130,9 +130,9 @@ def gru_state(gates: Array, recurrent: Array, state: Array, new: Array, tanh: bo
 
 
 def gru_state_backward(gates: Array, state: Array, dy: Array, dh: Array, tanh: bool) -> None:
-    """Back through `gru_state`. dh (S, H) is the gradient of the new state from later steps, dy
-    that from the output. Writes the z and c parts of gates, in place of the gates their gradients
-    before squashing, and dh: to that part of the old state's gradient which comes through z * h.
+    """Back through `gru_state`. dh (S, H) is the new state's gradient from later steps, dy its
+    gradient from the output. Writes the z and c parts of gates with their gradients before
+    squashing, and dh with the old state's gradient through z * h.
     """
     hidden = state.shape[-1]
     z, c = gates[:, :hidden], gates[:, 2 * hidden :]
@@ -148,8 +148,8 @@ def gru_state_backward(gates: Array, state: Array, dy: Array, dh: Array, tanh: b
 
 
 def gru_gates_backward(gates: Array, state: Array, dreset_state: Array, dh: Array) -> None:
-    """Back through `gru_gates`, after `gru_state_backward`. Writes the r part of gates, in its
-    place the gradient before squashing, and dh: adds what comes through r * h.
+    """Back through `gru_gates`, after `gru_state_backward`. Writes the r part of gates with its
+    gradient before squashing, and adds the gradient through r * h to dh.
     """
     hidden = state.shape[-1]
     r = gates[:, hidden : 2 * hidden]
@@ -164,10 +164,10 @@ def gru_reset_after(
     gates: Array, recurrent: Array, biases: Array, state: Array, inner: Array, new: Array,
     tanh: bool,
 ) -> None:  # fmt: skip
-    """A step with the reset after the product: z and r as in `gru_gates`, then
+    """A step with the reset after the product. z and r are as in `gru_gates`;
     c = act(uh x + r * (wh h + b)), h' = z * h + (1 - z) * c.
 
-    recurrent (S, 3H) is w h, biases (H,) b. Writes gates (z | r | c), inner (wh h + b) and new.
+    recurrent (S, 3H) is w h, biases (H,) is b. Writes gates (z | r | c), inner (wh h + b) and new.
     """
     two = 2 * state.shape[-1]
     zr = gates[:, :two]
@@ -180,8 +180,8 @@ def gru_reset_after(
 def gru_reset_after_backward(
     gates: Array, state: Array, inner: Array, dy: Array, dh: Array, tanh: bool
 ) -> None:
-    """Back through `gru_reset_after`. Writes gates and dh as `gru_state_backward` does, r too, and
-    inner: in its place its gradient."""
+    """Back through `gru_reset_after`. Writes gates (r included) and dh as `gru_state_backward`
+    does, and inner with its gradient."""
     hidden = state.shape[-1]
     gru_state_backward(gates, state, dy, dh, tanh)
     r, dc = gates[:, hidden : 2 * hidden], gates[:, 2 * hidden :]
@@ -216,9 +216,9 @@ def lstm_state(
 def lstm_state_backward(
     gates: Array, cell: Array, squashed: Array, dy: Array, dh: Array, dcell: Array
 ) -> None:
-    """Back through `lstm_state`. dh (S, H) is the gradient of the new state from later steps, dy
-    that from the output. Writes gates, in place of them their gradients before squashing, and
-    dcell: from the gradient of the new cell to the old cell's.
+    """Back through `lstm_state`. dh (S, H) is the new state's gradient from later steps, dy its
+    gradient from the output. Writes gates with their gradients before squashing, and dcell: the
+    new cell's gradient becomes the old cell's.
     """
     i, f, o, g = _quarters(gates)
     dnew = dh + dy
@@ -244,7 +244,7 @@ def _quarters(packed: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def batch_statistics(v: Array) -> tuple[Array, Array]:
-    """Mean and variance (divided by rows - 1) over the rows, axis -2, which is kept."""
+    """Mean and variance (divided by rows - 1) over the rows, axis -2, which stays with length 1."""
     mean = v.mean(axis=-2, keepdims=True)
     centred = v - mean
     variance = np.square(centred, out=centred).sum(axis=-2, keepdims=True) / (v.shape[-2] - 1)
@@ -254,22 +254,22 @@ def batch_statistics(v: Array) -> tuple[Array, Array]:
 def normalize_backward(
     dnormalized: Array, normalized: Array, deviation: Array, epsilon: float
 ) -> Array:
-    """Back through (v - mean) / (deviation + epsilon) with both taken from the batch:
-    the true derivative, the division by rows - 1 and the epsilon included.
+    """Back through (v - mean) / (deviation + epsilon) with the batch's mean and deviation. It is
+    the exact derivative, including the division by rows - 1 and the epsilon.
     """
     rows = normalized.shape[-2]
     dv: Array = dnormalized - dnormalized.mean(axis=-2, keepdims=True)
     dv /= deviation + epsilon
     along = (dnormalized * normalized).sum(axis=-2, keepdims=True)
-    # A feature that is the same in every row has deviation 0 and normalized 0: no such term.
+    # A feature that is constant over the rows has deviation 0 and normalized 0, so no such term.
     along /= np.where(deviation > 0, (rows - 1) * deviation, 1)
     dv -= normalized * along
     return dv
 
 
 def roll(rolling: Array, batch: Array, kept: float) -> None:
-    """rolling = kept rolling + (1 - kept) batch, step by step: batch (T, 1, F), or (1, F).
-    Writes rolling (F,).
+    """Moving average: rolling = kept rolling + (1 - kept) batch for each step of batch (T, 1, F)
+    or (1, F). Writes rolling (F,).
     """
     for step in batch.reshape(-1, rolling.size):
         rolling *= kept
@@ -291,8 +291,8 @@ def softmax(x: Array, temperature: float) -> Array:
 def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
     """Minus the truth's log probability in nats, summed over rows, and p - truth.
 
-    p (..., O); truth (...) ids, or (..., O). A probability that is zero in floating point
-    counts as the smallest positive number, so that one certain mistake is not an infinite cost.
+    p (..., O); truth (...) ids, or (..., O). A probability that underflows to zero counts as the
+    smallest positive number, so that one confident mistake does not make the cost infinite.
     """
     tiny = np.finfo(p.dtype).tiny
     difference = p.copy()
@@ -309,7 +309,7 @@ def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
 
 
 def total(x: Array) -> Scalar:
-    """The sum of all numbers, added up in float64."""
+    """The sum of all numbers, in float64."""
     return float(x.sum(dtype=np.float64))
 
 
@@ -317,12 +317,12 @@ def total(x: Array) -> Scalar:
 
 
 def draw(p: Array, starts: Array, ids: Array) -> None:
-    """For each row of p (S, O) the symbol that darknet's sample_array draws.
+    """Draw one symbol for each row of p (S, O), as darknet's sample_array does.
 
-    starts (S,) in float32: rand() / RAND_MAX of each stream. Writes ids (S,): -1 for a row that
-    holds NaN or infinity, the last symbol for one that holds nothing to draw.
+    starts (S,) in float32: rand() / RAND_MAX of each stream. Writes ids (S,): -1 for a row with
+    NaN or infinity, the last symbol for a row where no probability reaches LEAST.
 
-    In float32 and one after another, as darknet's loop adds, so that no draw falls otherwise.
+    It adds in float32 and in sequence, like darknet's loop, so that the draws are identical.
 
     Source: darknet src/utils.c (sample_array), examples/rnn.c (test_char_rnn).
     """
@@ -345,8 +345,8 @@ def draw(p: Array, starts: Array, ids: Array) -> None:
 def sgd_step(
     value: Array, grad: Array, velocity: Array, rate: float, momentum: float, decay: float
 ) -> None:
-    """v -= g + decay w; w += rate v; v *= momentum. Writes value and velocity, both (n,), and grad:
-    zeros, for the next one to be added to."""
+    """v -= g + decay w; w += rate v; v *= momentum. Writes value and velocity, both (n,), and
+    resets grad to zero."""
     for part in _parts(value.size):
         v, w = velocity[part], value[part]
         v -= grad[part]
@@ -362,7 +362,7 @@ def adam_step(
     eps: float, decay: float, t: int,
 ) -> None:  # fmt: skip
     """Adam's step number t (from 1) with d = -g - decay w. Writes value, m and v, all (n,), and
-    grad: zeros, for the next one to be added to."""
+    resets grad to zero."""
     unbias1, unbias2 = 1 / (1 - B1**t), 1 / (1 - B2**t)
     for part in _parts(value.size):
         m_, v_, w = m[part], v[part], value[part]
@@ -385,13 +385,13 @@ def adam_step(
 
 
 def shorten(x: Array, norm: Scalar, longest: float) -> None:
-    """Writes x: times longest / norm, where norm is longer."""
+    """Gradient clipping: multiply x by longest / norm if norm exceeds longest. Writes x."""
     if norm > longest:
         x *= longest / norm
 
 
 def sum_of_squares(x: Array) -> Scalar:
-    """Of an array (n,), in float64."""
+    """The sum of the squares of an array (n,), in float64."""
     wide = (x[part].astype(np.float64) for part in _parts(x.size))
     return float(sum(np.dot(part, part) for part in wide))
 

@@ -1,7 +1,8 @@
-"""What each section may say: one frozen dataclass a section, a field a key, darknet's defaults.
+"""The options of each section: one frozen dataclass per section, one field per key, with darknet's
+defaults.
 
-A layer's dataclass also tells what a cfg has to know of the layer before it is made: its traits,
-and the numbers that it takes (`size`).
+A layer's dataclass also describes the layer before it is built: its traits, and the numbers that
+it takes (`size`).
 
 Source: darknet src/parser.c (parse_net_options, parse_gru, ...).
 """
@@ -33,7 +34,7 @@ ACTIVATIONS = (  # darknet's fourteen
 INITS = ("darknet", "orthogonal")
 COST_TYPES = ("sse", "smooth", "L1")
 BYTES = 256  # symbols from here on are pairs
-CPU, GPU = "cpu", "gpu"  # what batch norm divides by
+CPU, GPU = "cpu", "gpu"  # batch norm's divisor: darknet's CPU or GPU formula
 POLICY_NAMES = ("constant", "step", "steps", "exp", "poly", "sigmoid", "random", "cosine")
 
 
@@ -111,9 +112,9 @@ class NetOptions:
 class LayerOptions:
     """What every layer's section may say; it is for the network, not for the layer."""
 
-    reads_symbols: ClassVar[bool] = False  # takes ids in place of one-hot rows
-    gives_symbols: ClassVar[bool] = False  # hands ids on; such a layer is the first or none
-    is_recurrent: ClassVar[bool] = False  # has a state, which it carries from step to step
+    reads_symbols: ClassVar[bool] = False  # accepts ids instead of one-hot rows
+    gives_symbols: ClassVar[bool] = False  # outputs ids; only the first layer may
+    is_recurrent: ClassVar[bool] = False  # carries a state from step to step
     has_width: ClassVar[bool] = False  # `output` sets its width
 
     learning_rate: float = key(1.0, AT_LEAST_0, "factor on [net]'s rate for this layer")
@@ -135,20 +136,20 @@ class LayerOptions:
 
     @property
     def has_cost(self) -> bool:
-        """Whether it can end a network that trains."""
+        """Whether it computes a cost, so that a network that trains can end in it."""
         return False
 
     def size(self, inputs: int) -> Size:
-        """What the layer over `inputs` numbers a row takes."""
+        """The size of the layer if each of its input rows has `inputs` numbers."""
         return Size(inputs)
 
     def misfit(self, inputs: int) -> str | None:
-        """What is wrong with this layer over `inputs` numbers a row. It begins with the key."""
+        """An error if the layer cannot read rows of `inputs` numbers. It begins with the key."""
         return None
 
     def doubts(self) -> Iterator[tuple[str, str]]:
-        """What is allowed, but perhaps not meant: a rule's name, and a message that begins with the
-        key."""
+        """Allowed values that are perhaps mistakes: a rule's name, and a message that begins with
+        the key."""
         return iter(())
 
 
@@ -364,19 +365,19 @@ class BytepairsOptions(LayerOptions):
         return f"[net] inputs={inputs} leaves no symbols for pairs; they are those above {BYTES}"
 
 
-# By a layer's type, keys that older records and checkpoints lack, with their defaults.
+# Keys that older records and checkpoints lack, with their defaults, by layer type.
 LATER: dict[str, dict[str, int]] = {"gru": {"reset_after": 0}}
 
 
 def recorded(type_: str, values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a layer that are recorded: a later key at its default is left out, as in the
-    records that were made before it."""
+    """A layer's values for a record. It omits a LATER key at its default, so that older records
+    stay equal."""
     later = LATER.get(type_, {})
     return {k: value for k, value in values.items() if k not in later or value != later[k]}
 
 
 def ends_in_extra_cost(layers: Sequence[LayerOptions]) -> bool:
-    """Whether the last layer is a [cost] that adds nothing, as the one before it has a cost."""
+    """Whether the last layer is a redundant [cost]: the layer before it already has a cost."""
     return len(layers) > 1 and isinstance(layers[-1], CostOptions) and layers[-2].has_cost
 
 

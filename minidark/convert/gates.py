@@ -1,8 +1,8 @@
-"""The arrays of a GRU or LSTM as other programs pack them: the gates under one another.
+"""The arrays of a GRU or LSTM in other programs' packing: the gates stacked in one array.
 
-G gates of H units over I inputs are (G H, I) for what reads the input, (G H, H) for what reads the
-state, and two biases (G H,). Programs differ in the order of the gates, which are written here by
-the last letters of minidark's names: "z" is uz and wz.
+G gates of H units over I inputs have input weights (G H, I), state weights (G H, H) and two biases
+(G H,). Programs differ in the order of the gates. A gate's letter is the last letter of minidark's
+names: "z" is uz and wz.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def pack(gates: str, layer: PackedLayer) -> tuple[Array, Array, Array, Array]:
 
 
 def unpack(gates: str, packed: Packed) -> dict[str, Array]:
-    """The arrays by the last parts of minidark's names, "uz.weights"; biases that are None are
-    zero. Raises ValueError for arrays that are no such gates."""
+    """The arrays by the last parts of minidark's names, such as "uz.weights". Biases of None become
+    zero. Raises ValueError for arrays that do not split into the gates."""
     arrays = {}
     sides = (("u", packed.u, packed.u_biases), ("w", packed.w, packed.w_biases))
     for side, weights, biases in sides:

@@ -1,20 +1,21 @@
-"""Keras 3: `.keras`, out; `keras_chain` reads it back.
+"""Writes Keras 3 models, `.keras`; `keras_chain` reads them back.
 
     model = keras.models.load_model("my.keras")
     y, *states = model([x, *states])
 
-A functional model of stock layers: inputs x (S, T, inputs), streams first, then each layer's states
-(S, H); outputs the prediction, then the states after it. So a stream goes on from call to call.
+A functional model of stock layers. Inputs are x (S, T, inputs), streams first, then each layer's
+states (S, H). Outputs are the prediction, then the new states, which continue a stream in the next
+call.
 
-    [gru]        GRU with the cfg's reset_after: gates z, r, h. One bias is the sum of darknet's
-                 two; with reset_after=1 there are both
+    [gru]        GRU with the cfg's reset_after: gates z, r, h. Its one bias is the sum of
+                 darknet's two; with reset_after=1 it has both
     [lstm]       LSTM: gates i, f, g, o, one bias
-    [connected]  Dense, and the activation out of keras.ops
-    [batchnorm]  BatchNormalization, its variance such that the divisor is darknet's
-    [softmax]    Softmax, over each of the groups, of x / temperature
+    [connected]  Dense, and the activation from keras.ops
+    [batchnorm]  BatchNormalization, its variance adjusted so that the divisor equals darknet's
+    [softmax]    Softmax of x / temperature, over each group
     [rnn]        has no counterpart: SimpleRNN is act(W x + W s), darknet's cell act(W x) + act(W s)
 
-Writing takes keras, in a process of its own, so that nothing of it is imported here.
+Writing needs keras. It runs in a separate process, so that this one does not import it.
 
 Source: https://keras.io/api/layers/recurrent_layers (GRU, LSTM).
 """
@@ -43,8 +44,8 @@ NOTE = "minidark.json"  # in the zip beside Keras's own members: the cfg and `se
 
 
 def write(net: Network, calls: Sequence[Array]) -> Proven:
-    """The model of a network without batch norm in its sublayers, and what Keras makes of `calls`
-    with it, loaded again. Raises CfgError for what has no counterpart."""
+    """The model of a network without batch norm in its sublayers, and the reloaded model's outputs
+    for `calls`. Raises CfgError for layers or options without a counterpart."""
     plan, arrays = _plan(net)
     packed = io.BytesIO()
     np.savez(packed, **arrays)  # type: ignore[arg-type]
@@ -58,7 +59,7 @@ def write(net: Network, calls: Sequence[Array]) -> Proven:
 
 
 def _plan(net: Network) -> tuple[dict[str, Any], dict[str, Array]]:
-    """What the worker builds, layer by layer, and the arrays by name."""
+    """The worker's build plan, layer by layer, and the arrays by name."""
     steps: list[dict[str, Any]] = []
     arrays: dict[str, Array] = {}
     for index, layer in enumerate(net.layers):
@@ -93,7 +94,7 @@ def _recurrent(layer: Layer) -> dict[str, Any]:
 
 
 def _gates(layer: Any, apart: bool = False) -> list[Array]:
-    """Kernels (I, G H) and (H, G H), and the biases (G H,) summed, or `apart` (2, G H)."""
+    """Kernels (I, G H) and (H, G H), and the biases: summed (G H,), or with `apart` (2, G H)."""
     u, w, *biases = pack(KERAS[layer.type], layer)
     return [u.T, w.T, np.stack(biases) if apart else np.add(*biases)]
 
@@ -104,7 +105,7 @@ def _connected(layer: Any) -> Step:
 
 
 def keras_epsilon(divisor: Divisor) -> float:
-    """Keras divides by sqrt(variance + epsilon): of a divisor that adds to the root, the square."""
+    """Keras divides by sqrt(variance + epsilon). If darknet adds to the root, return the square."""
     return divisor.inside or divisor.outside**2
 
 
@@ -113,7 +114,7 @@ def _batchnorm(layer: Any) -> Step:
     divisor = layer.norm.divisor
     epsilon = keras_epsilon(divisor)
     variance = stored["rolling_variance"]
-    if divisor.outside:  # in the root, as Keras has it
+    if divisor.outside:  # move it into the root, as Keras does
         variance = np.square(divisor.of(variance)) - epsilon
     return {"epsilon": epsilon}, [
         stored["scales"], stored["biases"], stored["rolling_mean"], variance,

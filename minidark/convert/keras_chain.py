@@ -1,11 +1,11 @@
 """Reads a Keras model: its layers and their arrays, as a cfg's layers.
 
-It takes h5py alone, in a process of its own, and runs nothing of what is in the file.
+It needs only h5py, in a separate process, and executes nothing from the file.
 
-Another program's is a chain of GRU with reset_after=False, LSTM, Dense, activations and Softmax;
-whatever has no counterpart in darknet is refused with the reason. In a functional model each layer
-has nodes, one for each time it is used, which tell what it reads: the layer, which of its nodes,
-and which of its outputs, of which those behind the first are last states.
+Another program's model must be a chain of GRU with reset_after=False, LSTM, Dense, activations and
+Softmax. Anything without a counterpart in darknet is refused with a reason. In a functional model a
+layer has one node per use. A node names the layer that it reads, the node of that layer, and the
+output; outputs after the first are last states.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from minidark.layers.batchnorm import CPU, DIVISORS
 
 FORM = "Keras 3 model"
 WEIGHTS = "model.weights.h5"
-MOST_UNPACKED = 2  # times the file's size: Keras packs nothing
-LONGEST = 60  # seconds that it may take to unpack it, on a machine that is busy
+MOST_UNPACKED = 2  # times the file's size: Keras does not compress
+LONGEST = 60  # time limit of unpacking in seconds, for a busy machine
 
 LISTED = ("Functional", "Sequential")  # kinds of model whose config lists their layers
 ACTIVATIONS = {"sigmoid": "logistic", "tanh": "tanh", "relu": "relu", "elu": "elu"}
 GATED = {"GRU", "LSTM"}
 LEAKS = {0.1: "leaky", 0.01: "relie"}
 PASSED_OVER = {"Dropout", "Identity"}
-OWN = "keras."  # the modules of Keras itself
+OWN = "keras."  # prefix of Keras's own modules
 READ = "GRU, LSTM, Dense, Activation, Softmax, LeakyReLU, Dropout and Identity"
 REASONS = {"SimpleRNN": "it is act(W x + W s), darknet's [rnn] act(W x) + act(W s)"}
 
 
 def read(path: Path | str) -> Found:
-    """What is in a model. Raises WeightsError, BackendError where there is no h5py, SaveError where
-    the folder for temporary files is full."""
+    """Read the layers and arrays of a model. Raises WeightsError; BackendError without h5py;
+    SaveError if the folder for temporary files is full."""
     with open_regular(path, named(path, WeightsError)) as file:
         return read_model(file, path)
 
 
 def read_model(file: BinaryIO, path: Path | str) -> Found:
-    """`read` of an open file. A model that `write` wrote contains its cfg. The config of any other
-    model describes its layers. Nothing in the file is executed."""
+    """Like `read`, from an open file. A model that `write` wrote contains its cfg. The config of
+    any other model describes its layers. Nothing in the file is executed."""
     try:
         with zips.open_zip(file, MOST_UNPACKED) as archive:
             config = json.loads(_member(archive, "config.json", LARGEST_JSON))
@@ -71,7 +71,7 @@ def read_model(file: BinaryIO, path: Path | str) -> Found:
 
 
 def _layers(config: dict[str, Any], path: Path | str) -> list[Any]:
-    """The layers of a model's config. Raises WeightsError for a model that has none there."""
+    """The layers of a model's config. Raises WeightsError for a config without layers."""
     if (kind := config["class_name"]) not in LISTED:
         said = (
             "is a class of your own, whose call may do more than its layers; save "
@@ -86,7 +86,7 @@ def _layers(config: dict[str, Any], path: Path | str) -> list[Any]:
 
 
 def _note(archive: zipfile.ZipFile) -> dict[str, str]:
-    """What `write` left in it; nothing in a model of another."""
+    """The note that `write` stored; empty for another program's model."""
     if NOTE not in archive.namelist():
         return {}
     note: dict[str, str] = json.loads(_member(archive, NOTE, LARGEST_JSON))
@@ -94,20 +94,20 @@ def _note(archive: zipfile.ZipFile) -> dict[str, str]:
 
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """A member of the zip, refused by the size that it is said to have."""
+    """Read a member of the zip. Raises ValueError if its declared size exceeds `most`."""
     if archive.getinfo(name).file_size > most:
         raise ValueError
     return archive.read(name)
 
 
 class Layers:
-    """The layers of a model's config in their order, each with the arrays of its name."""
+    """The layers of a model's config in order, each with the arrays under its name."""
 
     def __init__(
         self, layers: list[Any], arrays: dict[str, Array], path: Path | str, outputs: Any = None
     ):
-        """arrays: by the layer's name and a number, "gru_0/1". outputs: of a functional model, as
-        its config has them."""
+        """arrays: keyed by layer name and number, "gru_0/1". outputs: a functional model's, from
+        its config."""
         self.layers, self.path, self.outputs = layers, path, outputs
         self.divisor = CPU
         self.taken: set[str] = set()  # layers whose arrays are in the network
@@ -116,7 +116,7 @@ class Layers:
             self.arrays.setdefault(name.rpartition("/")[0], []).append(array)
 
     def fill(self, found: Found) -> Found:
-        """A model that `write` wrote: names and sizes are as the cfg says."""
+        """Add the arrays of a model that `write` wrote: names and sizes match the cfg."""
         if pair := found.sections[0].pairs.get("batchnorm"):
             self.divisor = DIVISORS[pair.value]
         for name in found.names:
@@ -127,7 +127,8 @@ class Layers:
         return found
 
     def found(self) -> Found:
-        """Another's: a chain of GRU with reset_after=False, LSTM, Dense, activations, Softmax."""
+        """Read another program's model: a chain of GRU with reset_after=False, LSTM, Dense,
+        activations and Softmax."""
         found, before = Found.begin(self.path), ""
         inputs = {la["config"]["name"] for la in self.layers if la["class_name"] == "InputLayer"}
         for layer in self.layers:
@@ -197,8 +198,8 @@ class Layers:
             raise self._refused(kind, name, f"activation {echo(activation)} has no counterpart")
 
     def _taken(self, type_: str, name: str) -> dict[str, Array]:
-        """A layer's arrays under the last parts of minidark's names. Raises WeightsError."""
-        if name in self.taken:  # a network many times the file's size
+        """A layer's arrays by the last parts of minidark's names. Raises WeightsError."""
+        if name in self.taken:  # reuse could grow the network to many times the file's size
             raise WeightsError(f"{self.path}: the layer {echo(name)} is used twice")
         self.taken.add(name)
         arrays = self.arrays[name]
@@ -228,8 +229,8 @@ class Layers:
 
 
 def _unchained(layer: dict[str, Any], before: str, inputs: set[str]) -> str:
-    """Why a layer does not just read what the one before it gives, or the model's input; "" where
-    it does. In a Sequential it always does."""
+    """The reason why a layer is not part of a chain: it must read only the output of the layer
+    before it, or the model's input. "" if it is; in a Sequential it always is."""
     nodes = layer.get("inbound_nodes") or []
     if len(nodes) > 1:
         return "the model uses it more than once"
@@ -248,7 +249,7 @@ def _unchained(layer: dict[str, Any], before: str, inputs: set[str]) -> str:
 
 
 def _sources(part: Any) -> list[tuple[str, int]]:
-    """The layers whose outputs a part of a model's config names, and which outputs."""
+    """The layers that a part of a model's config reads, each with the number of its output."""
     if isinstance(part, dict):
         if "keras_history" in part:
             part = part["keras_history"]

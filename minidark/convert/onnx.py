@@ -1,15 +1,15 @@
-"""ONNX: `.onnx`, out; `onnx_chain` reads it back.
+"""Writes `.onnx`; `onnx_chain` reads it back.
 
-Inputs are x (T, S, inputs), T and S free, then each layer's states (S, H), named as in the network;
-outputs are the prediction y, then the states after it in the same order. The model carries its cfg
-and `seen` as metadata.
+Inputs are x (T, S, inputs), T and S free, then each layer's states (S, H), named as in the network.
+Outputs are the prediction y, then the new states in the same order. The metadata contains the cfg
+and `seen`.
 
-    [gru]        GRU: gates z, r, h, and h' = z h + (1 - z) c, as darknet's; both biases stay
-                 apart; linear_before_reset is reset_after
+    [gru]        GRU: gates z, r, h, and h' = z h + (1 - z) c, as in darknet; both biases stay
+                 separate; linear_before_reset is reset_after
     [lstm]       LSTM: gates i, o, f, c
-    [rnn]        Scan, for darknet's cell is act(W x) + act(W s)
-    [connected]  MatMul, Add, and the activation out of basic operators
-    [softmax]    Softmax, over each of the groups, of x / temperature
+    [rnn]        Scan, because darknet's cell is act(W x) + act(W s)
+    [connected]  MatMul, Add, and the activation from basic operators
+    [softmax]    Softmax of x / temperature, over each group
     [batchnorm]  (x - mean) * factor + biases
     [dropout], [cost]  nothing
 
@@ -36,14 +36,14 @@ from minidark.layers.activations import SELU_ALPHA, SELU_SCALE
 from minidark.layers.batchnorm import Divisor
 from minidark.network import Network
 
-OPSET, IR_VERSION = 17, 8  # of 2022: old enough for what runs such models
+OPSET, IR_VERSION = 17, 8  # from 2022, so that older runtimes support it
 
 
 class Graph:
-    """Nodes and constants in order; each operation gives the name of its output."""
+    """Nodes and constants in order; each operation returns the name of its output."""
 
     def __init__(self, prefix: str = "") -> None:
-        self.prefix = prefix  # of names, where a graph lies in another
+        self.prefix = prefix  # of names, for a graph nested in another
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
         self.count = 0
@@ -52,13 +52,13 @@ class Graph:
         return self.ops(kind, 1, *inputs, **attributes)[0]
 
     def ops(self, kind: str, outputs: int, *inputs: str, **attributes: Any) -> list[str]:
-        """Of an operation with several outputs."""
+        """Add an operation with several outputs and return their names."""
         names = [self._fresh(kind) for _ in range(outputs)]
         self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
         return names
 
     def named(self, name: str, array: Array) -> str:
-        """An array of the network's."""
+        """Add an array of the network under its own name."""
         kept = np.ascontiguousarray(array, dtype="<f4")
         self.constants[name] = numpy_helper.from_array(kept, name)
         return name
@@ -92,7 +92,7 @@ def _lhtan(g: Graph, x: str) -> str:
 
 
 def _stair(g: Graph, x: str) -> str:
-    """floor(x / 2), and where floor(x) is odd, x - floor(x) more."""
+    """floor(x / 2), plus x - floor(x) where floor(x) is odd."""
     whole, half = g.op("Floor", x), g.op("Floor", g.op("Mul", x, g.number(0.5)))
     odd = g.op("Sub", whole, g.op("Mul", half, g.number(2)))  # 1 or 0
     return g.op("Add", half, g.op("Mul", odd, g.op("Sub", x, whole)))
@@ -131,7 +131,7 @@ def _lstm(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[st
 def _recurrent(
     g: Graph, layer: Any, kind: str, x: str, states: list[str], **attributes: Any
 ) -> tuple[str, list[str]]:
-    """ONNX has an axis for directions: (1, S, H) for a state, (T, 1, S, H) for what comes out."""
+    """ONNX has an axis of directions: a state is (1, S, H), the output (T, 1, S, H)."""
     u, w, *biases = pack(ONNX[layer.type], layer)
     packed = {"W": u, "R": w, "B": np.concatenate(biases)}
     weights = [g.named(f"{layer.name}.{part}", array[None]) for part, array in packed.items()]
@@ -198,7 +198,7 @@ def _batchnorm(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, li
 
 
 def _divided(g: Graph, variance: str, divisor: Divisor) -> str:
-    """What batch norm divides by."""
+    """The divisor of batch norm."""
     if divisor.inside:
         variance = g.op("Add", variance, g.number(divisor.inside))
     root = g.op("Sqrt", variance)
@@ -225,14 +225,14 @@ LAYERS: dict[str, Emit] = {
 
 
 def write(net: Network, calls: Sequence[Array]) -> Proven:
-    """The model of a network without batch norm in its sublayers, and what onnxruntime makes of
-    `calls` with it."""
+    """The model of a network without batch norm in its sublayers, and onnxruntime's outputs for
+    `calls`."""
     data = _model(net)
     try:
         return data, _run(data, calls)
     except MinidarkError:
         raise
-    except Exception as error:  # onnxruntime's own have no base
+    except Exception as error:  # onnxruntime's errors share no base class
         raise MinidarkError(f"onnxruntime: {bare(str(error), 300)}; no file is left") from error
 
 

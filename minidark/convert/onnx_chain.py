@@ -1,7 +1,7 @@
-"""Reads an ONNX model, minidark's by the cfg that it carries, another's node by node.
+"""Reads an ONNX model: minidark's by the cfg in its metadata, another program's node by node.
 
-Another program's is a chain of GRU with linear_before_reset=0, LSTM, MatMul or Gemm with biases,
-activations and Softmax. Whatever has no counterpart in darknet is refused with the reason.
+Another program's model must be a chain of GRU with linear_before_reset=0, LSTM, MatMul or Gemm with
+biases, activations and Softmax. Anything without a counterpart in darknet is refused with a reason.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from minidark.errors import MinidarkError, WeightsError, bare, echo
 
 log = logging.getLogger(__name__)
 
-Constants = dict[str, Callable[[], Array]]  # of a model: arrays by name, made when asked for
+Constants = dict[str, Callable[[], Array]]  # of a model: arrays by name, built on demand
 
-OLDEST = 7  # opset; those before broadcast otherwise, and their Dropout drops out by default
-LAST_AXIS = 13  # opset since which Softmax is over the last axis by default, and over one alone
+OLDEST = 7  # opset; older ones broadcast differently, and their Dropout is active by default
+LAST_AXIS = 13  # opset since which Softmax is over one axis, by default the last
 READ = "GRU, LSTM, MatMul, Gemm, Add, Softmax, Sigmoid, Tanh, Relu, Elu and LeakyRelu"
 REASONS = {"RNN": "it is act(W x + W s), darknet's [rnn] act(W x) + act(W s)"}
-RESHAPED = {  # of what is zero, this is
+RESHAPED = {  # operators that keep a zero tensor zero
     "Identity", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Reshape", "Cast", "Slice", "Gather",
     "Split",
 }  # fmt: skip
-OWN = ("", "ai.onnx")  # domain: that of ONNX itself
+OWN = ("", "ai.onnx")  # domains of ONNX's own operators
 GATED = ("GRU", "LSTM")
 LAST_STATE = "what follows reads its last state, and darknet's layers pass on all steps' outputs"
 FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE}
 MOST_AXES = 8
-LONGEST_PATH = 100  # nodes between a state and where it comes from
-SHARED_FREELY, MOST_USES = 1 << 16, 8  # bytes of a constant; how often a larger one may be used
-FEATURES, ONE = "features", "one"  # names of axes; those of the input are numbers
+LONGEST_PATH = 100  # nodes between a state and its source
+SHARED_FREELY, MOST_USES = 1 << 16, 8  # bytes of a constant; most uses of a larger one
+FEATURES, ONE = "features", "one"  # names of axes; the input's axes are numbers
 PLAIN_ACTIVATIONS = {"Sigmoid": "logistic", "Tanh": "tanh", "Relu": "relu"}
 SLOPED: dict[str, tuple[float, dict[float, str]]] = {  # the default of alpha; names by alpha
     "LeakyRelu": (0.01, {0.1: "leaky", 0.01: "relie"}),
@@ -53,12 +53,12 @@ SLOPED: dict[str, tuple[float, dict[float, str]]] = {  # the default of alpha; n
 
 
 def read(path: Path | str) -> Found:
-    """What is in a model. Raises WeightsError."""
+    """Read the layers and arrays of a model. Raises WeightsError."""
     return read_model(whole(path), path)
 
 
 def read_model(data: bytes, path: Path | str) -> Found:
-    """`read` of a file's bytes."""
+    """Like `read`, from a file's bytes."""
     try:
         check_size(data, path)
         model = onnx.load_model_from_string(data)
@@ -73,12 +73,12 @@ def read_model(data: bytes, path: Path | str) -> Found:
         return Chain(model, constants, path).found()
     except (MinidarkError, MemoryError):
         raise
-    except Exception as error:  # protobuf's errors have no base of their own
+    except Exception as error:  # protobuf's errors share no base class
         raise WeightsError(f"{path}: not an ONNX model, or damaged") from error
 
 
 def _ours(found: Found, constants: Constants) -> Found:
-    """A model that minidark wrote: the cfg tells the layers, the names whose arrays are which."""
+    """A model that minidark wrote: layers come from the cfg, arrays are matched by name."""
     for name, section in zip(found.names, found.sections[1:], strict=True):
         mine = {
             k.removeprefix(f"{name}."): v for k, v in constants.items() if k.startswith(f"{name}.")
@@ -95,13 +95,13 @@ def _ours(found: Found, constants: Constants) -> Found:
 
 
 def _unpacked(type_: str, w: Array, r: Array, b: Array | None) -> dict[str, Array]:
-    """The sublayers of W (1, G H, I), R (1, G H, H) and B (1, 2 G H), which may be left out."""
+    """The sublayers of W (1, G H, I), R (1, G H, H) and the optional B (1, 2 G H)."""
     biases = () if b is None else np.split(b[0], 2)
     return unpack(ONNX[type_], Packed(w[0], r[0], *biases))
 
 
 class Chain:
-    """A model of another program, read from its input on, node by node."""
+    """A model of another program, read node by node from its input."""
 
     def __init__(self, model: Any, constants: Constants, path: Path | str):
         self.graph, self.constants, self.path = model.graph, constants, path
@@ -110,12 +110,12 @@ class Chain:
         graph = self.graph
         self.tensors = {tensor.name: tensor for tensor in graph.initializer}
         self.makers = {name: node for node in graph.node for name in node.output}
-        for node in graph.node:  # constants of another spelling
+        for node in graph.node:  # Constant nodes count as constants too
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.tensors[node.output[0]] = node.attribute[0].t
                 constants[node.output[0]] = functools.partial(array_of, node.attribute[0].t, path)
         self.result = Found.begin(path)
-        self.axes: list[str] = []  # of the tensor that is read
+        self.axes: list[str] = []  # of the current tensor
         self.single = {ONE}  # axes that are always of length 1
         self.time = ""  # the axis along which recurrent layers run
         self.uses: Counter[str] = Counter()  # of large constants
@@ -154,14 +154,14 @@ class Chain:
         return self.result
 
     def _unfinished(self, at: str) -> WeightsError:
-        """Where the chain ends in a tensor that is neither read nor an output."""
+        """The error for a chain that ends in a tensor that is neither read nor an output."""
         if at in self.makers and (node := self.makers[at]).op_type in GATED:
             return self._refused(node, LAST_STATE)
         said = f"the chain from its first input ends in {echo(at)}, which is no output"
         return WeightsError(f"{self.path}: {said}")
 
     def _take(self, node: Any, at: str) -> str:
-        """One node; the name of the tensor to go on from."""
+        """Convert one node and return the name of the next tensor."""
         kind, attributes = (
             node.op_type,
             {a.name: helper.get_attribute_value(a) for a in node.attribute},
@@ -199,8 +199,8 @@ class Chain:
         return str(node.output[0])
 
     def _softmax(self, node: Any, attributes: dict[str, Any]) -> None:
-        """Before opset 13 it is over all axes from `axis` on together, and `axis` is 1 by
-        default."""
+        """Before opset 13, Softmax is over all axes from `axis` to the last together, and `axis`
+        defaults to 1."""
         one_axis, rank = self.opset >= LAST_AXIS, len(self.axes)
         axis = attributes.get("axis", -1 if one_axis else 1) % rank
         over = self.axes[axis : axis + 1] if one_axis else self.axes[axis:]
@@ -210,14 +210,14 @@ class Chain:
         self.result.add("softmax")
 
     def _dropout(self, node: Any) -> None:
-        """Nothing, unless it is to train: its third input, since opset 12."""
+        """Skip Dropout. Refuse it in training mode, its third input since opset 12."""
         if self._given(node, 2) and (
             node.input[2] not in self.tensors or self._flag(self.tensors[node.input[2]])
         ):
             raise self._refused(node, "its training_mode is not false")
 
     def _reshaped(self, node: Any, attributes: dict[str, Any]) -> None:
-        """Follow the axes. They come as an attribute, or as a constant where they are an input."""
+        """Track the axes, which are an attribute, or a constant if the operator reads them."""
         rank = len(self.axes)
         if node.op_type == "Transpose":
             order = attributes.get("perm", range(rank)[::-1])
@@ -246,11 +246,11 @@ class Chain:
             raise self._refused(node, "it takes away the axis of the features")
 
     def _flag(self, tensor: Any) -> bool:
-        """Whether a constant is anything but one number that is zero."""
+        """Whether a constant is anything except a single zero."""
         return math.prod(tensor.dims) != 1 or bool(inside(tensor, self.path).any())
 
     def _axes(self, node: Any, tensor: Any) -> list[int]:
-        """The integers of a constant, no more than there can be axes."""
+        """The integers of a constant, at most MOST_AXES."""
         if tensor.data_type != TensorProto.INT64 or math.prod(tensor.dims) > MOST_AXES:
             raise self._refused(node, f"its axes are not up to {MOST_AXES} integers")
         axes: list[int] = inside(tensor, self.path).reshape(-1).tolist()
@@ -294,14 +294,14 @@ class Chain:
         self.result.add(kind, _unpacked(kind, w, r, b), output=r.shape[2], **keys)
 
     def _candidate(self, node: Any, attributes: dict[str, Any]) -> int:
-        """1 where the candidate is tanh, 0 where it is logistic."""
+        """1 if the candidate is tanh, 0 if it is logistic."""
         given = [a.lower() for a in attributes.get("activations", [b"Sigmoid", b"Tanh"])]
         if given not in ([b"sigmoid", b"tanh"], [b"sigmoid", b"sigmoid"]):
             raise self._refused(node, "its activations have no counterpart")
         return int(given[1] == b"tanh")
 
     def _zero(self, name: str) -> bool:
-        """Whether a state is zero, or the caller's to give."""
+        """Whether an initial state is zero, or an input of the model."""
         for _ in range(LONGEST_PATH):
             if name in self.constants:
                 return not self._numbers(name).any()
@@ -346,7 +346,7 @@ class Chain:
         self.result.arrays[name] = biases + self._biases_of(node, other, len(biases))
 
     def _biases_of(self, node: Any, at: int, outputs: int) -> Array:
-        """A constant (outputs,), which may have more axes of length 1, or be one number for all."""
+        """A constant as (outputs,). It may have extra axes of length 1, or be a single number."""
         array = self._constant(node, at)
         in_row = array.size == max(array.shape[-1:], default=1) and array.ndim <= len(self.axes)
         if array.size not in (1, outputs) or not in_row:
@@ -363,7 +363,8 @@ class Chain:
         return self._numbers(name)
 
     def _numbers(self, name: str) -> Array:
-        """Of a constant. Layers may share one, but the network is not many times the file."""
+        """The array of a constant. Layers may share one, but a network must not grow to many times
+        the file's size."""
         array = self.constants[name]()
         if array.nbytes > SHARED_FREELY:
             self.uses[name] += 1

@@ -1,13 +1,13 @@
-"""PyTorch: one `.py`, out only, that needs nothing but torch and has the weights inside.
+"""Writes a PyTorch module: one `.py` with the weights inside, which needs only torch.
 
     from my import load
     net = load()
     y, states = net(x)
 
-darknet's cells are written out in it (`torch_layers`, which is copied into every such file), for
-torch's own are others: nn.GRU resets after the product, and is what a [gru] with reset_after=1 and
-tanh=1 becomes. The weights are float32 in base64, so that module and weights cannot be parted; the
-file has four thirds of their size.
+The file includes darknet's cells (a copy of `torch_layers`), because torch's cells differ: nn.GRU
+resets after the product, so it replaces only a [gru] with reset_after=1 and tanh=1. The weights are
+float32 in base64, so that module and weights stay together; the file takes four thirds of their
+size.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ WEIGHTS = """
 
 
 def write(net: Network, calls: Sequence[Array]) -> Proven:
-    """The module of a network without batch norm in its sublayers, and what torch makes of `calls`
-    with it; where there is no torch, which is logged, nothing."""
+    """The module of a network without batch norm in its sublayers, and torch's outputs for `calls`.
+    Without torch it logs a warning and returns no outputs."""
     data = _module(net)
     try:
         return run_worker("torch_worker.py", {"model.py": data}, calls, "model.py")
@@ -102,7 +102,7 @@ def _module(net: Network) -> bytes:
     return (head + begin + code + tail).encode()
 
 
-Written = tuple[str, list[Array]]  # how a layer is made, and its arrays in torch's order
+Written = tuple[str, list[Array]]  # a layer's constructor call, and its arrays in torch's order
 
 
 def _gru(layer: Any) -> Written:
@@ -139,7 +139,7 @@ def _batchnorm(layer: Any) -> Written:
     return call, [a.value for a in layer.arrays()]
 
 
-LAYERS: dict[str, Callable[[Any], Written]] = {  # [dropout] and [cost] are nothing here
+LAYERS: dict[str, Callable[[Any], Written]] = {  # [dropout] and [cost] are omitted
     "gru": _gru,
     "lstm": _lstm,
     "rnn": _rnn,

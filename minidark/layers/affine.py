@@ -1,13 +1,13 @@
 """Sublayers that read the same input, packed into one matrix.
 
-A GRU's uz, ur and uh all read x: their weights lie under one another in one array (3H, I), so
-that one matrix product serves all three, and the three names are views into it. Files, errors
-and `net.parameters()` speak of the names, the arithmetic of the packed array.
+A GRU's uz, ur and uh all read x. Their weights are stacked in one array (3H, I), so one matrix
+product serves all three; each name is a view into it. Files, errors and `net.parameters()` use
+the names, the arithmetic uses the packed array.
 
-`Affine` holds the arrays. `AffinePass` is one use of them over T steps: either all steps at
-once (`at=ALL`, where the input does not depend on the state) or one step after another.
+`Affine` holds the arrays. `AffinePass` uses them over T steps: all steps at once (`at=ALL`, where
+the input does not depend on the state) or one step after another.
 
-Source: darknet src/connected_layer.c; gru_layer.c and its siblings run each sublayer by itself.
+Source: darknet src/connected_layer.c; gru_layer.c and its siblings run each sublayer separately.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from minidark.layers.base import (
 from minidark.layers.batchnorm import BatchNorm, NormSaved
 
 ALL = slice(None)
-FEW_STEPS = 8  # a pass of fewer does not earn back a copy of the weights in another order
+FEW_STEPS = 8  # with fewer steps, copying the weights to another order costs more than it saves
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Sublayer:
     """One named y = norm(W x) + b: views into the packed arrays, in file order."""
 
     arrays: tuple[Stored, ...]
-    batch_norm: BatchNorm | None = None  # of all the sublayers that it is packed with
+    batch_norm: BatchNorm | None = None  # shared by all sublayers of the pack
 
     @property
     def biases(self) -> Array:
@@ -48,15 +48,15 @@ class Sublayer:
 
     @property
     def norm(self) -> tuple[Array, ...]:
-        """Of its batch norm the scales, rolling mean and rolling variance; empty without one."""
+        """Scales, rolling mean and rolling variance of its batch norm; empty without one."""
         return tuple(array.value for array in self.arrays if array.kind in NORM_KINDS)
 
 
 class Affine:
-    """K sublayers of `outputs` each, over one input of `inputs`: norm(W x), biases beside it.
+    """K sublayers with `outputs` units each, which read one input of `inputs`: norm(W x).
 
-    The biases are not added here: those of all the sublayers that meet in a gate are summed
-    and added once for all steps, before the time loop.
+    The biases are stored but not added here. Layers sum the biases of each gate's sublayers and
+    add the sum once for all steps, before the time loop.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class Affine:
         return Sublayer((biases, weights, *norm), self.norm)
 
     def begin(self, steps: int, rows: int, train: bool, factors: Array | None = None) -> AffinePass:
-        """Start a pass over `steps` steps of `rows` rows each; factors: on the weights, for it."""
+        """Start a pass over `steps` steps of `rows` rows; `factors` multiply the weights in it."""
         return AffinePass(self, steps, rows, train, factors)
 
 
 class AffinePass:
-    """One forward and, in training, one backward through an Affine."""
+    """One forward pass and, in training, one backward pass through an Affine."""
 
     def __init__(
         self, affine: Affine, steps: int, rows: int, train: bool, factors: Array | None = None
@@ -106,10 +106,10 @@ class AffinePass:
         self.norm_saved: NormSaved | None = None
         if train and affine.norm:
             self.norm_saved = affine.norm.begin(steps, rows)
-        self.dv: Array | None = None  # the gradient before the norm, a slot for each step
+        self.dv: Array | None = None  # the gradient before the norm, per step
 
     def forward(self, x: Array, at: int | slice = ALL) -> Array:
-        """norm(W x) without biases, for step `at` (S, I) or all steps (T, S, I), or their ids."""
+        """norm(W x) without biases. x: step `at` (S, I), all steps (T, S, I), or ids of either."""
         affine = self.affine
         if is_ids(x):
             v: Array = affine.backend.kernels.gather(self.weights, x)
@@ -128,8 +128,8 @@ class AffinePass:
         return dx.reshape(*dv.shape[:-1], self.affine.inputs)
 
     def accumulate(self, x: Array, dy: Array, dbiases: Array) -> None:
-        """Add to the gradients, all steps in one product: x (T, S, I) or ids (T, S) as given
-        to forward, dy (T, S, K O) as given to backward, dbiases its sum over the rows."""
+        """Accumulate the gradients of all steps in one product. x (T, S, I) or ids (T, S): the
+        input of forward; dy (T, S, K O): the input of backward; dbiases: its sum over the rows."""
         affine = self.affine
         dv = self._back_through_norm(dy, ALL) if self.dv is None else self.dv
         affine.biases_grad += dbiases
@@ -142,7 +142,7 @@ class AffinePass:
         affine.weights_grad += gradient
 
     def _add_gradient(self, x: Array, dv: Array, gradient: Array) -> None:
-        """Adds to `gradient`, which is that of the weights as this pass has them."""
+        """Add to `gradient`, the gradient of this pass's weights, factors included."""
         affine, kernels = self.affine, self.affine.backend.kernels
         if is_ids(x):
             kernels.scatter_add(gradient, x, dv)
@@ -151,14 +151,14 @@ class AffinePass:
             kernels.gemm_tn(*rows, gradient)
 
     def _product(self, x: Array) -> Array:
-        """W x of all rows as one matrix product; matmul would make one for each step."""
+        """W x of all rows in one matrix product; matmul would run one per step."""
         affine = self.affine
         v: Array = affine.backend.kernels.gemm_nt(x.reshape(-1, affine.inputs), self.weights)
         return v.reshape(*x.shape[:-1], affine.features)
 
     def _step_product(self, x: Array) -> Array:
-        """W x of one step's rows. With a copy of the weights, inputs first, each step's product is
-        a quarter faster."""
+        """W x of one step's rows. A transposed copy of the weights makes each step's product a
+        quarter faster."""
         affine = self.affine
         if self.steps < FEW_STEPS:
             return affine.backend.kernels.gemm_nt(x, self.weights)
@@ -167,8 +167,8 @@ class AffinePass:
         return affine.backend.kernels.gemm_nn(x, self.weights_t)
 
     def _back_through_norm(self, dy: Array, at: int | slice) -> Array:
-        """The gradient of W x: dy itself, where there is no norm. Once for each step, because the
-        scales' gradient grows by it."""
+        """The gradient of W x; without a norm, dy itself. Call it once per step, because it adds
+        to the scales' gradient."""
         norm, saved = self.affine.norm, self.norm_saved
         if norm is None or saved is None:
             return dy
@@ -179,8 +179,8 @@ class AffinePass:
 
 
 class PackedLayer(Layer):
-    """A layer made of sublayers. A subclass names them in the order darknet creates them and in
-    the orders the two dialects store them, and packs those of one input into one `Affine`."""
+    """A layer made of sublayers. A subclass lists their names in darknet's order of creation and in
+    both dialects' file orders, and packs the sublayers that share an input into one `Affine`."""
 
     reads_ids = True
     created: ClassVar[tuple[str, ...]]
@@ -199,7 +199,7 @@ class PackedLayer(Layer):
         return affine
 
     def _has_cell_kernels(self) -> bool:
-        """Whether the backend has a kernel for a whole step of this layer, as sampling takes it."""
+        """Whether the backend has a kernel for a whole sampling step of this layer."""
         return self.backend.fast and not self.normalized
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
@@ -207,5 +207,5 @@ class PackedLayer(Layer):
 
 
 def one_order(*names: str) -> dict[str, tuple[str, ...]]:
-    """The file orders of a layer that both dialects store alike."""
+    """The file orders of a layer that both dialects store in the same order."""
     return {PJREDDIE: names, ALEXEY: names}

@@ -1,23 +1,24 @@
 """The gated recurrent unit.
 
-    z  = logistic(uz x + wz h)          update gate: how much of the old state stays
-    r  = logistic(ur x + wr h)          reset gate: how much of it the candidate sees
+    z  = logistic(uz x + wz h)          update gate: share of the old state that is kept
+    r  = logistic(ur x + wr h)          reset gate: share of it that the candidate sees
     c  = act(uh x + wh (r * h))         candidate; act is tanh with tanh=1, else logistic
     h' = z * h + (1 - z) * c
 
-u: from the input to a gate, w: from the state; each of the six is a sublayer with biases and,
-with batch_normalize, a norm of its own. h' is both the state and the output. The reset comes
+u reads the input, w reads the state. Each of the six is a sublayer with its own biases and, with
+batch_normalize, its own batch norm. h' is both the state and the output. The reset is applied
 before the product with wh: Keras `reset_after=False`, ONNX `linear_before_reset=0`.
 
-With reset_after=1 it comes after it, and is a factor of that sublayer, biases and norm included:
+With reset_after=1 the reset multiplies the output of wh, its biases and norm included:
 
     c  = act(uh x + r * (wh h))         the inner part of the candidate is wh h, biases included
 
-as in PyTorch's nn.GRU, cuDNN, Keras's default and ONNX `linear_before_reset=1`. All that reads the
-state is then one matrix product a step. The arrays are the same, and mean another network.
+PyTorch's nn.GRU, cuDNN, Keras's default and ONNX `linear_before_reset=1` do the same. Each step
+then needs one matrix product with the state. The arrays have the same shapes, but the two forms
+compute different functions.
 
-Source: darknet src/gru_layer.c (make_gru_layer, forward_gru_layer). Its backward_gru_layer is an
-empty function on the CPU; the one here is the derivative. Cho et al. 2014, arXiv:1406.1078.
+Source: darknet src/gru_layer.c (make_gru_layer, forward_gru_layer). Its backward_gru_layer is
+empty on the CPU; this module implements the derivative. Cho et al. 2014, arXiv:1406.1078.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ class GruSaved:
     """One pass over T steps."""
 
     x: Array  # (T, S, I), or ids (T, S)
-    gates: Array  # (T, S, 3H): z | r | c, after their activations
+    gates: Array  # (T, S, 3H): z | r | c, after activation
     states: Array  # (T + 1, S, H): the state before step 0, then after each step
-    inner: Array  # (T, S, H): r * h, or with reset_after wh h
+    inner: Array  # (T, S, H): r * h; with reset_after, wh h
     u: AffinePass
-    w: tuple[AffinePass, ...]  # wz and wr, then wh; with reset_after all three in one
+    w: tuple[AffinePass, ...]  # wz and wr, then wh; with reset_after, all three packed together
 
     @property
     def y(self) -> Array:
@@ -49,9 +50,9 @@ class GruSaved:
 
 
 class GruKeywords(CellOptions, total=False):
-    """How a GRU computes and starts.
+    """Options of a GRU.
 
-    tanh: of candidates; by default they are logistic. update_bias: where uz's biases start.
+    tanh: use tanh for candidates; the default is logistic. update_bias: initial biases of uz.
     """
 
     tanh: bool
@@ -99,7 +100,7 @@ class GruLayer(RecurrentLayer):
         return run.y, {**split(run.gates, "zrc"), "h": run.y}
 
     def _run(self, x: Array, train: bool) -> GruSaved:
-        """All steps of x; the state goes on."""
+        """Run all steps of x and update the state."""
         steps, streams = x.shape[:2]
         u, *w = (self._begin(a, steps, streams, train) for a in (self.u, *self.w))
 
@@ -143,7 +144,7 @@ class GruLayer(RecurrentLayer):
             self._backward_whole(s, dy)
         else:
             self.dstates = {"state": self._backward_steps(s, dy)}
-        dgates = s.gates  # by now the gradients of what went into their activations
+        dgates = s.gates  # now holds the gradients before the activations
         dbiases = self.backend.kernels.column_sums(dgates.reshape(-1, 3 * self.outputs))
         dx = s.u.backward(dgates) if need_dx else None
         s.u.accumulate(s.x, dgates, dbiases)
@@ -157,10 +158,10 @@ class GruLayer(RecurrentLayer):
         )
 
     def _backward_steps(self, s: GruSaved, dy: Array) -> Array:
-        """In place of a step's gates leaves the gradients of what went into their activations; that
-        of the state before the first step is returned."""
+        """Overwrite each step's gates with their gradients before the activations. Return the
+        gradient of the state before the first step."""
         (wzr, wh), two, kernels = s.w, 2 * self.outputs, self.backend.kernels
-        dh = self.backend.zeros(*s.states.shape[1:])  # of the state after step t
+        dh = self.backend.zeros(*s.states.shape[1:])  # gradient of the state after step t
         for t in reversed(range(len(dy))):
             gates, h = s.gates[t], s.states[t]
             kernels.gru_state_backward(gates, h, dy[t], dh, self.tanh)
@@ -170,13 +171,13 @@ class GruLayer(RecurrentLayer):
         return dh
 
     def _accumulate_state(self, s: GruSaved, dbiases: Array) -> None:
-        """Add to the gradients of what reads the state; dbiases (3H,) are those of the gates."""
+        """Accumulate the gradients of the w sublayers; dbiases (3H,): the gates' bias gradients."""
         (wzr, wh), two = s.w, 2 * self.outputs
         wzr.accumulate(s.states[:-1], s.gates[:, :, :two], dbiases[:two])
         wh.accumulate(s.inner, s.gates[:, :, two:], dbiases[two:])
 
     def _gate_biases(self) -> Array:
-        """Those of u and w together: they meet in the same sum."""
+        """The sum of u's and w's biases (3H,): both are added to the same gates."""
         biases = self.u.biases.copy()
         biases[: 2 * self.outputs] += self.w[0].biases
         biases[2 * self.outputs :] += self.w[1].biases
@@ -184,8 +185,8 @@ class GruLayer(RecurrentLayer):
 
 
 class ResetAfterGruLayer(GruLayer):
-    """A GRU with reset_after=1: the gates' products with the state are one, and `inner` has a
-    gradient of its own, r times that of the candidate."""
+    """A GRU with reset_after=1. One matrix product with the state serves all gates, and `inner` has
+    its own gradient: r times the candidate's."""
 
     reset_after = True
     state_packs = (("wz", "wr", "wh"),)
@@ -218,7 +219,7 @@ class ResetAfterGruLayer(GruLayer):
         )
 
     def _backward_steps(self, s: GruSaved, dy: Array) -> Array:
-        """As GruLayer's, and leaves the gradient of `inner` in its place."""
+        """Like GruLayer's; also overwrites `inner` with its gradient."""
         dh = self.backend.zeros(*s.states.shape[1:])
         for t in reversed(range(len(dy))):
             gates, inner = s.gates[t], s.inner[t]
@@ -234,13 +235,14 @@ class ResetAfterGruLayer(GruLayer):
         s.w[0].accumulate(s.states[:-1], dw, dbiases)
 
     def _from_state(self, dgates: Array, dinner: Array) -> Array:
-        """The gradients of what comes from the state, (..., 3H): z's and r's are the gates'."""
+        """The gradient of the product with the state, (..., 3H): z's and r's parts of dgates, then
+        dinner."""
         parts = (dgates[..., : 2 * self.outputs], dinner)
         gradients: Array = self.backend.xp.concatenate(parts, axis=-1)
         return gradients
 
     def _gate_biases(self) -> Array:
-        """(4H,): those of the gates, then wh's, which are of `inner`."""
+        """(4H,): the gates' biases, then wh's, which are added to `inner`."""
         (w,), two = self.w, 2 * self.outputs
         biases: Array = self.backend.xp.concatenate((self.u.biases, w.biases[two:]))
         biases[:two] += w.biases[:two]
@@ -259,8 +261,8 @@ def make_gru_layer(
 ) -> GruLayer:
     """A GRU of either form: (T, S, inputs) or ids (T, S) to (T, S, outputs).
 
-    batch: rows, as in darknet's. reset_after: the reset gate acts after the product with the state.
-    options: `GruKeywords` has tanh, update_bias, name and backend, `CellOptions` the others.
+    batch: rows, as in darknet. reset_after: apply the reset gate after the product with the state.
+    options: see `GruKeywords` for tanh, update_bias, name and backend, `CellOptions` for the rest.
     """
     kind = ResetAfterGruLayer if reset_after else GruLayer
     return kind(batch, inputs, outputs, steps, batch_normalize, **options)

@@ -1,4 +1,4 @@
-"""Layers with a state, which their cells carry from step to step."""
+"""Base of the recurrent layers, which carry a state from step to step."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from minidark.layers.initialize import initialize
 
 
 class CellOptions(TypedDict, total=False):
-    """How the weights of a recurrent layer start and train.
+    """Weight initialization and DropConnect of a recurrent layer.
 
-    init: "darknet", the default, or "orthogonal" for the matrices that read the state.
-    input_scale: how many times larger than darknet's the weights that read the input start; 1.
-    dropconnect: the chance of each weight that reads the state to be zero in a training pass; 0.
-    rng: draws those zeros; by default a generator of seed 0.
-    rand: draws the initial weights; by default C's rand() after srand(0).
+    init: "darknet" (default), or "orthogonal" for the matrices that read the state.
+    input_scale: factor on darknet's initial weights that read the input; default 1.
+    dropconnect: probability of zeroing each state weight in a training pass; default 0.
+    rng: generator of the DropConnect masks; by default one with seed 0.
+    rand: generator of the initial weights; by default C's rand() after srand(0).
     """
 
     init: str
@@ -32,10 +32,10 @@ class CellOptions(TypedDict, total=False):
 
 
 class Run(Protocol):
-    """One pass over T steps, with what backward needs of it."""
+    """One pass over T steps, with the arrays that backward needs."""
 
     @property
-    def y(self) -> Array: ...  # (T, S, O), what came out
+    def y(self) -> Array: ...  # outputs (T, S, O)
 
 
 class RecurrentLayer(PackedLayer):
@@ -52,11 +52,11 @@ class RecurrentLayer(PackedLayer):
         rng: np.random.Generator | None = None,
         rand: GlibcRand | None = None,
     ) -> None:
-        """Draw the initial weights, as `CellOptions` has them, once all sublayers are packed.
+        """Draw the initial weights as set in `CellOptions`. Call it after packing all sublayers.
 
-        dropconnect is minidark's own. The weights that are not dropped grow by as much as the
-        dropped ones leave out. Source: Wan et al. 2013 (DropConnect); Merity, Keskar and Socher
-        2017, arXiv:1708.02182, who do so with the weights that read the state.
+        dropconnect is a minidark extension. It scales the remaining weights up so that their
+        expected sum is unchanged. Source: Wan et al. 2013 (DropConnect); Merity, Keskar and Socher
+        2017, arXiv:1708.02182, apply it to the weights that read the state.
         """
         square = [name for affine in reads_state for name in affine.sublayers]
         initialize(self, rand, init, square, [*reads_input.sublayers], input_scale)
@@ -65,21 +65,21 @@ class RecurrentLayer(PackedLayer):
             self.rng = rng or np.random.default_rng(0)
 
     def _begin(self, affine: Affine, steps: int, rows: int, train: bool) -> AffinePass:
-        """A pass, whose weights are those that are not left out."""
+        """Start a pass, with a DropConnect mask on the weights in training."""
         factors = None
         if train and self.rng and affine in self.dropping:
             factors = kept(self.rng, affine.weights.shape, self.dropconnect, self.backend)
         return affine.begin(steps, rows, train, factors)
 
     def _takes_whole(self, steps: int) -> bool:
-        """Whether the kernels take a sequence of so many steps whole. Not with a norm, whose
-        statistics are each step's own; and few steps do not earn back the packing of weights."""
+        """Whether the kernels run this many steps in one call. They do not with batch norm, which
+        has statistics per step, nor for few steps, where packing the weights costs more time."""
         fits = self.states["state"].shape[-1] <= self.backend.widest
         return fits and steps >= FEW_STEPS and not self.normalized
 
     @abstractmethod
     def _run(self, x: Array, train: bool) -> Run:
-        """All steps of x, (T, S, I) or ids (T, S); the state goes on."""
+        """Run all steps of x, (T, S, I) or ids (T, S), and update the state."""
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         run = self._run(x, train)
@@ -89,6 +89,6 @@ class RecurrentLayer(PackedLayer):
 
 
 def split(gates: Array, names: str) -> dict[str, Array]:
-    """Gates that lie side by side, (T, S, K H), by their K one-letter names, (T, S, H) each."""
+    """Split packed gates (T, S, K H) into K arrays (T, S, H), keyed by one-letter names."""
     hidden = gates.shape[-1] // len(names)
     return {name: gates[..., k * hidden : (k + 1) * hidden] for k, name in enumerate(names)}

@@ -1,7 +1,7 @@
-"""Sections to a network: each `parse_*` turns typed options into a layer.
+"""Build a network from cfg sections: each `parse_*` turns typed options into a layer.
 
-A new layer is one file in `minidark.layers`, one dataclass in `cfg.options` and its row in
-LAYER_TYPES, one parse function and its row in PARSERS.
+To add a layer, write one file in `minidark.layers`, one dataclass in `cfg.options` with its row in
+LAYER_TYPES, and one parse function with its row in PARSERS.
 
 Source: darknet src/parser.c (parse_network_cfg, parse_gru, ...).
 """
@@ -59,7 +59,7 @@ from minidark.weights.darknet import load_weights
 
 
 class Position(Place):
-    """Where a layer stands: what every factory takes. `batch` is rows, as in C."""
+    """A layer's position: the arguments of every factory. `batch` counts rows, as in C."""
 
     batch: int
     inputs: int
@@ -67,7 +67,7 @@ class Position(Place):
 
 @dataclass(frozen=True, slots=True)
 class Params:
-    """What a layer gets besides its options: its place, and where draws come from."""
+    """A layer's arguments besides its options: its position and the random generators."""
 
     place: Position
     rand: GlibcRand  # C's, for initial weights
@@ -190,14 +190,14 @@ def parse_network_cfg(
     overrides: Sequence[str] = (),
     draw: bool = True,
 ) -> Network:
-    """The network of a cfg file, or of the shipped cfg of a bare name ("gru"), with darknet's
+    """The network of a cfg file, or of a shipped cfg by its bare name ("gru"), with darknet's
     initial weights after srand(seed).
 
-    batch=B: B streams, and subdivisions 1. time_steps: in place of the cfg's. kernels: "numpy",
-    "fast" (compiled, the extra of that name), or "auto", fast where it is installed. strict:
-    doubts, such as unknown keys, are errors. overrides: "section.key=value", for every section of
-    that type. draw=False leaves zero the weights that a weight file is to fill, which takes less
-    time. Doubts go to the log once each. Raises CfgError.
+    batch=B: B streams, and subdivisions 1. time_steps: replaces the cfg's. kernels: "numpy",
+    "fast" (compiled, from the extra of that name), or "auto" (fast if installed). strict: raise
+    warnings, such as unknown keys, as errors. overrides: "section.key=value", for every section of
+    that type. draw=False saves time: weights that a weight file will fill stay zero. Each warning
+    is logged once. Raises CfgError.
     """
     backend = get_backend(device, dtype, kernels)
     path = find_cfg(path)
@@ -219,7 +219,7 @@ def parse_network_cfg(
 
 
 def _check_carried(plan: Plan, path: Path | str) -> None:
-    """Raise CfgError where the cfg in an archive asks for far more numbers than are in there."""
+    """Raise CfgError if the cfg in an archive needs far more numbers than the archive has."""
     with open_regular(path, lambda said: CfgError(said, path)) as file:
         shapes = open_archive(file, path).shapes.values()
     needed = sum(la.size.held for la in plan.layers if not la.options.dontsave)
@@ -245,17 +245,16 @@ def load_network(
     allow_nonfinite: bool = False,
     allow_other_cfg: bool = False,
 ) -> Network:
-    """The network of a cfg file, with the weights of a file, or else darknet's initial ones after
-    srand(seed).
+    """The network of a cfg file, with the weights of a file, or by default with darknet's initial
+    weights after srand(seed).
 
-    batch=B is B streams of their own; with batch=1, `predict` takes (T, inputs) and ids (T,). The
-    rest goes to `parse_network_cfg` (cfg, time_steps, seed, device, dtype, kernels, strict,
-    overrides) and `load_weights` (weights, weights_order, allow_nonfinite, allow_other_cfg).
+    batch=B: B independent streams; with batch=1, `predict` takes (T, inputs) and ids (T,). The
+    other arguments are those of `parse_network_cfg` (cfg, time_steps, seed, device, dtype, kernels,
+    strict, overrides) and `load_weights` (weights, weights_order, allow_nonfinite,
+    allow_other_cfg). Without `weights`, a `.safetensors` or `.npz` as cfg supplies both.
 
-    A `.safetensors` or `.npz` as cfg stands for both, where no weights are given.
-
-    Raises CfgError; WeightsError for weights that do not fit, with the change of the cfg that
-    would make them; BackendError for a device or kernels that are not there.
+    Raises CfgError; WeightsError for weights that do not fit, with a change of the cfg that would
+    fit them; BackendError for an unavailable device or unavailable kernels.
     """
     weights = cfg if weights is None and is_archive(cfg) else weights
     net = parse_network_cfg(
@@ -285,8 +284,8 @@ def load_network(
 
 
 def with_a_change_that_fits(error: WeightsError, net: Network, weights: Path | str) -> WeightsError:
-    """The error, and where only the length is wrong, what would fit: by what is kept of the file,
-    or else by its length alone."""
+    """The error. If only the length is wrong, it adds the cfg change that would fit, from the
+    file's record or else from the length alone."""
     if error.payload is None:
         return error
     return WeightsError(f"{error}; {_what_fits(net, weights, error.payload)}", error.payload)
@@ -309,7 +308,7 @@ def _what_fits(net: Network, weights: Path | str, payload: int) -> str:
 
 
 def _would_fit(net: Network, overrides: Sequence[str], payload: int) -> bool:
-    """Whether the network would take `payload` bytes; what is kept of a file may be anything."""
+    """Whether the changed network takes `payload` bytes; overrides from a record may be invalid."""
     changed = copy.deepcopy(net.sections)
     try:
         for text in overrides:
@@ -324,9 +323,9 @@ def rebuilt(
     changes: Mapping[int, Mapping[str, object]] | None = None,
     backend: Backend | None = None,
 ) -> Network:
-    """A network like this one with other values in its cfg: by the number of a section, [net] being
-    0, its keys, of which None takes one away. Its weights are zero. Raises CfgError, also for one
-    that needs more memory than the machine has."""
+    """A copy of a network with changed cfg values and zero weights. changes: a section's number
+    ([net] is 0) to its keys; None removes a key. Raises CfgError, also if the network needs more
+    memory than the machine has."""
     backend = backend or net.backend
     plan = replan(net.sections, changes)
     check_memory(plan, None, backend.dtype.itemsize)
@@ -334,7 +333,7 @@ def rebuilt(
 
 
 def copy_arrays(net: Network, other: Network) -> None:
-    """Let `other`, of the same layers, have the weights and statistics of `net`."""
+    """Copy the weights and statistics of `net` to `other`, which has the same layers."""
     for old, new in zip(net.layers, other.layers, strict=True):
         for a, b in zip(old.arrays(), new.arrays(), strict=True):
             b.value[...] = other.backend.asarray(net.backend.asnumpy(a.value))
@@ -357,7 +356,7 @@ def build_network(plan: Plan, seed: int, backend: Backend, draw: bool = True) ->
         params = Params(place, rand if drawn else UNDRAWN, rng)
         layers.append(PARSERS[type(planned.options)](planned.options, params))
         assert layers[-1].outputs == planned.size.outputs, "options.size is wrong or missing"
-        if not drawn:  # the layers after it are to get darknet's draws
+        if not drawn:  # so that the next layers get darknet's draws
             rand.skip(sum(p.value.size for p in layers[-1].parameters() if p.kind == "weights"))
     return Network(
         layers,

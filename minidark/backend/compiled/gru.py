@@ -1,8 +1,8 @@
 """The gated recurrent unit over a whole sequence, forward and backward.
 
-What `layers/gru.py` does step by step; each thread takes some streams through all steps, so that
-within a sequence no thread waits for another, and a step's rows are still in the cache when its
-gates are squashed.
+It computes the same as `layers/gru.py` does step by step. Each thread takes some streams through
+all steps, so no thread waits for another within a sequence, and a step's rows are still in the
+cache when its gates are squashed.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def gru_sequence(
     wh: Array,
     squash_by_tanh: bool,
 ) -> None:
-    """gates (T, S, 3H) holds what comes from the input without biases (3H,); states (T + 1, S, H)
-    the state before step 0. Writes gates (z | r | c), the other states, reset_states (T, S, H).
+    """gates (T, S, 3H) holds u x without biases (3H,), states[0] of (T + 1, S, H) the initial
+    state. Writes gates (z | r | c), the other states and reset_states (T, S, H).
     """
     spread(_forward, gates.shape[1], gates.size, gates, biases, states,
            reset_states, panels_of_transposed(wzr), panels_of_transposed(wh),
@@ -79,8 +79,8 @@ def _state(gates, biases, h, new, hidden, squash_by_tanh):
 def gru_sequence_backward(
     gates: Array, states: Array, dy: Array, wzr: Array, wh: Array, squash_by_tanh: bool
 ) -> None:
-    """gates and states as `gru_sequence` left them, dy (T, S, H). Writes gates: in place of them
-    their gradients before squashing."""
+    """gates and states are the results of `gru_sequence`; dy (T, S, H). Writes gates with their
+    gradients before squashing."""
     dh, dreset = zeros(dy.shape[1:]), empty(dy.shape[1:])
     spread(_backward, gates.shape[1], gates.size, gates, states, dy, dh,
            dreset, panels_of(wzr), panels_of(wh), squash_by_tanh)  # fmt: skip
@@ -137,8 +137,8 @@ def gru_reset_after_sequence(
     w: Array,
     squash_by_tanh: bool,
 ) -> None:
-    """As `gru_sequence`, with the reset after the product. biases (4H,) are those of the gates and
-    wh's alone, w (3H, H) is wz | wr | wh. Writes inner (T, S, H), which is wh h + b, for
+    """Like `gru_sequence`, with the reset after the product. biases (4H,) are the gates' biases,
+    then wh's; w (3H, H) is wz | wr | wh. Writes inner (T, S, H), wh h + b, instead of
     reset_states."""
     two = 2 * states.shape[-1]
     spread(_forward_after, gates.shape[1], gates.size, gates, biases, states, inner,
@@ -168,7 +168,7 @@ def _forward_streams_after(gates, biases, states, inner, wzr, wh, squash_by_tanh
 
 @kernel()
 def _candidate_after(gates, biases, inner, hidden):
-    """Writes z, r, and what is squashed to c but for its biases."""
+    """Writes z, r, and c before its biases and squashing."""
     for j in range(2 * hidden):
         gates[j] = logistic(gates[j] + biases[j])
     r, c = gates[hidden : 2 * hidden], gates[2 * hidden :]
@@ -179,8 +179,8 @@ def _candidate_after(gates, biases, inner, hidden):
 def gru_reset_after_sequence_backward(
     gates: Array, states: Array, inner: Array, dy: Array, w: Array, squash_by_tanh: bool
 ) -> None:
-    """gates, states and inner as `gru_reset_after_sequence` left them, dy (T, S, H). Writes gates:
-    in place of them their gradients before squashing, and inner: in its place its gradient."""
+    """gates, states and inner are the results of `gru_reset_after_sequence`; dy (T, S, H). Writes
+    gates with their gradients before squashing, and inner with its gradient."""
     two, dh = 2 * dy.shape[-1], zeros(dy.shape[1:])
     spread(_backward_after, gates.shape[1], gates.size, gates, states, inner, dy, dh,
            panels_of(w[:two]), panels_of(w[two:]), squash_by_tanh)  # fmt: skip

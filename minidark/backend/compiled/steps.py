@@ -1,9 +1,9 @@
-"""One step of inference of a layer whose parameters stay as they are, as in sampling.
+"""One inference step of a layer whose parameters do not change, as in sampling.
 
-The weights are packed once, each gate by itself. Few streams are bound by reading the weights: the
-threads then share a step by the hidden units, each computes its units' gates, and they wait for one
-another where the whole state is needed. Many streams are bound by the products, and are shared
-themselves. A stream's numbers do not depend on how many there are beside it.
+The weights are packed once, each gate separately. With few streams, reading the weights limits the
+speed: the threads divide the hidden units, each computes its units' gates, and they wait for one
+another where they need the whole state. With many streams, the products limit the speed, and the
+threads divide the streams. A stream's results do not depend on the number of streams.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from minidark.backend.compiled.scalar import copy, f, logistic, tanh
 from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import ROWS, add_product, panels
 
-READ = 4  # multiply-adds in the time of an elementary operation, when weights come from far caches
-MANY = 4 * ROWS  # streams, from which on they are what is shared
+READ = 4  # multiply-adds per elementary operation in time, when weights come from distant caches
+MANY = 4 * ROWS  # streams from which the threads divide the streams, not the units
 
 
 class Input:
-    """What comes from the input, biases and all: of K gates of H units each, (S, K H).
+    """The input's part of K gates of H units each, biases included: (S, K H).
 
-    Of ids it is rows of a table, of rows of numbers a product with packs, which is still to be
-    added to the biases. Biases may be of more gates than the weights. `parts` gives what a kernel
-    takes for either.
+    For ids it is a table lookup. For rows of numbers it is a product with the packs, which the
+    kernel adds to the biases. Biases may cover more gates than the weights. `parts` returns the
+    kernel's arguments for both kinds.
     """
 
     def __init__(self, weights: Array, biases: Array, gates: int, ids: bool):
@@ -42,7 +42,8 @@ class Input:
             self.packs = panels_by_gate(weights, gates)
 
     def parts(self, x: Array) -> tuple[Array, Array, Array, Array]:
-        """ids (S,), the table (I, K H) or (1, K H), rows (S, I) and the packs, or no such."""
+        """ids (S,), the table (I, K H) or (1, K H), rows (S, I) and packs; for ids, packs are
+        empty and rows unused."""
         if self.ids:
             return x, self.table, self.table, self.packs
         return np.zeros(len(x), np.intp), self.table, x, self.packs
@@ -54,8 +55,8 @@ def panels_by_gate(weights: Array, gates: int) -> Array:
 
 
 def _share(by_units: Any, by_streams: Any, units: int, macs: int, v: Array, *args: Any) -> None:
-    """Runs one of the two on v (S, K H), by what there is most of: panels of `units`, `macs`
-    multiply-adds for each stream."""
+    """Run `by_streams` on v (S, K H) if it has many streams, else `by_units`. units: number of
+    panels; macs: multiply-adds per stream."""
     many = len(v) >= MANY
     spread(
         by_streams if many else by_units,
@@ -68,7 +69,7 @@ def _share(by_units: Any, by_streams: Any, units: int, macs: int, v: Array, *arg
 
 @kernel()
 def _begin(v, ids, table, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
-    """Writes panels lo to hi of each of the gates of streams s_lo to s_hi: the input's part."""
+    """Writes the input's part of panels lo to hi of each gate, for streams s_lo to s_hi."""
     start, width = lo * PANEL, min(hidden, hi * PANEL) - lo * PANEL
     for s in range(s_lo, s_hi):
         for gate in range(gates):
@@ -92,7 +93,7 @@ def _add(v, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
 
 
 class GruStep:
-    """ids (S,) or rows (S, I) to the new state (S, H), which is `state`, written in place."""
+    """ids (S,) or rows (S, I) to the new state (S, H); updates `state` in place and returns it."""
 
     def __init__(
         self,
@@ -167,8 +168,8 @@ def _gru_state(gates, w, state, reset, by_tanh, s_lo, s_hi, lo, hi):
 
 
 class GruResetAfterStep:
-    """As `GruStep`, with the reset after the product: biases (4H,) are those of the gates and wh's
-    alone, w (3H, H) is wz | wr | wh. The fourth gate in `gates` is wh h."""
+    """Like `GruStep`, with the reset after the product. biases (4H,) are the gates' biases, then
+    wh's; w (3H, H) is wz | wr | wh. The fourth gate in `gates` is wh h."""
 
     def __init__(
         self, u: Array, biases: Array, w: Array, squash_by_tanh: bool, state: Array, ids: bool
@@ -234,7 +235,7 @@ def _after_state(gates, state, s_lo, s_hi, lo, hi):
 
 
 class LstmStep:
-    """ids (S,) or rows (S, I) to the new state (S, H), which is `state`, written in place."""
+    """ids (S,) or rows (S, I) to the new state (S, H); updates `state` in place and returns it."""
 
     def __init__(self, u: Array, biases: Array, w: Array, state: Array, cell: Array, ids: bool):
         self.input = Input(u, biases, 4, ids)
@@ -290,7 +291,7 @@ def _lstm_state(gates, state, cell, s_lo, s_hi, lo, hi):
 
 
 class AffineStep:
-    """ids (S,) or rows (S, I) to W x + b (S, O), written over at the next call."""
+    """ids (S,) or rows (S, I) to W x + b (S, O); the next call overwrites the result."""
 
     def __init__(self, weights: Array, biases: Array, streams: int, ids: bool):
         self.input = Input(weights, biases, 1, ids)
@@ -321,8 +322,8 @@ def _affine_streams(v, ids, table, x, packs, lo, hi):
 
 # --- drawing ------------------------------------------------------------------------------
 
-LEAST = np.float64(1e-4)  # numpy_kernels.LEAST, which would be frozen in here unnoticed
-COMPARED = 4  # elementary operations for each probability, one after another
+LEAST = np.float64(1e-4)  # numpy_kernels.LEAST; importing it would silently freeze its value here
+COMPARED = 4  # sequential elementary operations per probability
 
 
 def draw(p: Array, starts: Array, ids: Array) -> None:
