@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+
 from minidark.backend import Array
 from minidark.errors import DivergedError
 from minidark.network import Network
@@ -37,8 +39,8 @@ def first_not_finite(net: Network) -> str | None:
 
 
 def _first(net: Network, arrays: Iterable[tuple[str, Array]]) -> str | None:
-    finite = net.backend.xp.isfinite
-    return next((name for name, array in arrays if not finite(array).all()), None)
+    asnumpy = net.backend.asnumpy
+    return next((name for name, array in arrays if not np.isfinite(asnumpy(array)).all()), None)
 
 
 def not_finite(net: Network, what: str = "the network's output") -> DivergedError:
