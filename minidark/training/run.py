@@ -73,10 +73,11 @@ def follow(
 def _agreed(ranks: Ranks, stop: Stop | None, saving: bool) -> bool:
     """After a batch, on all ranks: agree on one signal of any rank, and return whether to save, for
     the signal or because the leading rank wants to."""
-    if ranks.size == 1 or stop is None:
+    if ranks.size == 1:
         return saving
-    flags = np.array([saving, *(stop.signal == number for number in stop.signals)], np.float64)
+    signals = stop.signals if stop else ()
+    flags = np.array([saving, *(stop and stop.signal == n for n in signals)], np.float64)
     ranks.sum(flags)
-    received = (n for n, flag in zip(stop.signals, flags[1:], strict=True) if flag)
-    stop.agreed = next(received, 0)
-    return bool(flags[0] or stop.agreed)
+    if stop:
+        stop.agreed = next((n for n, flag in zip(signals, flags[1:], strict=True) if flag), 0)
+    return bool(flags.any())

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from minidark import Text, train
+from minidark.backend import Array
 from minidark.training.backups import Backups
+from minidark.training.parallel.ranks import Ranks
 from minidark.training.report import StepReport
 from minidark.training.run import Follower, follow
 from minidark.training.train import Training
@@ -93,3 +95,24 @@ def test_backups_ask_for_the_states_when_they_save_a_checkpoint(
             asked.append(backups.saves(report))
             backups.after(report)
     assert asked == [False, False, False, True, False, True]
+
+
+class Follows(Ranks):
+    """The second of two ranks; the first one saves a checkpoint after every batch."""
+
+    rank, size = 1, 2
+
+    def sum(self, buffer: Array, after: object = None) -> None:
+        buffer[0] += 1
+
+
+def test_a_rank_without_followers_gathers_when_the_leading_rank_saves(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(Training, "gather", lambda self: calls.append("gather"))
+    monkeypatch.setattr(Follows, "total", lambda self, number: number)
+    training.ranks = Follows()
+    training.validation.ranks = Follows()
+    follow(training)
+    assert calls == ["gather"] * 6
