@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
 
 from minidark.backend import Array, get_backend
 from minidark.cfg.plan import CANONICAL, Plan, check_memory, plan_cfg, replan
@@ -23,6 +25,20 @@ log = logging.getLogger(__name__)
 LARGEST = 2**31 - 1  # bytes: the limit of a protobuf
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How to run a model in its own program.
+
+    run: its outputs (T, S, O) for symbols (T, S); (1, S, O) if it gives only the last. All streams
+    begin from a zero state. A model that takes and gives states runs in two calls with its state
+    carried over. It raises BackendError if the program is not installed. steps: T, if the model
+    accepts no other or gives only its last output; None: any T.
+    """
+
+    run: Callable[[Array], Array]
+    steps: int | None = None
+
+
 @dataclass(slots=True)
 class Found:
     """Layers in order, and their arrays under minidark's names."""
@@ -32,7 +48,11 @@ class Found:
     arrays: dict[str, Array] = field(default_factory=dict)
     seen: int = 0
     completed: bool = False  # whether a [softmax] was added that the file does not have
+    logarithms: bool = False  # whether the model outputs the logarithms of [softmax]'s outputs
+    last_only: bool = False  # whether the model outputs only its last step
+    trial: Trial | None = None
     names: list[str] = field(init=False)  # layer names, such as "0.gru"
+    origins: dict[str, str] = field(init=False, default_factory=dict)  # by layer name: theirs
 
     def __post_init__(self) -> None:
         self.names = [self._name(i, section) for i, section in enumerate(self.sections[1:])]
@@ -54,6 +74,10 @@ class Found:
         name = self._name(len(self.names), self.sections[-1])
         self.names.append(name)
         self.arrays |= {f"{name}.{part}": array for part, array in (arrays or {}).items()}
+
+    def came_from(self, origin: str) -> None:
+        """Record what its own program calls the last layer, for `understood`."""
+        self.origins[self.names[-1]] = origin
 
     def set_inputs(self, inputs: int) -> None:
         """Set the network's number of inputs, unless an earlier layer has set it."""
@@ -81,6 +105,32 @@ class Found:
         if last["output"] == symbols != "1":
             self.add("softmax")
             self.completed = True
+
+    def as_probabilities(self, outputs: Array) -> Array:
+        """The outputs that the network should give, from those of the model: (..., O)."""
+        if not (self.completed or self.logarithms):
+            return outputs
+        exps = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+        return np.asarray(exps / exps.sum(axis=-1, keepdims=True))
+
+    def understood(self) -> str:
+        """The architecture in one line, such as "65 inputs, gru 128 tanh=1, softmax (added)"."""
+        inputs = self.sections[0].pairs.get("inputs")
+        parts = [f"{inputs.value} inputs"] if inputs else []
+        for name, section in zip(self.names, self.sections[1:], strict=True):
+            keys = {k: p.value for k, p in section.pairs.items() if p.value != "linear"}
+            width, activation = keys.pop("output", ""), keys.pop("activation", "")
+            options = [f"{key}={value}" for key, value in keys.items() if value != "0"]
+            parts.append(" ".join(filter(None, [section.type, width, activation, *options])))
+            if name in self.origins:
+                parts[-1] += f" ({self.origins[name]})"
+        if self.completed:
+            parts[-1] += " (added: the model gives logits)"
+        if self.logarithms:
+            parts[-1] += " (the model gives its logarithm)"
+        if self.last_only:
+            parts.append("of which the model gives the last step")
+        return ", ".join(parts)
 
     def network(self, allow_nonfinite: bool = False) -> Network:
         """Build the network. Raises WeightsError if arrays and layers do not fit."""

@@ -1,8 +1,10 @@
-"""Checks that a written model computes the same as the network, by running it in its own program.
+"""Checks that a model and a network compute the same, by running the model in its own program.
 
-The same symbols go through the model, in two calls with the state carried over, and through the
-network in float64. The check compares the largest absolute difference of the outputs. For outputs
-beyond 1, which are not probabilities, it takes the relative difference.
+The model is one that was written from the network, or one from which the network was read. The same
+symbols go through the model, in two calls with the state carried over, and through the network in
+float64. A model that takes only T steps, or gives only its last output, runs on windows of symbols,
+each from a zero state. The check compares the largest absolute difference of the outputs. For
+outputs beyond 1, which are not probabilities, it takes the relative difference.
 
 The allowed difference depends on the network: a chaotic network amplifies each rounding error until
 the outputs have nothing in common, although the written model is correct. So the network also runs
@@ -20,6 +22,7 @@ import numpy as np
 
 from minidark.backend import Array
 from minidark.convert.fold import in_float64
+from minidark.convert.found import Found
 from minidark.errors import MinidarkError
 from minidark.layers.base import one_hot
 from minidark.network import Network
@@ -30,7 +33,7 @@ SYMBOLS = 1000
 LEAST = 1e-6  # the smallest allowance: another program's tanh rounds differently
 FACTOR = 10  # correct models differed at most 4 times as much as the float32 runs
 RUNS, ROUNDING = 6, 2.0**-21  # float32 runs, and the relative change of inputs in all but the first
-STEPS = 100  # time steps at once, because outputs may be large
+STEPS, NUMBERS = 100, 1 << 24  # most time steps and numbers at once, because rows may be wide
 NOTABLE = 1e-4  # a difference that is logged
 Proven = tuple[bytes, list[Array]]  # a file's bytes, and its outputs for each call
 Write = Callable[[Network, Sequence[Array]], Proven]
@@ -59,14 +62,41 @@ def written(
             "would be lost; .safetensors and .npz store its pairs"
         )
     wanted = in_float64(net).twin(1).forward(symbols[:, None])
-    lost = _lost(net, symbols, wanted)
+    lost = _lost(net, symbols[:, None], wanted)
     pieces = [part for part in np.split(symbols, [len(symbols) // 3]) if len(part)]
     data, outputs = write(net, [one_hot(p[:, None], net.inputs, net.backend) for p in pieces])
     if not outputs:
         return data, None
     differences = _differences(np.concatenate(outputs), wanted)
+    return data, _largest(differences, lost, tolerance, "the written model")
+
+
+def compared(net: Network, found: Found, tolerance: float | None = None) -> float | None:
+    """Compare a network with the model that it was read from, over at least SYMBOLS random symbols.
+
+    Returns the largest difference; None if the reader has no way to run the model. Raises
+    MinidarkError if the difference exceeds `tolerance` (None: the difference that rounding
+    explains), and BackendError if the model's own program is not installed.
+    """
+    if not (trial := found.trial):
+        return None
+    windows = -(-SYMBOLS // trial.steps) if trial.steps else 1
+    steps = trial.steps or SYMBOLS
+    rng = np.random.default_rng(0)
+    symbols = rng.integers(0, net.inputs, (steps, windows))
+    wanted = in_float64(net).twin(windows).forward(symbols)
+    lost = _lost(net, symbols, wanted)
+    outputs = found.as_probabilities(trial.run(symbols).astype(np.float64))
+    if found.last_only:
+        wanted, lost = wanted[-1:], lost[-1:]
+    return _largest(_differences(outputs, wanted), lost, tolerance, f"{found.path}: the model")
+
+
+def _largest(differences: Array, lost: Array, tolerance: float | None, model: str) -> float:
+    """The largest difference. Raises MinidarkError if one exceeds what rounding, or `tolerance`,
+    allows. differences, lost: (T,)."""
     most = np.maximum(lost, LEAST) * FACTOR if tolerance is None else np.full(len(lost), tolerance)
-    _check(differences, most)
+    _check(differences, most, model)
     difference = float(differences.max())
     if difference > NOTABLE:
         log.info(
@@ -74,41 +104,45 @@ def written(
             "outputs differ from float64 by %.2g",
             lost[-1],
         )
-    return data, difference
+    return difference
 
 
-def _check(differences: Array, most: Array) -> None:
-    """Raise MinidarkError for the first step with a difference above its limit, or NaN. Both
-    arguments are (T,)."""
+def _check(differences: Array, most: Array, model: str) -> None:
+    """Raise MinidarkError for the first step with a difference above its limit, or NaN. The arrays
+    are (T,)."""
     beyond = np.flatnonzero(~(differences <= most))
     if beyond.size:
         step = beyond[0]
         raise MinidarkError(
-            f"the written model differs from predict by {differences[step]:.2g} at character "
+            f"{model} differs from predict by {differences[step]:.2g} at character "
             f"{step + 1:,} of {len(most):,}, where the limit is {most[step]:.2g}; no file was "
             "saved; --tolerance sets another limit"
         )
 
 
 def _lost(net: Network, symbols: Array, wanted: Array) -> Array:
-    """The largest difference of the float32 runs from `wanted` (T, 1, O) up to each step: (T,).
+    """The largest difference of the float32 runs from `wanted` (T, S, O) up to each step: (T,).
 
-    The runs are streams of one network, which is faster than one run after another.
+    symbols: (T, S). The runs are streams of one network, which is faster than one run after
+    another.
     """
-    rng, twin = np.random.default_rng(0), net.twin(RUNS)
-    off = ROUNDING * rng.uniform(-1, 1, (len(symbols), RUNS, 1))
+    steps, streams = symbols.shape
+    rng, twin = np.random.default_rng(0), net.twin(RUNS * streams)
+    off = ROUNDING * rng.uniform(-1, 1, (steps, RUNS, streams, 1))
     off[:, 0] = 0
+    off = off.reshape(steps, RUNS * streams, 1)
     lost = []
-    for at in range(0, len(symbols), STEPS):
-        part = slice(at, at + STEPS)
-        x = one_hot(np.repeat(symbols[part, None], RUNS, axis=1), net.inputs, net.backend)
+    most_steps = max(1, min(STEPS, NUMBERS // (RUNS * streams * net.inputs)))
+    for at in range(0, steps, most_steps):
+        part = slice(at, at + most_steps)
+        x = one_hot(np.tile(symbols[part], (1, RUNS)), net.inputs, net.backend)
         y = twin.forward(x * (1 + off[part]).astype(x.dtype))
         if not np.isfinite(y).all():
             raise MinidarkError(
-                f"predict returns NaN or infinity within {len(symbols):,} characters, so a model "
-                "cannot be compared with it; no file was saved"
+                f"predict returns NaN or infinity within {steps:,} characters, so a model cannot "
+                "be compared with it; no file was saved"
             )
-        lost.append(_differences(y, np.broadcast_to(wanted[part], y.shape)))
+        lost.append(_differences(y, np.tile(wanted[part], (1, RUNS, 1))))
     most: Array = np.maximum.accumulate(np.concatenate(lost))
     return most
 

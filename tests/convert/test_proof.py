@@ -11,7 +11,8 @@ import pytest
 from minidark import MinidarkError, Network
 from minidark.backend import Array
 from minidark.convert.fold import in_float64
-from minidark.convert.proof import Proven, Write, drawn_symbols, written
+from minidark.convert.found import Found, Trial
+from minidark.convert.proof import Proven, Write, compared, drawn_symbols, written
 from tests.convert.nets import RECURRENT, folded
 from tests.helpers import network, randomize
 
@@ -195,3 +196,64 @@ def test_a_network_that_is_not_finite_itself_is_told_first() -> None:
     net.parameters()[0].value[...] = np.nan
     with pytest.raises(MinidarkError, match=r"^predict returns NaN or infinity within 1,000 cha"):
         written(net, own(lambda found: found), drawn_symbols(7))
+
+
+# --- models that were read ----------------------------------------------------
+
+
+def read_from(net: Network, change: Change, steps: int | None = None, **facts: bool) -> Found:
+    """What a reader finds in a model that is the network itself, but for what is changed."""
+
+    def run(symbols: Array) -> Array:
+        outputs = net.twin(symbols.shape[1]).forward(symbols)
+        return change([outputs])[0]
+
+    found = Found.begin("model")
+    found.trial = Trial(run, steps)
+    for fact, value in facts.items():
+        setattr(found, fact, value)
+    return found
+
+
+@pytest.mark.parametrize("steps", [None, 7, 1500])
+def test_a_model_that_was_read_is_compared_at_each_step(steps: int | None) -> None:
+    net = folded(RECURRENT["mixed"])
+    assert compared(net, read_from(net, lambda found: found, steps)) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(MinidarkError, match=r"model: the model differs from predict by 0\.0005"):
+        compared(net, read_from(net, add(5e-4), steps))
+
+
+def test_a_model_may_give_its_last_step_alone() -> None:
+    net = folded(RECURRENT["gru"])
+    last = read_from(net, lambda found: [found[0][-1:]], 20, last_only=True)
+    assert compared(net, last) == pytest.approx(0, abs=1e-6)
+    first = read_from(net, lambda found: [found[0][:1]], 20, last_only=True)
+    with pytest.raises(MinidarkError, match="differs from predict"):
+        compared(net, first)
+
+
+@pytest.mark.parametrize("fact", ["completed", "logarithms"])
+def test_a_model_may_give_logits_or_logarithms(fact: str) -> None:
+    net = folded(RECURRENT["gru"])
+    logs = read_from(net, lambda found: [np.log(found[0]) + (fact == "completed")], **{fact: True})
+    assert compared(net, logs) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(MinidarkError, match="differs from predict"):
+        compared(net, read_from(net, lambda found: found, **{fact: True}))
+
+
+def test_a_model_that_cannot_run_is_not_compared() -> None:
+    assert compared(folded(RECURRENT["gru"]), Found.begin("model")) is None
+
+
+def test_the_architecture_is_told_in_a_line() -> None:
+    found = Found.begin("model")
+    found.set_inputs(65)
+    found.add("connected", output=32, activation="linear")
+    found.came_from("nn.Embedding")
+    found.add("gru", output=8, tanh=1, reset_after=1)
+    found.add("connected", output=65, activation="linear")
+    found.end_in_softmax()
+    assert found.understood() == (
+        "65 inputs, connected 32 (nn.Embedding), gru 8 tanh=1 reset_after=1, connected 65, "
+        "softmax (added: the model gives logits)"
+    )

@@ -24,9 +24,10 @@ from minidark.cli.output.outputs import (
 )
 from minidark.cli.output.stdout import say, say_json
 from minidark.convert.fold import denormalize
-from minidark.convert.found import fill
-from minidark.convert.proof import SYMBOLS, drawn_symbols, written
+from minidark.convert.found import Found, fill
+from minidark.convert.proof import SYMBOLS, compared, drawn_symbols, written
 from minidark.data.text import Text
+from minidark.errors import BackendError
 from minidark.files.archives import is_archive
 from minidark.files.disk import write_atomically
 from minidark.layers.base import ALEXEY
@@ -104,7 +105,7 @@ def convert(
     model = forms.MODELS.get(_suffix(out))
     if model and not model.writes:
         raise click.UsageError(f"{out}: {_suffix(out)} files are only read; for PyTorch, write .py")
-    net = _load(source, cfg, choice)
+    net = _load(source, cfg, choice, tolerance)
     if model:
         net = denormalize(net)
         _write_model(net, out, model, text, tolerance, as_json)
@@ -154,7 +155,7 @@ def _rewrite_cfg(source: str, out: str, choice: CfgChoice, force: bool) -> int:
     return len(plan.sections)
 
 
-def _load(source: str, cfg: str | None, choice: CfgChoice) -> Network:
+def _load(source: str, cfg: str | None, choice: CfgChoice, tolerance: float | None) -> Network:
     model = forms.MODELS.get(_suffix(source))
     if model and not model.reads:
         raise click.UsageError(f"{source}: {_suffix(source)} files are only written, not read")
@@ -165,11 +166,28 @@ def _load(source: str, cfg: str | None, choice: CfgChoice) -> Network:
     theirs = model.read(source)
     allowed = bool(choice.reading["allow_nonfinite"])
     if cfg is None:
-        return theirs.network(allowed)
+        net = theirs.network(allowed)
+        _tell_read(net, theirs, tolerance)
+        return net
     net = choice.load(cfg)
     fill(net, theirs.arrays, source, allowed)
     net.seen = theirs.seen
     return net
+
+
+def _tell_read(net: Network, theirs: Found, tolerance: float | None) -> None:
+    """Log the architecture of a model that was read, and compare the network with the model."""
+    log.info("%s: %s", theirs.path, theirs.understood())
+    try:
+        difference = compared(net, theirs, tolerance)
+    except BackendError as error:
+        log.warning("%s: not compared with its own program: %s", theirs.path, error)
+        return
+    if difference is not None:
+        log.info(
+            "%s: largest difference from its own program %.2g over %s symbols",
+            theirs.path, difference, f"{SYMBOLS:,}",
+        )  # fmt: skip
 
 
 def _write_model(
