@@ -19,8 +19,9 @@ from minidark.cli.output.stderr import tell
 from minidark.cli.output.stdout import whole_characters, write
 from minidark.data.bytepairs import byte_pairs
 from minidark.data.text import Ids, Text
-from minidark.data.tokens import NEWLINE, byte_names, read_token_names
-from minidark.errors import DataError, echo, nearest
+from minidark.data.tokens import byte_names
+from minidark.data.vocabulary import Vocabulary
+from minidark.errors import echo
 from minidark.files import shipped
 from minidark.files.archives import is_archive
 from minidark.inference.generate import cut, default_primer, sample, sample_many
@@ -57,9 +58,8 @@ SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 @click.option("--top-p", type=Number(0, 1, min_open=True), metavar="P",
               help="Sample only from the fewest symbols whose probabilities sum to P.")  # fmt: skip
 @cache_option
-@click.option(
-    "--tokens", metavar="FILE", help="File of token names, one on each line, as for rnn -tokens."
-)
+@click.option("--tokens", metavar="FILE", help="Names of the symbols, one on each line or in JSON: "
+              "words, or single characters, which are printed without blanks.")  # fmt: skip
 @click.option("--samples", type=count(), metavar="N", default=1, show_default=True,
               help="Number of texts, with --srand N, N + 1, ...")  # fmt: skip
 @click.option("--check-copy", "originals", multiple=True, metavar="DATA",
@@ -176,24 +176,15 @@ class _Symbols:
 
 
 def _symbols(net: Network, seed: str | None, tokens: str | None) -> _Symbols:
-    """The primer is the seed, as symbols or tokens; by default two newlines, or token 0."""
+    """The primer is the seed, as symbols or tokens; by default two newlines, or a first token."""
     seed_bytes = None if seed is None else seed.encode("utf-8", "surrogateescape")
     if tokens is None:
         pairs = byte_pairs(net)
         names = pairs.names if pairs.pairs else byte_names(net.outputs)
         primer = pairs.encode(default_primer(net.inputs) if seed_bytes is None else seed_bytes)
         return _Symbols(names, primer.tolist(), pairs.lengths)
-    names = read_token_names(tokens, net.inputs)
-    return _Symbols(names, [0] if seed_bytes is None else _tokens(seed_bytes, names, tokens), None)
-
-
-def _tokens(seed: bytes, names: list[bytes], path: str) -> list[int]:
-    """The tokens that the words of the seed name."""
-    by_name = {name.strip() or NEWLINE: symbol for symbol, name in enumerate(names)}
-    words = seed.split()
-    for word in words:
-        if word not in by_name:
-            known = [name.decode(errors="replace") for name in by_name]
-            name_ = word.decode(errors="replace")
-            raise DataError(f"{path}: no token is named {echo(name_)}{nearest(name_, known)}")
-    return [by_name[word] for word in words]
+    vocabulary = Vocabulary.read(tokens, net.inputs)
+    spelled = [vocabulary.first]
+    if seed_bytes is not None:
+        spelled = vocabulary.encode(seed_bytes).tolist()
+    return _Symbols(vocabulary.printed, spelled, None)

@@ -28,6 +28,7 @@ from minidark.cli.output.stderr import tell
 from minidark.data.pairs import TAB, Pairs
 from minidark.data.text import Symbols, Text
 from minidark.data.tokens import TokenText
+from minidark.data.vocabulary import NamedText, Vocabulary
 from minidark.errors import CfgError
 from minidark.network import Network
 from minidark.training.backups import SAVE_EVERY, Backups, base_name
@@ -80,6 +81,8 @@ log = logging.getLogger(__name__)
 @ranks_option
 @compute_options("auto")
 @click.option("--tokenized", is_flag=True, help="DATA is integers separated by blanks, not bytes.")
+@click.option("--tokens", metavar="FILE", help="Names of the symbols, as for generate: DATA is "
+              "read in these words or characters.")  # fmt: skip
 @click.option("--explain", is_flag=True,
               help="Print size, time and learning rates without training.")  # fmt: skip
 @click.option("--pairs", is_flag=True, help="DATA is a file of pairs: source, tab and target on "
@@ -141,6 +144,7 @@ class Options:
     ranks: Ranks
     compute: Compute
     tokenized: bool
+    tokens: str | None
     explain: bool
     pairs: bool
     separator: str
@@ -152,6 +156,11 @@ class Options:
     def path(self) -> Path:
         """The path of the cfg."""
         return self.choice.path(self.cfg)
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether the symbols of the text are not its bytes."""
+        return self.tokenized or self.tokens is not None
 
     @property
     def newest(self) -> Path:
@@ -167,6 +176,8 @@ class Options:
             self.seed, self.valid_fraction = checkpoint.seed, checkpoint.valid_fraction
             self.tokenized, self.pairs = checkpoint.tokenized, checkpoint.pairs
             self.separator = checkpoint.separator or TAB
+            if self.tokenized and self.tokens is None and len(checkpoint.text) > 1:
+                self.tokens = str(checkpoint.text[1]["path"])
             self.batches = checkpoint.batches if self.batches is None else self.batches
             self.patience = checkpoint.patience if self.patience is None else self.patience
             self.compute = resuming.computed_as(self.compute, checkpoint)
@@ -190,9 +201,11 @@ class Options:
         if not self.pairs:
             if typed("separator"):
                 raise click.UsageError("--separator needs --pairs")
-            return open_text(self.data, net, self.tokenized)
-        if self.tokenized:
-            raise click.UsageError("--tokenized is for texts; the symbols of pairs are bytes")
+            return open_text(self.data, net, self.tokenized, self.tokens)
+        for name in ("tokenized", "tokens"):
+            if typed(name):
+                message = f"--{name} is for texts; the symbols of pairs are bytes"
+                raise click.UsageError(message)
         if len(self.data) > 1:
             raise click.UsageError("--pairs takes one file")
         return contextlib.nullcontext(Pairs(self.data[0], self.separator))
@@ -215,8 +228,8 @@ class Options:
     def doubts(self, net: Network) -> Iterator[str]:
         """Warnings before a new run."""
         if not self.pairs:
-            yield from text_doubts(net, [] if self.tokenized else self.data)
-        if not (self.pairs or self.tokenized) and (doubt := pairs_doubt(self.path, self.data)):
+            yield from text_doubts(net, [] if self.has_tokens else self.data)
+        if not (self.pairs or self.has_tokens) and (doubt := pairs_doubt(self.path, self.data)):
             yield doubt
 
 
@@ -330,12 +343,16 @@ def multiply_adds(net: Network, batches: int) -> float:
     return 3.0 * net.options.rows * net.options.subdivisions * batches * net.work()
 
 
-def open_text(paths: Sequence[str], net: Network, tokenized: bool) -> Symbols:
-    """The texts, as bytes or tokens."""
-    if not tokenized:
+def open_text(
+    paths: Sequence[str], net: Network, tokenized: bool, tokens: str | None = None
+) -> Symbols:
+    """The texts, as bytes or tokens. tokens: a file with the names of the symbols."""
+    if not (tokenized or tokens):
         return Text(paths, net.inputs)
     if len(paths) > 1:
-        raise click.UsageError("--tokenized takes one file")
+        raise click.UsageError(f"--{'tokens' if tokens else 'tokenized'} takes one file")
+    if tokens:
+        return NamedText(paths[0], Vocabulary.read(tokens, net.inputs))
     return TokenText(paths[0], net.inputs)
 
 

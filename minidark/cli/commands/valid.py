@@ -24,6 +24,7 @@ from minidark.cli.output.tint import Tint
 from minidark.data.bytepairs import BytePairs, byte_pairs, check_symbols
 from minidark.data.text import Ids, Text
 from minidark.data.tokens import token_blocks
+from minidark.data.vocabulary import NamedText, Vocabulary
 from minidark.errors import CfgError, DataError
 from minidark.files.disk import named, open_regular
 from minidark.inference.surprise import Surprise, Worst
@@ -46,6 +47,8 @@ RIGHT = COLUMNS[:3]  # right-aligned, so that each character is next to its neig
 )
 @cache_option
 @click.option("--tokenized", is_flag=True, help="DATA is integers separated by blanks, not bytes.")
+@click.option("--tokens", metavar="FILE", help="Names of the symbols, as for generate: DATA is "
+              "read in these words or characters.")  # fmt: skip
 @click.option("--color", is_flag=True, help="Also show the text, with each character tinted by "
               "its bits; without a terminal, show it untinted.")  # fmt: skip
 @click.option("--worst", type=count(), metavar="N",
@@ -59,6 +62,7 @@ def valid(
     seed: str,
     cache: int,
     tokenized: bool,
+    tokens: str | None,
     color: bool,
     worst: int | None,
     as_json: bool,
@@ -73,26 +77,31 @@ def valid(
     minidark valid words.cfg words.weights held-out.ids --tokenized
 
     Prints bits per character, perplexity per character (2 to the power of the bits) and perplexity
-    per word. With --tokenized, the figures are per token, and nothing is read before DATA. --json
-    uses the same names, where a character is a token.
+    per word. With --tokenized or --tokens, the figures are per token, and nothing is read before
+    DATA. --json uses the same names, where a character is a token.
 
     NO_COLOR turns the colours of --color off. FORCE_COLOR=1 keeps them in a pipe, for `less -R`.
     """
     if color and as_json:
         raise click.UsageError("use either --color or --json, not both")
-    if tokenized:
-        _check_tokenized(seed, color, worst)
+    if tokenized and tokens:
+        raise click.UsageError("use either --tokenized or --tokens, not both")
+    if has_tokens := tokenized or tokens is not None:
+        _check_tokenized(seed, color, worst, "tokens" if tokens else "tokenized")
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     if not net.predicts_symbols:
         raise CfgError(
             "does not end in a plain [softmax]: its cost is not in bits", choice.path(cfg)
         )
-    check_symbols(net, tokenized, path=choice.path(cfg))
+    check_symbols(net, has_tokens, path=choice.path(cfg))
     pairs = byte_pairs(net)
-    tally, surprises = Tally(pairs, tokenized), Worst(worst or 0)
+    tally, surprises = Tally(pairs, has_tokens), Worst(worst or 0)
     shown = _Show(pairs) if color else None
-    primer = b"" if tokenized else seed.encode("utf-8", "surrogateescape")
-    opened = _tokens(data, net.inputs) if tokenized else _blocks(data, net.inputs, pairs)
+    primer = b"" if has_tokens else seed.encode("utf-8", "surrogateescape")
+    if tokens:
+        opened = _named(data, Vocabulary.read(tokens, net.inputs))
+    else:
+        opened = _tokens(data, net.inputs) if tokenized else _blocks(data, net.inputs, pairs)
     with opened as blocks:
         for reading in readings(net, blocks, primer, cache):
             tally.add(reading)
@@ -108,7 +117,7 @@ def valid(
         finite = {k: _finite(figure) for k, figure in figures.items()}
         say_json(finite | ({"worst": most_surprising} if worst else {}))
         return
-    _print_figures(figures, tokenized)
+    _print_figures(figures, has_tokens)
     if worst:
         say()
         print_table(_table(most_surprising, pairs))
@@ -124,10 +133,10 @@ def _print_figures(figures: dict[str, float], tokenized: bool) -> None:
             say(f"{label:20} {rounded:>14}")
 
 
-def _check_tokenized(seed: str, color: bool, worst: int | None) -> None:
+def _check_tokenized(seed: str, color: bool, worst: int | None, option: str) -> None:
     for name, value in (("seed", typed("seed") and seed), ("color", color), ("worst", worst)):
         if value:
-            raise click.UsageError(f"--{name} works on text; --tokenized reads integers")
+            raise click.UsageError(f"--{name} works on bytes, and not with --{option}")
 
 
 @contextlib.contextmanager
@@ -139,6 +148,17 @@ def _tokens(data: str | None, inputs: int) -> Iterator[Iterator[Ids]]:
         return
     with open_regular(data, named(data, DataError)) as file:
         yield token_blocks(file, data, inputs)
+
+
+@contextlib.contextmanager
+def _named(data: str | None, vocabulary: Vocabulary) -> Iterator[Iterator[Ids]]:
+    """The symbols of a file or of standard input, in pieces."""
+    if data is None:
+        tell_if_waiting()
+        ids = vocabulary.encode(sys.stdin.buffer.read(), "standard input")
+    else:
+        ids = NamedText(data, vocabulary).ids
+    yield (ids[at : at + BLOCK].astype(np.intp) for at in range(0, len(ids), BLOCK))
 
 
 @contextlib.contextmanager

@@ -87,6 +87,120 @@ def test_train_names_the_token_that_is_none_and_takes_one_file() -> None:
     assert_wrong_usage(two, "--tokenized takes one file")
 
 
+# --- characters -----------------------------------------------------------------------------------
+
+LETTERS = ["<pad>", "a", " ", "\n", "\u00e9"]
+SPELLED = "a \u00e9a\na " * 20
+
+
+@pytest.fixture
+def letters() -> None:
+    lines = ["<NEWLINE>" if letter == "\n" else letter for letter in LETTERS]
+    Path("letters").write_text("\n".join(lines) + "\n")
+    Path("letters.json").write_text(json.dumps({name: i for i, name in enumerate(LETTERS)}))
+    Path("spelled.txt").write_text(SPELLED)
+    Path("spelled.ids").write_text(" ".join(str(LETTERS.index(letter)) for letter in SPELLED))
+
+
+@pytest.mark.usefixtures("letters")
+@pytest.mark.parametrize("names", ["letters", "letters.json"])
+def test_names_of_one_character_are_written_without_blanks(names: str) -> None:
+    line = ["generate", "a.cfg", "a.weights", "--tokens", names, "--srand", "1", "--len", "40"]
+    text = output(*line, "--seed", "a \u00e9").decode()
+    assert text.startswith("a \u00e9")
+    rest = text[3:-1].replace("<pad>", "0")
+    assert len(rest) == 40
+    assert {*rest} == {"0", "a", " ", "\n", "\u00e9"}
+    assert output(*line) == output(*line, "--seed", "\n")
+    refused = run(*line, "--seed", "a\nab")
+    assert_refused(refused, 4, f"{names}: no token is named 'b'")
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_text_in_a_networks_characters_is_the_text_of_its_integers() -> None:
+    """The same text as integers is the reference, for training and for the figures."""
+    common = ["--seed", "1", "--valid-fraction", "0"]
+    for name, options in (
+        ("spelled.txt", ["--tokens", "letters"]),
+        ("spelled.ids", ["--tokenized"]),
+    ):
+        backup = ["--backup", f"of{Path(name).suffix}"]
+        result = run("train", "a.cfg", name, *options, *common, *backup)
+        assert result.exit_code == 0, result.stderr
+    assert (
+        Path("of.txt/a_final.weights").read_bytes() == Path("of.ids/a_final.weights").read_bytes()
+    )
+    figures = [
+        json.loads(output("valid", "a.cfg", "a.weights", *data, "--json"))
+        for data in (["spelled.txt", "--tokens", "letters"], ["spelled.ids", "--tokenized"])
+    ]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-6)
+    assert figures[0]["characters"] == len(SPELLED) - 1
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_run_in_characters_resumes_without_naming_them_again() -> None:
+    whole = ["train", "a.cfg", "spelled.txt", "--seed", "1", "--tokens", "letters"]
+    assert run(*whole, "--batches", "3", "--backup", "once").exit_code == 0
+    assert run(*whole, "--batches", "2").exit_code == 0
+    again = ["train", "a.cfg", "spelled.txt", "--resume", "auto", "--batches", "3"]
+    assert run(*again).exit_code == 0
+    final = Path("backup/a_final.weights")
+    assert final.read_bytes() == Path("once/a_final.weights").read_bytes()
+    Path("letters").write_text("<pad>\na\n \n\u00e9\n<NEWLINE>\n")
+    changed = run(*again[:-1], "4")
+    assert changed.exit_code == 4
+    assert "letters: same size as before, but different bytes" in changed.stderr
+
+
+@pytest.mark.usefixtures("letters")
+def test_a_character_without_a_name_is_told_with_its_line() -> None:
+    Path("other.txt").write_text("aa\na\tz\n")
+    for line in (["train", "a.cfg", "other.txt"], ["valid", "a.cfg", "a.weights", "other.txt"]):
+        result = run(*line, "--tokens", "letters")
+        assert_refused(result, 4, r"letters: no token is named '\t'; it is in line 2 of other.txt")
+
+
+def test_a_text_in_words_keeps_its_line_breaks_if_they_have_a_name() -> None:
+    Path("text").write_text("the cat\nsat on\tthe cat\n" * 9)
+    Path("ids").write_text("0 1 3 2 4 0 1 3 " * 9)
+    figures = [
+        json.loads(output("valid", "a.cfg", "a.weights", *data, "--json"))
+        for data in (["text", "--tokens", "names"], ["ids", "--tokenized"])
+    ]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ('{"a": 0, "b": 2}', "the names' numbers are not 0 to 1"),
+        ('{"a": true, "b": 0}', "the names' numbers are not 0 to 1"),
+        (
+            '[1, "a", "b", "c", "d"]',
+            "expected a list of names, or an object with a number for each",
+        ),
+        ('"abcde"', "expected a list of names, or an object with a number for each"),
+        ("[" * 100_000, "not JSON, or damaged"),
+        ("\udcff", "not JSON, or damaged"),
+        ('["a", "b"]', "2 names; this network has 5 tokens"),
+    ],
+)
+def test_names_in_json_are_a_list_or_an_object_of_numbers(names: str, said: str) -> None:
+    Path("names.json").write_bytes(names.encode("utf-8", "surrogateescape"))
+    line = ["generate", "a.cfg", "a.weights", "--tokens", "names.json", "--srand", "1"]
+    assert_refused(run(*line), 4, f"names.json: {said}")
+
+
+def test_names_are_not_for_pairs_and_not_beside_integers() -> None:
+    pairs = run("train", "a.cfg", "ids", "--pairs", "--tokens", "names")
+    assert_wrong_usage(pairs, "--tokens is for texts; the symbols of pairs are bytes")
+    both = run("valid", "a.cfg", "a.weights", "ids", "--tokens", "names", "--tokenized")
+    assert_wrong_usage(both, "use either --tokenized or --tokens, not both")
+    two = run("train", "a.cfg", "ids", "ids", "--tokens", "names")
+    assert_wrong_usage(two, "--tokens takes one file")
+
+
 # --- few symbols, as bytes ------------------------------------------------------------------------
 
 
@@ -250,4 +364,4 @@ def test_what_is_no_token_is_named(data: str, message: str) -> None:
 def test_what_shows_text_does_not_go_with_tokens(option: str) -> None:
     result = run("valid", "a.cfg", "a.weights", "ids", "--tokenized", *option.split())
     name = option.split()[0]
-    assert_wrong_usage(result, f"{name} works on text; --tokenized reads integers")
+    assert_wrong_usage(result, f"{name} works on bytes, and not with --tokenized")
