@@ -196,7 +196,7 @@ class GruOptions(LayerOptions):
     reset_after: bool = key(
         False,
         None,
-        "1: the reset gate acts after the product with the state, as in nn.GRU; 0: before it",
+        "1: r acts after the product with the state, as in nn.GRU; 0: before; weights fit one form",
         own=True,
     )
     init: str = _init()

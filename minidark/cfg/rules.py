@@ -91,10 +91,10 @@ class Case:
 def _logistic_candidate(case: Case) -> Iterator[Place]:
     for layer in case.plan.layers:
         if isinstance(layer.options, o.GruOptions) and "tanh" not in layer.section.pairs:
-            yield (
-                layer.section.line,
-                "[gru] without tanh=1 has logistic candidates, which are all positive",
-            )
+            message = "[gru] without tanh=1 has logistic candidates, which are all positive"
+            if layer.options.reset_after:
+                message += "; nn.GRU, which reset_after=1 follows, has tanh"
+            yield layer.section.line, message
 
 
 def _output_of_one(case: Case) -> Iterator[Place]:

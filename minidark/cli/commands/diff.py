@@ -65,7 +65,13 @@ def _layer(layer: LayerChange) -> list[str]:
     if layer.b is None:
         return [f"- {layer.a} {name} {_values(layer)}".rstrip()]
     number = f"{layer.a}" if layer.a == layer.b else f"{layer.a} -> {layer.b}"
-    return [f"  {number} {name} {_change(change)}" for change in layer.changes]
+    known = keys_of(section_types()[layer.type])
+    lines = []
+    for change in layer.changes:
+        lines.append(f"  {number} {name} {_change(change)}")
+        if change.key in known and known[change.key].own:  # users of darknet do not know it
+            lines.append(f"      ({known[change.key].says})")
+    return lines
 
 
 def _values(layer: LayerChange) -> str:

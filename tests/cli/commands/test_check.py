@@ -49,6 +49,13 @@ def test_findings_stand_on_standard_output_and_their_number_on_standard_error() 
     )
 
 
+def test_a_gru_that_resets_after_the_product_should_have_tanh(folder: Path) -> None:
+    text = (folder / "doubt.cfg").read_text().replace("[gru]", "[gru]\nreset_after=1")
+    (folder / "after.cfg").write_text(text)
+    (line,) = run("check", "after.cfg").stdout.splitlines()
+    assert "; nn.GRU, which reset_after=1 follows, has tanh; add tanh=1" in line
+
+
 def test_json_is_one_object() -> None:
     shown = json.loads(output("check", "doubt.cfg", "--json"))
     assert shown == json.loads(output("check", "doubt.cfg", "--format", "json"))

@@ -47,6 +47,15 @@ def test_differences_are_told_as_a_diff() -> None:
     ]
 
 
+def test_keys_of_minidark_are_explained() -> None:
+    shown = output("diff", "a.cfg", "--set", "gru.reset_after=1", "--set", "gru.tanh=0").decode()
+    assert shown.splitlines()[2:] == [
+        "  0 [gru] tanh: 1 -> 0",
+        "  0 [gru] reset_after: 0 -> 1",
+        "      (1: r acts after the product with the state, as in nn.GRU; 0: before; weights fit one form)",
+    ]
+
+
 def test_exit_code_is_1_only_where_it_is_asked_for_and_they_differ() -> None:
     assert run("diff", "a.cfg", "b.cfg").exit_code == 0
     assert run("diff", "a.cfg", "b.cfg", "--exit-code").exit_code == 1
