@@ -52,7 +52,8 @@ def test_keys_of_minidark_are_explained() -> None:
     assert shown.splitlines()[2:] == [
         "  0 [gru] tanh: 1 -> 0",
         "  0 [gru] reset_after: 0 -> 1",
-        "      (1: r acts after the product with the state, as in nn.GRU; 0: before; weights fit one form)",
+        "      (1: r acts after the product with the state, as in nn.GRU; 0: before; weights fit "
+        "one form)",
     ]
 
 
