@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,10 @@ from minidark.weights.arrays import check_finite, seen_note
 log = logging.getLogger(__name__)
 
 LARGEST = 2**31 - 1  # bytes: the limit of a protobuf
+TRAINING = {  # [net] of a cfg that a model becomes; models do not record how they were trained
+    "batch": 32, "time_steps": 64, "adam": 1, "learning_rate": 0.001, "decay": 0, "clip_norm": 5,
+    "max_batches": 1000,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Found:
     sections: list[Section]
     arrays: dict[str, Array] = field(default_factory=dict)
     seen: int = 0
+    own: bool = False  # whether minidark wrote the file, so that its cfg is the network's
     completed: bool = False  # whether a [softmax] was added that the file does not have
     logarithms: bool = False  # whether the model outputs the logarithms of [softmax]'s outputs
     last_only: bool = False  # whether the model outputs only its last step
@@ -133,7 +138,8 @@ class Found:
         return ", ".join(parts)
 
     def network(self, allow_nonfinite: bool = False) -> Network:
-        """Build the network. Raises WeightsError if arrays and layers do not fit."""
+        """Build the network. Its sections, from which a cfg is written, can train a text further.
+        Raises WeightsError if arrays and layers do not fit."""
         if self.completed:
             log.info(
                 "%s: the last layer outputs logits, one for each symbol; [softmax] is added after "
@@ -149,6 +155,9 @@ class Found:
             raise WeightsError(f"{self.path}: cannot build the network: {error}") from error
         fill(net, self.arrays, self.path, allow_nonfinite)
         net.seen = self.seen
+        if not self.own:
+            pairs = net.sections[0].pairs | _section("net", TRAINING).pairs
+            net.sections[0] = replace(net.sections[0], pairs=pairs)
         return net
 
     def _check_numbers(self, plan: Plan) -> None:
@@ -188,7 +197,7 @@ def carried(path: Path | str, cfg: str, seen: str) -> Found:
         sections = plan_cfg(cfg.encode(errors="replace"), None, warn=ignore_doubt).sections
     except CfgError as error:
         raise WeightsError(f"{path}: in the cfg stored in it, {error}") from error
-    return Found(path, sections, seen=seen_note(seen, path))
+    return Found(path, sections, seen=seen_note(seen, path), own=True)
 
 
 def _section(type_: str, keys: Mapping[str, object]) -> Section:
