@@ -86,7 +86,6 @@ class NetOptions:
     clip_norm: float = key(
         0.0, AT_LEAST_0, "longest mean gradient; longer ones are shortened; 0: any", own=True
     )
-
     average: float = key(
         0.0,
         in_range(0, 1, open_high=True),
@@ -247,23 +246,35 @@ class RnnOptions(LayerOptions):
     logistic: int = key(
         0, in_range(0, 2), "self's activation: 0 is the layer's, 1 logistic, 2 loggy (AlexeyAB's)"
     )
+    elman: bool = key(
+        False, None, "1: y = s' = activation(input(x) + self(s)), as in nn.RNN", own=True
+    )
     init: str = _init()
     input_scale: float = _input_scale()
     dropconnect: float = _dropconnect()
 
     def size(self, inputs: int) -> Size:
         n, hidden = self.output, self.hidden or self.output
-        shapes = [(inputs, hidden), (hidden, hidden), (hidden, n)]
-        return sublayers(n, self.batch_normalize, *shapes, state=hidden, kept=3 * hidden + n)
+        shapes = [(inputs, hidden), (hidden, hidden), (hidden, n)][: 2 if self.elman else 3]
+        kept = n if self.elman else 3 * hidden + n
+        return sublayers(n, self.batch_normalize, *shapes, state=hidden, kept=kept)
+
+    def misfit(self, inputs: int) -> str | None:
+        hidden = None if self.hidden == self.output else self.hidden
+        keys = {"hidden": hidden, "shortcut": int(self.shortcut), "logistic": self.logistic}
+        for name in keys if self.elman else ():
+            if keys[name]:
+                return f"{name}={keys[name]} conflicts with elman=1; remove one of the two"
+        return None
 
     def doubts(self) -> Iterator[tuple[str, str]]:
-        if self.hidden not in (None, self.output):
+        if not self.elman and self.hidden not in (None, self.output):
             said = (
                 f"hidden={self.hidden} is taken as the width of the state, as AlexeyAB's darknet "
                 f"does; pjreddie's ignores it and takes output={self.output}"
             )
             yield "hidden-state", said
-        if self.logistic:
+        if not self.elman and self.logistic:
             said = (
                 f"logistic={self.logistic} is taken as AlexeyAB's darknet does, for the activation "
                 "of self; pjreddie's ignores it"
@@ -363,17 +374,6 @@ class BytepairsOptions(LayerOptions):
         if inputs > BYTES:
             return None
         return f"[net] inputs={inputs} leaves no symbols for pairs; they are those above {BYTES}"
-
-
-# Keys that older records and checkpoints lack, with their defaults, by layer type.
-LATER: dict[str, dict[str, int]] = {"gru": {"reset_after": 0}}
-
-
-def recorded(type_: str, values: dict[str, Any]) -> dict[str, Any]:
-    """A layer's values for a record. It omits a LATER key at its default, so that older records
-    stay equal."""
-    later = LATER.get(type_, {})
-    return {k: value for k, value in values.items() if k not in later or value != later[k]}
 
 
 def ends_in_extra_cost(layers: Sequence[LayerOptions]) -> bool:

@@ -6,16 +6,26 @@
 Each sublayer is act(norm(W v) + b) with the layer's activation. AlexeyAB's `logistic=1` makes the
 activation of self logistic (2: loggy). `hidden` is the size of s.
 
+With elman=1 there are two sublayers, norm(W v) + b each, one activation of their sum, and no output
+sublayer:
+
+    s' = act(input(x) + self(s))
+    y  = s'
+
+PyTorch's nn.RNN, Keras's SimpleRNN and ONNX's RNN compute the same.
+
 Source: darknet src/rnn_layer.c (make_rnn_layer, forward_rnn_layer, backward_rnn_layer), which
-overruns its one-step state buffer in training on a CPU. pjreddie's version ignores `hidden`.
+overruns its one-step state buffer in training on a CPU. pjreddie's version ignores `hidden`. Elman
+1990, "Finding structure in time", for elman=1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from minidark.backend import RNN_ACTIVATIONS, Array, Backend
+from minidark.errors import CfgError
 from minidark.layers.activations import checked_activation
 from minidark.layers.affine import AffinePass, one_order
 from minidark.layers.recurrent import CellOptions, RecurrentLayer
@@ -35,15 +45,27 @@ class RnnSaved:
     output_part: AffinePass
 
 
-class RnnLayer(RecurrentLayer):
-    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs). The state is (S, hidden).
+class RnnKeywords(CellOptions, total=False):
+    """Options of a plain recurrent layer.
 
-    hidden: width of the state (None: outputs). self_activation: None means `activation`.
+    hidden: width of the state (None: outputs). shortcut: add the old state to the new one.
+    self_activation: None means `activation`.
     """
 
+    hidden: int | None
+    shortcut: bool
+    self_activation: str | None
+    name: str | None
+    backend: Backend | None
+
+
+class RnnLayer(RecurrentLayer):
+    """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs). The state is (S, hidden)."""
+
     type = "rnn"
+    elman: ClassVar = False
     traced_state = "s"
-    created = ("input", "self", "output")
+    created: ClassVar[tuple[str, ...]] = ("input", "self", "output")
     file_orders = one_order("input", "self", "output")
 
     def __init__(
@@ -69,9 +91,12 @@ class RnnLayer(RecurrentLayer):
             checked_activation(name, self.backend.xp)
             for name in (activation, self_activation or activation)
         )
+        if self.elman and (self.hidden != outputs or shortcut or self_activation):
+            raise CfgError("elman=1 has no hidden, shortcut or self_activation")
         self.input_part = self._pack(("input",), inputs, self.hidden, batch_normalize)
         self.self_part = self._pack(("self",), self.hidden, self.hidden, batch_normalize)
-        self.output_part = self._pack(("output",), self.hidden, outputs, batch_normalize)
+        if not self.elman:
+            self.output_part = self._pack(("output",), self.hidden, outputs, batch_normalize)
         self._start(self.input_part, (self.self_part,), **cell)
         self.states = {"state": self.backend.zeros(self.streams, self.hidden)}
 
@@ -153,4 +178,87 @@ class RnnLayer(RecurrentLayer):
         return super()._takes_whole(steps) and self.self_activation.name in RNN_ACTIVATIONS
 
 
-make_rnn_layer = RnnLayer
+@dataclass(slots=True)
+class ElmanSaved:
+    """One pass over T steps."""
+
+    x: Array  # (T, S, I), or ids (T, S)
+    states: Array  # (T + 1, S, H): the state before step 0, then after each step
+    input_part: AffinePass
+    self_part: AffinePass
+
+    @property
+    def y(self) -> Array:
+        return self.states[1:]
+
+
+class ElmanLayer(RnnLayer):
+    """An RNN with elman=1. The state, (S, outputs), is also the output."""
+
+    elman = True
+    created = ("input", "self")
+    file_orders = one_order("input", "self")
+
+    def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
+        y = self._run(x, train=False).y
+        return y, {"s": y}
+
+    def _run(self, x: Array, train: bool) -> ElmanSaved:  # type: ignore[override]
+        """Run all steps of x and update the state."""
+        steps, streams = x.shape[:2]
+        input_, self_ = (
+            self._begin(part, steps, streams, train) for part in (self.input_part, self.self_part)
+        )
+        states = self.backend.empty(steps + 1, streams, self.outputs)
+        states[0] = self.states["state"]
+        self.backend.xp.add(input_.forward(x), self._biases(), out=states[1:])
+        for t in range(steps):
+            sums = states[t + 1] + self_.forward(states[t], t)
+            states[t + 1] = self.activation.forward(sums)
+        self.states["state"][...] = states[steps]
+        return ElmanSaved(x, states, input_, self_)
+
+    def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
+        s: ElmanSaved = self._take_saved()
+        self.dstates = {"state": self._backward_sums(s, dy)}
+        dsums = dy  # now contains the gradients before the activation
+        dbiases = dsums.sum(axis=(0, 1))
+        dx = s.input_part.backward(dsums) if need_dx else None
+        s.input_part.accumulate(s.x, dsums, dbiases)
+        s.self_part.accumulate(s.states[:-1], dsums, dbiases)
+        return dx
+
+    def _backward_sums(self, s: ElmanSaved, dy: Array) -> Array:
+        """Overwrite dy with the gradients before the activation. Returns the gradient of the state
+        before the first step."""
+        earlier = self.backend.zeros(*dy.shape[1:])
+        for t in reversed(range(len(dy))):
+            dy[t] = self.activation.gradient(s.states[t + 1]) * (dy[t] + earlier)
+            earlier = s.self_part.backward(dy[t], t)
+        return earlier
+
+    def _biases(self) -> Array:
+        """The sum of both sublayers' biases (H,): they enter the same sum."""
+        biases: Array = self.input_part.biases + self.self_part.biases
+        return biases
+
+
+def make_rnn_layer(
+    batch: int,
+    inputs: int,
+    outputs: int,
+    steps: int,
+    activation: str = "logistic",
+    batch_normalize: bool = False,
+    *,
+    elman: bool = False,
+    **options: Unpack[RnnKeywords],
+) -> RnnLayer:
+    """An RNN of either form: (T, S, inputs) or ids (T, S) to (T, S, outputs).
+
+    batch: rows, as in darknet. elman: one activation of the sum, and the state is the output.
+    options: see `RnnKeywords`, and `CellOptions` for the rest. Raises CfgError for an option that
+    elman lacks.
+    """
+    kind = ElmanLayer if elman else RnnLayer
+    return kind(batch, inputs, outputs, steps, activation, batch_normalize, **options)

@@ -119,6 +119,7 @@ def parse_rnn(options: o.RnnOptions, params: Params) -> Layer:
         hidden=options.hidden,
         shortcut=options.shortcut,
         self_activation=(None, "logistic", "loggy")[options.logistic],
+        elman=options.elman,
         **_cell(options, params),
     )
 

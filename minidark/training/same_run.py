@@ -14,7 +14,7 @@ import numpy as np
 from minidark._version import __version__
 from minidark.backend import Backend
 from minidark.backend.threads import blas_threads
-from minidark.cfg.options import recorded
+from minidark.cfg.recorded import recorded
 from minidark.data.identity import Identity
 from minidark.errors import BackendError, CfgError, DataError, bare, echo
 from minidark.layers.batchnorm import DIVISORS

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from minidark.cfg.options import LATER, LayerOptions, recorded
+from minidark.cfg.options import LayerOptions
+from minidark.cfg.recorded import LATER, recorded
 from minidark.errors import MinidarkError, WeightsError, echo
 from minidark.files.disk import open_regular, write_atomically
 from minidark.layers.base import Layer

@@ -118,7 +118,7 @@ def test_an_lstm_forgets_by_its_forget_bias(write: Write) -> None:
     assert biases["0.lstm.uf.biases"] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("section", ["gru", "lstm", "rnn", "connected"])
+@pytest.mark.parametrize("section", ["gru", "lstm", "rnn", "rnn elman=1", "connected"])
 def test_batch_normalize_adds_its_arrays(write: Write, section: str) -> None:
     plain = layer_of(write, f"{section} output=3")
     normed = layer_of(write, f"{section} output=3 batch_normalize=1")
@@ -196,6 +196,12 @@ IMAGES = "works on images; minidark is for recurrent networks (gru, lstm, rnn, c
         (["net inputs=64x", "gru"], 2, "inputs='64x' is not an integer"),
         (["net inputs=4", "gru tanh=1 output=0"], 6, "output='0' is less than 1"),
         (["net inputs=4", "softmax groups=3"], 5, "groups=3 does not divide 4 inputs"),
+        (["net inputs=4", "rnn output=2 elman=1 hidden=3"], 7,
+         "hidden=3 conflicts with elman=1; remove one of the two"),
+        (["net inputs=4", "rnn shortcut=1 output=2 elman=1"], 5,
+         "shortcut=1 conflicts with elman=1; remove one of the two"),
+        (["net inputs=4", "rnn output=2 logistic=2 elman=1"], 6,
+         "logistic=2 conflicts with elman=1; remove one of the two"),
         (["net inputs=4", "gru init=zero"], 5, "init='zero' is not one of darknet, orthogonal"),
         (["net inputs=4", "cost type=l1"], 5, "type='l1' is not one of sse, smooth, L1"),
     ],

@@ -146,6 +146,12 @@ class Reference:
         steps = []
         for rows in x:
             s = self.state
+            if self.options.elman:
+                sums = total(self.sub("input", rows, train), self.sub("self", s, train))
+                self.state = each(act, sums)
+                self.shown.append({"s": self.state})
+                steps.append(self.state)
+                continue
             from_input = each(act, self.sub("input", rows, train))
             from_self = each(act_self, self.sub("self", s, train))
             self.state = total(from_input, from_self, *([s] if self.options.shortcut else []))

@@ -23,6 +23,7 @@ RECURRENT = {  # and the names of the weights that read the state
     "gru output=4 tanh=1 reset_after=1": ("wz", "wr", "wh"),
     "lstm output=4": ("wi", "wf", "wo", "wg"),
     "rnn output=4 hidden=6 activation=tanh": ("self",),
+    "rnn output=6 activation=tanh elman=1": ("self",),
 }
 END = (f"connected output={I} activation=linear", "softmax")
 

@@ -55,6 +55,8 @@ RECURRENT = [
     "rnn output=4 activation=tanh logistic=2",
     "rnn output=4 activation=tanh batch_normalize=1",
     "rnn output=4 hidden=6 activation=leaky logistic=1 shortcut=1 batch_normalize=1",
+    *(f"rnn output=4 elman=1 activation={a}" for a in ACTIVATIONS),
+    "rnn output=4 elman=1 activation=tanh batch_normalize=1",
 ]
 PLAIN = [
     *(f"connected output=4 activation={a}" for a in ACTIVATIONS),
@@ -90,6 +92,7 @@ STACKS = [
     ("lstm output=4", "lstm output=3 batch_normalize=1"),
     ("gru output=4 tanh=1 reset_after=1", "gru output=3 reset_after=1", "gru output=4 tanh=1"),
     ("rnn output=4 activation=tanh", "rnn output=3 activation=tanh shortcut=1"),
+    ("rnn output=4 activation=tanh elman=1", "rnn output=3 elman=1", "gru output=4 tanh=1"),
     ("gru output=4", "dropout probability=.3", "connected output=4 activation=tanh", "batchnorm"),
 ]
 
