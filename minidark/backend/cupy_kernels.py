@@ -263,6 +263,11 @@ def rnn_sequence(
     _for_each_stream("rnn_sequence", from_self, *arrays, **flags)
 
 
+def elman_sequence(states: Array, w: Array, activation: str) -> None:
+    arrays = (states, _contiguous(w.T))
+    _for_each_stream("elman_sequence", states[1:], *arrays, activation=RNN_ACTIVATIONS[activation])
+
+
 def rnn_sequence_backward(
     from_self: Array, dstates: Array, w: Array, activation: str, shortcut: bool
 ) -> None:

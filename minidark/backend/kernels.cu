@@ -544,6 +544,24 @@ SEQUENCE __global__ void rnn_sequence(const real* from_input, const real* biases
   }
 }
 
+// States after the first contain the sums of input and biases.
+SEQUENCE __global__ void elman_sequence(real* states, const real* w, long long T, long long S,
+                                        long long H, long long each, long long activation) {
+  __shared__ Streams h[UNITS], parts[UNITS];
+  Own mine = own(S, each);
+  Division by = divide(0, H);
+  load(h, states, mine, H);
+  for (long long t = 0; t < T; t++) {
+    product(parts, by, h, w, H, H);
+    FOR_SHARE(H) {
+      if (s >= mine.count) continue;
+      real& state = states[((t + 1) * S + mine.first + s) * H + j];
+      state = h[j].of[s] = activate(state + whole(parts, by, j, s), activation);
+    }
+    __syncthreads();
+  }
+}
+
 SEQUENCE __global__ void rnn_sequence_backward(real* from_self, real* dstates, const real* w,
                                                long long T, long long S, long long H,
                                                long long each, long long activation,

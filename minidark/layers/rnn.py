@@ -21,6 +21,7 @@ overruns its one-step state buffer in training on a CPU. pjreddie's version igno
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Unpack
 
@@ -143,17 +144,8 @@ class RnnLayer(RecurrentLayer):
         dstates = s.output_part.backward(dy)  # from the outputs; later states are added below
         s.output_part.accumulate(s.states[1:], dy, dy.sum(axis=(0, 1)))
 
-        if self._takes_whole(len(dy)):
-            self.backend.kernels.rnn_sequence_backward(
-                s.from_self,
-                dstates,
-                s.self_part.weights,
-                self.self_activation.name,
-                self.shortcut,
-            )
-        else:
-            self.dstates = {"state": self._backward_steps(s, dstates)}
-        dself = s.from_self  # now contains the gradient before the activation
+        dself = s.from_self
+        self._backward_states(s.self_part, dself, dstates)
         s.self_part.accumulate(s.states[:-1], dself, dself.sum(axis=(0, 1)))
 
         dinput = dstates * self.activation.gradient(s.from_input)
@@ -161,18 +153,23 @@ class RnnLayer(RecurrentLayer):
         s.input_part.accumulate(s.x, dinput, dinput.sum(axis=(0, 1)))
         return dx
 
-    def _backward_steps(self, s: RnnSaved, dstates: Array) -> Array:
-        """Add the gradients from later states to dstates, and overwrite from_self with its gradient
-        before the activation. Returns the gradient of the state before the first step."""
+    def _backward_states(self, part: AffinePass, dself: Array, dstates: Array) -> None:
+        """Add the gradients from later states to dstates (T, S, H), and overwrite self's outputs in
+        dself (T, S, H) with their gradients before the activation."""
+        if self._takes_whole(len(dself)):
+            self.backend.kernels.rnn_sequence_backward(
+                dself, dstates, part.weights, self.self_activation.name, self.shortcut
+            )
+            return
         earlier = self.backend.zeros(*dstates.shape[1:])
         for t in reversed(range(len(dstates))):
-            s.from_self[t] = self.self_activation.gradient(s.from_self[t]) * dstates[t]
-            earlier = s.self_part.backward(s.from_self[t], t)
+            dself[t] = self.self_activation.gradient(dself[t]) * dstates[t]
+            earlier = part.backward(dself[t], t)
             if self.shortcut:
                 earlier += dstates[t]
             if t:
                 dstates[t - 1] += earlier
-        return earlier
+        self.dstates = {"state": earlier}
 
     def _takes_whole(self, steps: int) -> bool:
         return super()._takes_whole(steps) and self.self_activation.name in RNN_ACTIVATIONS
@@ -196,6 +193,7 @@ class ElmanLayer(RnnLayer):
     """An RNN with elman=1. The state, (S, outputs), is also the output."""
 
     elman = True
+    compiled_as = "rnn elman"
     created = ("input", "self")
     file_orders = one_order("input", "self")
 
@@ -212,33 +210,41 @@ class ElmanLayer(RnnLayer):
         states = self.backend.empty(steps + 1, streams, self.outputs)
         states[0] = self.states["state"]
         self.backend.xp.add(input_.forward(x), self._biases(), out=states[1:])
-        for t in range(steps):
-            sums = states[t + 1] + self_.forward(states[t], t)
-            states[t + 1] = self.activation.forward(sums)
+        if self._takes_whole(steps):
+            self.backend.kernels.elman_sequence(states, self_.weights, self.activation.name)
+        else:
+            for t in range(steps):
+                sums = states[t + 1] + self_.forward(states[t], t)
+                states[t + 1] = self.activation.forward(sums)
         self.states["state"][...] = states[steps]
         return ElmanSaved(x, states, input_, self_)
 
+    def frozen(self, ids: bool) -> Callable[[Array], Array]:
+        if not (self._has_cell_kernels() and self.activation.name in RNN_ACTIVATIONS):
+            return super().frozen(ids)
+        step: Callable[[Array], Array] = self.backend.kernels.ElmanStep(
+            self.input_part.weights,
+            self._biases(),
+            self.self_part.weights,
+            self.activation.name,
+            self.states["state"],
+            ids,
+        )
+        return step
+
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         s: ElmanSaved = self._take_saved()
-        self.dstates = {"state": self._backward_sums(s, dy)}
-        dsums = dy  # now contains the gradients before the activation
-        dbiases = dsums.sum(axis=(0, 1))
+        dsums = self.backend.empty(*s.y.shape)
+        dsums[...] = s.y
+        self._backward_states(s.self_part, dsums, self.backend.xp.ascontiguousarray(dy))
+        dbiases = self.backend.kernels.column_sums(dsums.reshape(-1, self.outputs))
         dx = s.input_part.backward(dsums) if need_dx else None
         s.input_part.accumulate(s.x, dsums, dbiases)
         s.self_part.accumulate(s.states[:-1], dsums, dbiases)
         return dx
 
-    def _backward_sums(self, s: ElmanSaved, dy: Array) -> Array:
-        """Overwrite dy with the gradients before the activation. Returns the gradient of the state
-        before the first step."""
-        earlier = self.backend.zeros(*dy.shape[1:])
-        for t in reversed(range(len(dy))):
-            dy[t] = self.activation.gradient(s.states[t + 1]) * (dy[t] + earlier)
-            earlier = s.self_part.backward(dy[t], t)
-        return earlier
-
     def _biases(self) -> Array:
-        """The sum of both sublayers' biases (H,): they enter the same sum."""
+        """The sum of both sublayers' biases (H,): both are added to the same sum."""
         biases: Array = self.input_part.biases + self.self_part.biases
         return biases
 

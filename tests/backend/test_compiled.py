@@ -27,7 +27,7 @@ numba: Any = pytest.importorskip("numba", reason="numba is not installed; the ex
 compiled: Any = pytest.importorskip("minidark.backend.compiled")
 kernel: Any = pytest.importorskip("minidark.backend.compiled.kernel")
 gru: Any = pytest.importorskip("minidark.backend.compiled.gru")
-steps: Any = pytest.importorskip("minidark.backend.compiled.steps")
+drawing: Any = pytest.importorskip("minidark.backend.compiled.drawing")
 
 PUBLIC = [
     name
@@ -285,6 +285,9 @@ CELLS = [
     *(f"rnn output=5 activation={name}" for name in RNN_ACTIVATIONS),
     "rnn output=5 hidden=70 activation=tanh shortcut=1",
     "rnn output=5 activation=elu logistic=1",
+    *(f"rnn output=5 activation={name} elman=1" for name in RNN_ACTIVATIONS),
+    "rnn output=70 activation=tanh elman=1",
+    "rnn output=5 activation=selu elman=1",
 ]
 
 
@@ -368,6 +371,7 @@ NET = "net inputs=9 batch=6 time_steps=10 adam=1 learning_rate=.01 decay=0"
         "gru output=8 tanh=1 reset_after=1",
         "lstm output=8",
         "rnn output=8 activation=tanh",
+        "rnn output=8 activation=tanh elman=1",
     ],
 )
 @pytest.mark.parametrize("untrue", [0, 3])  # steps without a truth at the beginning
@@ -389,6 +393,7 @@ def test_training_follows_numpys_in_float64(cell: str, untrue: int) -> None:
         ("gru output=8 reset_after=1", "gru_reset_after_sequence"),
         ("lstm output=8", "lstm_sequence"),
         ("rnn output=8 activation=tanh", "rnn_sequence"),
+        ("rnn output=8 activation=tanh elman=1", "elman_sequence"),
     ],
 )
 def test_the_fast_path_is_what_ran(
@@ -403,7 +408,8 @@ def test_the_fast_path_is_what_ran(
 
         monkeypatch.setattr(compiled, name, noted)
 
-    names = [kernel, f"{kernel}_backward", "gemm_nt", "gemm_nn", "gemm_tn", "softmax", "gather",
+    back = f"{kernel}_backward".replace("elman", "rnn")  # elman=1 has no backward of its own
+    names = [kernel, back, "gemm_nt", "gemm_nn", "gemm_tn", "softmax", "gather",
              "scatter_add", "cross_entropy", "column_sums"]  # fmt: skip
     for name in names:
         spy(name, getattr(compiled, name))
@@ -412,7 +418,7 @@ def test_the_fast_path_is_what_ran(
     ids = np.random.default_rng(0).integers(0, 9, (11, 6))
     net.train_batch(ids[:-1], ids[1:])
     assert sorted(set(ran)) == sorted(names)
-    assert ran.count(kernel) == ran.count(f"{kernel}_backward") == 2
+    assert ran.count(kernel) == ran.count(back) == 2
 
     ran.clear()  # a norm's statistics are each step's own
     net = network(NET, f"{section} batch_normalize=1", *last, dtype="float32")
@@ -429,7 +435,7 @@ def trained(count: int) -> bytes:
     net = network(
         "net inputs=64 batch=20 time_steps=32 adam=1 learning_rate=.01",
         "gru output=70 tanh=1", "gru output=70 tanh=1 reset_after=1", "lstm output=64",
-        "rnn output=64 activation=tanh",
+        "rnn output=64 activation=tanh", "rnn output=64 activation=tanh elman=1",
         "connected output=64 activation=linear", "softmax", dtype="float32",
     )  # fmt: skip
     ids = np.random.default_rng(0).integers(0, 64, (33, 20))
@@ -511,7 +517,7 @@ def test_a_kernel_is_compiled_anew_where_a_source_that_it_calls_changed(tmp_path
 
 
 def test_the_least_probability_is_numpys() -> None:
-    assert steps.LEAST == numpy_kernels.LEAST
+    assert drawing.LEAST == numpy_kernels.LEAST
 
 
 @pytest.mark.slow

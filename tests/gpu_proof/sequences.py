@@ -86,6 +86,12 @@ def rnn_sequence(
         states[t + 1] = given + from_self[t] + (states[t] if shortcut else 0)
 
 
+def elman_sequence(states: Array, w: Array, activation: str) -> None:
+    squash = checked_activation(activation).forward
+    for t in range(len(states) - 1):
+        states[t + 1] = squash(states[t + 1] + states[t] @ w.T)
+
+
 def rnn_sequence_backward(
     from_self: Array, dstates: Array, w: Array, activation: str, shortcut: bool
 ) -> None:
@@ -145,6 +151,9 @@ CASES: dict[str, Callable[[Draws], list[tuple[Any, ...]]]] = {
          shortcut)
         for name in RNN_ACTIVATIONS
         for shortcut in (False, True)
+    ],
+    "elman_sequence": lambda d: [
+        (rows(d, d.T + 1), weights(d, 1), name) for name in RNN_ACTIVATIONS
     ],
     "rnn_sequence_backward": lambda d: [
         (rows(d, d.T), rows(d, d.T), weights(d, 1), name, shortcut)

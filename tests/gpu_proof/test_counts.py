@@ -68,9 +68,10 @@ def test_a_gru_step_with_the_reset_after_the_product_takes_fewer() -> None:
     assert launches_a_step("gru output=8 reset_after=1") <= 6
 
 
-@pytest.mark.parametrize(
-    "layer", ["gru output=8", "gru output=8 reset_after=1", "lstm output=8", "rnn output=8"]
-)
+@pytest.mark.parametrize("layer", [
+    "gru output=8", "gru output=8 reset_after=1", "lstm output=8", "rnn output=8",
+    "rnn output=8 elman=1",
+])  # fmt: skip
 def test_a_step_of_a_sequence_that_is_taken_whole_takes_none(layer: str) -> None:
     assert launches_a_step(layer, widest=8) == 0
     assert launches_a_step(layer, widest=7) > 0
@@ -85,6 +86,8 @@ EVERY_LAYER = [
     (NET, "gru output=8 tanh=1 reset_after=1 batch_normalize=1", *READ_OUT),
     (NET, "rnn output=8 activation=tanh shortcut=1", *READ_OUT),
     (NET, "rnn output=8 activation=leaky", "activation activation=plse", *READ_OUT),
+    (f"{NET} adam=1", "rnn output=8 activation=tanh elman=1", *READ_OUT),
+    (NET, "rnn output=8 activation=elu elman=1 batch_normalize=1", *READ_OUT),
     (NET, "gru output=8 batch_normalize=1", "batchnorm", *READ_OUT),
     (NET, "conn output=8 batch_normalize=1 activation=elu", *READ_OUT),
     (NET, READ_OUT[0], "logistic"),

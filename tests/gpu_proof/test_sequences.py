@@ -59,6 +59,7 @@ def check(
 
 @pytest.mark.parametrize("layer", [
     "gru output=8 tanh=1", "gru output=8 tanh=1 reset_after=1", "lstm output=8", "rnn output=8",
+    "rnn output=8 activation=tanh elman=1",
 ])  # fmt: skip
 def test_a_stream_has_the_same_bits_whichever_share_a_block_with_it(
     layer: str, monkeypatch: pytest.MonkeyPatch

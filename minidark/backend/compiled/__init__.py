@@ -9,6 +9,7 @@ the result on disk.
 from collections.abc import Iterable
 
 from minidark.backend.compiled import gru, kernel, lstm, rnn, tile
+from minidark.backend.compiled.drawing import draw as draw
 from minidark.backend.compiled.gru import gru_reset_after_sequence as gru_reset_after_sequence
 from minidark.backend.compiled.gru import (
     gru_reset_after_sequence_backward as gru_reset_after_sequence_backward,
@@ -24,6 +25,7 @@ from minidark.backend.compiled.optimizers import sum_of_squares as sum_of_square
 from minidark.backend.compiled.products import gemm_nn as gemm_nn
 from minidark.backend.compiled.products import gemm_nt as gemm_nt
 from minidark.backend.compiled.products import gemm_tn as gemm_tn
+from minidark.backend.compiled.rnn import elman_sequence as elman_sequence
 from minidark.backend.compiled.rnn import rnn_sequence as rnn_sequence
 from minidark.backend.compiled.rnn import rnn_sequence_backward as rnn_sequence_backward
 from minidark.backend.compiled.rows import column_sums as column_sums
@@ -32,10 +34,10 @@ from minidark.backend.compiled.rows import gather as gather
 from minidark.backend.compiled.rows import scatter_add as scatter_add
 from minidark.backend.compiled.rows import softmax as softmax
 from minidark.backend.compiled.steps import AffineStep as AffineStep
+from minidark.backend.compiled.steps import ElmanStep as ElmanStep
 from minidark.backend.compiled.steps import GruResetAfterStep as GruResetAfterStep
 from minidark.backend.compiled.steps import GruStep as GruStep
 from minidark.backend.compiled.steps import LstmStep as LstmStep
-from minidark.backend.compiled.steps import draw as draw
 from minidark.backend.numpy_kernels import batch_statistics as batch_statistics
 from minidark.backend.numpy_kernels import gru_gates as gru_gates
 from minidark.backend.numpy_kernels import gru_gates_backward as gru_gates_backward
@@ -55,6 +57,7 @@ PROBES = {  # a kernel that every training of this layer type, or form of it, us
     "gru reset_after": gru._candidate_after,
     "lstm": lstm._step,
     "rnn": rnn._forward_streams,
+    "rnn elman": rnn._forward_elman_streams,
     "connected": tile.add_product,
 }
 

@@ -1,6 +1,7 @@
 """The recurrent sublayer of darknet's `[rnn]` over a whole sequence, forward and backward.
 
 It supports the activations in RNN_ACTIVATIONS. The input and output sublayers need no time loop.
+With elman=1 the backward is the same: the layer's outputs take the place of self's.
 """
 
 from __future__ import annotations
@@ -45,9 +46,31 @@ def _forward_streams(from_input, biases, from_self, states, w, activation, short
         add_product(from_self[t], 0, hidden, states[t].ctypes.data, hidden, w, 0, hidden, lo, hi)
         for s in range(lo, hi):
             y, x, old, new = from_self[t, s], from_input[t, s], states[t, s], states[t + 1, s]
-            _squash(y, activation)
+            squash(y, activation)
             for j in range(hidden):
                 new[j] = x[j] + y[j] + (old[j] if shortcut else f(0))
+
+
+def elman_sequence(states: Array, w: Array, activation: str) -> None:
+    """Run forward with elman=1. states[0] of (T + 1, S, H) is the state before step 0. The others
+    contain the sums of input and biases, and are overwritten with act(sum + w state)."""
+    spread(_forward_elman, states.shape[1], states.size, states, panels_of_transposed(w),
+           RNN_ACTIVATIONS[activation])  # fmt: skip
+
+
+@kernel()
+def _forward_elman(states, w, activation, shares):
+    share(_forward_elman_streams, (states, w, activation), shares)
+
+
+@kernel()
+def _forward_elman_streams(states, w, activation, lo, hi):
+    steps, hidden = len(states) - 1, states.shape[2]
+    for t in range(steps):
+        old, new = states[t], states[t + 1]
+        add_product(new, 0, hidden, old.ctypes.data, hidden, w, 0, hidden, lo, hi)
+        for s in range(lo, hi):
+            squash(new[s], activation)
 
 
 def rnn_sequence_backward(
@@ -82,7 +105,8 @@ def _backward_streams(from_self, dstates, w, activation, shortcut, lo, hi):
 
 
 @kernel()
-def _squash(x, activation):
+def squash(x, activation):
+    """Overwrite x (H,) with the activation of that number in RNN_ACTIVATIONS."""
     if activation == 1:
         for j in range(x.size):
             x[j] = logistic(x[j])

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from minidark.backend import Array
+from minidark.backend import RNN_ACTIVATIONS, Array
 from minidark.backend.compiled.kernel import PANEL, kernel
 from minidark.backend.compiled.products import panels_of_transposed
-from minidark.backend.compiled.scalar import copy, f, logistic, tanh
+from minidark.backend.compiled.rnn import squash
+from minidark.backend.compiled.scalar import copy, logistic, tanh
 from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import ROWS, add_product, panels
 
@@ -287,6 +288,60 @@ def _lstm_state(gates, state, cell, s_lo, s_hi, lo, hi):
             state[s, j] = o * tanh(cell[s, j])
 
 
+# --- rnn with elman=1 ---------------------------------------------------------------------
+
+
+class ElmanStep:
+    """ids (S,) or rows (S, I) to the new state (S, H); updates `state` in place and returns it.
+    biases (H,): the sum of both sublayers'. activation: one of RNN_ACTIVATIONS."""
+
+    def __init__(self, u: Array, biases: Array, w: Array, activation: str, state: Array, ids: bool):
+        self.input = Input(u, biases, 1, ids)
+        self.w = panels_by_gate(w, 1)
+        self.activation, self.state = RNN_ACTIVATIONS[activation], state
+        self.sums = np.empty_like(state)
+
+    def __call__(self, x: Array) -> Array:
+        parts = self.input.parts(x)
+        _share(_elman_by_units, _elman_by_streams, self.w.shape[1],
+               self.w.size + parts[3].size, self.sums, *parts, self.w, self.state,
+               self.activation)  # fmt: skip
+        return self.state
+
+
+@kernel()
+def _elman_by_units(sums, ids, table, x, u, w, state, activation, shares):
+    streams = len(state)
+    share(_elman_sums, (sums, ids, table, x, u, w, state, 0, streams), shares)
+    share(_elman_state, (sums, state, activation, 0, streams), shares)
+
+
+@kernel()
+def _elman_by_streams(sums, ids, table, x, u, w, state, activation, shares):
+    share(_elman_streams, (sums, ids, table, x, u, w, state, activation), shares)
+
+
+@kernel()
+def _elman_streams(sums, ids, table, x, u, w, state, activation, lo, hi):
+    panels = w.shape[1]
+    _elman_sums(sums, ids, table, x, u, w, state, lo, hi, 0, panels)
+    _elman_state(sums, state, activation, lo, hi, 0, panels)
+
+
+@kernel()
+def _elman_sums(sums, ids, table, x, u, w, state, s_lo, s_hi, lo, hi):
+    _begin(sums, ids, table, x, u, 1, state.shape[1], s_lo, s_hi, lo, hi)
+    _add(sums, state, w, 1, state.shape[1], s_lo, s_hi, lo, hi)
+
+
+@kernel()
+def _elman_state(sums, state, activation, s_lo, s_hi, lo, hi):
+    start, end = lo * PANEL, min(state.shape[1], hi * PANEL)
+    for s in range(s_lo, s_hi):
+        squash(sums[s, start:end], activation)
+        copy(state[s, start:end], sums[s, start:end])
+
+
 # --- connected ----------------------------------------------------------------------------
 
 
@@ -318,40 +373,3 @@ def _affine_by_streams(v, ids, table, x, packs, shares):
 def _affine_streams(v, ids, table, x, packs, lo, hi):
     panels = (v.shape[1] + PANEL - 1) // PANEL
     _begin(v, ids, table, x, packs, 1, v.shape[1], lo, hi, 0, panels)
-
-
-# --- drawing ------------------------------------------------------------------------------
-
-LEAST = np.float64(1e-4)  # numpy_kernels.LEAST; importing it would silently freeze its value here
-COMPARED = 4  # sequential elementary operations per probability
-
-
-def draw(p: Array, starts: Array, ids: Array) -> None:
-    spread(_draw_shared, len(p), COMPARED * p.size, p, starts, ids)
-
-
-@kernel()
-def _draw_shared(p, starts, ids, shares):
-    share(_draw, (p, starts, ids), shares)
-
-
-@kernel()
-def _draw(p, starts, ids, lo, hi):
-    for s in range(lo, hi):
-        row, total, last = p[s], f(0), p.shape[1] - 1
-        for o in range(last + 1):
-            if not np.float64(row[o]) < LEAST:
-                total += row[o]
-        if not np.isfinite(total):
-            ids[s] = -1
-            continue
-        ids[s] = last
-        if total == f(0):
-            continue
-        left, scale = starts[s], np.float32(1 / np.float64(total))
-        for o in range(last + 1):
-            if not np.float64(row[o]) < LEAST:
-                left -= row[o] * scale
-            if left <= f(0):
-                ids[s] = o
-                break
