@@ -13,11 +13,12 @@ call.
     [connected]  Dense, and the activation from keras.ops
     [batchnorm]  BatchNormalization, its variance adjusted so that the divisor equals darknet's
     [softmax]    Softmax of x / temperature, over each group
-    [rnn]        has no counterpart: SimpleRNN is act(W x + W s), darknet's cell act(W x) + act(W s)
+    [rnn]        with elman=1 SimpleRNN; one bias. Otherwise it has no counterpart: SimpleRNN is
+                 act(W x + W s), darknet's cell act(W x) + act(W s)
 
 Writing needs keras. It runs in a separate process, so that this one does not import it.
 
-Source: https://keras.io/api/layers/recurrent_layers (GRU, LSTM).
+Source: https://keras.io/api/layers/recurrent_layers (GRU, LSTM, SimpleRNN).
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ from minidark.network import Network
 
 NOTE = "minidark.json"  # in the zip beside Keras's own members: the cfg and `seen`
 
+ACTIVATIONS = {  # of a SimpleRNN: Keras's names of darknet's activations
+    "logistic": "sigmoid", "relu": "relu", "elu": "elu", "linear": "linear", "tanh": "tanh",
+    "hardtan": "hard_tanh",
+}  # fmt: skip
+
 
 def write(net: Network, calls: Sequence[Array]) -> Proven:
     """The model of a network without batch norm in its sublayers, and the reloaded model's outputs
@@ -63,11 +69,6 @@ def _plan(net: Network) -> tuple[dict[str, Any], dict[str, Array]]:
     steps: list[dict[str, Any]] = []
     arrays: dict[str, Array] = {}
     for index, layer in enumerate(net.layers):
-        if layer.type not in LAYERS:
-            raise CfgError(
-                f"layer {layer.name} has no counterpart in Keras: its SimpleRNN is act(W x + W s), "
-                "this act(W x) + act(W s); .onnx and .py have one"
-            )
         step, own = LAYERS[layer.type](layer)
         if step:
             name = f"{layer.type}_{index}"
@@ -87,6 +88,21 @@ def _gru(layer: Any) -> Step:
 
 def _lstm(layer: Any) -> Step:
     return _recurrent(layer), _gates(layer)
+
+
+def _rnn(layer: Any) -> Step:
+    missing = f"layer {layer.name} has no counterpart in Keras"
+    if not layer.elman:
+        raise CfgError(
+            f"{missing}: its SimpleRNN is act(W x + W s), this act(W x) + act(W s); .onnx and .py "
+            "have one"
+        )
+    if (name := layer.activation.name) not in ACTIVATIONS:
+        raise CfgError(
+            f"{missing}: with elman=1, activation={name} is not one of {', '.join(ACTIVATIONS)}; "
+            ".py has all"
+        )
+    return {**_recurrent(layer), "activation": ACTIVATIONS[name]}, _gates(layer)
 
 
 def _recurrent(layer: Layer) -> dict[str, Any]:
@@ -132,6 +148,7 @@ def _nothing(layer: Layer) -> Step:
 LAYERS: dict[str, Callable[[Any], Step]] = {
     "gru": _gru,
     "lstm": _lstm,
+    "rnn": _rnn,
     "connected": _connected,
     "batchnorm": _batchnorm,
     "activation": lambda layer: ({"activation": layer.activation.name}, []),

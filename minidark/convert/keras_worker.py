@@ -78,6 +78,8 @@ def recurrent(step: dict[str, Any]) -> Any:
     keys = {"return_sequences": True, "return_state": True, "name": step["name"]}
     if step["type"] == "lstm":
         return layers.LSTM(step["outputs"], **keys)
+    if step["type"] == "rnn":
+        return layers.SimpleRNN(step["outputs"], activation=step["activation"], **keys)
     activation = "tanh" if step["tanh"] else "sigmoid"
     keys |= {"activation": activation, "reset_after": step["reset_after"]}
     return layers.GRU(step["outputs"], **keys)
@@ -90,7 +92,7 @@ def build(plan: dict[str, Any], arrays: dict[str, Any]) -> Any:
     for step in plan["layers"]:
         kind = step["type"]
         own = [arrays[name] for name in step["arrays"]]
-        if kind in ("gru", "lstm"):
+        if kind in ("gru", "lstm", "rnn"):
             names = [f"{step['name']}_{state}" for state in step["states"]]
             states = [keras.Input((step["outputs"],), name=name) for name in names]
             layer = recurrent(step)

@@ -7,13 +7,13 @@ and `seen`.
     [gru]        GRU: gates z, r, h, and h' = z h + (1 - z) c, as in darknet; both biases stay
                  separate; linear_before_reset is reset_after
     [lstm]       LSTM: gates i, o, f, c
-    [rnn]        Scan, because darknet's cell is act(W x) + act(W s)
+    [rnn]        Scan, because darknet's cell is act(W x) + act(W s); with elman=1, RNN
     [connected]  MatMul, Add, and the activation from basic operators
     [softmax]    Softmax of x / temperature, over each group
     [batchnorm]  (x - mean) * factor + biases
     [dropout], [cost]  nothing
 
-Source: ONNX's operators, https://onnx.ai/onnx/operators (GRU-14, LSTM-14, Scan-16).
+Source: ONNX's operators, https://onnx.ai/onnx/operators (GRU-14, LSTM-14, RNN-14, Scan-16).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from minidark.cfg.sections import format_sections
 from minidark.convert.found import LARGEST
 from minidark.convert.gates import ONNX, pack
 from minidark.convert.proof import Proven
-from minidark.errors import BackendError, MinidarkError, bare
+from minidark.errors import BackendError, CfgError, MinidarkError, bare
 from minidark.layers.activations import SELU_ALPHA, SELU_SCALE
 from minidark.layers.batchnorm import Divisor
 from minidark.network import Network
@@ -114,6 +114,20 @@ ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "hardtan": lambda g, x: g.op("Clip", x, g.number(-1), g.number(1)),
     "lhtan": _lhtan,
 }
+RNN: dict[str, dict[str, Any]] = {  # attributes of the operator RNN for the activations that it has
+    "logistic": {"activations": ["Sigmoid"]},
+    "loggy": {
+        "activations": ["ScaledTanh"], "activation_alpha": [1.0], "activation_beta": [0.5],
+    },
+    "relu": {"activations": ["Relu"]},
+    "elu": {"activations": ["Elu"], "activation_alpha": [1.0]},
+    "relie": {"activations": ["LeakyRelu"], "activation_alpha": [0.01]},
+    "linear": {
+        "activations": ["Affine"], "activation_alpha": [1.0], "activation_beta": [0.0],
+    },
+    "tanh": {"activations": ["Tanh"]},
+    "leaky": {"activations": ["LeakyRelu"], "activation_alpha": [0.1]},
+}  # fmt: skip
 
 
 def _gru(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
@@ -144,7 +158,18 @@ def _recurrent(
     return y, [g.op("Squeeze", state, direction) for state in after]
 
 
+def _elman(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    if (name := layer.activation.name) not in RNN:
+        raise CfgError(
+            f"layer {layer.name} has no counterpart in ONNX: with elman=1, activation={name} is "
+            f"not one of {', '.join(RNN)}; .py has all"
+        )
+    return _recurrent(g, layer, "RNN", x, states, **RNN[name])
+
+
 def _rnn(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    if layer.elman:
+        return _elman(g, layer, x, states)
     from_input = ACTIVATIONS[layer.activation.name](g, _affine(g, layer, "input", x))
     body = Graph(f"{layer.name} step ")
     before, here = f"{layer.name}.before", f"{layer.name}.here"

@@ -83,7 +83,7 @@ def _ours(found: Found, constants: Constants) -> Found:
         mine = {
             k.removeprefix(f"{name}."): v for k, v in constants.items() if k.startswith(f"{name}.")
         }
-        if section.type in ONNX:
+        if section.type in ONNX and "W" in mine:
             parts = _unpacked(section.type, *(mine[part]() for part in "WRB"))
         else:
             parts = {

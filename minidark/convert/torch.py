@@ -5,9 +5,9 @@
     y, states = net(x)
 
 The file includes darknet's cells (a copy of `torch_layers`), because torch's cells differ: nn.GRU
-resets after the product, so it replaces only a [gru] with reset_after=1 and tanh=1. The weights are
-float32 in base64, so that module and weights stay together; the file takes four thirds of their
-size.
+resets after the product, so it replaces only a [gru] with reset_after=1 and tanh=1, and nn.RNN
+replaces only an [rnn] with elman=1 and activation tanh or relu. The weights are float32 in base64,
+so that module and weights stay together; the file takes four thirds of their size.
 """
 
 from __future__ import annotations
@@ -119,6 +119,11 @@ def _lstm(layer: Any) -> Written:
 
 
 def _rnn(layer: Any) -> Written:
+    if layer.elman:
+        call = f'({layer.inputs}, {layer.outputs}, "{layer.activation.name}")'
+        if layer.activation.name in ("tanh", "relu"):
+            return f"TorchRnn{call}", [*pack(TORCH["rnn"], layer)]
+        return f"Elman{call}", _packed(layer)
     names = f'"{layer.activation.name}", "{layer.self_activation.name}"'
     sizes = f"{layer.inputs}, {layer.hidden}, {layer.outputs}"
     return f"Rnn({sizes}, {names}, shortcut={layer.shortcut})", _packed(layer)

@@ -134,6 +134,37 @@ class Rnn(nn.Module):
         return self.act(self.output(torch.stack(states))), [s]
 
 
+class TorchRnn(nn.Module):
+    """[rnn] with elman=1 and activation tanh or relu is torch's own."""
+
+    def __init__(self, inputs: int, outputs: int, act: str):
+        super().__init__()
+        self.widths = [outputs]
+        self.rnn = nn.RNN(inputs, outputs, nonlinearity=act)
+
+    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        y, s = self.rnn(x, state[0][None])
+        return y, [s[0]]
+
+
+class Elman(nn.Module):
+    """nn.RNN but for its activation."""
+
+    def __init__(self, inputs: int, outputs: int, act: str):
+        super().__init__()
+        self.widths = [outputs]
+        self.input = nn.Linear(inputs, outputs)
+        self.self = nn.Linear(outputs, outputs)
+        self.act = ACTIVATIONS[act]
+
+    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        (s,), outputs = state, []
+        for from_input in self.input(x):
+            s = self.act(from_input + self.self(s))
+            outputs.append(s)
+        return torch.stack(outputs), [s]
+
+
 class Connected(nn.Module):
     def __init__(self, inputs: int, outputs: int, act: str):
         super().__init__()

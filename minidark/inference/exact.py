@@ -184,6 +184,10 @@ def _lstm(net: ExactNetwork, layer: LstmLayer, states: States, x: Input) -> Row:
 
 def _rnn(net: ExactNetwork, layer: RnnLayer, states: States, x: Input) -> Row:
     s, old = layer.sublayers, states["state"]
+    if layer.elman:  # which no darknet has; in the order that its C would take
+        sums = net.sublayer(s["input"], "linear", x) + net.sublayer(s["self"], "linear", old)
+        states["state"] = activate(layer.activation.name, sums)
+        return states["state"]
     from_input = net.sublayer(s["input"], layer.activation.name, x)
     from_self = net.sublayer(s["self"], layer.self_activation.name, old)
     states["state"] = (old + from_input if layer.shortcut else from_input) + from_self

@@ -3,6 +3,7 @@
     z, r, c, h          of a GRU
     i, f, o, g, c, h    of an LSTM: c is the cell, g the candidate
     input, self, s      of an RNN: the outputs of its two sublayers, and their sum, the state
+    s                   of an RNN with elman=1: the state, which is also the output
 
 Values are taken after each symbol, in inference: batch norm uses its rolling statistics, dropout is
 off. The network starts from zero state and reads a seed of two newlines, then the text. As in

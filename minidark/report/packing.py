@@ -89,7 +89,8 @@ def pack(layer: LayerTrace, steps: int) -> dict[str, Packed]:
         scale = Scale.of(name, values, steps)
         levels = scale.levels(values)
         rounded[name] = scale.values(levels)
-        if equation := EQUATIONS.get((layer.type, name)):
+        equation = EQUATIONS.get((layer.type, name))
+        if equation and len(layer.values) > 1:  # alone, the state of an [rnn] with elman=1
             before = np.vstack([np.zeros_like(rounded[name][:1]), rounded[name][:-1]])
             levels = (levels - scale.levels(equation(rounded, before))) % (steps + 1)
         by_unit = np.ascontiguousarray(levels.T, dtype=np.uint8)

@@ -38,7 +38,8 @@ def sections(*lines: str) -> list[Section]:
 @st.composite
 def layer(draw: st.DrawFn) -> str:
     """A section with some of its options."""
-    kind = draw(st.sampled_from(sorted({*LAYER_TYPES} - {"bytepairs"})))  # it has one place only
+    kinds = {*LAYER_TYPES, "rnn elman=1"} - {"bytepairs"}  # which has one place only
+    kind = draw(st.sampled_from(sorted(kinds)))
     width = f"output={draw(st.integers(1, 9))}"
     flags = [f"{key}={draw(st.integers(0, 1))}" for key in ("stopbackward", *ABSENT)]
     norm = f"batch_normalize={draw(st.integers(0, 1))}"
@@ -46,6 +47,7 @@ def layer(draw: st.DrawFn) -> str:
         "gru": [width, norm, "tanh=1", "update_bias=.5"],
         "lstm": [width, norm, "forget_bias=1"],
         "rnn": [width, norm, f"hidden={draw(st.integers(1, 9))}", "shortcut=0", "logistic=1"],
+        "rnn elman=1": [width, norm, "activation=tanh"],
         "connected": [width, norm, "activation=leaky"],
         "conn": [width, norm],
         "softmax": ["temperature=2"],

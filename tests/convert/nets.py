@@ -8,6 +8,7 @@ from minidark import Network
 from minidark.backend import Array
 from minidark.convert.fold import denormalize
 from minidark.layers.activations import ACTIVATIONS
+from minidark.layers.rnn import ElmanLayer
 from tests.helpers import network, randomize
 
 INPUTS = 7
@@ -20,6 +21,10 @@ KERAS = {  # what Keras has a counterpart of
         NET, "gru output=5 reset_after=1", "gru output=4 tanh=1 reset_after=1 batch_normalize=1",
     ),
     "lstm": (NET, "lstm output=5", "lstm output=4 batch_normalize=1", "logistic"),
+    "elman rnn": (NET, "rnn output=5 activation=tanh elman=1", "softmax"),
+    "elman rnns": (
+        NET, "rnn output=5 elman=1 batch_normalize=1", "rnn output=6 activation=tanh elman=1",
+    ),
     "mixed": (
         NET, "lstm output=4", "batchnorm", "dropout", "gru output=6 tanh=1",
         "connected output=6 activation=leaky batch_normalize=1", "activation activation=tanh",
@@ -33,6 +38,10 @@ RECURRENT = KERAS | {
         "rnn output=3 activation=logistic logistic=2", "softmax",
     ),
 }  # fmt: skip
+ELMAN = {
+    name: (NET, f"rnn output=9 activation={name} elman=1", "connected output=4 activation=linear")
+    for name in ACTIVATIONS
+}
 ACTIVATED = {
     name: (NET, f"connected output=9 activation={name}", f"activation activation={name}")
     for name in ACTIVATIONS
@@ -45,6 +54,9 @@ def folded(sections: tuple[str, ...], seed: int = 0) -> Network:
     randomize(net.layers, seed)
     if len(net.layers) == 2 and not net.layers[0].states:  # to reach every piece of an activation
         net.layers[0].parameters()[1].value[...] *= 6
+    for layer in net.layers:  # most activations have no bound, and the state must not grow
+        if isinstance(layer, ElmanLayer):
+            layer.sublayers["self"].weights[...] *= 0.3
     net.seen = 12
     return denormalize(net)
 

@@ -22,6 +22,7 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "lstm": ("lstm output=5 batch_normalize=1", "lstm output=3 batch_normalize=1", *END),
     "rnn": ("rnn output=5 activation=leaky batch_normalize=1", *END),
     "rnn hidden": ("rnn output=5 hidden=7 shortcut=1 logistic=1 batch_normalize=1", *END),
+    "elman": ("rnn output=5 activation=tanh elman=1 batch_normalize=1", *END),
     "connected": ("lstm output=5", "connected output=6 batch_normalize=1 activation=elu", *END),
     "last": ("gru output=5", f"connected output={SYMBOLS} batch_normalize=1", "softmax"),
     "all": (

@@ -21,6 +21,7 @@ NETWORKS: dict[str, tuple[str, ...]] = {
     "lstm": ("lstm output=5", "lstm output=3 batch_normalize=1", *END),
     "rnn": ("rnn output=5 hidden=7 shortcut=1 logistic=1", *END),
     "rnn, default widths": ("rnn", *END),
+    "elman": ("rnn output=5 activation=tanh elman=1", "rnn output=4 hidden=4 elman=1", *END),
     "connected": ("conn output=6 batch_normalize=1 activation=elu", "lstm output=5", *END),
     "between": ("gru output=5", "batchnorm", "activation activation=tanh", "logistic", *END),
     "temperature": ("gru output=5", END[0], "softmax temperature=1.5"),

@@ -21,10 +21,11 @@ import pytest
 
 from minidark import CfgError, WeightsError
 from minidark.backend import Array
+from minidark.convert.keras import ACTIVATIONS as SIMPLE
 from minidark.convert.keras import write
 from minidark.convert.keras_chain import Layers, read, read_model
 from minidark.layers.activations import ACTIVATIONS
-from tests.convert.nets import KERAS, NET, RECURRENT, after, begin, folded, inputs
+from tests.convert.nets import ELMAN, KERAS, NET, RECURRENT, after, begin, folded, inputs
 
 needs_keras = pytest.mark.skipif(
     not all(map(importlib.util.find_spec, ("keras", "h5py")))
@@ -36,6 +37,7 @@ EVERY_ACTIVATION = (
     "gru output=4 tanh=1",
     *(f"connected output=8 activation={name}" for name in ACTIVATIONS),
     "activation activation=tanh",
+    *(f"rnn output=4 activation={name} elman=1" for name in SIMPLE),
 )
 
 ORACLE = """
@@ -89,15 +91,16 @@ def assert_keras_computes_the_same(sections: tuple[str, ...], folder: Path) -> N
 @pytest.mark.long
 def test_keras_computes_the_same_and_it_comes_back() -> None:
     """From zero state, as Keras does where the file is written: loaded again, in two calls."""
-    net = folded(KERAS["mixed"])
-    data, outputs = write(net, inputs(3))
-    twin = net.twin(3)
-    for x, y in zip(inputs(3), outputs, strict=True):
-        np.testing.assert_allclose(y, twin.forward(x), rtol=0, atol=1e-6)
-    back = read_model(io.BytesIO(data), "a.keras").network()
-    assert back.seen == 12
-    x = inputs(3)[0]
-    np.testing.assert_allclose(back.twin(3).forward(x), net.twin(3).forward(x), rtol=0, atol=1e-6)
+    for name in ("mixed", "elman rnns"):
+        net = folded(KERAS[name])
+        data, outputs = write(net, inputs(3))
+        twin = net.twin(3)
+        for x, y in zip(inputs(3), outputs, strict=True):
+            np.testing.assert_allclose(y, twin.forward(x), rtol=0, atol=1e-6)
+        back = read_model(io.BytesIO(data), "a.keras").network()
+        assert back.seen == 12
+        found, wanted = (one.twin(3).forward(inputs(3)[0]) for one in (back, net))
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)
 
 
 @needs_keras
@@ -113,6 +116,16 @@ def test_keras_computes_the_same_of_each_kind(name: str, tmp_path: Path) -> None
 @pytest.mark.timeout(600)
 def test_every_activation_is_darknets(tmp_path: Path) -> None:
     assert_keras_computes_the_same(EVERY_ACTIVATION, tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted({*ACTIVATIONS} - {*SIMPLE}))
+def test_an_activation_that_keras_does_not_name_is_refused(name: str) -> None:
+    with pytest.raises(CfgError) as error:
+        write(folded(ELMAN[name]), [])
+    assert str(error.value) == (
+        f"layer 0.rnn has no counterpart in Keras: with elman=1, activation={name} is not one of "
+        "logistic, relu, elu, linear, tanh, hardtan; .py has all"
+    )
 
 
 def test_the_plain_recurrent_layer_has_no_counterpart() -> None:

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidark import WeightsError
+from minidark import CfgError, WeightsError
 from minidark.backend import Array
-from tests.convert.nets import ACTIVATED, INPUTS, RECURRENT, after, begin, folded, inputs
+from minidark.layers.activations import ACTIVATIONS
+from tests.convert.nets import ACTIVATED, ELMAN, INPUTS, RECURRENT, after, begin, folded, inputs
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 
-from minidark.convert.onnx import write  # noqa: E402
+from minidark.convert.onnx import RNN, write  # noqa: E402
 from minidark.convert.onnx_chain import read, read_model  # noqa: E402
 
 
@@ -47,6 +48,30 @@ def test_every_activation_is_darknets(name: str) -> None:
     wanted = net.forward(x)
     assert np.ptp(wanted) > 0.2
     np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", RNN)
+def test_onnxs_own_rnn_has_darknets_activation(name: str) -> None:
+    net = folded(ELMAN[name])
+    data = write(net, [])[0]
+    nodes = [node.op_type for node in onnx.load_model_from_string(data).graph.node]
+    assert nodes.count("RNN") == 1
+    assert "Scan" not in nodes
+    twin, (state,) = begin(net, 3)
+    for x in inputs(3):
+        y, state = session(data).run(None, {"x": x, "0.rnn.state": state})
+        np.testing.assert_allclose(y, twin.forward(x), rtol=1e-5, atol=2e-6)
+    assert write(read_model(data, "a.onnx").network(), [])[0] == data
+
+
+@pytest.mark.parametrize("name", sorted({*ACTIVATIONS} - {*RNN}))
+def test_an_activation_that_onnxs_rnn_lacks_is_refused(name: str) -> None:
+    with pytest.raises(CfgError) as error:
+        write(folded(ELMAN[name]), [])
+    assert str(error.value) == (
+        f"layer 0.rnn has no counterpart in ONNX: with elman=1, activation={name} is not one of "
+        "logistic, loggy, relu, elu, relie, linear, tanh, leaky; .py has all"
+    )
 
 
 @pytest.mark.parametrize("name", RECURRENT)
@@ -418,7 +443,7 @@ def test_a_cfg_that_is_carried_is_checked_like_any_other() -> None:
     for cfg, said in {
         "[net]\ninputs=7\n[gru]\noutput=99999999\n": "in the cfg stored in it, this network",
         "[net]\ninputs=7\n[gru]\noutput=6\ntanh=1\n[softmax]": "biases is 5; the cfg needs 6",
-        "[net]\ninputs=7\n[lstm]\noutput=5\n": "not an ONNX model, or damaged",
+        "[net]\ninputs=7\n[lstm]\noutput=5\n": "uf.biases is missing, which the cfg needs",
         "[net]\ninputs=7\n[connected]\noutput=5\n": "not an ONNX model, or damaged|the cfg needs",
         "nonsense": "in the cfg stored in it, 'nonsense' is not key=value",
     }.items():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from minidark.convert.torch import write
-from tests.convert.nets import ACTIVATED, INPUTS, RECURRENT, after, begin, folded, inputs
+from tests.convert.nets import ACTIVATED, ELMAN, INPUTS, RECURRENT, after, begin, folded, inputs
 from tests.helpers import cfg
 
 
@@ -37,14 +37,17 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda net: write(net, [])[0]
 
 
+NETS = RECURRENT | {f"elman {name}": sections for name, sections in ELMAN.items()}
+
+
 @pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("name", NETS)
 def test_torch_computes_the_same_from_any_state_on(
     name: str, streams: int, written: Any, tmp_path: Path
 ) -> None:
     import torch
 
-    net = folded(RECURRENT[name])
+    net = folded(NETS[name])
     module = loaded(written(net), tmp_path)
     twin, states = begin(net, streams)
     given, left = [], iter(map(torch.from_numpy, states))
@@ -57,6 +60,17 @@ def test_torch_computes_the_same_from_any_state_on(
             theirs = [state.numpy() for layer in given for state in layer]
             for ours, other in zip(after(twin), theirs, strict=True):
                 np.testing.assert_allclose(other, ours, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ELMAN)
+def test_an_elman_network_of_tanh_or_relu_is_torchs_own(
+    name: str, written: Any, tmp_path: Path
+) -> None:
+    import torch
+
+    module = loaded(written(folded(ELMAN[name])), tmp_path)
+    own = [part for part in module.modules() if isinstance(part, torch.nn.RNN)]
+    assert len(own) == (name in ("tanh", "relu"))
 
 
 @pytest.mark.parametrize("name", ACTIVATED)

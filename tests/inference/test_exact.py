@@ -245,6 +245,15 @@ def test_a_reset_after_the_product_is_what_predict_computes(keys: str) -> None:
     np.testing.assert_allclose(found, net.predict(symbols[:, None])[:, 0], rtol=0, atol=2e-6)
 
 
+@pytest.mark.parametrize("keys", ["", "activation=tanh", "activation=tanh batch_normalize=1"])
+def test_so_is_one_activation_of_the_sum(keys: str) -> None:
+    net = network(f"net inputs={SYMBOLS}", f"rnn output=5 elman=1 {keys}", dtype="float32")
+    randomize(net.layers)
+    one, symbols = ExactNetwork(net), np.arange(SYMBOLS)
+    found = np.stack([one.predict(symbol) for symbol in symbols.tolist()])
+    np.testing.assert_allclose(found, net.predict(symbols[:, None])[:, 0], rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("type_", sorted({*LAYER_TYPES} - {*STEPS, "conn", "soft"}))
 def test_a_layer_that_darknet_cannot_run_here_is_refused(type_: str) -> None:
     net = network("net inputs=300", type_, "gru output=4")

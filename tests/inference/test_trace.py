@@ -70,6 +70,15 @@ def test_layers_with_state_are_shown_by_name_and_feed_the_next(net: Network) -> 
     np.testing.assert_allclose(np.asarray(y)[2:, 0], result.layers[1].values["h"], rtol=1e-12)
 
 
+def test_an_elman_network_shows_the_state_alone_which_is_its_output() -> None:
+    net = network(f"net inputs={SYMBOLS}", "rnn output=4 activation=tanh elman=1", "softmax")
+    randomize(net.layers)
+    (shown,) = traced(net, TEXT).layers
+    assert [*shown.values] == ["s"]
+    y = net.layers[0].twin(1).forward(np.concatenate([[*SEED], TEXT])[:, None])
+    np.testing.assert_allclose(np.asarray(y)[2:, 0], shown.values["s"], rtol=1e-12)
+
+
 def test_the_network_is_left_as_it_was(net: Network) -> None:
     net.predict(np.arange(9).reshape(3, 3))
     before = states(net), values(net), net.seen

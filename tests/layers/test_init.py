@@ -13,11 +13,13 @@ from minidark.glibc_rand import GlibcRand
 from minidark.layers import make_gru_layer
 from tests.helpers import network
 
-SQUARE = {"gru": ["wz", "wr", "wh"], "lstm": ["wi", "wf", "wo", "wg"], "rnn": ["self"]}
+SQUARE = {"gru": ["wz", "wr", "wh"], "lstm": ["wi", "wf", "wo", "wg"], "rnn": ["self"],
+          "rnn elman=1": ["self"]}  # fmt: skip
 CREATED = {
     "gru": ["uz", "wz", "ur", "wr", "uh", "wh"],
     "lstm": ["uf", "ui", "ug", "uo", "wf", "wi", "wg", "wo"],
     "rnn": ["input", "self", "output"],
+    "rnn elman=1": ["input", "self"],
 }
 
 

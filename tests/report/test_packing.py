@@ -15,7 +15,8 @@ from tests.helpers import network, randomize
 
 T = 40
 LAYERS = ["gru output=5 tanh=1", "gru output=5", "lstm output=4", "rnn output=6 activation=tanh",
-          "rnn output=3 hidden=4 activation=relu shortcut=1"]  # fmt: skip
+          "rnn output=3 hidden=4 activation=relu shortcut=1",
+          "rnn output=5 activation=tanh elman=1"]  # fmt: skip
 
 
 def traced(section: str) -> LayerTrace:
@@ -54,7 +55,7 @@ def unpacked(layer: LayerTrace, packed: dict[str, Packed]) -> dict[str, list[lis
                         expected = v["f"] * before + v["i"] * v["g"]
                     case "lstm", "h":
                         expected = v["o"] * squashed(v["c"])
-                    case "rnn", "s":
+                    case "rnn", "s" if "input" in v:
                         expected = v["input"] + v["self"]
                 level = int(rows[unit, t])
                 if expected is not None:

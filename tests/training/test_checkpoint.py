@@ -371,6 +371,8 @@ OTHERS = {
         f"{NET} adam=1", "dropout probability=.3", "gru output=6 tanh=1", *OUT),
     "layer 1 [gru] reset_after=1, and no reset_after in the checkpoint": (
         f"{NET} adam=1", "dropout probability=.3", f"{TANH} reset_after=1", *OUT),
+    "layer 1 [rnn] is [gru] in the checkpoint": (
+        f"{NET} adam=1", "dropout probability=.3", "rnn output=5 elman=1", *OUT),
     "3 layers, and 4 in the checkpoint": (f"{NET} adam=1", TANH, *OUT),
 }  # fmt: skip
 

@@ -95,6 +95,23 @@ def test_the_other_form_of_gru_is_refused_and_older_records_are_of_the_first() -
     assert changes == ["gru.output=2", "gru.reset_after=1"]
 
 
+def test_the_two_forms_of_rnn_are_told_apart_though_they_have_as_many_numbers() -> None:
+    """Two sublayers of 3 more inputs and one input less have the numbers of three sublayers."""
+    shape = "[net]\ninputs={}\n\n[rnn]\noutput=2\n{}"
+    Path("darknets.cfg").write_text(shape.format(3, ""))
+    Path("elman.cfg").write_text(shape.format(6, "elman=1\n"))
+    for name in ("darknets", "elman"):
+        net = load_network(f"{name}.cfg")
+        Backups(net, ".", f"{name}.cfg").save(".backup")
+    (line,) = json.loads(Path("elman.backup.json").read_bytes())["layers"]
+    assert line.endswith("logistic=0 elman=1")
+    (line,) = json.loads(Path("darknets.backup.json").read_bytes())["layers"]
+    assert "elman" not in line
+    with pytest.raises(WeightsError, match=r"which has .rnn. inputs=3 .* where .* elman=1"):
+        load_network("elman.cfg", "darknets.backup")
+    load_network("elman.cfg", "elman.backup")
+
+
 def test_a_record_with_its_keys_in_another_order_is_of_the_same_layers() -> None:
     record = json.loads(Path("made_final.weights.json").read_bytes())
     gru, connected = record["layers"]

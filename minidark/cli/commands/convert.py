@@ -33,6 +33,7 @@ from minidark.files.disk import write_atomically
 from minidark.layers.base import ALEXEY
 from minidark.layers.batchnorm import CPU, DIVISORS, GPU
 from minidark.layers.gru import GruLayer
+from minidark.layers.rnn import RnnLayer
 from minidark.network import Network
 from minidark.weights.arrays import saved_arrays
 from minidark.weights.darknet import save_weights
@@ -221,6 +222,11 @@ def _losses(net: Network, dialect: str) -> Iterator[str]:
         yield (
             "no darknet has [gru] reset_after=1; each resets before the product, so this network "
             "makes other predictions there"
+        )
+    if any(isinstance(x, RnnLayer) and x.elman for x in net.layers):
+        yield (
+            "no darknet has [rnn] elman=1; each expects a third sublayer, output, and would put "
+            "this file's numbers in the wrong arrays"
         )
     read_as = GPU.name if dialect == ALEXEY else CPU.name
     if any(layer.norms for layer in net.layers) and net.batchnorm != read_as:

@@ -33,7 +33,6 @@ from minidark.errors import CfgError, DataError, nearest
 from minidark.files.shipped import find_cfg
 from minidark.inference import darknet_rnn
 from minidark.inference.generate import Sampler, until_full_stop
-from minidark.layers.gru import GruLayer
 from minidark.network import Network
 from minidark.training.backups import Backups
 from minidark.training.report import StepReport
@@ -112,12 +111,13 @@ class Job:
         _, cfg, *weights = self.line.words
         net = self.choice.load(cfg, *weights[:1], **options)
         for layer in net.layers:
-            if isinstance(layer, GruLayer) and layer.reset_after:
-                raise CfgError(
-                    f"{layer.name}: darknet has no reset_after=1; `minidark train`, `generate`, "
-                    "`valid` and `vec` take it",
-                    cfg,
-                )
+            for key in ("reset_after", "elman"):
+                if getattr(layer, key, False):
+                    raise CfgError(
+                        f"{layer.name}: darknet has no {key}=1; `minidark train`, `generate`, "
+                        "`valid` and `vec` take it",
+                        cfg,
+                    )
         return net
 
     def names(self, net: Network) -> list[bytes]:

@@ -50,7 +50,7 @@
       const levels = await inflated(value.data);
       value.levels = levels;
       const equation = EQUATIONS[`${layer.type} ${value.name}`];
-      if (equation) addEquation(layer, value, equation);
+      if (equation && layer.values.length > 1) addEquation(layer, value, equation);
     }
   }
 

@@ -62,6 +62,7 @@ def test_converted_there_and_back_a_file_is_the_same_bytes(name: str) -> None:
 
 TANH = "AlexeyAB's darknet ignores [gru] tanh=1 and uses logistic candidates"
 RESET = "no darknet has [gru] reset_after=1; each resets before the product"
+ELMAN = "no darknet has [rnn] elman=1; each expects a third sublayer, output"
 DIVIDED = (
     "batch norm divides by {} here, but by {} in darknets that read this file; in minidark, set "
     "[net] batchnorm={}"
@@ -70,23 +71,26 @@ ROOTS = ("sqrt(variance) + 1e-6", "sqrt(variance + 1e-05)")
 
 
 @pytest.mark.parametrize(
-    ("gru", "options", "warnings"),
+    ("layer", "options", "warnings"),
     [
-        ("tanh=1", "--dialect alexey", [TANH]),
-        ("tanh=1", "", []),
-        ("tanh=0", "--dialect alexey", []),
-        ("reset_after=1", "", [RESET]),
-        ("tanh=1 reset_after=1", "--dialect alexey", [TANH, RESET]),
-        ("batch_normalize=1", "--dialect alexey", [DIVIDED.format(*ROOTS, "cpu")]),
-        ("batch_normalize=1", "", []),
-        ("batch_normalize=1", "--set net.batchnorm=gpu", [DIVIDED.format(*ROOTS[::-1], "gpu")]),
-        ("batch_normalize=1", "--set net.batchnorm=gpu --dialect alexey", []),
+        ("gru tanh=1", "--dialect alexey", [TANH]),
+        ("gru tanh=1", "", []),
+        ("gru tanh=0", "--dialect alexey", []),
+        ("gru reset_after=1", "", [RESET]),
+        ("gru tanh=1 reset_after=1", "--dialect alexey", [TANH, RESET]),
+        ("rnn elman=1", "", [ELMAN]),
+        ("rnn elman=1", "--dialect alexey", [ELMAN]),
+        ("rnn", "", []),
+        ("gru batch_normalize=1", "--dialect alexey", [DIVIDED.format(*ROOTS, "cpu")]),
+        ("gru batch_normalize=1", "", []),
+        ("gru batch_normalize=1", "--set net.batchnorm=gpu", [DIVIDED.format(*ROOTS[::-1], "gpu")]),
+        ("gru batch_normalize=1", "--set net.batchnorm=gpu --dialect alexey", []),
     ],
 )
 def test_what_another_darknet_takes_for_something_else_is_told(
-    gru: str, options: str, warnings: list[str]
+    layer: str, options: str, warnings: list[str]
 ) -> None:
-    Path("b.cfg").write_text(cfg("net inputs=5", f"gru output=5 {gru}"))
+    Path("b.cfg").write_text(cfg("net inputs=5", f"{layer} output=5"))
     load_network("b.cfg").save_weights("b.weights")
     line = ["convert", "b.weights", "out.weights", "--cfg", "b.cfg", *options.split()]
     said = [text for text in run(*line).stderr.splitlines() if "warning" in text]

@@ -559,10 +559,12 @@ def test_a_stopped_run_saves_and_tells_by_its_exit_code(number: int, code: int) 
 
 
 @pytest.mark.parametrize("verb", ["train", "generate", "valid", "vec"])
-def test_a_layer_that_no_darknet_has_is_refused(verb: str) -> None:
-    Path("after.cfg").write_text(CFG.replace("tanh=1", "tanh=1\nreset_after=1"))
+@pytest.mark.parametrize(("layer", "key"), [("gru", "reset_after"), ("rnn", "elman")])
+def test_a_layer_that_no_darknet_has_is_refused(layer: str, key: str, verb: str) -> None:
+    text = CFG.replace("[gru]", f"[{layer}]").replace("tanh=1", f"{key}=1")
+    Path("after.cfg").write_text(text)
     message = (
-        "after.cfg: 0.gru: darknet has no reset_after=1; `minidark train`, `generate`, `valid` and "
+        f"after.cfg: 0.{layer}: darknet has no {key}=1; `minidark train`, `generate`, `valid` and "
         "`vec` take it"
     )
     assert_refused(run("rnn", verb, "after.cfg", "-file", "text.txt"), 3, message)
