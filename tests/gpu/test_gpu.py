@@ -68,7 +68,7 @@ def test_a_kernel_computes_what_numpys_does(
 @pytest.mark.parametrize("name", sequences.CASES)
 def test_a_sequence_is_its_steps(name: str, dtype: str, size: tuple[int, int, int]) -> None:
     given = sequences.CASES[name](Draws(size, dtype))
-    check_cases(name, dtype, sequences, given, growing=name.startswith("rnn"))
+    check_cases(name, dtype, sequences, given, growing=name.startswith(("rnn", "elman")))
 
 
 def check_cases(
