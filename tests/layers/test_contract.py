@@ -303,3 +303,11 @@ def test_factories_count_rows_and_take_darknets_arguments_in_order(
     with pytest.raises(CfgError) as error:
         make(10, 6, 5, 4)
     assert str(error.value) == "batch=10 rows are not whole streams of 4 time steps"
+
+
+@pytest.mark.parametrize("option", [{"hidden": 6}, {"shortcut": True}, {"self_activation": "elu"}])
+def test_an_option_that_elman_lacks_is_refused(option: dict[str, Any]) -> None:
+    with pytest.raises(CfgError) as error:
+        make_rnn_layer(12, 6, 5, 4, elman=True, **option)
+    assert str(error.value) == "elman=1 has no hidden, shortcut or self_activation"
+    assert make_rnn_layer(12, 6, 5, 4, elman=True, hidden=5).work() == 5 * (6 + 5)
