@@ -51,6 +51,9 @@ def in_range(low: float, high: float = math.inf, *, open_high: bool = False) -> 
     return check
 
 
+AT_LEAST_1, AT_LEAST_0 = in_range(1), in_range(0)
+
+
 def above_0(value: float) -> str | None:
     return None if value > 0 else "not above 0"
 
