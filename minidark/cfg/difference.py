@@ -14,7 +14,8 @@ from typing import Any
 
 from minidark.cfg import options as o
 from minidark.cfg.keys import keys_of
-from minidark.cfg.plan import CANONICAL, Plan, PlannedLayer
+from minidark.cfg.links import PlannedLayer
+from minidark.cfg.plan import CANONICAL, Plan
 from minidark.cfg.rules import OF_ADAM, OF_POLICY, OF_SGD
 
 IMAGE_KEYS = ("height", "width", "channels")  # resolved into inputs
@@ -93,7 +94,7 @@ def _resolved_layers(plan: Plan) -> list[_Layer]:
 
 def _resolved(number: int, layer: PlannedLayer) -> _Layer:
     values = {
-        key.name: getattr(layer.options, key.name)
+        key.name: getattr(layer.options, key.field)
         for key in keys_of(type(layer.options)).values()
         if key.works
     }

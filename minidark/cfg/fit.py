@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from minidark.cfg import options as o
 from minidark.cfg.keys import read_options
+from minidark.cfg.links import PlannedLayer, linked
 from minidark.cfg.sections import Pair, Section, ignore_doubt
-from minidark.errors import OVERRIDDEN
+from minidark.errors import OVERRIDDEN, CfgError
 
 WIDEST = 8192
 TALLEST = 8  # most layers to add or remove
@@ -19,17 +20,26 @@ MOST_SECTIONS = 40
 
 
 def stored_bytes(sections: Sequence[Section]) -> int:
-    """Size of the layers in a weight file, in pjreddie's order, without the header."""
+    """Size of the layers in a weight file, in pjreddie's order, without the header. Raises CfgError
+    if a layer cannot read those that it names."""
     inputs = read_options(o.NetOptions, sections[0], None, ignore_doubt).row_inputs
     floats = 0
+    layers: list[PlannedLayer] = []
     for section in sections[1:]:
         options = read_options(o.LAYER_TYPES[section.type], section, None, ignore_doubt)
-        size = options.size(inputs)
+        layers.append(linked(section, options, layers, inputs))
+        size = layers[-1].size
         if not options.dontload:
             floats += size.affine + size.untrained
             floats += 0 if options.dontloadscales else 3 * size.norms
-        inputs = size.outputs
     return 4 * floats
+
+
+def _fits(sections: Sequence[Section], payload: int) -> bool:
+    try:
+        return stored_bytes(sections) == payload
+    except CfgError:  # a changed width is not that of a layer that it is added to
+        return False
 
 
 def changes_that_fit(sections: Sequence[Section], payload: int) -> list[str]:
@@ -40,7 +50,7 @@ def changes_that_fit(sections: Sequence[Section], payload: int) -> list[str]:
     return [
         description
         for description, changed in _changes(sections, payload)
-        if stored_bytes(changed) == payload
+        if _fits(changed, payload)
     ]
 
 
@@ -66,7 +76,10 @@ def _width(sections: Sequence[Section], group: list[int], payload: int) -> int:
     low, high = 1, WIDEST
     while low < high:
         middle = (low + high) // 2
-        size = stored_bytes(_with(sections, group, "output", str(middle)))
+        try:
+            size = stored_bytes(_with(sections, group, "output", str(middle)))
+        except CfgError:  # a width that other layers need as it is
+            return low
         low, high = (middle + 1, high) if size < payload else (low, middle)
     return low
 

@@ -78,9 +78,11 @@ def none_negative(values: tuple[float, ...]) -> str | None:
 @dataclass(frozen=True, slots=True)
 class Key:
     """A key of a section. `says` is its documentation in one line, with the unit of its value.
-    `own`: the key exists only in minidark."""
+    `own`: the key exists only in minidark. `field`: its field, named otherwise if Python reserves
+    the name."""
 
     name: str
+    field: str
     kind: Any  # type of its value
     default: Any
     check: Check | None
@@ -101,8 +103,10 @@ def key(
     *,
     own: bool = False,
     error: type[CfgError] = CfgError,
+    name: str | None = None,
 ) -> Any:
-    metadata = {"check": check, "says": says, "own": own, "error": error}
+    """A field for a key; `name`: of the key, unless it is the field's."""
+    metadata = {"check": check, "says": says, "own": own, "error": error, "name": name}
     return field(default=default, metadata=metadata)
 
 
@@ -139,7 +143,7 @@ def read_options(
             message = f"{pair.key} has no effect on [{section.type}]"
             warn(Doubt("without-effect", message), pair.line)
         try:
-            values[pair.key] = _checked_value(known[pair.key], pair, path)
+            values[known[pair.key].field] = _checked_value(known[pair.key], pair, path)
         except CfgError as error:
             refuse(error)
     return cls(**values)
@@ -169,11 +173,17 @@ def keys_of(cls: type[Any]) -> dict[str, Key]:
 @functools.cache
 def _keys(cls: type[Any]) -> dict[str, Key]:
     types_, own = typing.get_type_hints(cls), vars(cls).get("__annotations__", ())
-    result = {
-        f.name: Key(f.name, types_[f.name], f.default, **f.metadata)
+    found = [
+        Key(**{**f.metadata, "name": f.metadata["name"] or f.name},
+            field=f.name, kind=types_[f.name], default=f.default)
         for f in dataclasses.fields(cls)
-    }
-    return {name: result[name] for name in sorted(result, key=lambda name: name not in own)}
+    ]  # fmt: skip
+    return {key.name: key for key in sorted(found, key=lambda key: key.field not in own)}
+
+
+def values_of(options: Any) -> dict[str, Any]:
+    """The values of a section's options, by key."""
+    return {name: getattr(options, key.field) for name, key in keys_of(type(options)).items()}
 
 
 def _read_value(kind: Any, pair: Pair, path: Path | str | None) -> Any:

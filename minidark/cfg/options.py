@@ -1,5 +1,6 @@
 """The options of each section: one frozen dataclass per section, one field per key, with darknet's
-defaults. Those of [net] are in `net_options`.
+defaults. Those of [net] are in `net_options`, those of layers that name other layers in
+`joining_options`.
 
 A layer's dataclass also describes the layer before it is built: its traits, and the numbers that
 it takes (`size`).
@@ -10,75 +11,30 @@ Source: darknet src/parser.c (parse_net_options, parse_gru, ...).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
+from minidark.cfg.joining_options import RouteOptions as RouteOptions
+from minidark.cfg.joining_options import ShortcutOptions as ShortcutOptions
 from minidark.cfg.keys import (
     AT_LEAST_0,
     AT_LEAST_1,
-    WITHOUT_EFFECT,
     in_range,
     key,
     name_key,
 )
+from minidark.cfg.layer_options import ACTIVATIONS as ACTIVATIONS
+from minidark.cfg.layer_options import LayerOptions as LayerOptions
+from minidark.cfg.layer_options import counted
 from minidark.cfg.net_options import CPU as CPU
 from minidark.cfg.net_options import GPU as GPU
 from minidark.cfg.net_options import POLICY_NAMES as POLICY_NAMES
 from minidark.cfg.net_options import NetOptions as NetOptions
 from minidark.cfg.sizes import Size, sublayers
 
-ACTIVATIONS = (  # darknet's fourteen
-    "logistic", "loggy", "relu", "elu", "selu", "relie", "ramp", "linear", "tanh", "plse", "leaky",
-    "stair", "hardtan", "lhtan",
-)  # fmt: skip
 INITS = ("darknet", "orthogonal")
 COST_TYPES = ("sse", "smooth", "L1")
 BYTES = 256  # symbols from here on are pairs
-
-
-@dataclass(frozen=True, slots=True)
-class LayerOptions:
-    """What every layer's section may say; it is for the network, not for the layer."""
-
-    reads_symbols: ClassVar[bool] = False  # accepts ids instead of one-hot rows
-    gives_symbols: ClassVar[bool] = False  # outputs ids; only the first layer may
-    is_recurrent: ClassVar[bool] = False  # carries a state from step to step
-    has_width: ClassVar[bool] = False  # `output` sets its width
-
-    learning_rate: float = key(1.0, AT_LEAST_0, "factor on [net]'s rate for this layer")
-    stopbackward: bool = key(False, None, "1: this layer and all below get no gradient")
-    dontload: bool = key(False, None, "1: absent from the weight files that are read")
-    dontsave: bool = key(False, None, "1: absent from the weight files that are written")
-    dontloadscales: bool = key(
-        False, None, "1: its batch-norm arrays are absent from the weight files that are read"
-    )
-    onlyforward: bool = key(False, None, WITHOUT_EFFECT)
-    truth: bool = key(False, None, WITHOUT_EFFECT)
-    smooth: float = key(0.0, None, WITHOUT_EFFECT)
-    numload: int = key(0, None, WITHOUT_EFFECT)
-
-    @property
-    def normalizes(self) -> bool:
-        """Whether it has batch norm."""
-        return bool(getattr(self, "batch_normalize", False))
-
-    @property
-    def has_cost(self) -> bool:
-        """Whether it computes a cost, so that a network that trains can end in it."""
-        return False
-
-    def size(self, inputs: int) -> Size:
-        """The size of the layer if each of its input rows has `inputs` numbers."""
-        return Size(inputs)
-
-    def misfit(self, inputs: int) -> str | None:
-        """An error if the layer cannot read rows of `inputs` numbers. It begins with the key."""
-        return None
-
-    def doubts(self) -> Iterator[tuple[str, str]]:
-        """Allowed values that are perhaps mistakes: a rule's name, and a message that begins with
-        the key."""
-        return iter(())
 
 
 def _output() -> Any:
@@ -219,10 +175,25 @@ class ConnectedOptions(LayerOptions):
     output: int = _output()
     activation: str = name_key("logistic", ACTIVATIONS, "linear before a [softmax]")
     batch_normalize: bool = _batch_normalize()
+    tied: int | None = key(
+        None,
+        None,
+        "number of a linear [connected], as in [route]; W is its W transposed, output its inputs",
+        own=True,
+    )
 
     def size(self, inputs: int) -> Size:
         n = self.output
+        if self.tied is not None:
+            return Size(n, affine=n, kept=n)
         return sublayers(n, self.batch_normalize, (inputs, n), kept=n)
+
+    def named(self) -> Iterator[tuple[str, int]]:
+        return iter(() if self.tied is None else [("tied", self.tied)])
+
+    def counted_from(self, number: int) -> Self:
+        tied = None if self.tied is None else counted(number, self.tied)
+        return replace(self, tied=tied)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,5 +294,7 @@ LAYER_TYPES: dict[str, type[LayerOptions]] = {  # by the section's name
     "batchnorm": BatchnormOptions,
     "logistic": LogisticOptions,
     "cost": CostOptions,
+    "route": RouteOptions,
+    "shortcut": ShortcutOptions,
     "bytepairs": BytepairsOptions,
 }

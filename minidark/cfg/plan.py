@@ -19,6 +19,7 @@ from pathlib import Path
 from minidark.cfg import options as o
 from minidark.cfg.forms import parse_cfg
 from minidark.cfg.keys import read_options
+from minidark.cfg.links import PlannedLayer, line_of, linked, plain
 from minidark.cfg.sections import (
     Doubt,
     Pair,
@@ -29,7 +30,6 @@ from minidark.cfg.sections import (
     raise_,
     without_blanks,
 )
-from minidark.cfg.sizes import Size
 from minidark.errors import (
     OVERRIDDEN,
     CfgError,
@@ -46,20 +46,11 @@ NET_TYPES = ("net", "network")
 CANONICAL = {"conn": "connected", "soft": "softmax", "network": "net"}
 IMAGE_TYPES = frozenset({
     "convolutional", "conv", "deconvolutional", "deconv", "local", "maxpool", "max", "avgpool",
-    "avg", "crop", "crnn", "conv_lstm", "upsample", "reorg", "route", "shortcut", "sam",
-    "scale_channels", "region", "yolo", "Gaussian_yolo", "detection", "iseg", "normalization",
-    "lrn", "l2norm",
+    "avg", "crop", "crnn", "conv_lstm", "upsample", "reorg", "sam", "scale_channels", "region",
+    "yolo", "Gaussian_yolo", "detection", "iseg", "normalization", "lrn", "l2norm",
 })  # fmt: skip
 MOST_DOUBTS = 100
 GIB = 2**30
-
-
-@dataclass(frozen=True, slots=True)
-class PlannedLayer:
-    section: Section
-    options: o.LayerOptions
-    inputs: int
-    size: Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +134,6 @@ def plan_network(
     sections are skipped and wrong values replaced by defaults."""
     net = _read_net(sections, path, warn, refuse)
     layers: list[PlannedLayer] = []
-    inputs = net.row_inputs
     for section in sections[1:]:
         try:
             kind = _options_type(section, path)
@@ -151,8 +141,7 @@ def plan_network(
             refuse(error)
             continue
         options = read_options(kind, section, path, warn, refuse)
-        layers.append(PlannedLayer(section, options, inputs, options.size(inputs)))
-        inputs = layers[-1].size.outputs
+        layers.append(_planned(section, options, layers, sections, net.row_inputs, path, refuse))
         _doubt_layer(layers, warn)
     if len(sections) == 1:
         refuse(CfgError("no layers: this cfg has only [net]", path))
@@ -165,6 +154,24 @@ def plan_network(
             refuse(WrongLayerError(message, path, line))
     _doubt_frozen_layers(net, layers, warn)
     return Plan(list(sections), net, layers)
+
+
+def _planned(
+    section: Section,
+    options: o.LayerOptions,
+    below: Sequence[PlannedLayer],
+    sections: Sequence[Section],
+    inputs: int,
+    path: Path | str | None,
+    refuse: Refuse,
+) -> PlannedLayer:
+    """The layer after `below`. With a wrong link, it reads the previous layer."""
+    if section is sections[1 + len(below)]:  # else some were refused, and numbers say nothing
+        try:
+            return linked(section, options, below, inputs, path)
+        except CfgError as error:
+            refuse(error)
+    return plain(section, options, len(below), below[-1].size.outputs if below else inputs)
 
 
 def replan(
@@ -255,11 +262,6 @@ def _read_net(
     if net.policy in ("poly", "cosine") and not net.max_batches:
         mistake(f"policy={net.policy} needs max_batches", "policy")
     return net
-
-
-def line_of(section: Section, *keys: str) -> int:
-    """The line of the first of these keys that is present, or of the section."""
-    return next((section.pairs[key].line for key in keys if key in section.pairs), section.line)
 
 
 def _options_type(section: Section, path: Path | str | None) -> type[o.LayerOptions]:

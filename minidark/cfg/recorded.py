@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 # Keys that older records and checkpoints lack, with their defaults, by layer type.
-LATER: dict[str, dict[str, int]] = {"gru": {"reset_after": 0}, "rnn": {"elman": 0}}
+LATER: dict[str, dict[str, int | None]] = {
+    "gru": {"reset_after": 0},
+    "rnn": {"elman": 0},
+    "connected": {"tied": None},
+}
 
 
 def recorded(type_: str, values: dict[str, Any]) -> dict[str, Any]:

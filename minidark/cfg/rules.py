@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from minidark.cfg import options as o
 from minidark.cfg.keys import keys_of
-from minidark.cfg.plan import Plan, PlannedLayer, line_of
+from minidark.cfg.links import PlannedLayer, line_of
+from minidark.cfg.plan import Plan
 
 Place = tuple[int, str]  # line, message
 Look = Callable[["Case"], Iterator[Place]]
@@ -99,7 +100,8 @@ def _logistic_candidate(case: Case) -> Iterator[Place]:
 
 def _output_of_one(case: Case) -> Iterator[Place]:
     for layer in case.plan.layers:
-        if "output" in keys_of(type(layer.options)) and "output" not in layer.section.pairs:
+        has_output = "output" in keys_of(type(layer.options)) and layer.tied is None
+        if has_output and "output" not in layer.section.pairs:
             yield layer.section.line, f"[{layer.section.type}] without output is 1 wide"
 
 
@@ -215,7 +217,7 @@ def _dropped_predictions(case: Case) -> Iterator[Place]:
 
 
 def _bounded_scores(case: Case) -> Iterator[Place]:
-    for layer, following in case.before(o.ConnectedOptions, o.ActivationOptions):
+    for layer, following in case.before(o.ConnectedOptions, o.ActivationOptions, o.ShortcutOptions):
         activation = getattr(layer.options, "activation", None)
         if isinstance(following.options, o.SoftmaxOptions) and activation in BOUNDED:
             default = "" if "activation" in layer.section.pairs else ", the default,"
@@ -235,6 +237,13 @@ def _grouped_predictions(case: Case) -> Iterator[Place]:
     if case.costs and isinstance(last.options, o.SoftmaxOptions) and last.options.groups > 1:
         message = f"groups={last.options.groups} at the end splits each prediction into parts"
         yield line_of(last.section, "groups"), message
+
+
+def _unread(case: Case) -> Iterator[Place]:
+    read = {number for layer in case.plan.layers for number in layer.reads}
+    for number, layer in enumerate(case.plan.layers[:-1]):
+        if number not in read:
+            yield layer.section.line, f"no layer reads this [{layer.section.type}]"
 
 
 def _nothing_moves(case: Case) -> Iterator[Place]:
@@ -306,6 +315,7 @@ RULES = (
     Rule("W111", "grouped-predictions", "remove it: a text has one symbol at a time",
          _grouped_predictions),
     Rule("W112", "nothing-divided", "remove it, or add batch_normalize=1", _nothing_divided),
+    Rule("W113", "unread-layer", "remove it, or name it in [route] or [shortcut]", _unread),
     Rule("W201", "adam-decay", "set decay=0 in [net]", _adam_decays),
     Rule("W202", "adam-rate", "try .005 or less", _adam_rate),
     Rule("W203", "other-optimizer", "remove it", _other_optimizer),

@@ -26,7 +26,7 @@ from minidark.network.parser import rebuilt
 from minidark.weights.darknet import LoadOptions, load_weights
 
 # Layers without a width of their own that do not mix features of different networks.
-APART = frozenset({"bytepairs", "dropout", "activation", "logistic", "batchnorm"})
+APART = frozenset({"bytepairs", "dropout", "activation", "logistic", "batchnorm", "shortcut"})
 BEHIND = frozenset({"softmax", "cost"})  # layers allowed after the mean
 
 
@@ -78,6 +78,11 @@ def _last(net: Network) -> int:
     """The index of the layer that averages. Raises CfgError as `join` does."""
     last = max((i for i, layer in enumerate(net.layers) if layer.parameters()), default=0)
     layer, wide = net.layers[last], False
+    if layer.shares is not None:
+        raise CfgError(
+            f"{layer.name}: the layer that averages joined networks has weights of its own, so it "
+            "cannot be tied"
+        )
     if (
         not isinstance(layer, ConnectedLayer)
         or layer.activation.name != "linear"

@@ -34,7 +34,7 @@ import numpy as np
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
 from minidark.convert.gates import KERAS, pack
-from minidark.convert.proof import Proven
+from minidark.convert.proof import Proven, check_chain
 from minidark.convert.workers import run_worker
 from minidark.errors import CfgError
 from minidark.layers import Layer
@@ -52,6 +52,7 @@ ACTIVATIONS = {  # of a SimpleRNN: Keras's names of darknet's activations
 def write(net: Network, calls: Sequence[Array]) -> Proven:
     """The model of a network without batch norm in its sublayers, and the reloaded model's outputs
     for `calls`. Raises CfgError for layers or options without a counterpart."""
+    check_chain(net, "Keras")
     plan, arrays = _plan(net)
     packed = io.BytesIO()
     np.savez(packed, **arrays)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ and `seen`.
     [rnn]        Scan, because darknet's cell is act(W x) + act(W s); with elman=1, RNN
     [connected]  MatMul, Add, and the activation from basic operators
     [softmax]    Softmax of x / temperature, over each group
+    [route]      Concat, and [shortcut] Add with its activation
     [batchnorm]  (x - mean) * factor + biases
     [dropout], [cost]  nothing
 
@@ -202,6 +203,11 @@ def _affine(g: Graph, layer: Any, part: str, x: str) -> str:
 
 
 def _connected(g: Graph, layer: Any, x: str, states: list[str]) -> tuple[str, list[str]]:
+    if layer.shares is not None:  # one matrix, transposed back
+        weights = g.op("Transpose", f"{layer.tied.layer.name}.weights.T", perm=[1, 0])
+        biases = g.named(f"{layer.name}.biases", layer.biases.value)
+        v = g.op("Add", g.op("MatMul", x, weights), biases)
+        return ACTIVATIONS[layer.activation.name](g, v), []
     return ACTIVATIONS[layer.activation.name](g, _affine(g, layer, "", x)), []
 
 
@@ -243,6 +249,8 @@ LAYERS: dict[str, Emit] = {
     "softmax": _softmax,
     "logistic": lambda g, layer, x, states: (ACTIVATIONS["logistic"](g, x), []),
     "activation": lambda g, layer, x, states: (ACTIVATIONS[layer.activation.name](g, x), []),
+    "shortcut": lambda g, layer, x, states: (ACTIVATIONS[layer.activation.name](g, x), []),
+    "route": _nothing,
     "batchnorm": _batchnorm,
     "dropout": _nothing,
     "cost": _nothing,
@@ -262,17 +270,19 @@ def write(net: Network, calls: Sequence[Array]) -> Proven:
 
 
 def _model(net: Network) -> bytes:
-    g, y = Graph(), "x"
+    g, given = Graph(), ["x"]  # what each layer gives, after the input
     inputs, outputs = [_value("x", ["T", "S", net.inputs])], []
-    for layer in net.layers:
+    for layer, reads in zip(net.layers, net.graph.reads, strict=True):
         before = [f"{layer.name}.{state}" for state in layer.states]
-        y, after = LAYERS[layer.type](g, layer, y, before)
+        read = [given[1 + number] for number in reads]
+        y, after = LAYERS[layer.type](g, layer, _joined(g, layer, read), before)
+        given.append(y)
         shapes = [["S", state.shape[1]] for state in layer.states.values()]
         inputs += map(_value, before, shapes)
         for name, state, shape in zip(before, after, shapes, strict=True):
             g.rename(state, f"{name}.next")
             outputs.append(_value(f"{name}.next", shape))
-    g.rename(y, "y")
+    g.rename(given[-1], "y")
     outputs.insert(0, _value("y", ["T", "S", net.outputs]))
     graph = helper.make_graph(g.nodes, "minidark", inputs, outputs, list(g.constants.values()))
     model = helper.make_model(
@@ -288,6 +298,13 @@ def _model(net: Network) -> bytes:
     onnx.checker.check_model(model, full_check=True)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _joined(g: Graph, layer: Any, read: Sequence[str]) -> str:
+    """What a layer reads: one output, the sum of a [shortcut], or outputs side by side."""
+    if len(read) == 1:
+        return read[0]
+    return g.op("Add", *read) if layer.type == "shortcut" else g.op("Concat", *read, axis=-1)
 
 
 def _value(name: str, shape: Sequence[str | int]) -> Any:

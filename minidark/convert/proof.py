@@ -23,7 +23,7 @@ import numpy as np
 from minidark.backend import Array
 from minidark.convert.fold import in_float64
 from minidark.convert.found import Found
-from minidark.errors import MinidarkError
+from minidark.errors import CfgError, MinidarkError
 from minidark.layers.base import one_hot
 from minidark.network import Network
 
@@ -90,6 +90,18 @@ def compared(net: Network, found: Found, tolerance: float | None = None) -> floa
     if found.last_only:
         wanted, lost = wanted[-1:], lost[-1:]
     return _largest(_differences(outputs, wanted), lost, tolerance, f"{found.path}: the model")
+
+
+def check_chain(net: Network, program: str) -> None:
+    """Raise CfgError for a layer that does not read only the previous one, or that shares weights:
+    not every format that minidark writes can represent it."""
+    for layer in net.layers:
+        if layer.reads is not None or layer.shares is not None:
+            does = "shares weights" if layer.reads is None else "reads other layers"
+            raise CfgError(
+                f"layer {layer.name} {does}; minidark writes only plain chains of layers for "
+                f"{program}; .onnx holds this network"
+            )
 
 
 def _largest(differences: Array, lost: Array, tolerance: float | None, model: str) -> float:

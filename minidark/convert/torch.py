@@ -25,7 +25,7 @@ from minidark._version import __version__
 from minidark.backend import Array
 from minidark.cfg.sections import format_sections
 from minidark.convert.gates import TORCH, pack
-from minidark.convert.proof import Proven
+from minidark.convert.proof import Proven, check_chain
 from minidark.convert.workers import run_worker
 from minidark.errors import BackendError
 from minidark.layers.affine import PackedLayer
@@ -72,6 +72,7 @@ WEIGHTS = """
 def write(net: Network, calls: Sequence[Array]) -> Proven:
     """The module of a network without batch norm in its sublayers, and torch's outputs for `calls`.
     Without torch it logs a warning and returns no outputs."""
+    check_chain(net, "PyTorch")
     data = _module(net)
     try:
         return run_worker("torch_worker.py", {"model.py": data}, calls, "model.py")

@@ -13,4 +13,6 @@ from minidark.layers.gru import make_gru_layer as make_gru_layer
 from minidark.layers.logistic import make_logistic_layer as make_logistic_layer
 from minidark.layers.lstm import make_lstm_layer as make_lstm_layer
 from minidark.layers.rnn import make_rnn_layer as make_rnn_layer
+from minidark.layers.route import make_route_layer as make_route_layer
+from minidark.layers.shortcut import make_shortcut_layer as make_shortcut_layer
 from minidark.layers.softmax import make_softmax_layer as make_softmax_layer

@@ -74,6 +74,8 @@ class Layer(ABC):
     gives_ids: ClassVar[bool] = False  # passes ids on unchanged
     traced_state: ClassVar[str] = "h"  # name of states["state"] in `traced`
     has_cost: bool = False  # can be the last layer in training
+    reads: tuple[int, ...] | None = None  # numbers of the layers that it reads; None: the previous
+    shares: int | None = None  # number of the layer whose weights it shares
     norms: tuple[BatchNorm, ...] = ()  # its batch norms
 
     def __init__(

@@ -38,6 +38,7 @@ from minidark.layers.batchnorm import CPU, DIVISORS
 from minidark.layers.softmax import SoftmaxLayer
 from minidark.network.arguments import Truth, check_ids, checked_dtype, wrong_shape
 from minidark.network.frozen import Frozen
+from minidark.network.graph import INPUT, Graph
 from minidark.network.html_table import html_table
 from minidark.network.learner import Learner
 from minidark.weights import darknet
@@ -74,6 +75,7 @@ class Network:
         self.sections = list(sections)
         self.rng = rng or np.random.default_rng(0)
         self.backend = backend or get_backend()
+        self.graph = Graph(self.layers, self.backend)
         self.streams = self.layers[0].streams
         self.seen = 0
         self.layer_parameters = [layer.parameters() for layer in self.layers]
@@ -201,11 +203,14 @@ class Network:
     def traced(self, x: npt.ArrayLike) -> tuple[Array, list[dict[str, Array]]]:
         """Inference like `forward`, and the gates and states of each layer after each step, by
         name: (T, S, H) each, empty for layers without."""
-        y, traces = self._input(x), []
-        for layer in self.layers:
-            y, values = layer.traced(y)
+        traces = []
+
+        def step(i: int, x: Array) -> Array:
+            y, values = self.layers[i].traced(x)
             traces.append(values)
-        return y, traces
+            return y
+
+        return self.graph.forward(self._input(x), step), traces
 
     def frozen(self, streams: int = 1, temperature: float | None = None) -> Frozen:
         """Step-by-step inference with constant parameters and `streams` states of its own, which
@@ -214,7 +219,7 @@ class Network:
         for layer in layers:
             if isinstance(layer, SoftmaxLayer) and temperature is not None:
                 layer.temperature = temperature
-        return Frozen(layers, self.backend)
+        return Frozen(layers, self.graph, self.backend)
 
     def reset_state(self, stream: int | None = None) -> None:
         """Set the state of one stream, or of all, to zero."""
@@ -224,11 +229,10 @@ class Network:
             layer.reset_state(stream)
 
     def _forward(self, x: Array, train: bool) -> Array:
-        for layer in self.layers:
-            x = layer.forward(x, train=train)
+        y = self.graph.forward(x, lambda i, x: self.layers[i].forward(x, train=train))
         if train:
-            self._y = x
-        return x
+            self._y = y
+        return y
 
     # --- backward --------------------------------------------------------------
 
@@ -244,10 +248,10 @@ class Network:
 
     def _descend(
         self, truth: Truth, need_dx: bool = False, done: Callable[[int], None] = ignore_done
-    ) -> tuple[Scalar, Array]:
-        """Backward from the cost layer to the lowest layer that trains. Returns the cost and the
-        last gradient; with `need_dx`, that is the gradient of the lowest layer's input. Calls
-        `done` with each layer's number."""
+    ) -> tuple[Scalar, Array | None]:
+        """Backward from the cost layer to the lowest layer that trains. Returns the cost and, with
+        `need_dx`, the gradient of the input, None behind a stopbackward. Calls `done` with each
+        layer's number."""
         assert self._y is not None
         y, self._y = self._y, None
         cost, gradient = self._cost_layer().cost(truth.counted(y), truth.array)
@@ -257,13 +261,11 @@ class Network:
         for layer in self.layers[top:]:
             layer.saved = None
         del y  # frees it and the arrays saved by cost layers, which are as large as all outputs
-        for i in range(top - 1, bottom - 1, -1):
-            below = self.layers[i].backward(gradient, need_dx=need_dx or i > bottom)
-            gradient = gradient if below is None else below
-            done(i)
+        lowest = INPUT if need_dx and not bottom else bottom
+        dx = self.graph.backward(self.layers, gradient, top, lowest, done)
         for layer in self.layers[:bottom]:
             layer.saved = None
-        return cost, gradient
+        return cost, dx
 
     @property
     def frozen_layers(self) -> int:
@@ -305,8 +307,7 @@ class Network:
         """`accumulate`, and returns the gradient of x (T, S, inputs); None if a stopbackward blocks
         it."""
         y = self._forward(self._input(x), train=True)
-        gradient = self._descend(self._truth(truth, y.shape), need_dx=True)[1]
-        return None if self.frozen_layers else gradient
+        return self._descend(self._truth(truth, y.shape), need_dx=True)[1]
 
     def train_batch(
         self, x: npt.ArrayLike, truth: npt.ArrayLike, measure: bool = False, rows: int | None = None

@@ -8,7 +8,6 @@ Source: darknet src/parser.c (parse_network_cfg, parse_gru, ...).
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,18 +19,16 @@ import numpy.typing as npt
 
 from minidark.backend import Backend, get_backend
 from minidark.cfg import options as o
-from minidark.cfg.fit import changes_that_fit, stored_bytes
 from minidark.cfg.plan import (
     CANONICAL,
     Doubts,
     Plan,
     check_memory,
-    override,
     plan_cfg,
     replan,
 )
 from minidark.cfg.sections import read_cfg
-from minidark.errors import CfgError, WeightsError, bare
+from minidark.errors import CfgError, WeightsError
 from minidark.files.archives import SPARE, is_archive, open_archive
 from minidark.files.disk import open_regular
 from minidark.files.shipped import find_cfg
@@ -48,13 +45,17 @@ from minidark.layers import (
     make_logistic_layer,
     make_lstm_layer,
     make_rnn_layer,
+    make_route_layer,
+    make_shortcut_layer,
     make_softmax_layer,
 )
 from minidark.layers.base import Place
+from minidark.layers.connected import ConnectedLayer
 from minidark.layers.initialize import UNDRAWN
 from minidark.layers.recurrent import CellOptions
+from minidark.layers.tied import Tied, TiedLayer
 from minidark.network import Network
-from minidark.weights import made_with
+from minidark.network.fitting import with_a_change_that_fits
 from minidark.weights.darknet import load_weights
 
 
@@ -72,6 +73,8 @@ class Params:
     place: Position
     rand: GlibcRand  # C's, for initial weights
     rng: np.random.Generator  # for dropout
+    reads: tuple[int, ...]  # numbers of the layers that it reads
+    tied: Tied | None = None
 
 
 def parse_bytepairs(options: o.BytepairsOptions, params: Params) -> Layer:
@@ -125,6 +128,8 @@ def parse_rnn(options: o.RnnOptions, params: Params) -> Layer:
 
 
 def parse_connected(options: o.ConnectedOptions, params: Params) -> Layer:
+    if params.tied:
+        return TiedLayer(**params.place, tied=params.tied, activation=options.activation)
     return make_connected_layer(
         **params.place,
         outputs=options.output,
@@ -132,6 +137,14 @@ def parse_connected(options: o.ConnectedOptions, params: Params) -> Layer:
         batch_normalize=options.batch_normalize,
         rand=params.rand,
     )
+
+
+def parse_route(options: o.RouteOptions, params: Params) -> Layer:
+    return make_route_layer(**params.place, layers=params.reads)
+
+
+def parse_shortcut(options: o.ShortcutOptions, params: Params) -> Layer:
+    return make_shortcut_layer(**params.place, layers=params.reads, activation=options.activation)
 
 
 def parse_softmax(options: o.SoftmaxOptions, params: Params) -> Layer:
@@ -175,6 +188,8 @@ PARSERS: dict[type[o.LayerOptions], Callable[[Any, Params], Layer]] = {
     o.BatchnormOptions: parse_batchnorm,
     o.LogisticOptions: parse_logistic,
     o.CostOptions: parse_cost,
+    o.RouteOptions: parse_route,
+    o.ShortcutOptions: parse_shortcut,
 }
 
 
@@ -284,41 +299,6 @@ def load_network(
     return net
 
 
-def with_a_change_that_fits(error: WeightsError, net: Network, weights: Path | str) -> WeightsError:
-    """The error. If only the length is wrong, it adds the cfg change that would fit, from the
-    file's record or else from the length alone."""
-    if error.payload is None:
-        return error
-    return WeightsError(f"{error}; {_what_fits(net, weights, error.payload)}", error.payload)
-
-
-def _what_fits(net: Network, weights: Path | str, payload: int) -> str:
-    record = made_with.read(weights)
-    if record:
-        said = f"they were made with {bare(record.cfg, 200)}"
-        overrides = made_with.overrides(record.layers, net)
-        if not _would_fit(net, overrides, payload):
-            return said
-        return f"{said}; {' '.join(f'--set {bare(text)}' for text in overrides)} would fit"
-    fits = changes_that_fit(net.sections, payload)
-    return (
-        f"this would fit: {', or '.join(fits[:3])}"
-        if fits
-        else "is it the cfg they were made with?"
-    )
-
-
-def _would_fit(net: Network, overrides: Sequence[str], payload: int) -> bool:
-    """Whether the changed network takes `payload` bytes; overrides from a record may be invalid."""
-    changed = copy.deepcopy(net.sections)
-    try:
-        for text in overrides:
-            override(changed, text)
-        return stored_bytes(changed) == payload
-    except CfgError:
-        return False
-
-
 def rebuilt(
     net: Network,
     changes: Mapping[int, Mapping[str, object]] | None = None,
@@ -340,6 +320,17 @@ def copy_arrays(net: Network, other: Network) -> None:
             b.value[...] = other.backend.asarray(net.backend.asnumpy(a.value))
 
 
+def _tied(plan: Plan, index: int, layers: Sequence[Layer]) -> Tied | None:
+    """What a layer needs to share the weights of one of `layers`, which are built."""
+    number = plan.layers[index].tied
+    if number is None:
+        return None
+    stopped = any(below.options.stopbackward for below in plan.layers[number:index])
+    owner = layers[number]
+    assert isinstance(owner, ConnectedLayer)
+    return Tied(owner, number, trains=not stopped)
+
+
 def build_network(plan: Plan, seed: int, backend: Backend, draw: bool = True) -> Network:
     """The network of a plan; `draw` as for `parse_network_cfg`."""
     rand, rng = GlibcRand(seed), np.random.default_rng(seed % 2**64)
@@ -354,7 +345,8 @@ def build_network(plan: Plan, seed: int, backend: Backend, draw: bool = True) ->
             name=f"{index}.{CANONICAL.get(type_, type_)}",
             backend=backend,
         )
-        params = Params(place, rand if drawn else UNDRAWN, rng)
+        draws = rand if drawn else UNDRAWN
+        params = Params(place, draws, rng, planned.reads, _tied(plan, index, layers))
         layers.append(PARSERS[type(planned.options)](planned.options, params))
         assert layers[-1].outputs == planned.size.outputs, "options.size is wrong or missing"
         if not drawn:  # so that the next layers get darknet's draws

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minidark.cfg.keys import values_of
 from minidark.cfg.options import LAYER_TYPES, NetOptions
 from minidark.data.identity import SAMPLE_BYTES, SAMPLES
 from minidark.report.curves import gradient_curve, loss_curve, rate_curve, speed_curve
@@ -74,7 +74,7 @@ def cfg_text(sections: list[dict[str, Any]]) -> str:
 def _section_lines(section: dict[str, Any]) -> list[str]:
     name = str(section["section"])
     known = NetOptions if name == "net" else LAYER_TYPES.get(name)
-    defaults = dataclasses.asdict(known()) if known else {}
+    defaults = values_of(known()) if known else {}
     return [
         f"[{name}]",
         *(

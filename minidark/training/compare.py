@@ -26,7 +26,7 @@ from minidark.backend import Backend
 from minidark.cfg.plan import Doubts, Plan, check_memory, plan_cfg, replan
 from minidark.cfg.sections import read_cfg
 from minidark.data.text import Symbols
-from minidark.errors import CfgError, DivergedError
+from minidark.errors import CfgError, DivergedError, WrongLayerError
 from minidark.network import Network
 from minidark.network.parser import build_network
 from minidark.training import run
@@ -131,7 +131,14 @@ def scaled(plan: Plan, path: Path | str | None, parameters: int) -> Plan:
     low, high = 0.0, min(1.0, most)
 
     def at(factor: float) -> Plan:
-        return _times(plan, keys, factor)
+        try:
+            return _times(plan, keys, factor)
+        except WrongLayerError as error:
+            raise CfgError(
+                f"cannot be scaled to {parameters:,} parameters, because not all widths change: "
+                f"{error.message}",
+                path,
+            ) from error
 
     while at(high).trained < parameters:
         if high == most:

@@ -25,6 +25,7 @@ import numpy as np
 from minidark.backend import Array, get_backend
 from minidark.cfg.options import BYTES
 from minidark.cfg.plan import Plan, replan
+from minidark.errors import WrongLayerError
 from minidark.layers.base import Layer
 from minidark.network import Network
 from minidark.network.parser import build_network
@@ -103,7 +104,8 @@ class _Check:
             for p in layer.parameters():
                 yield self._row(p.name + suffix, x, p.value, None if frozen else p.grad)
             for name, value in self.states[index].items():
-                gradient = None if frozen else layer.dstates[name]
+                unread = np.zeros(value.shape)  # of a layer that no other reads
+                gradient = None if frozen else layer.dstates.get(name, unread)
                 yield self._row(f"{layer.name}.{name}, carried in{suffix}", x, value, gradient)
 
     def input(self, x: Array) -> Iterator[Row]:
@@ -141,19 +143,22 @@ def shrunk(plan: Plan) -> Plan:
     that all groups divide, with at least two units in a group."""
     groups = math.lcm(*(getattr(layer.options, "groups", 1) for layer in plan.layers))
     width = max(2 * groups if groups > 1 else 1, WIDEST - WIDEST % groups)
-    net = {"batch": STREAMS, "subdivisions": 1, "time_steps": STEPS}
+    net: dict[str, object] = {"batch": STREAMS, "subdivisions": 1, "time_steps": STEPS}
     pairs = plan.layers[0].options.gives_symbols
     inputs = width + (BYTES if pairs else 0)
     if plan.net.row_inputs > inputs:
         net |= {"inputs": inputs}
-    changes = {0: net}
+    changes: dict[int, dict[str, object]] = {0: net}
     for number, layer in enumerate(plan.layers, start=1):
         changes[number] = {
-            key: width
+            key: width if layer.tied is None else None  # the width of a tied layer follows
             for key in ("output", "hidden")
             if (getattr(layer.options, key, None) or 0) > WIDEST
         }
-    return replan(plan.sections, changes)
+    try:
+        return replan(plan.sections, changes)
+    except WrongLayerError:  # a [route] of narrower layers no longer fits what it is added to
+        return replan(plan.sections, {0: {**net, "inputs": plan.net.row_inputs}})
 
 
 def _randomize(net: Network, rng: np.random.Generator) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 import platform
@@ -14,6 +13,7 @@ import numpy as np
 from minidark._version import __version__
 from minidark.backend import Backend
 from minidark.backend.threads import blas_threads
+from minidark.cfg.keys import values_of
 from minidark.cfg.recorded import recorded
 from minidark.data.identity import Identity
 from minidark.errors import BackendError, CfgError, DataError, bare, echo
@@ -56,7 +56,7 @@ def cfg_values(net: Network) -> list[dict[str, Any]]:
     only if the learning rate depends on it, and later keys only where they are not defaults."""
     options = [("net", net.options)]
     options += [(a.type, b) for a, b in zip(net.layers, net.layer_options, strict=True)]  # type: ignore[misc]
-    sections = [{"section": name, **recorded(name, dataclasses.asdict(o))} for name, o in options]
+    sections = [{"section": name, **recorded(name, values_of(o))} for name, o in options]
     if net.options.policy not in FALLING:
         del sections[0]["max_batches"]
     values: list[dict[str, Any]] = json.loads(json.dumps(sections))

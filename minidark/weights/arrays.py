@@ -59,7 +59,24 @@ def end_of_layers(net: HasArrays, path: Path | str, start: int, cutoff: int | No
         raise WeightsError(
             f"{path}: requested layers {start} to {last}, but the network has {len(net.layers)}"
         )
+    for cut in (start, last):
+        check_cut(net, path, cut)
     return last
+
+
+def check_cut(net: HasLayers, path: Path | str, cut: int) -> None:
+    """Raise WeightsError if a layer from number `cut` on needs a layer below it, other than as its
+    previous one: weights of one part alone would not mean anything there."""
+    for number, layer in enumerate(net.layers[cut:], start=cut):
+        needed = [n for n in layer.reads or () if n != number - 1]
+        needed += [] if layer.shares is None else [layer.shares]
+        for other in needed:
+            if other < cut:
+                what = "shares weights with" if other == layer.shares else "reads"
+                raise WeightsError(
+                    f"{path}: a cut at layer {cut} parts {layer.name} from "
+                    f"{net.layers[other].name}, which it {what}; cut below or above both"
+                )
 
 
 def check_finite(

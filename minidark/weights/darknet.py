@@ -29,6 +29,7 @@ from minidark.weights import made_with
 from minidark.weights import named as named_weights
 from minidark.weights.arrays import (
     HasArrays,
+    check_cut,
     check_finite,
     end_of_layers,
     read_arrays,
@@ -135,6 +136,8 @@ def save_weights(
     Returns the SHA-256 of the file, in hex. Raises MinidarkError.
     """
     checked_order(order)
+    if cutoff is not None:
+        check_cut(net, path, cutoff)
     if is_archive(path):
         return named_weights.save(net, path, cutoff)
     arrays = saved_arrays(net, order, cutoff)

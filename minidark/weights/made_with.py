@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from minidark.cfg.keys import values_of
 from minidark.cfg.options import LayerOptions
 from minidark.cfg.recorded import LATER, recorded
 from minidark.errors import MinidarkError, WeightsError, echo
@@ -40,6 +41,7 @@ NO_MEANING = {f.name for f in dataclasses.fields(LayerOptions)} | {
 }  # fmt: skip
 
 
+COMPUTE = ("activation", "route", "shortcut")  # layers that have no arrays, but give them meaning
 DIVIDES = "batchnorm"  # key of a layer with the GPU's batch norm formula; otherwise absent
 
 
@@ -134,10 +136,12 @@ def overrides(theirs: Sequence[str], net: HasLayers) -> list[str]:
     if [type_ for type_, _ in saved] != [type_ for type_, _ in current]:
         return []
     numbers = [index for index, _ in _with_meaning(net, "dontload")]
+    has_width = {index: options.has_width for index, options in _with_meaning(net, "dontload")}
     values: dict[tuple[str, str], dict[int, str]] = {}  # by type and key, for each layer
     others: dict[tuple[str, str], list[int]] = {}  # layers that differ
     for number, (type_, theirs_), (_, ours) in zip(numbers, saved, current, strict=True):
-        for key in ours.keys() - {"inputs"}:  # inputs follow from the previous layer
+        resulting = {"inputs"} if has_width[number] else {"inputs", "output"}
+        for key in ours.keys() - resulting:  # those follow from the layers below
             value = values.setdefault((type_, key), {})[number] = theirs_.get(key, ours[key])
             if value != ours[key]:
                 others.setdefault((type_, key), []).append(number)
@@ -201,7 +205,7 @@ def _with_meaning(
     return [
         (index, options)
         for index, options in [*enumerate(net.layer_options)][start:cutoff]
-        if net.layers[index].type == "activation" or net.layers[index].arrays()
+        if net.layers[index].type in COMPUTE or net.layers[index].arrays()
         if not getattr(options, absent)
     ]
 
@@ -209,11 +213,13 @@ def _with_meaning(
 def _meaning(layer: Layer, options: LayerOptions) -> str:
     """ "[gru] inputs=256 output=384 batch_normalize=0 tanh=1"."""
     values: dict[str, Any] = {"inputs": layer.inputs, "output": layer.outputs}
-    for field in dataclasses.fields(options):
-        if field.name not in NO_MEANING:
-            value = getattr(options, field.name)
-            value = layer.outputs if value is None else value  # default of hidden
-            values[field.name] = int(value) if isinstance(value, bool) else value
+    for key, value in values_of(options).items():
+        if key == "hidden" and value is None:
+            value = layer.outputs
+        if isinstance(value, tuple):
+            value = ",".join(map(str, value))
+        if key not in NO_MEANING:
+            values[key] = int(value) if isinstance(value, bool) else value
     if any(norm.divisor is GPU for norm in layer.norms):
         values[DIVIDES] = GPU.name
     values = recorded(layer.type, values)

@@ -228,6 +228,8 @@ def _losses(net: Network, dialect: str) -> Iterator[str]:
             "no darknet has [rnn] elman=1; each expects a third sublayer, output, and would put "
             "this file's numbers in the wrong arrays"
         )
+    if any(x.shares is not None for x in net.layers):
+        yield "no darknet has [connected] tied, so none reads the file with the right layers"
     read_as = GPU.name if dialect == ALEXEY else CPU.name
     if any(layer.norms for layer in net.layers) and net.batchnorm != read_as:
         yield (

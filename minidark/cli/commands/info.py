@@ -14,7 +14,7 @@ from minidark.errors import WeightsError
 from minidark.files.archives import is_archive
 from minidark.layers.base import Layer
 from minidark.network import Network
-from minidark.network.parser import with_a_change_that_fits
+from minidark.network.fitting import with_a_change_that_fits
 from minidark.weights.arrays import array_statistics, saved_arrays
 from minidark.weights.darknet import load_weights
 from minidark.weights.header import HEADER_BYTES, ORDERS, Header, Named

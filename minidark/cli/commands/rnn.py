@@ -111,13 +111,13 @@ class Job:
         _, cfg, *weights = self.line.words
         net = self.choice.load(cfg, *weights[:1], **options)
         for layer in net.layers:
-            for key in ("reset_after", "elman"):
-                if getattr(layer, key, False):
-                    raise CfgError(
-                        f"{layer.name}: darknet has no {key}=1; `minidark train`, `generate`, "
-                        "`valid` and `vec` take it",
-                        cfg,
-                    )
+            keys = [f"{key}=1" for key in ("reset_after", "elman") if getattr(layer, key, False)]
+            for key in [*keys, *(["tied"] if layer.shares is not None else [])]:
+                raise CfgError(
+                    f"{layer.name}: darknet has no {key}; `minidark train`, `generate`, `valid` "
+                    "and `vec` take it",
+                    cfg,
+                )
         return net
 
     def names(self, net: Network) -> list[bytes]:
