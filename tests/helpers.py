@@ -99,13 +99,16 @@ def objective(net: Network, x: Array, truth: Array) -> float:
 
 def input_gradient(net: Network, x: Array, truth: Array) -> Array:
     """One training pass, layer by layer: adds to the gradients; that of the input comes back."""
+    if not net.graph.is_chain:
+        gradient = net.input_gradient(x, truth)
+        assert gradient is not None
+        return gradient
     at, layer = cost_layer(net)
     y = net.forward(x, train=True)
-    gradient: Array | None = layer.cost(y, truth)[1]
+    gradient = layer.cost(y, truth)[1]
     for below in reversed(net.layers[:at]):
-        assert gradient is not None
         gradient = below.backward(gradient)
-    assert gradient is not None
+        assert gradient is not None
     return gradient
 
 

@@ -35,10 +35,13 @@ def sections(*lines: str) -> list[Section]:
     return parse_sections(cfg(*lines).encode(), None, ignore)
 
 
+PLACED = {"bytepairs", "route", "shortcut"}  # possible in some places only
+
+
 @st.composite
 def layer(draw: st.DrawFn) -> str:
     """A section with some of its options."""
-    kinds = {*LAYER_TYPES, "rnn elman=1"} - {"bytepairs"}  # which has one place only
+    kinds = {*LAYER_TYPES, "rnn elman=1"} - PLACED
     kind = draw(st.sampled_from(sorted(kinds)))
     width = f"output={draw(st.integers(1, 9))}"
     flags = [f"{key}={draw(st.integers(0, 1))}" for key in ("stopbackward", *ABSENT)]

@@ -47,13 +47,16 @@ DEFAULTS: list[tuple[type[Any], dict[str, Any]]] = [
     (o.RnnOptions, {"output": 1, "hidden": None, "activation": "logistic", "shortcut": False,
                     "batch_normalize": False, "logistic": 0, "elman": False,
                     "init": "darknet", "input_scale": 1.0, "dropconnect": 0.0}),
-    (o.ConnectedOptions, {"output": 1, "activation": "logistic", "batch_normalize": False}),
+    (o.ConnectedOptions, {"output": 1, "activation": "logistic", "batch_normalize": False,
+                          "tied": None}),
     (o.SoftmaxOptions, {"groups": 1, "temperature": 1.0, "noloss": False}),
     (o.DropoutOptions, {"probability": 0.5}),
     (o.ActivationOptions, {"activation": "linear"}),
     (o.BatchnormOptions, {}),
     (o.LogisticOptions, {}),
     (o.CostOptions, {"type": "sse", "scale": 1.0}),
+    (o.RouteOptions, {"layers": ()}),
+    (o.ShortcutOptions, {"from_": None, "activation": "linear"}),
     (o.BytepairsOptions, {}),
 ]  # fmt: skip
 

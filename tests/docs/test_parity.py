@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
 from minidark.cfg import options
+from minidark.cfg.keys import keys_of
 from minidark.cfg.options import LAYER_TYPES
 from minidark.cfg.plan import NET_TYPES
 from minidark.cli.commands.rnn import SWITCHES, VALUES, VERBS
@@ -22,7 +22,7 @@ ROWS = [
 TESTS = sorted(set(re.findall(r"`(tests/[^`]*)`", "\n".join(ROWS))))
 OURS = {  # minidark's
     "init", "input_scale", "update_bias", "forget_bias", "dropconnect", "clip_norm", "average",
-    "batchnorm", "reset_after", "elman",
+    "batchnorm", "reset_after", "elman", "tied",
 }  # fmt: skip
 
 
@@ -60,5 +60,5 @@ def test_every_section_has_a_row() -> None:
 def test_every_key_has_a_row() -> None:
     types: list[type[options.NetOptions | options.LayerOptions]] = [options.NetOptions]
     types += [*LAYER_TYPES.values()]
-    keys = {field.name for kind in types for field in dataclasses.fields(kind)}
+    keys = {name for kind in types for name in keys_of(kind)}
     assert keys - OURS <= first_cells()

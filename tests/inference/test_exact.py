@@ -256,10 +256,15 @@ def test_so_is_one_activation_of_the_sum(keys: str) -> None:
 
 @pytest.mark.parametrize("type_", sorted({*LAYER_TYPES} - {*STEPS, "conn", "soft"}))
 def test_a_layer_that_darknet_cannot_run_here_is_refused(type_: str) -> None:
-    net = network("net inputs=300", type_, "gru output=4")
+    keys = {"route": " layers=0", "shortcut": " from=0"}.get(type_, "")
+    below = ("connected", "connected") if keys else ()
+    net = network("net inputs=300", *below, type_ + keys, "gru output=4")
     with pytest.raises(MinidarkError) as error:
         ExactNetwork(net)
-    assert str(error.value) == f"0.{type_}: exact darknet arithmetic does not support this layer"
+    assert (
+        str(error.value)
+        == f"{len(below)}.{type_}: exact darknet arithmetic does not support this layer"
+    )
 
 
 @pytest.mark.parametrize("layers", [("gru output=4",), ("softmax",)])

@@ -190,6 +190,13 @@ class Reference:
     def forward_cost(self, x: Steps, train: bool) -> Steps:
         return x
 
+    def forward_route(self, x: Steps, train: bool) -> Steps:
+        return x
+
+    def forward_shortcut(self, x: Steps, train: bool) -> Steps:
+        act, half = ACTIVATIONS[self.options.activation], len(x[0][0]) // 2
+        return [[[act(row[i] + row[half + i]) for i in range(half)] for row in rows] for rows in x]
+
     def forward_dropout(self, x: Steps, train: bool) -> Steps:
         assert not (train and self.options.probability), "what it drops is drawn"
         return x

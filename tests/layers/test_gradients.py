@@ -86,6 +86,23 @@ ENDS = [
     (f"connected output={I} activation=linear", "softmax", "cost"),
     ("logistic", "cost type=L1"),
 ]
+GRU, EMBEDDING = "gru output=4 tanh=1", "connected output=4 activation=linear"
+TIED = "connected tied=0 activation=linear"
+GRAPHS = [  # layers below the read-out, or the whole network where it ends in a cost
+    (GRU, GRU, "shortcut from=-2"),
+    (GRU, "lstm output=4", "shortcut from=0 activation=tanh", "rnn output=4 activation=tanh"),
+    (GRU, "gru output=3", "route layers=-1,-2", "gru output=5 reset_after=1"),
+    (GRU, "connected output=3 activation=tanh", "route layers=0", GRU, "route layers=-1,1,-2"),
+    (GRU, GRU, "route layers=0", "shortcut from=1", "gru output=4", "shortcut from=0"),
+    (GRU, "shortcut from=-1", "route layers=-1,-1,0"),  # one layer read twice
+    (BELOW, "dropout probability=.3", "batchnorm", "shortcut from=0", "softmax noloss=1"),
+    (GRU, GRU, "shortcut from=0", GRU, "shortcut from=-2", GRU, "shortcut from=-2"),
+    (EMBEDDING, GRU, TIED, "softmax"),
+    (EMBEDDING, GRU, "route layers=0,1", "connected output=4 activation=tanh",
+     "shortcut from=0", "connected tied=-5 activation=tanh", "softmax temperature=.5"),
+    (GRU, EMBEDDING, "gru output=4", "connected tied=1", "connected tied=-3 activation=tanh"),
+    (EMBEDDING, TIED, "gru output=4", TIED, "cost"),  # three uses of one matrix
+]  # fmt: skip
 STACKS = [
     ("gru output=4 tanh=1", "gru output=3", "rnn output=3 activation=tanh"),
     ("rnn output=4 activation=tanh", "lstm output=3", "gru output=4"),
@@ -97,6 +114,10 @@ STACKS = [
 ]
 
 
+def costs(layers: tuple[str, ...]) -> bool:
+    return layers[-1].split()[0] in ("softmax", "cost") and "noloss" not in layers[-1]
+
+
 def nets() -> list[tuple[str, ...]]:
     """[net] and layers of every network that is checked."""
     several = f"net inputs={I} batch={S} time_steps={T}"
@@ -106,6 +127,7 @@ def nets() -> list[tuple[str, ...]]:
         *((several, BELOW, layer, *READ_OUT) for layer in PLAIN),
         *((several, BELOW, *end) for end in ENDS),
         *((several, *stack, *READ_OUT) for stack in STACKS),
+        *((several, *graph, *(() if costs(graph) else READ_OUT)) for graph in GRAPHS),
         *((one_stream, layer, *READ_OUT) for layer in RECURRENT if "batch_norm" not in layer),
         (one_stream, "connected output=4 activation=tanh batch_normalize=1", *READ_OUT),
         *((f"{several} batchnorm=gpu", layer, *READ_OUT) for layer in RECURRENT if "norm" in layer),

@@ -216,8 +216,10 @@ def test_a_twin_accumulates_into_the_same_gradients() -> None:
 
 @pytest.mark.parametrize("kind", options.LAYER_TYPES)
 def test_what_options_say_of_a_layer_is_so_of_the_layer(kind: str) -> None:
-    net = network("net inputs=300 batch=2 time_steps=1", kind)
-    (said,), (layer,) = net.layer_options, net.layers
+    below = ("connected", "connected") if kind in ("route", "shortcut") else ()
+    keys = {"route": " layers=0", "shortcut": " from=0"}.get(kind, "")
+    net = network("net inputs=300 batch=2 time_steps=1", *below, kind + keys)
+    said, layer = net.layer_options[-1], net.layers[-1]
     assert said.gives_symbols == layer.gives_ids
     assert (said.reads_symbols or said.gives_symbols) == layer.reads_ids
     assert said.is_recurrent == bool(layer.states)
