@@ -18,6 +18,8 @@ from minidark.cfg.sections import Section
 from minidark.cfg.sizes import Size
 from minidark.errors import WrongLayerError
 
+NAMING = {"layers", "from", "tied"}  # keys that name layers
+
 
 @dataclass(frozen=True, slots=True)
 class PlannedLayer:

@@ -19,7 +19,7 @@ from pathlib import Path
 from minidark.cfg import options as o
 from minidark.cfg.forms import parse_cfg
 from minidark.cfg.keys import read_options
-from minidark.cfg.links import PlannedLayer, line_of, linked, plain
+from minidark.cfg.links import NAMING, PlannedLayer, line_of, linked, plain
 from minidark.cfg.sections import (
     Doubt,
     Pair,
@@ -166,7 +166,9 @@ def _planned(
     refuse: Refuse,
 ) -> PlannedLayer:
     """The layer after `below`. With a wrong link, it reads the previous layer."""
-    if section is sections[1 + len(below)]:  # else some were refused, and numbers say nothing
+    refused = NAMING & section.pairs.keys() and not [*options.named()]  # its value was no number
+    # If sections were refused, too, numbers of layers say nothing.
+    if section is sections[1 + len(below)] and not refused:
         try:
             return linked(section, options, below, inputs, path)
         except CfgError as error:

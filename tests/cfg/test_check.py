@@ -80,6 +80,10 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         sections((0, "batchnorm=gpu")),
         sections((0, "batchnorm=gpu"), (1, "batch_normalize=1")),
     ),
+    "unread-layer": (
+        (*SOUND[:2], "gru output=3", "route layers=0", *SOUND[2:]),
+        (*SOUND[:2], "gru output=3", "route layers=-1,0", *SOUND[2:]),
+    ),
     "adam-decay": (sections((0, "adam=1")), sections((0, "adam=1 decay=0"))),
     "adam-rate": (
         sections((0, "adam=1 decay=0 learning_rate=.1")),

@@ -42,6 +42,18 @@ ELMAN = {
     name: (NET, f"rnn output=9 activation={name} elman=1", "connected output=4 activation=linear")
     for name in ACTIVATIONS
 }
+GRAPHS = {  # layers that read several others, or share weights
+    "graph": (
+        NET, "gru output=4 tanh=1", "lstm output=4 batch_normalize=1", "shortcut from=-2",
+        "route layers=0,-1,1", "connected output=4 activation=tanh",
+        "shortcut from=1 activation=elu", "route layers=0",
+        "connected output=7 activation=linear", "softmax",
+    ),
+    "tied": (
+        NET, "connected output=4 activation=linear", "gru output=4 tanh=1",
+        "connected tied=-2 activation=tanh", "connected output=4", "connected tied=0", "softmax",
+    ),
+}  # fmt: skip
 ACTIVATED = {
     name: (NET, f"connected output=9 activation={name}", f"activation activation={name}")
     for name in ACTIVATIONS

@@ -108,6 +108,11 @@ def value(net: Network, name: str) -> np.ndarray:
         (("gru output=9", "softmax noloss=1", *END), "1.softmax: a .softmax. here would mix"),
         (("batchnorm", "gru output=9", *END), "0.batchnorm: a .batchnorm. here would mix"),
         ((END[0], "activation activation=tanh", "softmax"), "1.activation: a .activation. cannot"),
+        (("gru output=4", "route layers=0", *END), "1.route: a .route. here would mix"),
+        (
+            ("connected output=4 activation=linear", "connected tied=0 activation=linear"),
+            "1.connected: the layer that averages .* cannot be tied",
+        ),
         ((END[0], "dropout", "softmax"), "1.dropout: a .dropout. cannot follow the averaging"),
         (("gru output=9 dontload=1", *END), "0.gru: the weight files leave out arrays of this"),
         (("gru output=9 dontsave=1", *END), "0.gru: the weight files leave out arrays of this"),
@@ -118,6 +123,14 @@ def test_what_cannot_be_joined_is_told(
 ) -> None:
     with pytest.raises(CfgError, match=message):
         join(made(*layers), [tmp_path / "none.weights"])
+
+
+def test_a_residual_network_is_joined(tmp_path: Path) -> None:
+    layers = ("gru output=4", "gru output=4 tanh=1", "shortcut from=0 activation=tanh", END[0])
+    joined = join(made(*layers), saved(tmp_path, layers, 2))
+    ids = np.random.default_rng(1).integers(0, SYMBOLS, (7, 2))
+    mean = np.mean([made(*layers, seed=seed).predict(ids) for seed in range(2)], axis=0)
+    np.testing.assert_allclose(joined.predict(ids), mean, rtol=1e-5, atol=1e-6)
 
 
 def test_nothing_is_no_network() -> None:

@@ -11,7 +11,17 @@ import pytest
 from minidark import CfgError, WeightsError
 from minidark.backend import Array
 from minidark.layers.activations import ACTIVATIONS
-from tests.convert.nets import ACTIVATED, ELMAN, INPUTS, RECURRENT, after, begin, folded, inputs
+from tests.convert.nets import (
+    ACTIVATED,
+    ELMAN,
+    GRAPHS,
+    INPUTS,
+    RECURRENT,
+    after,
+    begin,
+    folded,
+    inputs,
+)
 
 onnx = pytest.importorskip("onnx", reason="the extra onnx is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -25,9 +35,9 @@ def session(data: bytes) -> Any:
 
 
 @pytest.mark.parametrize("streams", [1, 3])
-@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("name", RECURRENT | GRAPHS)
 def test_onnxruntime_computes_the_same_from_any_state_on(name: str, streams: int) -> None:
-    net = folded(RECURRENT[name])
+    net = folded((RECURRENT | GRAPHS)[name])
     model = session(write(net, [])[0])
     twin, states = begin(net, streams)
     names = [i.name for i in model.get_inputs()]
@@ -74,9 +84,9 @@ def test_an_activation_that_onnxs_rnn_lacks_is_refused(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", RECURRENT)
+@pytest.mark.parametrize("name", RECURRENT | GRAPHS)
 def test_what_was_written_comes_back_bit_for_bit(name: str) -> None:
-    net = folded(RECURRENT[name])
+    net = folded((RECURRENT | GRAPHS)[name])
     data = write(net, [])[0]
     assert write(net, [])[0] == data
     back = read_model(data, "a.onnx").network()

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from minidark import MinidarkError, Network
+from minidark import CfgError, MinidarkError, Network
 from minidark.backend import Array
+from minidark.convert import keras, torch
 from minidark.convert.fold import in_float64
 from minidark.convert.found import Found, Trial
 from minidark.convert.proof import Proven, Write, compared, drawn_symbols, written
-from tests.convert.nets import RECURRENT, folded
+from tests.convert.nets import GRAPHS, RECURRENT, folded
 from tests.helpers import network, randomize
 
 Change = Callable[[list[Array]], list[Array]]
@@ -256,4 +257,18 @@ def test_the_architecture_is_told_in_a_line() -> None:
     assert found.understood() == (
         "65 inputs, connected 32 (nn.Embedding), gru 8 tanh=1 reset_after=1, connected 65, "
         "softmax (added: the model gives logits)"
+    )
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize(("write", "program"), [(keras.write, "Keras"), (torch.write, "PyTorch")])
+def test_a_format_for_chains_of_layers_refuses_a_graph(
+    name: str, write: Write, program: str
+) -> None:
+    does = {"graph": "2.shortcut reads other layers", "tied": "2.connected shares weights"}[name]
+    with pytest.raises(CfgError) as error:
+        write(folded(GRAPHS[name]), [])
+    assert str(error.value) == (
+        f"layer {does}; minidark writes only plain chains of layers for {program}; .onnx holds "
+        "this network"
     )

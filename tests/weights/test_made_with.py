@@ -112,6 +112,37 @@ def test_the_two_forms_of_rnn_are_told_apart_though_they_have_as_many_numbers() 
     load_network("elman.cfg", "elman.backup")
 
 
+def test_the_layers_that_are_read_and_shared_are_in_the_record() -> None:
+    def graph(shortcut: str, route: str, tied: str) -> Network:
+        return network(
+            "net inputs=9", "connected output=3 activation=linear", "gru output=3",
+            f"shortcut {shortcut}", f"route layers={route}", "connected output=3",
+            f"connected {tied} activation=linear",
+        )  # fmt: skip
+
+    path = str(Backups(graph("from=0", "0,-1", "tied=0"), ".", "g.cfg").save(".backup"))
+    assert json.loads(made_with.beside(path).read_bytes())["layers"][2:] == [
+        "[shortcut] inputs=6 output=3 from=-2 activation=linear",
+        "[route] inputs=6 output=6 layers=-3,-1",
+        "[connected] inputs=6 output=3 activation=logistic batch_normalize=0",
+        "[connected] inputs=3 output=9 activation=linear batch_normalize=0 tied=-5",
+    ]
+    load_weights(graph("from=-2", "-3,2", "tied=-5"), path)  # the same layers, counted otherwise
+    there, here = "layers=-3,-1 where this cfg has", "layers=-1,-3; load it"
+    for wrong, parts in (
+        (graph("from=-2", "-1,-3", "tied=0"), (there, here)),
+        (graph("from=1", "0,-1", "tied=0"), ("from=-2 ", "from=-1 ")),
+        (graph("from=0 activation=tanh", "0,-1", "tied=0"), ("=linear where", "=tanh; load")),
+    ):
+        said = refusal(wrong, path)
+        assert all(part in said for part in parts), said
+    changes = made_with.overrides(
+        made_with.meanings(graph("from=0", "0,-1", "tied=0"), "dontsave"),
+        graph("from=1", "1,0", "tied=0"),
+    )
+    assert changes == ["route.layers=-3,-1", "shortcut.from=-2"]
+
+
 def test_a_record_with_its_keys_in_another_order_is_of_the_same_layers() -> None:
     record = json.loads(Path("made_final.weights.json").read_bytes())
     gru, connected = record["layers"]

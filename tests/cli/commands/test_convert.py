@@ -98,6 +98,14 @@ def test_what_another_darknet_takes_for_something_else_is_told(
         assert text.startswith(f"minidark: warning: out.weights: {wanted}")
 
 
+def test_a_file_with_tied_layers_is_told_to_be_for_no_darknet() -> None:
+    Path("b.cfg").write_text(cfg("net inputs=5", "connected activation=linear", "connected tied=0"))
+    load_network("b.cfg").save_weights("b.weights")
+    result = run("convert", "b.weights", "out.weights", "--cfg", "b.cfg")
+    assert "out.weights: no darknet has [connected] tied" in result.stderr
+    assert Path("out.weights").stat().st_size == 20 + 4 * (1 + 5 + 5)
+
+
 @pytest.mark.parametrize("name", ["alexey_gru", "alexey_gru_square", "alexey_lstm_batchnorm"])
 def test_an_alexey_file_there_and_back_is_the_same_bytes(name: str) -> None:
     there_and_back(GOLDEN / name, "pjreddie", "alexey")

@@ -568,3 +568,14 @@ def test_a_layer_that_no_darknet_has_is_refused(layer: str, key: str, verb: str)
         "`vec` take it"
     )
     assert_refused(run("rnn", verb, "after.cfg", "-file", "text.txt"), 3, message)
+
+
+@pytest.mark.parametrize("verb", ["train", "generate", "valid", "vec"])
+def test_tied_weights_that_no_darknet_has_are_refused(verb: str) -> None:
+    tied = cfg("net inputs=256", "connected activation=linear", "connected tied=0", "softmax")
+    Path("tied.cfg").write_text(tied)
+    message = (
+        "tied.cfg: 1.connected: darknet has no tied; `minidark train`, `generate`, `valid` and "
+        "`vec` take it"
+    )
+    assert_refused(run("rnn", verb, "tied.cfg", "-file", "text.txt"), 3, message)

@@ -29,6 +29,16 @@ CASES = {
     "rnn, random policy": ("policy=random", "rnn output=5 shortcut=1"),
     "gru, batch norm": ("decay=.01", f"{TANH} batch_normalize=1"),
     "[batchnorm]": ("adam=1", TANH, "batchnorm"),
+    "a graph, tied": (
+        "adam=1",
+        "connected output=5 activation=linear",
+        TANH,
+        "route layers=0,1",
+        "connected output=5 activation=tanh",
+        "shortcut from=1",
+        "connected tied=0 activation=linear",
+        "activation",
+    ),
     "stopbackward": ("", "lstm output=4", f"{TANH} stopbackward=1"),
 }
 
