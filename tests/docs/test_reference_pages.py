@@ -52,8 +52,9 @@ def test_the_diff_is_what_it_prints() -> None:
 
 
 def test_the_check_is_what_it_prints_of_the_cfg_without_its_tanh() -> None:
-    cfg, with_byte_pairs = blocks(text_of("cfg.md"), "ini")
-    for text in (cfg, with_byte_pairs):
+    cfg, *others = blocks(text_of("cfg.md"), "ini")
+    assert len(others) == 2  # links between layers, byte pairs
+    for text in (cfg, *others):
         assert check_cfg(text.encode(), "my.cfg").findings == []
     Path("my.cfg").write_text(cfg.replace("tanh=1\n", ""))
     words, shown = example("cfg.md", "check")
