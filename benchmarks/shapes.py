@@ -27,7 +27,12 @@ class Shape:
         return f"{self.layers}x{self.width} T{self.steps} S{self.streams}"
 
 
-CELLS = {"gru": "[gru]\ntanh=1", "lstm": "[lstm]", "rnn": "[rnn]\nactivation=tanh"}
+CELLS = {
+    "gru": "[gru]\ntanh=1",
+    "gru reset_after": "[gru]\ntanh=1\nreset_after=1",
+    "lstm": "[lstm]",
+    "rnn": "[rnn]\nactivation=tanh",
+}
 
 
 def network(shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu") -> minidark.Network:

@@ -10,11 +10,13 @@ import shutil
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks import nets, shapes
+from benchmarks import nets, peers, shapes
+from benchmarks.peers import Peer
 from benchmarks.recurrent import forward_and_backward
 from benchmarks.shapes import SYMBOLS, Shape
 from benchmarks.table import Row, machine, show
@@ -39,20 +41,26 @@ def rows() -> list[Row]:
 
 def gru_rows() -> Iterator[Row]:
     for shape, (rounds, beside_gru, beside_formula, share, numpys) in GOALS.items():
-        seconds = medians(
+        seconds = peers.medians(
             {
-                "fast": shapes.minidark_step(shape, "fast"),
-                "numpy": shapes.minidark_step(shape, "numpy"),
-                "nn.GRU": nets.torch_step(shape, "GRU"),
-                "formula": nets.torch_step(shape, "Formula"),
-                "packed": nets.torch_step(shape, "PackedFormula"),
-                "bare": bare_products(shape),
+                "fast": partial(Peer, "minidark", shape, kernels="fast"),
+                "reset_after": partial(
+                    Peer, "minidark", shape, kernels="fast", cell="gru reset_after"
+                ),
+                "numpy": partial(Peer, "minidark", shape, kernels="numpy"),
+                "nn.GRU": partial(Peer, "torch", shape, name="GRU"),
+                "formula": partial(Peer, "torch", shape, name="Formula"),
+                "packed": partial(Peer, "torch", shape, name="PackedFormula"),
+                "bare": partial(Peer, "bare", shape),
             },
             rounds,
         )
         times = ", ".join(f"{name} {1e3 * s:.1f}" for name, s in seconds.items())
         fast = seconds["fast"]
         yield Row(f"train {shape}, nn.GRU", seconds["nn.GRU"] / fast, beside_gru, remark=times)
+        yield Row(
+            f"train {shape}, reset_after=1, nn.GRU", seconds["nn.GRU"] / seconds["reset_after"]
+        )
         yield Row(f"train {shape}, the formula in PyTorch", seconds["formula"] / fast,
                   beside_formula)  # fmt: skip
         yield Row(f"train {shape}, the formula packed", seconds["packed"] / fast)
@@ -64,11 +72,11 @@ def gru_rows() -> Iterator[Row]:
 def other_rows() -> Iterator[Row]:
     for cell, name in OTHERS.items():
         for shape, rounds in ((Shape(2, 128, 50, 50), 7), (Shape(3, 256, 50, 50), 7)):
-            seconds = medians(
+            seconds = peers.medians(
                 {
-                    "fast": shapes.minidark_step(shape, "fast", cell),
-                    "numpy": shapes.minidark_step(shape, "numpy", cell),
-                    f"nn.{name}": nets.torch_step(shape, name),
+                    "fast": partial(Peer, "minidark", shape, kernels="fast", cell=cell),
+                    "numpy": partial(Peer, "minidark", shape, kernels="numpy", cell=cell),
+                    f"nn.{name}": partial(Peer, "torch", shape, name=name),
                 },
                 rounds,
             )

@@ -18,16 +18,17 @@ def medians(runs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, 
     repetitions = {}
     for name, run in runs.items():
         run()
-        repetitions[name] = max(1, round(TURN / _seconds(run, 2)))
+        repetitions[name] = max(1, round(TURN / seconds_of(run, 2)))
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
             time.sleep(REST)
-            seconds[name].append(_seconds(run, repetitions[name]))
+            seconds[name].append(seconds_of(run, repetitions[name]))
     return {name: float(np.median(times)) for name, times in seconds.items()}
 
 
-def _seconds(run: Callable[[], object], repetitions: int) -> float:
+def seconds_of(run: Callable[[], object], repetitions: int) -> float:
+    """The mean seconds of a call over some repetitions."""
     began = time.perf_counter()
     for _ in range(repetitions):
         run()
