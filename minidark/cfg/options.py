@@ -181,6 +181,7 @@ class ConnectedOptions(LayerOptions):
         "number of a linear [connected], as in [route]; W is its W transposed, output its inputs",
         own=True,
     )
+    input_scale: float = _input_scale()
 
     def size(self, inputs: int) -> Size:
         n = self.output

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 # Keys that older records and checkpoints lack, with their defaults, by layer type.
-LATER: dict[str, dict[str, int | None]] = {
+LATER: dict[str, dict[str, float | None]] = {
     "gru": {"reset_after": 0},
     "rnn": {"elman": 0},
-    "connected": {"tied": None},
+    "connected": {"tied": None, "input_scale": 1},
 }
 
 

@@ -28,7 +28,7 @@ class ConnectedSaved:
 
 class ConnectedLayer(PackedLayer):
     """`forward`: (T, S, inputs) or ids (T, S) to (T, S, outputs). Its only sublayer has an empty
-    name: "2.connected.weights"."""
+    name: "2.connected.weights". input_scale: factor on darknet's initial weights."""
 
     type = "connected"
     created = ("",)
@@ -42,13 +42,14 @@ class ConnectedLayer(PackedLayer):
         activation: str = "logistic",
         batch_normalize: bool = False,
         *,
+        input_scale: float = 1.0,
         rand: GlibcRand | None = None,
         **place: Unpack[Place],
     ):
         super().__init__(batch, inputs, outputs, **place)
         self.activation = checked_activation(activation, self.backend.xp)
         self.affine = self._pack(("",), inputs, outputs, batch_normalize)
-        initialize(self, rand)
+        initialize(self, rand, reading=[""], input_scale=input_scale)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         steps, streams = x.shape[:2]

@@ -135,6 +135,7 @@ def parse_connected(options: o.ConnectedOptions, params: Params) -> Layer:
         outputs=options.output,
         activation=options.activation,
         batch_normalize=options.batch_normalize,
+        input_scale=options.input_scale,
         rand=params.rand,
     )
 

@@ -48,7 +48,7 @@ DEFAULTS: list[tuple[type[Any], dict[str, Any]]] = [
                     "batch_normalize": False, "logistic": 0, "elman": False,
                     "init": "darknet", "input_scale": 1.0, "dropconnect": 0.0}),
     (o.ConnectedOptions, {"output": 1, "activation": "logistic", "batch_normalize": False,
-                          "tied": None}),
+                          "tied": None, "input_scale": 1.0}),
     (o.SoftmaxOptions, {"groups": 1, "temperature": 1.0, "noloss": False}),
     (o.DropoutOptions, {"probability": 0.5}),
     (o.ActivationOptions, {"activation": "linear"}),

@@ -83,12 +83,13 @@ def test_an_unknown_init_is_refused() -> None:
         ("gru output=5 init=orthogonal", {"uz", "ur", "uh"}),
         ("lstm output=5", {"ui", "uf", "uo", "ug"}),
         ("rnn output=5 hidden=4", {"input"}),
+        ("connected output=5", {""}),
     ],
 )
 def test_what_reads_the_input_starts_so_many_times_as_large(section: str, larger: set[str]) -> None:
     plain = start(section)
     for name, array in start(f"{section} input_scale=8").items():
-        factor = 8 if name in {f"{part}.weights" for part in larger} else 1
+        factor = 8 if name in {f"{part}.weights".lstrip(".") for part in larger} else 1
         np.testing.assert_array_equal(array, factor * plain[name], err_msg=name)
 
 
