@@ -6,8 +6,9 @@ if names, shapes and registration exclude all others:
 
 - Widths must fit: each module reads as many features as the previous one outputs.
 - An nn.Embedding comes first. A matrix without biases may be an nn.Embedding or an nn.Linear.
-- Orders that end in an nn.LSTM are dropped if others remain, unless the registered order ends in
-  one.
+- Of two equal matrices, which are tied, one is the nn.Embedding and the other the last nn.Linear.
+- Orders that end in a recurrent module are dropped if others remain, unless the registered order
+  ends in one.
 - If the registered order does not fit, another order may only have an nn.Linear at its end.
 - If several orders remain, numbers in the names decide ("lstm1", "lstm2"; "0.", "1."), provided
   that the modules were registered in that order.
@@ -25,14 +26,15 @@ from pathlib import Path
 
 from minidark.errors import WeightsError, echo
 
-EMBEDDING, LINEAR, LSTM = "nn.Embedding", "nn.Linear", "nn.LSTM"
+EMBEDDING, LINEAR = "nn.Embedding", "nn.Linear"
 MOST_MODULES, MOST_STEPS = 100, 10_000  # limits of the search for orders
 NAMES_EMBEDDING = re.compile(r"(?<![A-Za-z])(?i:emb)|(?<=[a-z])Emb")  # not "ensemble"
 ENOUGH = 64  # orders to search for; more than one is already ambiguous
+GRAPH = "save the model as .pt2 (torch.export) or .onnx"  # which record the graph
 WAY_ROUND = (
-    "save the model as .onnx, or save its arrays in the order of use, with names that begin with "
-    "0., 1. and so on"
+    f"{GRAPH}, or save its arrays in the order of use, with names that begin with 0., 1. and so on"
 )
+NO_CHAIN = "its arrays do not form a chain of recurrent layers and nn.Linear"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,24 @@ class Reading:
     kind: str
     inputs: int
     outputs: int
-    layers: int = 1  # number of layers of an nn.LSTM
+    layers: int = 1  # number of layers of a recurrent module
+    is_last: bool = False  # whether it can only be the last module
 
     def __str__(self) -> str:
         layers = f", {self.layers}" if self.layers > 1 else ""
         return f"{self.kind}({self.inputs}, {self.outputs}{layers}) {echo(self.label)}"
+
+    @property
+    def is_recurrent(self) -> bool:
+        return self.kind not in (EMBEDDING, LINEAR)
+
+    @property
+    def is_cell(self) -> bool:
+        return self.kind.endswith("Cell")
+
+    @property
+    def is_rnn(self) -> bool:
+        return self.kind.startswith("nn.RNN")
 
     @property
     def label(self) -> str:
@@ -81,10 +96,10 @@ def order_of_use(
     search = _Search(modules, path)
     orders = search.orders()
     registered = [order for order in orders if is_registered and search.is_registered(order)]
-    closed = [order for order in orders if order[-1].kind != LSTM]
+    closed = [order for order in orders if not order[-1].is_recurrent]
     usual = closed if closed and (not registered or {*registered} & {*closed}) else orders
     if not usual:
-        raise WeightsError(f"{path}: its arrays do not form a chain of LSTM and Linear")
+        raise WeightsError(f"{path}: {NO_CHAIN}")
     if len(usual) > 1:
         numbered = [order for order in search.orders(by_names=True) if order in usual]
         if len(numbered) != 1 or numbered[0] not in registered:
@@ -104,10 +119,10 @@ def order_of_use(
 
 def _check_apart(order: Order, path: Path | str) -> None:
     for one, following in pairwise(order):
-        if LSTM not in (one.kind, following.kind):
+        if not (one.is_recurrent or following.is_recurrent):
             raise WeightsError(
                 f"{path}: {echo(one.label)} and {echo(following.label)} are two matrices in a row; "
-                "a state dict does not record the activation between them; save the model as .onnx"
+                f"a state dict does not record the activation between them; {GRAPH}"
             )
 
 
@@ -143,6 +158,8 @@ class _Search:
             yield order
         for i in sorted(left):
             for reading in self.modules[i]:
+                if reading.is_last and len(left) > 1:
+                    continue
                 if not self.before[i] & left and _follows(order, reading):
                     yield from self._continued((*order, reading), left - {i})
 
@@ -167,8 +184,8 @@ def _doubt(orders: Sequence[Order], path: Path | str) -> WeightsError:
     if one.name == other.name:
         return WeightsError(
             f"{path}: {echo(one.label)} may be {one.kind} or {other.kind}, with rows and columns "
-            "swapped, and a state dict does not record which; save the model as .onnx, or, if it "
-            "is an embedding, name it embedding.weight"
+            f"swapped, and a state dict does not record which; {GRAPH}, or, if it is an embedding, "
+            "name it embedding.weight"
         )
     return WeightsError(
         f"{path}: {echo(one.label)} and {echo(other.label)} fit in more than one order, and a "

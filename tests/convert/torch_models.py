@@ -305,9 +305,17 @@ class TorchModel:
                 else:
                     y, states = module(self.x(piece), states)
                 if self.layout == "ST" and not self.last:
-                    y = y.transpose(0, 1)
+                    y = y.reshape(streams, len(piece), -1).transpose(0, 1)
                 outputs.append(y.reshape(1 if self.last else len(piece), streams, -1))
         return np.asarray(torch.cat(outputs).double().numpy())
+
+    def expected(self, module: Any, symbols: Array) -> Array:
+        """What a network must give that was read from the model: its probabilities, or values."""
+        y = self.outputs(module, symbols)
+        if self.gives not in ("logits", "logarithms"):
+            return y
+        exps = np.exp(y - y.max(axis=-1, keepdims=True))
+        return np.asarray(exps / exps.sum(axis=-1, keepdims=True))
 
 
 # --- parts ------------------------------------------------------------------------------------
@@ -403,7 +411,7 @@ MODELS: dict[str, TorchModel] = {
     "no axis of streams": TorchModel(chain(emb(), lstm(), linear()), layout="T"),
     "rows joined": TorchModel(
         chain(emb(), lstm(batch_first=True), do(lambda x: x.reshape(-1, H)), linear()),
-        layout="ST", state=RIGHT, program="gives its rows with the streams first",
+        layout="ST", 
     ),
     "zero states of a gru": TorchModel(lambda: Zeros("GRU"), layout="ST"),
     "zero states of an lstm": TorchModel(lambda: Zeros("LSTM"), layout="ST"),
@@ -504,7 +512,7 @@ MODELS: dict[str, TorchModel] = {
         chain(emb(), lstm(), linear(H, 6, "fc1"), linear(6, V, "fc2")), state=MATRICES
     ),
     "linear first": TorchModel(
-        chain(linear(V, E, "fc_in"), act(nn.Tanh), gru(), linear()), takes="floats", state=ASSUMED
+        chain(linear(V, E, "fc_in"), act(nn.Tanh), gru(), linear()), takes="floats", state=ORDER
     ),
     "linear in between": TorchModel(
         chain(emb(), gru(), linear(H, 6, "middle"), lstm(6, "rnn2"), linear()),

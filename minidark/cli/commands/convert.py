@@ -23,6 +23,7 @@ from minidark.cli.output.outputs import (
     force_option,
 )
 from minidark.cli.output.stdout import say, say_json
+from minidark.convert import torch_safetensors
 from minidark.convert.fold import denormalize
 from minidark.convert.found import Found, fill
 from minidark.convert.proof import SYMBOLS, compared, drawn_symbols, written
@@ -160,11 +161,11 @@ def _load(source: str, cfg: str | None, choice: CfgChoice, tolerance: float | No
     model = forms.MODELS.get(_suffix(source))
     if model and not model.reads:
         raise click.UsageError(f"{source}: {_suffix(source)} files are only written, not read")
-    if not model:
+    if not model and not torch_safetensors.is_state(source):
         if cfg is None and not is_archive(source):
             raise click.UsageError(f"{source} does not contain its cfg; add --cfg CFG")
         return choice.load(cfg or source, source)
-    theirs = model.read(source)
+    theirs = (model or torch_safetensors).read(source)
     allowed = bool(choice.reading["allow_nonfinite"])
     if cfg is None:
         net = theirs.network(allowed)
