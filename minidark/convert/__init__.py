@@ -75,4 +75,5 @@ MODELS = {
     ".py": Model(writer="torch"),
     ".pt": Model("torch_state"),
     ".pth": Model("torch_state"),
+    ".pt2": Model("torch_program"),
 }

@@ -256,15 +256,16 @@ class TorchModel:
     gives: Literal["logits", "logarithms", "probabilities", "values"] = "logits"
     last: bool = False
     inputs: int = V
+    scale: float = 2.0
 
-    def module(self, seed: int = 1, scale: float = 2.0) -> Any:
-        """The module in evaluation mode with random weights, larger than PyTorch's defaults so that
-        no gate is idle."""
+    def module(self, seed: int = 1) -> Any:
+        """The module in evaluation mode with random weights, `scale` times as large as PyTorch's
+        defaults so that no gate is idle."""
         torch.manual_seed(seed)
         module = self.make()
         with torch.no_grad():
             for parameter in module.parameters():
-                parameter.mul_(scale)
+                parameter.mul_(self.scale)
         return module.eval()
 
     def example(self, steps: int = 7, streams: int = 2) -> tuple[Any, ...]:
@@ -388,7 +389,7 @@ MODELS: dict[str, TorchModel] = {
     "gru": TorchModel(chain(emb(), gru(), linear())),
     "lstm": TorchModel(chain(emb(), lstm(), linear())),
     "rnn": TorchModel(chain(emb(), rnn(), linear())),
-    "rnn relu": TorchModel(chain(emb(), rnn(nonlinearity="relu"), linear()), state=ASSUMED),
+    "rnn relu": TorchModel(chain(emb(), rnn(nonlinearity="relu"), linear()), scale=1, state=ASSUMED),
     "gru of two layers": TorchModel(chain(emb(), gru(num_layers=2, dropout=0.3), linear())),
     "lstm of two layers": TorchModel(chain(emb(), lstm(num_layers=2, dropout=0.3), linear())),
     "rnn of two layers": TorchModel(chain(emb(), rnn(num_layers=2, dropout=0.3), linear())),
@@ -447,7 +448,7 @@ MODELS: dict[str, TorchModel] = {
     ),
     "rnn cell relu": TorchModel(
         chain(("cell", lambda: nn.RNNCell(V, H, nonlinearity="relu")), linear()),
-        takes="floats", layout="S", start=each(zeros()), state=ASSUMED,
+        takes="floats", layout="S", start=each(zeros()), scale=1, state=ASSUMED,
     ),
     "two cells": TorchModel(
         chain(emb(), ("cell1", lambda: nn.GRUCell(E, H, bias=False)),
@@ -468,7 +469,7 @@ MODELS: dict[str, TorchModel] = {
         lambda: WordModel("RNN_TANH"), start=zeros(2), gives="logarithms"
     ),
     "word_language_model RNN_RELU": TorchModel(
-        lambda: WordModel("RNN_RELU"), start=zeros(2), gives="logarithms", state=ASSUMED
+        lambda: WordModel("RNN_RELU"), start=zeros(2), gives="logarithms", scale=1, state=ASSUMED
     ),
     "word_language_model tied": TorchModel(
         lambda: WordModel("LSTM", tied=True), start=zeros(2, pair=True), gives="logarithms"
@@ -585,8 +586,8 @@ MODELS: dict[str, TorchModel] = {
     ),
     "residual": TorchModel(Residual, state=ASSUMED, program=PARTS),
     "side by side": TorchModel(Two, state=FITS, program=PARTS),
-    "attention": TorchModel(Attention, state=NO_MODULE, program=PARTS),
-    "a gru of its own": TorchModel(OwnGru, takes="floats", state=FITS, program=PARTS),
+    "attention": TorchModel(Attention, state=NO_MODULE, program="takes an axis apart"),
+    "a gru of its own": TorchModel(OwnGru, takes="floats", state=FITS, program="a cell in a loop"),
     "a cell in a loop": TorchModel(Unrolled, program="a cell in a loop"),
     "a learned first state": TorchModel(
         Learned, takes="floats", state="start", program="begins with other numbers than zero"
