@@ -389,7 +389,9 @@ MODELS: dict[str, TorchModel] = {
     "gru": TorchModel(chain(emb(), gru(), linear())),
     "lstm": TorchModel(chain(emb(), lstm(), linear())),
     "rnn": TorchModel(chain(emb(), rnn(), linear())),
-    "rnn relu": TorchModel(chain(emb(), rnn(nonlinearity="relu"), linear()), scale=1, state=ASSUMED),
+    "rnn relu": TorchModel(
+        chain(emb(), rnn(nonlinearity="relu"), linear()), scale=1, state=ASSUMED
+    ),
     "gru of two layers": TorchModel(chain(emb(), gru(num_layers=2, dropout=0.3), linear())),
     "lstm of two layers": TorchModel(chain(emb(), lstm(num_layers=2, dropout=0.3), linear())),
     "rnn of two layers": TorchModel(chain(emb(), rnn(num_layers=2, dropout=0.3), linear())),
@@ -412,7 +414,7 @@ MODELS: dict[str, TorchModel] = {
     "no axis of streams": TorchModel(chain(emb(), lstm(), linear()), layout="T"),
     "rows joined": TorchModel(
         chain(emb(), lstm(batch_first=True), do(lambda x: x.reshape(-1, H)), linear()),
-        layout="ST", 
+        layout="ST",
     ),
     "zero states of a gru": TorchModel(lambda: Zeros("GRU"), layout="ST"),
     "zero states of an lstm": TorchModel(lambda: Zeros("LSTM"), layout="ST"),
