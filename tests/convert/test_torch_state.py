@@ -1,4 +1,4 @@
-"""State dicts of PyTorch, held by torch's own modules."""
+"""State dicts of PyTorch, held by torch's own modules. `test_torch_models` has whole models."""
 
 from __future__ import annotations
 
@@ -151,18 +151,19 @@ def test_one_order_that_fits_is_the_same_network(
 
 
 MORE_ORDERS = "fit in more than one order, and a state dict does not record the order of use; "
+GRAPH = "save the model as .pt2 (torch.export) or .onnx"
 ROUND = (
-    "save the model as .onnx, or save its arrays in the order of use, with names that begin with "
-    "0., 1. and so on"
+    f"{GRAPH}, or save its arrays in the order of use, with names that begin with 0., 1. and so on"
 )
 SWAPPED = (
     "may be nn.Embedding or nn.Linear, with rows and columns swapped, and a state dict does not "
-    "record which; save the model as .onnx, or, if it is an embedding, name it embedding.weight"
+    f"record which; {GRAPH}, or, if it is an embedding, name it embedding.weight"
 )
 IN_A_ROW = (
-    "are two matrices in a row; a state dict does not record the activation between them; save "
-    "the model as .onnx"
+    f"are two matrices in a row; a state dict does not record the activation between them; {GRAPH}"
 )
+NO_CHAIN = "its arrays do not form a chain of recurrent layers and nn.Linear"
+KNOWN = "nn.Embedding, nn.Linear, nn.GRU, nn.LSTM or nn.RNN"
 DOUBTS: dict[str, tuple[Parts, str]] = {
     "head registered first": (
         {"head": linear(4, 9), "rnn": lstm(9, 4)}, f"'head' and 'rnn' {MORE_ORDERS}{ROUND}",
@@ -198,7 +199,7 @@ DOUBTS: dict[str, tuple[Parts, str]] = {
     ),
     "nothing fits": (
         {"rnn": lstm(9, 4), "head": linear(5, 8)},
-        "its arrays do not form a chain of LSTM and Linear",
+        NO_CHAIN,
     ),
     "equal layers without end": (
         {**{c: lstm(4, 4) for c in "abcdefghijkl"}, "head": linear(3, 4), "y": linear(5, 7)},
@@ -226,33 +227,75 @@ def test_what_was_assumed_is_told(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+def with_arrays(**changes: Any) -> Callable[[], dict[str, Any]]:
+    """The arrays of an nn.GRU with some changed; None removes one."""
+
+    def made() -> dict[str, Any]:
+        arrays = numpy_state(torch.nn.GRU(3, 4)) | changes
+        return {name: array for name, array in arrays.items() if array is not None}
+
+    return made
+
+
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
-    "GRU": (
-        lambda: torch.nn.GRU(3, 4),
-        "weight_hh_l0 cannot be converted: nn.GRU resets after the product and darknet's GRU "
-        "before it, so their weights are not interchangeable",
-    ),
-    "RNN": (
-        lambda: torch.nn.RNN(3, 4),
-        "weight_hh_l0 cannot be converted: nn.RNN is act(W x + W s), darknet's [rnn] is "
-        "act(W x) + act(W s)",
-    ),
     "both ways": (
-        lambda: char_lstm(bidirectional=True),
-        "lstm.weight_hh_l0 cannot be converted: the LSTM is bidirectional, or has a projection",
+        lambda: numpy_state(char_lstm(bidirectional=True)),
+        "'lstm' is bidirectional: minidark's layers read only forward",
+    ),
+    "a projection": (
+        lambda: numpy_state(torch.nn.LSTM(3, 4, proj_size=2)),
+        "'weight_ih_l0' has a projection (proj_size), and minidark's layers have none",
     ),
     "convolution": (
-        lambda: torch.nn.Conv1d(3, 4, 2),
-        "weight is not an array of nn.LSTM or nn.Linear",
+        lambda: numpy_state(torch.nn.Conv1d(3, 4, 2)),
+        "'weight' is a convolution (nn.Conv), and minidark has none for sequences",
     ),
-}
+    "layer norm": (
+        lambda: state_of({"norm": lambda: torch.nn.LayerNorm(3)}),
+        "'norm' normalizes each row (nn.LayerNorm or the like), and minidark has no such layer",
+    ),
+    "batch norm": (
+        lambda: state_of({"norm": lambda: torch.nn.BatchNorm1d(3)}),
+        "'norm' normalizes (nn.BatchNorm), and a state dict does not record over which axis and "
+        "how",
+    ),
+    "attention": (
+        lambda: state_of({"a": lambda: torch.nn.MultiheadAttention(4, 2)}),
+        f"a.in_proj_weight is not an array of {KNOWN}, but of attention",
+    ),
+    "weight norm": (
+        lambda: {"fc.weight_g": np.ones((3, 1)), "fc.weight_v": np.ones((3, 2))},
+        f"fc.weight_g is not an array of {KNOWN}",
+    ),
+    "a tied head that was saved once": (
+        lambda: {"emb.weight": np.ones((3, 2)), "head.bias": np.ones(3)},
+        "head.weight is missing; if it is tied to another array, save a copy of that under its "
+        "name",
+    ),
+    "an array too many": (
+        with_arrays(weight_xx_l0=np.ones(3)), f"weight_xx_l0 is not an array of {KNOWN}",
+    ),
+    "an array too few": (with_arrays(bias_hh_l0=None), "bias_hh_l0 is missing"),
+    "other rows": (
+        with_arrays(weight_hh_l0=np.ones((8, 4), np.float32)),
+        "weight_hh_l0 is 8 x 4; nn.RNN has H x H, nn.GRU 3 H x H and nn.LSTM 4 H x H",
+    ),
+    "other biases": (
+        with_arrays(bias_ih_l0=np.ones(8, np.float32)),
+        "bias_ih_l0 does not fit weight_hh_l0; expected 12",
+    ),
+    "biases of a Linear": (
+        lambda: {"fc.weight": np.ones((3, 2)), "fc.bias": np.ones(2)},
+        "fc.bias does not fit fc.weight",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_has_no_counterpart_is_refused_with_the_reason(name: str) -> None:
     make, said = REFUSED[name]
     with pytest.raises(WeightsError) as error:
-        from_state(numpy_state(make()), "a.pt")
+        from_state(make(), "a.pt")
     assert str(error.value) == f"a.pt: {said}"
 
 
@@ -264,10 +307,8 @@ class Evil:
 def test_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.pt").write_bytes(pickle.dumps({"a": Evil()}))
-    said = "a.pt: not a state dict, or it contains more than tensors; save net.state_dict()"
-    with pytest.raises(WeightsError) as error:
+    with pytest.raises(WeightsError, match=r"^a\.pt: .*; save "):
         read("a.pt")
-    assert str(error.value) == said
     assert not Path("evil").exists()
 
 
@@ -282,7 +323,7 @@ SAVED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "a name of numpy's": (
         lambda: {"file": torch.zeros(2, 2)},
-        "file is not an array of nn.LSTM or nn.Linear",
+        f"file is not an array of {KNOWN}",
     ),
 }
 
@@ -320,8 +361,146 @@ def test_a_worker_that_takes_too_long_is_an_error(
         read(tmp_path / "a.pt")
 
 
-@pytest.mark.parametrize("shape", [(0, 0), (), (4,)])
-def test_arrays_without_numbers_or_axes_are_one_line(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [
+        ((0, 0), "weight_hh_l0 is 0 x 0; nn.RNN has"),
+        ((), "weight_hh_l0 is not a matrix"),
+        ((4,), "weight_hh_l0 is not a matrix"),
+    ],
+)
+def test_arrays_without_numbers_or_axes_are_one_line(shape: tuple[int, ...], said: str) -> None:
     nothing = np.zeros(shape, np.float32)
-    with pytest.raises(WeightsError, match=r"^a\.pt: its arrays do not form a chain of LSTM"):
+    with pytest.raises(WeightsError, match=f"^a\\.pt: {said}"):
         from_state({"weight_ih_l0": nothing, "weight_hh_l0": nothing}, "a.pt")
+
+
+def test_the_prefixes_of_wrappers_are_no_part_of_the_names(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    state = {f"module._orig_mod.{name}": a for name, a in numpy_state(char_lstm()).items()}
+    caplog.set_level("INFO")
+    found, wanted = from_state(state, "a.pt"), from_state(numpy_state(char_lstm()), "a.pt")
+    assert caplog.messages[0] == caplog.messages[1]
+    assert found.arrays.keys() == wanted.arrays.keys()
+
+
+def test_the_activation_of_an_rnn_is_assumed_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    found = from_state(state_of({"rnn": lambda: torch.nn.RNN(3, 4)}), "a.pt")
+    assert caplog.messages[0].endswith(
+        "; nor does it record the activation of nn.RNN: assumed tanh, for relu give --cfg with "
+        "[rnn] activation=relu"
+    )
+    assert found.sections[1].pairs["activation"].value == "tanh"
+
+
+def test_tied_weights_put_the_head_last() -> None:
+    """Without biases either of the equal matrices may be the embedding."""
+    weights = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    state = {"a.weight": weights, **state_of({"rnn": lstm(4, 4)}), "b.weight": weights}
+    found = from_state(state, "a.pt")
+    assert [section.type for section in found.sections[1:]] == [
+        "connected", "lstm", "connected", "softmax",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found.arrays["0.connected.weights"], weights.T)
+    np.testing.assert_array_equal(found.arrays["2.connected.weights"], weights)
+
+
+# --- what training scripts save ---------------------------------------------------------------
+
+
+def optimizer_state() -> Any:
+    module = char_lstm()
+    optimizer = torch.optim.Adam(module.parameters())
+    module["decoder"](torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+def char_state() -> Any:
+    return char_lstm().state_dict()
+
+
+TAKEN: dict[str, Callable[[], Any]] = {
+    "model": lambda: {"model": char_state(), "optimizer": optimizer_state(), "epoch": 3},
+    "the optimizer first": lambda: {"opt": optimizer_state(), "state_dict": char_state()},
+    "model_state_dict": lambda: {"model_state_dict": char_state(), "loss": torch.tensor(0.5)},
+    "another name": lambda: {"generator": char_state(), "vocabulary": ["a", "b"]},
+    "an average beside it": lambda: {"ema": char_state(), "model": char_state()},
+    "two deep": lambda: {"checkpoint": {"net": char_state()}, "stoi": {"a": 0}},
+    "numbers among the tensors": lambda: {**char_state(), "epoch": 3, "name": "it"},
+    "half precision": lambda: {k: v.bfloat16() for k, v in char_state().items()},
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_the_state_dict_in_a_checkpoint_is_read(name: str, tmp_path: Path) -> None:
+    torch.save(TAKEN[name](), tmp_path / "a.pt")
+    assert state_worker_arrays(tmp_path / "a.pt").keys() == char_state().keys()
+
+
+def state_worker_arrays(path: Path) -> dict[str, Any]:
+    """What the worker reads, without a process of its own."""
+    from minidark.convert import torch_state_worker
+
+    def refuse(why: str) -> None:
+        raise WeightsError(why)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_state_worker, "refuse", refuse)
+        return dict(torch_state_worker.arrays(path, 1 << 20))
+
+
+class Settings:
+    """An object of a class that is not torch's."""
+
+
+NOT_TAKEN: dict[str, tuple[Callable[[], Any], str]] = {
+    "two networks": (
+        lambda: {"encoder": char_state(), "decoder": char_state()},
+        "it has several dicts of tensors: encoder, decoder; save the one of the network alone",
+    ),
+    "two usual names": (
+        lambda: {"model": char_state(), "net": char_state()},
+        "it has several dicts of tensors: model, net; save the one of the network alone",
+    ),
+    "only an optimizer": (
+        lambda: {"optimizer": optimizer_state()},
+        "not a dict of tensors; save net.state_dict()",
+    ),
+    "a list": (lambda: [1], "not a dict of tensors; save net.state_dict()"),
+    "an object beside it": (
+        lambda: {"model": char_state(), "args": Settings()},
+        f"it contains an object of {Settings.__module__}.Settings, and unpickling that would run "
+        "code from the file; save only net.state_dict()",
+    ),
+    "a whole module": (
+        lambda: torch.nn.LSTM(2, 3),
+        "a whole module, and unpickling it would run code from the file; save net.state_dict(), "
+        "or torch.export.save(torch.export.export(net.eval(), inputs), 'net.pt2')",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_TAKEN)
+def test_a_checkpoint_without_one_state_dict_is_refused_with_the_reason(
+    name: str, tmp_path: Path
+) -> None:
+    make, said = NOT_TAKEN[name]
+    torch.save(make(), tmp_path / "a.pt")
+    with pytest.raises(WeightsError) as error:
+        state_worker_arrays(tmp_path / "a.pt")
+    assert str(error.value) == said
+
+
+def test_other_programs_of_torch_are_refused_before_torch_sees_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w") as script:
+        script.writestr("a/code/__torch__.py", "")
+    with pytest.raises(WeightsError, match=r"a TorchScript program; save net\.state_dict\(\), or "):
+        read(path)
+    with zipfile.ZipFile(path, "w") as program:
+        program.writestr("a/models/model.json", "{}")
+    with pytest.raises(WeightsError, match=r"a program of torch\.export; name it \.pt2"):
+        read(path)
