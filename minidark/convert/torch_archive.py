@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from minidark.backend import Array
-from minidark.errors import WeightsError, bare
+from minidark.errors import WeightsError, bare, echo
 from minidark.files import zips
 from minidark.files.archives import MALFORMED
 
@@ -122,7 +122,9 @@ def _open(data: bytes, path: Path | str) -> Program:
     name = file.removesuffix(".json")
     model = _json(archive, models[0], path)
     if (version := model["schema_version"]["major"]) != SCHEMA:
-        raise WeightsError(f"{path}: its schema version is {int(version)}; minidark reads {SCHEMA}")
+        raise WeightsError(
+            f"{path}: its schema version is {echo(version)}; minidark reads {SCHEMA}"
+        )
     kinds = {"parameter": "weights", "buffer": "weights", "tensor_constant": "constants"}
     folders = {kind: f"{root}/data/{folder}/" for kind, folder in kinds.items()}
     tables = {

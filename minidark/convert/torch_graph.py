@@ -16,10 +16,11 @@ from minidark.backend import Array
 from minidark.convert.found import Found
 from minidark.convert.torch_archive import DTYPES, INTEGERS, NARROW, Json, Program
 from minidark.convert.torch_axes import FEATURES, MOST_AXES, Axes, Axis, Lengths
-from minidark.errors import WeightsError, bare
+from minidark.errors import WeightsError, bare, echo
 
 MOST_NODES = 20_000
-LARGEST = 1 << 20  # rows of a call
+LARGEST = 1 << 18  # rows of a call
+MOST_LIVE = 1000  # nodes that the outputs depend on; a usual network has fewer than 50
 ATEN = "torch.ops.aten."
 IN_PLACE = re.compile(r"_\.[A-Za-z]")  # such as relu_.default
 ABSENT = {"as_none", "as_device", "as_layout", "as_memory_format"}
@@ -106,13 +107,14 @@ class Walk:
     modules: int = 0  # recurrent ones
     used: set[Constant] = field(default_factory=set)  # weights of recurrent modules
     states: dict[Given, Place] = field(default_factory=dict)
+    zeros: int = 0  # numbers in tensors of zeros
     has_biases: bool = False  # whether the last [connected] has its biases
 
     def lengths_of(self, rows: Rows | After) -> Lengths:
         return {**self.lengths, FEATURES: rows.width}
 
     def refused(self, node: Node, why: str) -> WeightsError:
-        kind = node.target.partition(".")[0]
+        kind = bare(node.target.partition(".")[0])
         name = bare(node.name) if node.name.startswith(kind) else f"{bare(node.name)} ({kind})"
         return WeightsError(f"{self.program.path}: {name} cannot be converted: {why}")
 
@@ -212,6 +214,8 @@ def live_nodes(graph: Json, wanted: set[str], program: Program) -> list[Json]:
         if outputs & wanted or IN_PLACE.search(node["target"]):
             live.append(node)
             wanted |= {name for given in node["inputs"] for name in names_in(given["arg"])}
+    if len(live) > MOST_LIVE:
+        raise WeightsError(f"{program.path}: more than {MOST_LIVE:,} operators")
     return live[::-1]
 
 
@@ -247,10 +251,12 @@ def _symbols(walk: Walk, meta: Json) -> Rows:
     elif dtype in DTYPES and sizes[-1] is not None:
         width, is_ids = int(sizes.pop()), False
     else:
-        kind = NARROW.get(dtype, f"of dtype {int(dtype)}")
+        kind = NARROW.get(dtype, f"of dtype {echo(dtype)}")
         raise WeightsError(f"{path}: its first input is {kind}; expected ids, or rows of float32")
     if any(n is not None and n < 1 for n in sizes) or math.prod(filter(None, sizes)) > LARGEST:
-        raise WeightsError(f"{path}: its first input is {sizes}; expected at most {LARGEST:,} rows")
+        raise WeightsError(
+            f"{path}: its first input is {echo(sizes)}; expected at most {LARGEST:,} rows"
+        )
     walk.lengths = {i: None if n is None else int(n) for i, n in enumerate(sizes) if n != 1}
     axes: Axes = tuple((i,) if i in walk.lengths else () for i in range(len(sizes)))
     return Rows(axes if is_ids else (*axes, (FEATURES,)), 0, width, is_ids)

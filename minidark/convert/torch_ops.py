@@ -35,7 +35,7 @@ from minidark.convert.torch_modules import (
     PROJECTED,
     add_recurrent,
 )
-from minidark.errors import bare
+from minidark.errors import bare, echo
 
 Handler = Callable[[Walk, Node], list[Any]]
 
@@ -259,7 +259,7 @@ def activation(walk: Walk, node: Node) -> list[Any]:
     if name == "leaky_relu":
         slope = round(given.get("negative_slope", 0.01), 6)
         if slope not in SLOPES:
-            raise walk.refused(node, f"darknet has none with negative_slope {slope}")
+            raise walk.refused(node, f"darknet has none with negative_slope {echo(slope)}")
         chosen = SLOPES[slope]
     elif name == "elu":
         if any(given.get(key, 1) != 1 for key in ("alpha", "scale", "input_scale")):

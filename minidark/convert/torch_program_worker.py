@@ -87,6 +87,29 @@ def call(node: dict[str, Any], values: dict[str, Any]) -> None:
     values |= dict(zip(names, results, strict=True))
 
 
+def names_in(entries: list[dict[str, Any]]) -> set[str]:
+    """The names of tensors and sizes in arguments or outputs."""
+    names = set()
+    for entry in entries:
+        for content in entry.get("arg", entry).values():
+            for one in content if isinstance(content, list) else [content]:
+                if isinstance(one, dict):
+                    one = one.get("as_tensor", one)
+                    names.add(one.get("name") or one.get("as_name"))
+    return names - {None}
+
+
+def last_uses(nodes: list[dict[str, Any]]) -> list[set[str]]:
+    """For each node, the names that no later node reads."""
+    later: set[str] = set()
+    over = []
+    for node in reversed(nodes):
+        names = names_in(node["inputs"]) | names_in(node["outputs"])
+        over.append(names - later)
+        later |= names
+    return over[::-1]
+
+
 def run(
     plan: dict[str, Any], constants: dict[str, Any], symbols: Any, states: dict[str, Any]
 ) -> Any:
@@ -97,8 +120,11 @@ def run(
         x = torch.nn.functional.one_hot(x, plan["width"]).float()
     values[plan["symbols"]] = x
     values |= states
-    for node in plan["nodes"]:
+    kept = {plan["output"], *plan["carried"].values()}
+    for node, over in zip(plan["nodes"], plan["over"], strict=True):
         call(node, values)
+        for name in over - kept:  # so that a long graph takes little memory
+            del values[name]
     states |= {name: values[output] for name, output in plan["carried"].items()}
     return values[plan["output"]]
 
@@ -106,6 +132,7 @@ def run(
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
     plan = json.loads((folder / "plan.json").read_text())
+    plan["over"] = last_uses(plan["nodes"])
     with np.load(folder / "arrays.npz") as arrays:
         stored = [torch.from_numpy(arrays[f"arr_{i}"]) for i in range(len(plan["constants"]))]
     constants = dict(zip(plan["constants"], stored, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +17,12 @@ from minidark.convert.found import Trial
 from minidark.convert.torch_archive import Json
 from minidark.convert.torch_axes import FEATURES
 from minidark.convert.torch_graph import After, Constant, Place, Rows, Walk, names_in
+from minidark.convert.torch_views import LARGEST
 from minidark.convert.workers import run_worker
+from minidark.errors import WeightsError, bare
 
 WINDOW = 50  # steps of a program of any T that gives only its last output
+LONGEST = 600  # seconds
 ANY_STREAMS = 64  # streams of a call, if the program takes any number
 
 
@@ -115,7 +119,7 @@ def outputs_of(run: Run, symbols: Array) -> Array:
     np.savez(packed, *arrays)
     files = {"plan.json": json.dumps(plan).encode(), "arrays.npz": packed.getvalue()}
     inputs = [_arranged(run, call) for call in calls]
-    _, outputs = run_worker("torch_program_worker.py", files, inputs, "plan.json")
+    _, outputs = run_worker("torch_program_worker.py", files, inputs, "plan.json", LONGEST)
     parts = [_rows(run, call, y) for call, y in zip(calls, outputs, strict=True)]
     joined = np.concatenate(parts, axis=0 if run.carried else 1)
     return joined[: len(symbols), : symbols.shape[1]]
@@ -124,7 +128,10 @@ def outputs_of(run: Run, symbols: Array) -> Array:
 def _sizes(run: Run, name: str, call: Array) -> list[int]:
     """The sizes of a state. One that is not fixed is that of the streams."""
     sizes = run.walk.program.graph["tensor_values"][name]["sizes"]
-    return [int(size.get("as_int", call.shape[1])) for size in sizes]
+    numbers = [int(size.get("as_int", call.shape[1])) for size in sizes]
+    if min(numbers, default=0) < 0 or math.prod(numbers) > LARGEST:
+        raise WeightsError(f"{run.walk.program.path}: {bare(name)} is no state of its layers")
+    return numbers
 
 
 def _calls(run: Run, symbols: Array) -> Iterator[Array]:

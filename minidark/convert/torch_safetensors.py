@@ -11,7 +11,7 @@ import math
 import re
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -34,14 +34,18 @@ def is_state(path: Path | str) -> bool:
     if Path(path).suffix.lower() != SAFETENSORS:
         return False
     with open_regular(path, named(path, WeightsError)) as file:
-        data = file.read(8)
-        (length,) = struct.unpack("<Q", data.ljust(8, b"\0"))
-        try:
-            header = json.loads(file.read(length)) if length <= LARGEST_JSON else {}
-            notes = header.pop("__metadata__", {})
-            return "cfg" not in notes and any(map(TORCH_NAME.fullmatch, header))
-        except MALFORMED:
-            return False
+        return has_state(file)
+
+
+def has_state(file: BinaryIO) -> bool:
+    """Likewise, of an open file."""
+    (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+    try:
+        header = json.loads(file.read(length)) if length <= LARGEST_JSON else {}
+        notes = header.pop("__metadata__", {})
+        return "cfg" not in notes and any(map(TORCH_NAME.fullmatch, header))
+    except MALFORMED:
+        return False
 
 
 def read(path: Path | str) -> Found:
@@ -61,7 +65,7 @@ def read_state(data: bytes, path: Path | str) -> Found:
 def _arrays(data: bytes, path: Path | str) -> dict[str, Array]:
     """The arrays as float32, including those that were saved only once because two modules share
     them. Raises WeightsError or one of MALFORMED."""
-    (length,) = struct.unpack_from("<Q", data)
+    (length,) = struct.unpack("<Q", data[:8].ljust(8, b"\0"))
     if not 1 < length <= min(len(data) - 8, LARGEST_JSON):
         raise ValueError
     header = json.loads(data[8 : 8 + length])

@@ -13,6 +13,8 @@ from minidark.convert.torch_modules import Module
 from minidark.convert.torch_order import EMBEDDING, Reading
 from minidark.convert.workers import run_worker
 
+LONGEST = 600  # seconds
+
 
 def run_modules(steps: Sequence[tuple[Reading, Module]], symbols: Array) -> Array:
     """The outputs (T, S, O) of torch's own modules for symbols (T, S), in two calls with the states
@@ -33,5 +35,5 @@ def run_modules(steps: Sequence[tuple[Reading, Module]], symbols: Array) -> Arra
     np.savez(packed, **arrays)  # type: ignore[arg-type]
     files = {"plan.json": json.dumps(plan).encode(), "arrays.npz": packed.getvalue()}
     calls = [part for part in np.split(symbols, [len(symbols) // 3]) if len(part)]
-    _, outputs = run_worker("torch_trial_worker.py", files, calls, "plan.json")
+    _, outputs = run_worker("torch_trial_worker.py", files, calls, "plan.json", LONGEST)
     return np.concatenate(outputs)

@@ -22,7 +22,7 @@ from minidark.convert.torch_graph import After, Constant, Given, Node, Place, Ro
 from minidark.convert.torch_ops import LOOP, Handler
 
 MIXED = "it takes an axis apart, or mixes it with another"
-LARGEST = 1 << 24  # numbers of a tensor of zeros
+LARGEST = 1 << 24  # numbers of all tensors of zeros together
 END = 2**63 - 1  # of a slice without end
 
 View = Callable[[Walk, Rows | After, dict[str, Any]], Axes]
@@ -230,20 +230,25 @@ def zeros(walk: Walk, node: Node) -> list[Any]:
     sizes = node.arguments["size"]
     if node.arguments.get("fill_value", 0) != 0:
         raise walk.refused(node, "it makes other numbers than zero")
-    if math.prod(size for size in sizes if isinstance(size, int)) > LARGEST:
-        raise walk.refused(node, f"it makes more than {LARGEST:,} zeros")
+    walk.zeros += math.prod(size for size in sizes if isinstance(size, int))
+    if walk.zeros > LARGEST:
+        raise walk.refused(node, f"there are more than {LARGEST:,} zeros")
     return [Zeros()]
 
 
 def zeros_like(walk: Walk, node: Node) -> list[Any]:
+    """Only of other zeros and of states, which are small."""
+    if isinstance(node.arguments["self"], Rows):
+        raise walk.unknown(node)
     return [Zeros()]
 
 
 def expand(walk: Walk, node: Node) -> list[Any]:
     """Zeros and weights in more streams."""
     value, sizes = node.arguments["self"], node.arguments["size"]
-    if math.prod(abs(size) for size in sizes if isinstance(size, int)) > LARGEST:
-        raise walk.refused(node, f"it makes more than {LARGEST:,} numbers")
+    walk.zeros += math.prod(abs(size) for size in sizes if isinstance(size, int))
+    if walk.zeros > LARGEST:
+        raise walk.refused(node, f"there are more than {LARGEST:,} zeros")
     if isinstance(value, Zeros):
         return [value]
     if isinstance(value, Constant):

@@ -30,18 +30,22 @@ UNWRITABLE = "cannot write into the folder for temporary files (TMPDIR)"
 
 
 def run_worker(
-    script: str, files: Mapping[str, bytes], calls: Sequence[Array], made: str
+    script: str,
+    files: Mapping[str, bytes],
+    calls: Sequence[Array],
+    made: str,
+    limit: float | None = None,
 ) -> tuple[bytes, list[Array]]:
     """Run a worker of this package on files and on the inputs of some calls.
 
     Returns the bytes of the file `made`, and the outputs of each call. Raises BackendError if the
-    worker's library is missing, SaveError if the temporary folder cannot be written, and
-    MinidarkError if the worker fails.
+    worker's library is missing, SaveError if the temporary folder cannot be written, WeightsError
+    if the worker takes longer than `limit` seconds, and MinidarkError if it fails.
     """
     packed = io.BytesIO()
     np.savez(packed, *calls)
     with _folder({**files, "calls.npz": packed.getvalue()}) as folder:
-        _run(script, str(folder))
+        _run(script, str(folder), limit=limit)
         with np.load(io.BytesIO((folder / "outputs.npz").read_bytes())) as outputs:
             return (folder / made).read_bytes(), [outputs[key] for key in outputs.files]
 

@@ -70,6 +70,12 @@ WORDS["pt"] = [
     b"J\xff\xff\xff\x7f", b"X\3\0\0\0abc", b"}", b"]", b")", b"(", b"t", b"u", b"s", b".", b"cpu",
     b"storage", b"\x88", b"N", b"weight_ih_l0", b"bias",
 ]  # fmt: skip
+WORDS["pt2"] = [
+    *WORDS["json"], b'"as_int": ', b'"as_expr"', b'"as_tensor"', b"$x", b"torch.ops.aten.",
+    b"linear.default", b"add.Tensor", b"view.default", b"select.int", b"zeros.default",
+    b"expand.default", b"lstm.input", b"sym_size.int", b"_operator.mul", b"os.system",
+]  # fmt: skip
+WORDS["state"] = [*WORDS["safetensors"], b"weight_hh_l0", b"BF16", b"I64", b"_reverse", b"bias"]
 for kind in ("checkpoint", "run", "log"):
     WORDS[kind] = WORDS["json"]
 
@@ -122,6 +128,8 @@ STRUCTURED: dict[str, structured.Change] = {
     "onnx": structured.in_protobuf(_changed),
     "keras": structured.in_a_zip({".json": structured.json_text(_changed)}, _changed),
     "pt": structured.in_a_zip({}, _changed),
+    "pt2": structured.in_a_zip({".json": structured.json_text(_changed)}, _changed),
+    "state": structured.in_safetensors(structured.json_text(_changed)),
     "checkpoint": structured.in_a_checkpoint,
     "run": structured.json_text(_changed),
     "log": structured.a_line(structured.json_text(_changed)),

@@ -93,6 +93,23 @@ def state_dicts() -> tuple[bytes, ...]:
     return tuple(files)
 
 
+def programs() -> tuple[bytes, ...]:
+    """Programs of torch.export: a Linear, and a GRU with states."""
+    from tests.convert import pt2
+
+    return pt2.linear(), pt2.gru()
+
+
+def shared_states() -> tuple[bytes, ...]:
+    """State dicts as .safetensors, of a GRU and of a cell with tied weights."""
+    import safetensors.numpy
+
+    gru = {"rnn.weight_ih_l0": ones(6, 3), "rnn.weight_hh_l0": ones(6, 2), "fc.weight": ones(3, 2)}
+    cell = {"emb.weight": ones(3, 2), "c.weight_ih": ones(8, 2), "c.weight_hh": ones(8, 2)}
+    tied = {"fc.weight": "emb.weight"}
+    return safetensors.numpy.save(gru), safetensors.numpy.save(cell, tied)
+
+
 # --- .onnx ------------------------------------------------------------------------------------
 
 
@@ -158,6 +175,8 @@ def a_run() -> Path:
 MAKERS: dict[str, Callable[[], tuple[bytes, ...]]] = {
     "keras": keras,
     "pt": state_dicts,
+    "pt2": programs,
+    "state": shared_states,
     "onnx": onnx_beside,
     "checkpoint": lambda: ((a_run() / "a.ckpt").read_bytes(),),
     "run": lambda: ((a_run() / "run.json").read_bytes(),),

@@ -202,6 +202,19 @@ def torch_target(data: bytes) -> None:
         check_model(lambda: torch_state.read_state(data, "x.pt"))
 
 
+def program_target(data: bytes) -> None:
+    from minidark.convert.torch_program import read_program
+
+    check_model(lambda: read_program(data, "x.pt2"))
+
+
+def state_target(data: bytes) -> None:
+    from minidark.convert.torch_safetensors import has_state, read_state
+
+    has_state(io.BytesIO(data))
+    check_model(lambda: read_state(data, "x.safetensors"))
+
+
 HDF5 = "x.h5"  # in the working folder
 
 
@@ -281,6 +294,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "onnx": onnx_target,
     "keras": keras_target,
     "pt": torch_target,
+    "pt2": program_target,
+    "state": state_target,
     "checkpoint": checkpoint_target,
     "run": run_target,
     "log": log_target,
