@@ -40,8 +40,8 @@ INTEGERS = (4, 5)  # dtypes of ids: int32 and int64
 STRIDED = 7  # the usual layout of a tensor
 OLD_GRAPH = "serialized_exported_program.json"
 OLD = (
-    "saved by a PyTorch older than 2.8; load it there with torch.export.load and save it with a "
-    "newer one"
+    "in the layout of an older PyTorch; load it with torch.export.load, only if you trust it, and "
+    "save it with a current PyTorch"
 )
 
 Json = dict[str, Any]

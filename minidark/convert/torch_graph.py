@@ -26,6 +26,7 @@ IN_PLACE = re.compile(r"_\.[A-Za-z]")  # such as relu_.default
 ABSENT = {"as_none", "as_device", "as_layout", "as_memory_format"}
 JOINS = "the model is no chain: it joins two paths, as a residual connection does"
 PARTS = "the model is no chain: its paths part"
+CHANGES = "it changes a tensor in place, such as a state that the module keeps in a buffer"
 NO_ROWS = "its input is not what comes before it"
 DECOMPOSED = "; if the program was saved after run_decompositions(), save it before"
 
@@ -116,12 +117,13 @@ class Walk:
     def refused(self, node: Node, why: str) -> WeightsError:
         kind = bare(node.target.partition(".")[0])
         name = bare(node.name) if node.name.startswith(kind) else f"{bare(node.name)} ({kind})"
+        why += DECOMPOSED if self.program.is_decomposed else ""
         return WeightsError(f"{self.program.path}: {name} cannot be converted: {why}")
 
     def unknown(self, node: Node, why: str = "it has no counterpart in minidark") -> WeightsError:
         if sum(isinstance(value, Rows) for value in flat(node.arguments.values())) > 1:
             why = JOINS
-        return self.refused(node, why + (DECOMPOSED if self.program.is_decomposed else ""))
+        return self.refused(node, why)
 
     def current(self, node: Node, value: Any) -> Rows:
         """The rows that a layer reads, which must be the newest."""

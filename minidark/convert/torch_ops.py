@@ -16,6 +16,7 @@ from minidark.convert.gates import Packed
 from minidark.convert.torch_archive import DTYPES, INTEGERS
 from minidark.convert.torch_axes import FEATURES, Axis
 from minidark.convert.torch_graph import (
+    CHANGES,
     JOINS,
     NO_ROWS,
     After,
@@ -294,6 +295,8 @@ def dropout(walk: Walk, node: Node) -> list[Any]:
 
 def unsupported(walk: Walk, node: Node) -> list[Any]:
     name = node.target.partition(".")[0]
+    if name.endswith("_"):
+        raise walk.refused(node, CHANGES)
     if not any(isinstance(value, Rows) for value in flat(node.arguments.values())):
         raise walk.refused(node, NO_ROWS)
     raise walk.unknown(node, REASONS.get(name, "it has no counterpart in minidark"))
@@ -320,5 +323,6 @@ HANDLERS: dict[str, Handler] = {
     "log_softmax.int": softmax,
     "_log_softmax.default": softmax,
     "dropout.default": dropout,
+    "dropout_.default": dropout,
     "feature_dropout.default": dropout,
 }

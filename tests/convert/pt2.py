@@ -98,11 +98,13 @@ def archive(graph: Json, table: Json, weights: dict[str, Array]) -> bytes:
     return data.getvalue()
 
 
-def ones(**shapes: tuple[int, ...]) -> dict[str, Array]:
-    return {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+def normal(**shapes: tuple[int, ...]) -> dict[str, Array]:
+    """Distinct weights."""
+    rng = np.random.default_rng(0)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
 
 
-LINEAR = ones(w=(2, 3), b=(2,))
+LINEAR = normal(w=(2, 3), b=(2,))
 
 
 def linear(*nodes: Json, output: str = "y", x: Json | None = None) -> bytes:
@@ -114,7 +116,7 @@ def linear(*nodes: Json, output: str = "y", x: Json | None = None) -> bytes:
 
 def gru() -> bytes:
     """An embedding, a GRU with states, its last step and a head, in small."""
-    weights = ones(e=(3, 2), u=(6, 2), r=(6, 2), bu=(6,), br=(6,), w=(3, 2), b=(3,))
+    weights = normal(e=(3, 2), u=(6, 2), r=(6, 2), bu=(6,), br=(6,), w=(3, 2), b=(3,))
     keys = {"has_biases": True, "num_layers": 1, "dropout": 0.0, "train": False}
     nodes = [
         node("embedding.default", "rows", weight="$e", indices="$x"),

@@ -84,7 +84,8 @@ def convert(
 
     The suffixes of IN and OUT select the formats. Weight formats are .weights, .backup,
     .safetensors and .npz. Model formats are .onnx and .keras (read and written), .py for PyTorch
-    (written) and .pt of a PyTorch LSTM (read).
+    (written), and PyTorch's .pt2 of torch.export and its state dicts in .pt, .pth or .safetensors
+    (read).
 
     A model that is written has batch norm folded into its weights. The command runs it on 1,000
     characters, and prints the largest difference from minidark's own outputs in float64. If

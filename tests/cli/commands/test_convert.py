@@ -340,7 +340,7 @@ def test_an_extra_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -
         (
             ("a.weights", "b.h5", "--cfg", "a.cfg"),
             "b.h5: unknown suffix; use one of .cfg, .yaml, .yml, .weights, .backup, "
-            ".safetensors, .npz, .onnx, .keras, .py, .pt, .pth",
+            ".safetensors, .npz, .onnx, .keras, .py, .pt, .pth, .pt2",
         ),
     ],
 )

@@ -1,0 +1,123 @@
+"""`minidark convert` of models that PyTorch saved; torch runs in processes of its own."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from minidark import load_network
+from tests.cli.running import output, run
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from tests.convert.torch_models import MODELS, TorchModel  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
+
+
+def model(name: str) -> tuple[TorchModel, Any]:
+    return MODELS[name], MODELS[name].module()
+
+
+def check_files(name: str, cfg: str, weights: str) -> None:
+    """The network in these files computes what the model does."""
+    mine, module = model(name)
+    symbols = np.random.default_rng(3).integers(0, mine.inputs, (100, 1))
+    net = load_network(cfg, weights, batch=1)
+    theirs = mine.expected(module, symbols)
+    np.testing.assert_allclose(net.predict(symbols), theirs, rtol=0, atol=1e-5)
+
+
+def test_a_program_becomes_a_cfg_and_weights_that_generate() -> None:
+    mine, module = model("word_language_model LSTM")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's about its own modules
+        torch.export.save(torch.export.export(module, mine.example()), "a.pt2")
+    result = run("convert", "a.pt2", "b.weights", "--out-cfg", "b.cfg")
+    assert result.exit_code == 0
+    assert "a.pt2: largest difference from its own program " in result.stderr
+    check_files("word_language_model LSTM", "b.cfg", "b.weights")
+    assert output("generate", "b.cfg", "b.weights", "--len", "20", "--seed", "\1\2")
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_a_state_dict_becomes_a_cfg_and_weights(suffix: str) -> None:
+    _, module = model("gru of two layers")
+    if suffix == "pt":
+        torch.save({"model": module.state_dict(), "epoch": 3}, "a.pt")
+    else:
+        arrays = {name: array.numpy() for name, array in module.state_dict().items()}
+        pytest.importorskip("safetensors.numpy").save_file(arrays, "a.safetensors")
+    result = run("convert", f"a.{suffix}", "b.weights", "--out-cfg", "b.cfg")
+    assert result.exit_code == 0
+    assert f"a.{suffix}: largest difference from its own program " in result.stderr
+    check_files("gru of two layers", "b.cfg", "b.weights")
+
+
+RELU = """[net]
+inputs=9
+[connected]
+output=5
+activation=linear
+[rnn]
+output=8
+elman=1
+activation=relu
+[connected]
+output=9
+activation=linear
+[softmax]
+"""
+
+
+@pytest.mark.parametrize("suffix", ["pt", "safetensors"])
+def test_a_cfg_says_that_an_rnn_computes_relu(suffix: str) -> None:
+    _, module = model("rnn relu")
+    Path("a.cfg").write_text(RELU)
+    if suffix == "pt":
+        torch.save(module.state_dict(), "a.pt")
+    else:
+        arrays = {name: array.numpy() for name, array in module.state_dict().items()}
+        pytest.importorskip("safetensors.numpy").save_file(arrays, "a.safetensors")
+    output("convert", f"a.{suffix}", "b.weights", "--cfg", "a.cfg")
+    check_files("rnn relu", "a.cfg", "b.weights")
+
+
+def test_without_torch_a_program_is_read_but_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    from minidark.convert import torch_run
+    from minidark.errors import BackendError
+    from tests.convert import pt2
+
+    def missing(*args: Any) -> None:
+        raise BackendError("PyTorch is not installed: pip install torch")
+
+    monkeypatch.setattr(torch_run, "run_worker", missing)
+    Path("a.pt2").write_bytes(pt2.gru())
+    result = run("convert", "a.pt2", "b.weights", "--out-cfg", "b.cfg")
+    assert result.exit_code == 0
+    said = "a.pt2: not compared with its own program: PyTorch is not installed: pip install torch"
+    assert said in result.stderr
+    assert Path("b.weights").exists()
+
+
+def test_a_program_that_computes_something_else_leaves_no_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The reading is compared with what torch computes, not believed."""
+    from minidark.convert import torch_ops
+    from minidark.convert.torch_modules import add_recurrent
+    from tests.convert import pt2
+
+    def swapped(model: Any, section: str, packed: Any, activation: str = "tanh") -> None:
+        add_recurrent(model, section, packed._replace(u=-packed.u), activation)
+
+    monkeypatch.setattr(torch_ops, "add_recurrent", swapped)
+    Path("a.pt2").write_bytes(pt2.gru())
+    result = run("convert", "a.pt2", "b.weights")
+    assert result.exit_code == 1
+    assert "a.pt2: the model differs from predict by " in result.stderr.splitlines()[-1]
+    assert not Path("b.weights").exists()
