@@ -77,3 +77,4 @@ MODELS = {
     ".pth": Model("torch_state"),
     ".pt2": Model("torch_program"),
 }
+STATE_DICT = Model("torch_safetensors")  # a .safetensors that another program wrote

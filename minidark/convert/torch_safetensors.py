@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -19,33 +18,11 @@ from minidark.backend import Array
 from minidark.convert.found import Found, whole
 from minidark.convert.torch_state import from_state
 from minidark.errors import WeightsError, bare, echo
-from minidark.files.archives import LARGEST_JSON, MALFORMED, SAFETENSORS
-from minidark.files.disk import named, open_regular
+from minidark.files.archives import LARGEST_JSON, MALFORMED
 
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 COUNTERS = {"I64": 8, "I32": 4, "U8": 1, "BOOL": 1}  # bytes; such arrays are passed over
 MOST_AXES = 8
-TORCH_NAME = re.compile(r"(.*\.)?(weight|bias)(_[ih]h(_l[0-9]+)?(_reverse)?)?")
-
-
-def is_state(path: Path | str) -> bool:
-    """Whether a file is a .safetensors with PyTorch's names instead of a cfg. Raises WeightsError
-    if it cannot be opened; a damaged file is none."""
-    if Path(path).suffix.lower() != SAFETENSORS:
-        return False
-    with open_regular(path, named(path, WeightsError)) as file:
-        return has_state(file)
-
-
-def has_state(file: BinaryIO) -> bool:
-    """Likewise, of an open file."""
-    (length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
-    try:
-        header = json.loads(file.read(length)) if length <= LARGEST_JSON else {}
-        notes = header.pop("__metadata__", {})
-        return "cfg" not in notes and any(map(TORCH_NAME.fullmatch, header))
-    except MALFORMED:
-        return False
 
 
 def read(path: Path | str) -> Found:

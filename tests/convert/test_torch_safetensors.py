@@ -13,7 +13,8 @@ import safetensors.numpy
 
 from minidark import WeightsError
 from minidark.backend import Array
-from minidark.convert.torch_safetensors import is_state, read, read_state
+from minidark.convert.torch_names import is_state
+from minidark.convert.torch_safetensors import read, read_state
 
 rng = np.random.default_rng(0)
 

@@ -209,7 +209,8 @@ def program_target(data: bytes) -> None:
 
 
 def state_target(data: bytes) -> None:
-    from minidark.convert.torch_safetensors import has_state, read_state
+    from minidark.convert.torch_names import has_state
+    from minidark.convert.torch_safetensors import read_state
 
     has_state(io.BytesIO(data))
     check_model(lambda: read_state(data, "x.safetensors"))

@@ -23,10 +23,10 @@ from minidark.cli.output.outputs import (
     force_option,
 )
 from minidark.cli.output.stdout import say, say_json
-from minidark.convert import torch_safetensors
 from minidark.convert.fold import denormalize
 from minidark.convert.found import Found, fill
 from minidark.convert.proof import SYMBOLS, compared, drawn_symbols, written
+from minidark.convert.torch_names import is_state
 from minidark.data.text import Text
 from minidark.errors import BackendError
 from minidark.files.archives import is_archive
@@ -162,11 +162,11 @@ def _load(source: str, cfg: str | None, choice: CfgChoice, tolerance: float | No
     model = forms.MODELS.get(_suffix(source))
     if model and not model.reads:
         raise click.UsageError(f"{source}: {_suffix(source)} files are only written, not read")
-    if not model and not torch_safetensors.is_state(source):
+    if not model and not is_state(source):
         if cfg is None and not is_archive(source):
             raise click.UsageError(f"{source} does not contain its cfg; add --cfg CFG")
         return choice.load(cfg or source, source)
-    theirs = (model or torch_safetensors).read(source)
+    theirs = (model or forms.STATE_DICT).read(source)
     allowed = bool(choice.reading["allow_nonfinite"])
     if cfg is None:
         net = theirs.network(allowed)
