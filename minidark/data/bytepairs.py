@@ -7,6 +7,9 @@ same number of symbols covers two or three times as much text.
 Pairs stay within pieces: a word with the space before it, or the characters between words. So the
 symbols of a piece do not depend on the text after it, and no symbol spans two words.
 
+From lines of pairs, symbols are learned within each source and each target. So no symbol contains
+the separator or the line feed between them.
+
 A network with a `[bytepairs]` layer stores its pairs there. Lengths and costs still count
 characters, that is bytes: `BytePairText` has the number in its symbols.
 
@@ -20,7 +23,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
@@ -101,7 +104,12 @@ class BytePairs:
 
 def learn(data: bytes, count: int) -> list[Pair]:
     """Learn `count` pairs from a text. Raises DataError if fewer pairs occur twice."""
-    frequency = Counter(PIECES.findall(data))
+    return learn_from_pieces(Counter(PIECES.findall(data)), count)
+
+
+def learn_from_pieces(frequency: Counter[bytes], count: int) -> list[Pair]:
+    """Learn `count` pairs from pieces of a text and their frequencies. Raises DataError if fewer
+    pairs occur twice."""
     pieces = [([*piece], n) for piece, n in frequency.items()]
     counts: Counter[Pair] = Counter()
     where: defaultdict[Pair, set[int]] = defaultdict(set)
@@ -234,14 +242,42 @@ class BytePairText(TextInMemory):
 def learn_from(text: Symbols, net: Network, valid_fraction: float) -> None:
     """Fill an empty [bytepairs] from all but the last `valid_fraction` of a text of bytes, at most
     its first 4 MiB."""
-    layer = net.layers[0]
-    assert isinstance(layer, BytePairsLayer)
-    if not net.backend.asnumpy(layer.pairs.value).any():
+    if _is_empty(net):
         most = text.split(valid_fraction)[0].end
         data = b"".join(_bytes(text, min(most, LEARNED_FROM)))
-        count = layer.inputs - BYTES
-        log.info("learning %s byte pairs from %s characters", f"{count:,}", f"{len(data):,}")
-        layer.pairs.value[...] = net.backend.asarray(learn(data, count))
+        _fill(net, Counter(PIECES.findall(data)), len(data))
+
+
+def learn_from_lines(groups: Iterable[Sequence[bytes]], net: Network) -> BytePairs:
+    """The pairs of a network's [bytepairs]. If it is empty, it learns them from these groups of
+    lines, such as a source and its target: from at most 4 MiB, evenly spread over the groups."""
+    if _is_empty(net):
+        chosen = [*groups]
+        total = sum(len(line) for lines in chosen for line in lines)
+        if total > LEARNED_FROM:
+            count = len(chosen) * LEARNED_FROM // total
+            chosen = [chosen[n * len(chosen) // count] for n in range(count)]
+        learned = [line for lines in chosen for line in lines]
+        pieces = Counter(piece for line in learned for piece in PIECES.findall(line))
+        _fill(net, pieces, sum(map(len, learned)))
+    return byte_pairs(net)
+
+
+def _is_empty(net: Network) -> bool:
+    """Whether the network has a [bytepairs] without pairs."""
+    layer = net.layers[0]
+    if not isinstance(layer, BytePairsLayer):
+        return False
+    return not net.backend.asnumpy(layer.pairs.value).any()
+
+
+def _fill(net: Network, pieces: Counter[bytes], characters: int) -> None:
+    """Learn the pairs of a [bytepairs] from the pieces of a text of this many characters."""
+    layer = net.layers[0]
+    assert isinstance(layer, BytePairsLayer)
+    count = layer.inputs - BYTES
+    log.info("learning %s byte pairs from %s characters", f"{count:,}", f"{characters:,}")
+    layer.pairs.value[...] = net.backend.asarray(learn_from_pieces(pieces, count))
 
 
 def _bytes(text: Symbols, end: int) -> Iterator[bytes]:

@@ -2,10 +2,12 @@
 
     source SEPARATOR target
 
-in UTF-8, one pair a line. Symbols are bytes. A network reads the source and the separator, then
-predicts the target and the end mark, a line feed. So a source or target contains neither the
-separator nor a line feed, and is not empty. A line may end in CR LF; a byte order mark at the
-beginning is skipped.
+in UTF-8, one pair a line. A network reads the source and the separator, then predicts the target
+and the end mark, a line feed. So a source or target contains neither the separator nor a line feed,
+and is not empty. A line may end in CR LF; a byte order mark at the beginning is skipped.
+
+Symbols are bytes, or byte pairs if the network has a [bytepairs] (`Pairs.encoded`). The separator
+and the end mark are always single bytes.
 
 A `Batch` is some pairs side by side, one per stream, from zero states: ids x (T, S), and the truth
 for each, which is -1 (none) before the separator and after the end of a shorter pair.
@@ -15,6 +17,7 @@ Sutskever, Vinyals and Le 2014, arXiv:1409.3215, with one network for both halve
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +26,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from minidark.cfg.options import BYTES
+from minidark.data.bytepairs import BytePairs, learn_from_lines
 from minidark.data.identity import Identity
 from minidark.data.text import Ids
 from minidark.errors import DataError, echo
 from minidark.files.disk import named, open_regular
+from minidark.network import Network
 
 TAB = "\t"
 END = ord("\n")
@@ -56,10 +62,15 @@ def looks_like_pairs(path: Path | str) -> bool:
 
 
 class Pairs:
-    """The pairs of a file, in memory. Raises DataError for the first malformed line."""
+    """The pairs of a file, in memory. Raises DataError for the first malformed line.
+
+    `sources` and `targets` are bytes. Lengths count symbols: bytes, until `encoded`.
+    """
 
     def __init__(self, path: Path | str, separator: str = TAB):
         self.path, self.separator = path, separator
+        self.byte_pairs = BytePairs(())
+        self._symbols: tuple[list[Ids], list[Ids]] | None = None  # of sources, of targets
         mark = separator_byte(separator)
         with open_regular(path, named(path, DataError)) as file:
             self.identity = Identity.of(path, file)
@@ -98,15 +109,50 @@ class Pairs:
     def wrong(self, number: int, message: str) -> DataError:
         return DataError(f"{self.path}: line {number} {message}")
 
+    def encoded(self, byte_pairs: BytePairs) -> Pairs:
+        """These pairs in the symbols of `byte_pairs`. Raises DataError if one of the symbols
+        contains the separator or a line feed, as those of a text can."""
+        if byte_pairs.pairs == self.byte_pairs.pairs:
+            return self
+        check_byte_pairs(byte_pairs, self.separator)
+        other, kind = copy.copy(self), np.min_scalar_type(len(byte_pairs.names) - 1)
+        other.byte_pairs = byte_pairs
+        other._symbols = tuple(  # type: ignore[assignment]
+            [byte_pairs.encode(line).astype(kind) for line in lines]
+            for lines in (self.sources, self.targets)
+        )
+        return other
+
+    def _symbols_of(self, number: int) -> tuple[Ids, Ids]:
+        """The symbols of a source and its target."""
+        if self._symbols:
+            return self._symbols[0][number], self._symbols[1][number]
+        pair = self.sources[number], self.targets[number]
+        source, target = (np.frombuffer(part, np.uint8) for part in pair)
+        return source, target  # type: ignore[return-value]
+
+    def _lengths(self, side: int) -> npt.NDArray[np.intp]:
+        """Symbols of each source (side 0) or target (1)."""
+        sides = self._symbols or (self.sources, self.targets)
+        return np.array([len(part) for part in sides[side]], np.intp)
+
     def lengths(self) -> npt.NDArray[np.intp]:
         """Input symbols of each pair: source, separator and target."""
-        return np.array(
-            [len(s) + 1 + len(t) for s, t in zip(self.sources, self.targets, strict=True)], np.intp
-        )
+        lengths: npt.NDArray[np.intp] = self._lengths(0) + 1 + self._lengths(1)
+        return lengths
 
     def counted(self) -> npt.NDArray[np.intp]:
         """Symbols of each pair with a truth: the target and the end mark."""
-        return np.array([len(t) + 1 for t in self.targets], np.intp)
+        counted: npt.NDArray[np.intp] = self._lengths(1) + 1
+        return counted
+
+    def characters(self) -> npt.NDArray[np.intp]:
+        """Bytes of each target and its end mark."""
+        return np.array([len(target) + 1 for target in self.targets], np.intp)
+
+    def characters_of(self, truth: Ids) -> int:
+        """Bytes of all symbols in a truth, without -1."""
+        return int(self.byte_pairs.lengths[truth[truth >= 0]].sum())
 
     def check(self, inputs: int, longest: int | None = None) -> None:
         """Raise DataError for the first pair with a byte of `inputs` or above, or for the longest
@@ -122,20 +168,22 @@ class Pairs:
                 f"has {lengths[at]} symbols, which is the longest pair{others} for "
                 f"time_steps={longest}; --set net.time_steps={lengths[at]} fits all",
             )
-        for number, pair in enumerate(zip(self.sources, self.targets, strict=True), start=1):
-            if message := beyond(b"".join(pair), inputs):
-                raise self.wrong(number, message)
+        if inputs < BYTES:
+            for number, pair in enumerate(zip(self.sources, self.targets, strict=True), start=1):
+                if message := beyond(b"".join(pair), inputs):
+                    raise self.wrong(number, message)
 
     def batch(self, numbers: Sequence[int] | npt.NDArray[np.intp], streams: int) -> Batch:
         """The pairs with these indices, at most `streams` of them, side by side."""
-        lines = [(self.sources[n], self.targets[n]) for n in numbers]
+        lines = [self._symbols_of(int(n)) for n in numbers]
         steps = max(len(source) + 1 + len(target) for source, target in lines)
         x = np.full((steps, streams), END)
         truth = np.full((steps, streams), -1)
         for stream, (source, target) in enumerate(lines):
             begin, end = len(source), len(source) + 1 + len(target)
-            x[:end, stream] = [*source, ord(self.separator), *target]
-            truth[begin:end, stream] = [*target, END]
+            x[:begin, stream], x[begin, stream] = source, ord(self.separator)
+            x[begin + 1 : end, stream] = truth[begin : end - 1, stream] = target
+            truth[end - 1, stream] = END
         return Batch(x, truth, len(lines))
 
     def split(self, valid_fraction: float) -> tuple[Ids, Ids]:
@@ -176,6 +224,18 @@ def check_separator(separator: str, inputs: int) -> None:
         )
 
 
+def check_byte_pairs(byte_pairs: BytePairs, separator: str) -> None:
+    """Raise DataError if a symbol contains the separator or the end mark besides other bytes."""
+    marks = {ord(separator), END}
+    for symbol, name in enumerate(byte_pairs.names[BYTES:], start=BYTES):
+        if marks & {*name}:
+            raise DataError(
+                f"symbol {symbol} of [bytepairs] is {echo(name.decode(errors='replace'))}, which "
+                "contains the separator or a line feed; pairs need symbols that were learned from "
+                "pairs with this separator"
+            )
+
+
 def not_utf8(line: bytes) -> str | None:
     """A message if the line is not UTF-8."""
     try:
@@ -187,9 +247,16 @@ def not_utf8(line: bytes) -> str | None:
 
 def beyond(line: bytes, inputs: int) -> str | None:
     """A message if the line contains bytes that are not symbols of the network."""
-    if inputs < 256 and (most := max(line, default=0)) >= inputs:
+    if inputs < BYTES and (most := max(line, default=0)) >= inputs:
         return f"contains byte {most}; this network's symbols are 0 to {inputs - 1}"
     return None
+
+
+def in_symbols(net: Network, pairs: Pairs, numbers: Ids) -> Pairs:
+    """The pairs as symbols of this network. If it has a [bytepairs] that is empty, it learns from
+    the sources and targets of the pairs with these numbers. Raises DataError."""
+    learned = ((pairs.sources[n], pairs.targets[n]) for n in numbers)
+    return pairs.encoded(learn_from_lines(learned, net))
 
 
 def separator_name(mark: bytes) -> str:

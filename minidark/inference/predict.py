@@ -20,7 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from minidark.backend import Array
-from minidark.data.pairs import END, TAB, beyond, check_separator, not_utf8, separator_byte
+from minidark.data.bytepairs import byte_pairs
+from minidark.data.pairs import (
+    END,
+    TAB,
+    beyond,
+    check_byte_pairs,
+    check_separator,
+    not_utf8,
+    separator_byte,
+)
+from minidark.data.text import Ids
 from minidark.errors import CfgError, DataError
 from minidark.network import Network
 from minidark.network.frozen import Frozen
@@ -74,6 +84,8 @@ class Predictor:
         separator: str = TAB,
     ):
         check_predicts(net, separator)
+        self.byte_pairs = byte_pairs(net)
+        check_byte_pairs(self.byte_pairs, separator)
         if not 1 <= n_best <= beam:
             raise DataError(f"n_best {n_best} is not from 1 to the beam, {beam}")
         self.net, self.beam, self.n_best, self.separator = net, beam, n_best, separator
@@ -94,12 +106,12 @@ class Predictor:
             raise DataError("sources is a single string; pass a list of strings")
         checked = (self._source(source, n) for n, source in enumerate(sources, start=first))
         while group := list(islice(checked, self.at_once)):
-            nonempty = [source for source in group if source]
+            nonempty = [source for source in group if source.size]
             results = iter(_Search(self, nonempty).run() if nonempty else [])
             for source in group:
-                yield next(results) if source else [Prediction(b"", 0.0)] * self.n_best
+                yield next(results) if source.size else [Prediction(b"", 0.0)] * self.n_best
 
-    def _source(self, source: str | bytes, number: int) -> bytes:
+    def _source(self, source: str | bytes, number: int) -> Ids:
         line = source.encode(errors="surrogateescape") if isinstance(source, str) else source
         message = not_utf8(line) or beyond(line, self.net.inputs)
         if self.separator.encode() in line:
@@ -110,7 +122,7 @@ class Predictor:
             message = "contains a line feed, the end mark"
         if message:
             raise DataError(f"line {number} {message}")
-        return line
+        return self.byte_pairs.encode(line)
 
 
 def check_predicts(net: Network, separator: str) -> None:
@@ -126,17 +138,16 @@ def check_predicts(net: Network, separator: str) -> None:
             f"{net.outputs} outputs and {net.inputs} inputs: a network that reads its own output "
             "needs the same number of both"
         )
-    if net.layers[0].gives_ids:
-        raise CfgError("[bytepairs] is for texts; the symbols of pairs are bytes")
     check_separator(separator, net.inputs)
 
 
 class _Search:
     """L sources with K hypotheses each. Arrays are (L, K), sorted by score once there are any."""
 
-    def __init__(self, predictor: Predictor, sources: Sequence[bytes]):
+    def __init__(self, predictor: Predictor, sources: Sequence[Ids]):
         net, beam, lines = predictor.net, predictor.beam, len(sources)
         self.n_best, self.most = predictor.n_best, predictor.max_length
+        self.byte_pairs = predictor.byte_pairs
         self.lengths = np.array([len(source) + 1 for source in sources])
         self.prompts = np.full((lines, self.lengths.max()), END)
         for row, source in zip(self.prompts, sources, strict=True):
@@ -200,12 +211,16 @@ class _Search:
 
     def _best(self, line: int) -> list[Prediction]:
         return [
-            Prediction(bytes(text.tolist()).partition(b"\n")[0], float(score), bool(cut))
+            Prediction(self._decode(text), float(score), bool(cut))
             for text, score, cut in zip(
                 self.texts[line], self.scores[line], self.cut[line], strict=True
             )
             if np.isfinite(score)  # there may be fewer targets
         ][: self.n_best]
+
+    def _decode(self, text: Ids) -> bytes:
+        end = int(np.argmax(text == END))
+        return self.byte_pairs.decode(text[:end])
 
 
 def _likeliest(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from minidark.data.bytepairs import byte_pairs
 from minidark.data.pairs import Pairs
 from minidark.inference.predict import check_predicts, predict
 from minidark.inference.valid import evaluate_pairs
@@ -41,6 +42,7 @@ class ScoredPair:
 class Score:
     pairs: list[ScoredPair] = field(repr=False)
     nats: float  # mean over targets and end marks, each symbol given the true ones before
+    nats_per_character: float  # the same, divided by their bytes
 
     @property
     def exact(self) -> float:
@@ -83,7 +85,8 @@ def score(net: Network, pairs: Pairs, *, beam: int = 1, max_length: int | None =
     """
     check_predicts(net, pairs.separator)
     pairs.check(net.inputs)
-    longest = max(net.options.time_steps, *map(len, pairs.targets))
+    pairs = pairs.encoded(byte_pairs(net))
+    longest = max(net.options.time_steps, int(pairs.counted().max()) - 1)
     predicted = predict(
         net,
         pairs.sources,
@@ -100,7 +103,7 @@ def score(net: Network, pairs: Pairs, *, beam: int = 1, max_length: int | None =
         )
     ]
     measured = evaluate_pairs(net, pairs, np.arange(len(pairs)))
-    return Score(scored, measured.nats / measured.symbols)
+    return Score(scored, measured.nats / measured.symbols, measured.nats / measured.characters)
 
 
 def edits(a: str, b: str) -> int:

@@ -96,11 +96,12 @@ def evaluate(net: Network, part: Part, streams: int = 32, most: int = MOST) -> f
 
 @dataclass(frozen=True, slots=True)
 class PairsMeasure:
-    """`nats` is the summed cost over `symbols`, those of targets and end marks; `exact` of the
-    `pairs` are predicted symbol by symbol."""
+    """`nats` is the summed cost over `symbols`, those of targets and end marks, which have this
+    many `characters`; `exact` of the `pairs` are predicted symbol by symbol."""
 
     pairs: int
     symbols: int
+    characters: int
     nats: float
     exact: int
 
@@ -111,6 +112,7 @@ def evaluate_pairs(net: Network, pairs: Pairs, numbers: Ids, streams: int = 64) 
     This also shows whether greedy search would write the exact target: as long as every symbol is
     right, the true symbols are the predicted ones.
     """
+    pairs = pairs.encoded(byte_pairs(net))
     numbers = numbers[np.argsort(pairs.lengths()[numbers], kind="stable")]
     one = net.twin(min(streams, max(1, numbers.size)))
     cost: Scalar = 0.0
@@ -124,7 +126,8 @@ def evaluate_pairs(net: Network, pairs: Pairs, numbers: Ids, streams: int = 64) 
         right = (likeliest == batch.truth) | (batch.truth < 0)
         exact += int(right.all(axis=0)[: batch.pairs].sum())
         symbols += batch.symbols
-    return PairsMeasure(numbers.size, symbols, float(cost), exact)
+    characters = int(pairs.characters()[numbers].sum())
+    return PairsMeasure(numbers.size, symbols, characters, float(cost), exact)
 
 
 @dataclass(frozen=True, slots=True)

@@ -307,6 +307,16 @@ def generators(net: Network) -> dict[str, np.random.Generator]:
     return {"network": net.rng, **layers}
 
 
+def restore_byte_pairs(net: Network, since: Checkpoint) -> None:
+    """Fill a [bytepairs] that fits with the checkpoint's pairs, before any data is read in them:
+    they may have been learned from other data, if the run began with weights."""
+    if net.layers[0].gives_ids:
+        for array in net.layers[0].arrays():
+            saved = since.arrays.get(array.name)
+            if saved is not None and saved.shape == array.value.shape:
+                array.value[...] = net.backend.asarray(saved)
+
+
 def restore_arrays(net: Network, since: Checkpoint) -> None:
     """Restore the network's arrays and counters, but not its generators. Raises WeightsError if the
     arrays differ in name or shape; the network is unchanged then."""

@@ -49,7 +49,7 @@ class Explained:
     characters_per_batch: int
     batches: int  # remaining
     batches_seen: int
-    characters: int  # to train on; for pairs, the symbols of targets and end marks
+    characters: int  # to train on; for pairs, those of targets and end marks
     characters_validated: int  # in each validation
     pairs: bool
     epochs: float
@@ -198,10 +198,10 @@ def _seconds_per_validation(net: Network, learned: Feed) -> float:
 
 
 def _scored(net: Network, learned: Feed, few: int) -> int:
-    """Number of symbols scored in a short validation of about `few`."""
+    """Number of characters scored in a short validation of about `few`."""
     if isinstance(learned, PairsFeed):
         apart = math.ceil(learned.validated / few)
-        return evaluate_pairs(net, learned.pairs, learned.held_out[::apart]).symbols
+        return evaluate_pairs(net, learned.pairs, learned.held_out[::apart]).characters
     assert isinstance(learned, TextFeed)
     evaluate(net, learned.held_out, most=few)
     return Pieces.of(learned.held_out, most=few).characters(learned.text)

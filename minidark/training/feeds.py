@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from minidark.data.bytepairs import BytePairText, check_symbols
 from minidark.data.identity import Identity
-from minidark.data.pairs import Pairs, epoch_order
+from minidark.data.pairs import Pairs, epoch_order, in_symbols
 from minidark.data.text import Ids, Streams, Symbols
 from minidark.errors import CfgError, DataError, echo
 from minidark.inference.generate import default_primer, generate
@@ -35,20 +35,20 @@ SAMPLE_PAIRS = 5
 class Pass:
     x: Ids  # (T, S)
     truth: Ids  # (T, S), -1 for no truth
-    symbols: int  # with a truth, in these streams; for a text, their characters
+    symbols: int  # characters of the symbols with a truth, in these streams
     fresh: bool  # starts from zero states
 
 
 @dataclass(frozen=True, slots=True)
 class Validated:
-    loss: float  # mean cost of a symbol
+    loss: float  # mean cost of a character
     exact: float | None = None  # share of pairs that are predicted exactly
 
 
 class Feed(ABC):
-    """`size` is an epoch in symbols with a truth, or in characters of a text. `validated` is the
-    number that a validation averages over, 0 if too few are held out. `kept_out` describes the
-    held-out part."""
+    """`size` is an epoch in characters; of pairs, those of targets and end marks. `validated` is
+    the number that a validation averages over, 0 if too few are held out. `kept_out` describes
+    the held-out part."""
 
     tokenized: bool = False
     separator: str | None = None  # for pairs
@@ -171,17 +171,18 @@ class PairsFeed(Feed):
     ):
         check_predicts(net, pairs.separator)
         net.check_has_cost()
+        self.numbers, held_out = pairs.split(valid_fraction)
+        pairs = in_symbols(net, pairs, self.numbers)
         pairs.check(net.inputs, net.options.time_steps)
         self.pairs, self.streams, self.seed, self.own = pairs, net.streams, seed, own
         self.separator, self.identity = pairs.separator, pairs.identity
-        self.numbers, held_out = pairs.split(valid_fraction)
-        counted, self.lengths = pairs.counted(), pairs.lengths()
-        self.size = int(counted[self.numbers].sum())
-        self.upto = np.cumsum(counted[held_out])  # cumulative symbols of the held-out pairs
+        characters, self.lengths = pairs.characters(), pairs.lengths()
+        self.size = int(characters[self.numbers].sum())
+        self.upto = np.cumsum(pairs.counted()[held_out])  # cumulative symbols of the targets
         self.held_out: Ids = held_out[self.upto <= MOST]
-        validated = int(counted[self.held_out].sum())
+        validated = int(characters[self.held_out].sum())
         self.validated = validated if validated >= LEAST_VALIDATION else 0
-        self.kept_out = f"{validated} symbols of {held_out.size} pairs"
+        self.kept_out = f"{validated} characters of {held_out.size} pairs"
         self.move([0, 0])
 
     def amounts(self) -> str:
@@ -197,12 +198,12 @@ class PairsFeed(Feed):
         batch = self.pairs.batch(self.order[self.position], self.streams)
         self.position += 1
         truth = batch.truth[:, self.own]
-        return Pass(batch.x[:, self.own], truth, int((truth >= 0).sum()), fresh=True)
+        return Pass(batch.x[:, self.own], truth, self.pairs.characters_of(truth), fresh=True)
 
     def validate(self, net: Network, most: int = MOST) -> Validated:
         few = max(1, int(np.searchsorted(self.upto, most, side="right")))
         measured = evaluate_pairs(net, self.pairs, self.held_out[:few])
-        return Validated(measured.nats / measured.symbols, measured.exact / measured.pairs)
+        return Validated(measured.nats / measured.characters, measured.exact / measured.pairs)
 
     def sample(self, net: Network, srand: int, length: int | None = None) -> str:
         numbers = (self.held_out if self.validated else self.numbers)[:SAMPLE_PAIRS]

@@ -11,8 +11,8 @@ SHOWN = ("batch", "loss", "average", "rate", "epochs", "valid_loss")  # in a not
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """One batch. For a softmax, costs are nats per symbol. Symbols are those with a truth: for a
-    pair, the target and its end mark."""
+    """One batch. For a softmax, costs are nats per character. `symbols` count characters with a
+    truth: for a pair, the bytes of the target and its end mark."""
 
     batch: int  # whole batches seen, over all runs of these weights
     last: bool

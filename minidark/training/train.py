@@ -41,6 +41,7 @@ from minidark.training.checkpoint import (
     generators,
     network_arrays,
     restore_arrays,
+    restore_byte_pairs,
 )
 from minidark.training.feeds import LEAST_VALIDATION, Pass, feed
 from minidark.training.parallel.gpus import transport
@@ -105,6 +106,7 @@ def train(
     ranks = ranks or Ranks()
     if resume is not None:
         seed, valid_fraction, shards = resume.seed, resume.valid_fraction, resume.shards
+        restore_byte_pairs(net, resume)
     shards = ranks.size if shards is None else shards
     if clip_norm is not None:
         net.learner.clip_norm = clip_norm

@@ -111,7 +111,10 @@ def pieces(data: bytes) -> list[bytes]:
 
 
 def learned_slowly(data: bytes, count: int) -> list[tuple[int, int]]:
-    words = [[*piece] for piece in pieces(data)]
+    return learned_from_words([[*piece] for piece in pieces(data)], count)
+
+
+def learned_from_words(words: list[list[int]], count: int) -> list[tuple[int, int]]:
     pairs: list[tuple[int, int]] = []
     for number in range(256, 256 + count):
         counts = Counter(pair for word in words for pair in pairwise(word))
@@ -382,13 +385,6 @@ def test_files_of_other_pairs_have_no_average(trained: Network, tmp_path: Path) 
 def test_where_they_may_stand(text: str, error: str) -> None:
     with pytest.raises(CfgError, match=error):
         build_network(plan_cfg(text.encode(), "a.cfg"), 0, get_backend())
-
-
-def test_they_are_not_for_pairs_of_lines(tmp_path: Path) -> None:
-    file = tmp_path / "pairs.tsv"
-    file.write_text("a\tb\nc\td\n")
-    with pytest.raises(CfgError, match="for texts"):
-        minidark.train(network(), minidark.Pairs(file), 1)
 
 
 def test_models_have_no_place_for_them(trained: Network) -> None:

@@ -40,7 +40,7 @@ def scored(*triples: tuple[str, str]) -> Score:
         ScoredPair(n, f"s{n}", target, predicted, edits(target, predicted))
         for n, (target, predicted) in enumerate(triples, start=1)
     ]
-    return Score(pairs, 0.5)
+    return Score(pairs, 0.5, 0.5)
 
 
 def test_rates_are_of_characters_and_not_of_bytes() -> None:

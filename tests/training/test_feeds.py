@@ -176,7 +176,7 @@ def test_too_few_pairs_are_never_validated_on(pairs: Pairs) -> None:
     kept_out = [pairs.targets[n] for n in pairs.split(0.1)[1]]
     symbols = sum(len(target) + 1 for target in kept_out)
     assert str(error.value) == (
-        f"patience needs a validation, but only {symbols} symbols of 9 pairs are held "
+        f"patience needs a validation, but only {symbols} characters of 9 pairs are held "
         "out; it needs 200"
     )
 

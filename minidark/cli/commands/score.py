@@ -69,6 +69,7 @@ def _figures(result: Score, worst: int) -> dict[str, object]:
         "exact": result.exact,
         "character_error_rate": result.character_error_rate,
         "nats_per_symbol": result.nats,
+        "nats_per_character": result.nats_per_character,
     }
     if result.classes:
         figures |= {"accuracy": result.exact, "confusion": result.confusion()}
@@ -84,6 +85,8 @@ def _show(result: Score, worst: int) -> None:
         "character error rate": f"{result.character_error_rate:.2%}",
         "nats per symbol": f"{result.nats:.4f}",
     }
+    if result.nats_per_character != result.nats:  # byte pairs
+        rows["nats per character"] = f"{result.nats_per_character:.4f}"
     for name, figure in rows.items():
         say(f"{name:20} {figure:>14}")
     if result.classes:

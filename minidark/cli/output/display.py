@@ -148,7 +148,7 @@ def validated(report: StepReport, in_bits: bool) -> str:
     assert report.valid_loss is not None
     cost, exact = report.valid_loss, report.valid_exact
     if exact is not None:
-        figures = f"{cost:.4f} nats per target symbol, {exact:.2%} exact"
+        figures = f"{cost:.4f} nats per target character, {exact:.2%} exact"
     elif in_bits:
         figures = f"{cost:.4f} nats, {cost / math.log(2):.3f} bits per character"
     else:

@@ -20,7 +20,7 @@ def show(e: Explained, as_json: bool) -> None:
     passes = f", {e.subdivisions} passes" if e.subdivisions > 1 else ""
     what, side, about = ("characters", "streams of", "")
     if e.pairs:
-        what, side, about = ("symbols of targets", "pairs of up to", "about ")
+        what, side, about = ("characters of targets", "pairs of up to", "about ")
     rows = {
         "parameters": f"{e.parameters:,}",
         "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters, gradients and updates, "

@@ -255,7 +255,7 @@ def test_of_pairs_it_tells_what_the_run_does() -> None:
     assert facts["characters_validated"] == validated[0]["valid_symbols"]
     assert facts["seconds_per_validation"] > 0
     assert (
-        f"about {facts['characters_per_batch']} symbols of targets: 4 pairs of up to 40 steps"
+        f"about {facts['characters_per_batch']} characters of targets: 4 pairs of up to 40 steps"
         in (shown)
     )
-    assert f"epochs of {facts['characters']:,} symbols of targets\n" in shown
+    assert f"epochs of {facts['characters']:,} characters of targets\n" in shown

@@ -75,7 +75,8 @@ def test_training_shows_exact_pairs_and_logs_them(folder: Path) -> None:
     )
     *_, validated = [line for line in rest if "validation" in line]
     found = re.fullmatch(
-        r"200: validation (0\.\d{4}) nats per target symbol, (\d+\.\d\d%) exact, the best so far",
+        r"200: validation (0\.\d{4}) nats per target character, (\d+\.\d\d%) exact, "
+        "the best so far",
         validated,
     )
     assert found
@@ -282,7 +283,7 @@ def test_a_score_as_json_and_the_worst(weights: str, folder: Path) -> None:
     (folder / "other.tsv").write_text("0a\tred\n1b\tgrey\n2c\tviolet\n")
     found = json.loads(output("score", "a.cfg", weights, "other.tsv", "--json", "--worst", "5"))
     assert {*found} == {
-        "pairs", "exact", "character_error_rate", "nats_per_symbol", "worst",
+        "pairs", "exact", "character_error_rate", "nats_per_symbol", "nats_per_character", "worst",
     }  # fmt: skip
     assert found["exact"] == pytest.approx(1 / 3)
     assert [pair["line"] for pair in found["worst"]] == [3, 2]
