@@ -328,15 +328,17 @@ def softmax(x: Array, temperature: float) -> Array:
     return y
 
 
-def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
+def cross_entropy(
+    p: Array, truth: Array, weight: float = 1.0, rest: float = 0.0
+) -> tuple[Scalar, Array]:
     p, truth, outputs = _contiguous(p), _contiguous(truth), p.shape[-1]
     rows = p.size // outputs
     difference, costs = cupy.empty_like(p), cupy.empty(rows, dtype=p.dtype)
-    arrays, tiny = (p, truth, costs, difference), np.finfo(p.dtype).tiny
+    arrays, factors = (p, truth, costs, difference), (np.finfo(p.dtype).tiny, weight, rest)
     if truth.dtype.kind == "f":
-        _for_each_row("cross_entropy_of_rows", rows, p.dtype, *arrays, rows, outputs, tiny)
+        _for_each_row("cross_entropy_of_rows", rows, p.dtype, *arrays, rows, outputs, *factors)
     else:
-        _for_each("cross_entropy_of_ids", p.size, p.dtype, *arrays, p.size, outputs, tiny)
+        _for_each("cross_entropy_of_ids", p.size, p.dtype, *arrays, p.size, outputs, *factors)
     return costs.sum(), difference
 
 

@@ -653,21 +653,23 @@ __global__ void softmax(const real* x, real* y, long long N, long long O, real t
 }
 
 __global__ void cross_entropy_of_ids(const real* p, const long long* truth, real* costs,
-                                     real* difference, long long n, long long O, real tiny) {
+                                     real* difference, long long n, long long O, real tiny,
+                                     real weight, real rest) {
   long long i = THREAD;
   if (i >= n) return;
   bool hit = truth[i / O] == i % O;
-  difference[i] = hit ? p[i] - 1 : p[i];
+  difference[i] = (hit ? p[i] - weight : p[i]) - rest;
   if (hit) costs[i / O] = -log(at_least(p[i], tiny));
 }
 
 __global__ void cross_entropy_of_rows(const real* p, const real* truth, real* costs,
-                                      real* difference, long long N, long long O, real tiny) {
+                                      real* difference, long long N, long long O, real tiny,
+                                      real weight, real rest) {
   long long row = THREAD / LANES, lane = THREAD % LANES;
   if (row >= N) return;
   real cost = 0;
   for (long long i = row * O + lane; i < row * O + O; i += LANES) {
-    difference[i] = p[i] - truth[i];
+    difference[i] = p[i] - weight * truth[i] - rest;
     cost -= truth[i] * log(at_least(p[i], tiny));
   }
   cost = warp_sum(cost);

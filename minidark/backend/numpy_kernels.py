@@ -269,8 +269,7 @@ def normalize_backward(
 
 def roll(rolling: Array, batch: Array, kept: float) -> None:
     """Moving average: rolling = kept rolling + (1 - kept) batch for each step of batch (T, 1, F)
-    or (1, F). Writes rolling (F,).
-    """
+    or (1, F). Writes rolling (F,)."""
     for step in batch.reshape(-1, rolling.size):
         rolling *= kept
         rolling += (1 - kept) * step
@@ -288,23 +287,25 @@ def softmax(x: Array, temperature: float) -> Array:
     return y
 
 
-def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
-    """Minus the truth's log probability in nats, summed over rows, and p - truth.
+def cross_entropy(
+    p: Array, truth: Array, weight: float = 1.0, rest: float = 0.0
+) -> tuple[Scalar, Array]:
+    """Minus the truth's log probability in nats, summed over rows, and p - weight truth - rest.
 
     p (..., O); truth (...) ids, or (..., O). A probability that underflows to zero counts as the
     smallest positive number, so that one confident mistake does not make the cost infinite.
     """
     tiny = np.finfo(p.dtype).tiny
-    difference = p.copy()
+    difference: Array = p - rest
     if truth.dtype.kind == "f":
         cost = -float(np.sum(truth * np.log(np.maximum(p, tiny)), dtype=np.float64))
-        difference -= truth
+        difference -= weight * truth
     else:
         rows = np.arange(truth.size)
         ids = truth.reshape(-1)
         hit = p.reshape(truth.size, -1)[rows, ids]
         cost = -float(np.log(np.maximum(hit, tiny)).sum(dtype=np.float64))
-        difference.reshape(truth.size, -1)[rows, ids] -= 1
+        difference.reshape(truth.size, -1)[rows, ids] -= weight
     return cost, difference
 
 
@@ -321,7 +322,6 @@ def draw(p: Array, starts: Array, ids: Array) -> None:
 
     starts (S,) in float32: rand() / RAND_MAX of each stream. Writes ids (S,): -1 for a row with
     NaN or infinity, the last symbol for a row where no probability reaches LEAST.
-
     It adds in float32 and in sequence, like darknet's loop, so that the draws are identical.
 
     Source: darknet src/utils.c (sample_array), examples/rnn.c (test_char_rnn).

@@ -204,6 +204,9 @@ class SoftmaxOptions(LayerOptions):
     groups: int = key(1, AT_LEAST_1, "equal shares of the inputs with a softmax each")
     temperature: float = key(1.0, in_range(1e-6), "divides the inputs; generate has its --temp")
     noloss: bool = key(False, None, "1: no cost; a [cost] after it may have one")
+    smoothing: float = key(
+        0.0, in_range(0, 1, open_high=True), "label smoothing: uniform share of the truth", own=True
+    )
 
     @property
     def has_cost(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 # Keys that older records and checkpoints lack, with their defaults, by layer type.
 LATER: dict[str, dict[str, float | None]] = {
     "gru": {"reset_after": 0},
+    "softmax": {"smoothing": 0},
     "rnn": {"elman": 0},
     "connected": {"tied": None, "input_scale": 1},
 }

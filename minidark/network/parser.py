@@ -153,6 +153,7 @@ def parse_softmax(options: o.SoftmaxOptions, params: Params) -> Layer:
         **params.place,
         groups=options.groups,
         temperature=options.temperature,
+        smoothing=options.smoothing,
         noloss=options.noloss,
     )
 

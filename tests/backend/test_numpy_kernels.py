@@ -106,6 +106,10 @@ def test_cross_entropy_of_ids_and_of_rows(dtype: str) -> None:
         assert difference.dtype == dtype
         np.testing.assert_allclose(difference, p - rows, rtol=1e-6)
         np.testing.assert_array_equal(p, kept)
+        smoothed, difference = kernels.cross_entropy(p, truth, 0.75, 0.05)
+        assert smoothed == cost
+        assert difference.dtype == dtype
+        np.testing.assert_allclose(difference, p - (0.75 * rows + 0.05), rtol=1e-6, atol=1e-7)
     soft = kernels.softmax(random(3, 2, 5, dtype=dtype, seed=1), 1.0)
     cost, difference = kernels.cross_entropy(p, soft)
     assert cost == pytest.approx(-float((soft * np.log(p)).sum()), rel=1e-5)

@@ -101,6 +101,8 @@ CASES: dict[str, Callable[[Draws], list[Case]]] = {
     "cross_entropy": lambda d: [
         (d.probabilities(d.T, d.S, d.H), d.ids(d.H, d.T, d.S)),
         (d.probabilities(d.T, d.S, d.H), d.probabilities(d.T, d.S, d.H)),
+        (d.probabilities(d.T, d.S, d.H), d.ids(d.H, d.T, d.S), 0.9, 0.02),
+        (d.probabilities(d.T, d.S, d.H), d.probabilities(d.T, d.S, d.H), 0.9, 0.02),
     ],
     "total": lambda d: [(d.normal(d.S, d.H),)],
     "column_sums": lambda d: [(d.normal(d.S, d.H),)],

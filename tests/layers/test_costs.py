@@ -10,6 +10,7 @@ import pytest
 from minidark import CfgError
 from minidark.backend import Array
 from minidark.layers import CostLayer, make_cost_layer, make_logistic_layer, make_softmax_layer
+from tests.helpers import gradients, network
 
 Y = np.array([[[0.5, -2.0, 3.0, 1.0]]])
 TRUTH = np.array([[[0.0, 1.0, 1.0, 1.0]]])  # differences .5, -3, 2, 0
@@ -51,6 +52,44 @@ def test_softmax_passes_back_the_difference_at_any_temperature(temperature: floa
     assert cost == pytest.approx(-math.log(0.3))
     np.testing.assert_allclose(dx, [[[0.1, 0.2, -0.7, 0.4]]])
     assert layer.objective(p, truth) == pytest.approx(-temperature * math.log(0.3))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
+def test_smoothing_softens_what_is_descended_and_not_what_is_reported(temperature: float) -> None:
+    layer = make_softmax_layer(1, 4, temperature=temperature, smoothing=0.2)
+    p, truth = np.array([[[0.1, 0.2, 0.3, 0.4]]]), np.array([[2]])
+    cost, dx = layer.cost(p, truth)
+    assert cost == pytest.approx(-math.log(0.3))
+    np.testing.assert_allclose(dx, [[[0.05, 0.15, -0.55, 0.35]]])
+    soft = (0.05, 0.05, 0.85, 0.05)
+    descended = -sum(q * math.log(x) for q, x in zip(soft, p[0, 0], strict=True))
+    assert layer.objective(p, truth) == pytest.approx(temperature * descended)
+    rows = np.array([[[0.0, 0.5, 0.5, 0.0]]])
+    groups = make_softmax_layer(1, 4, 2, smoothing=0.2)
+    halves = np.array([[[0.0, 1.0, 0.5, 0.5]]])
+    np.testing.assert_allclose(layer.cost(p, rows)[1], p - (0.8 * rows + 0.05))
+    np.testing.assert_allclose(groups.cost(p, halves)[1], p - (0.8 * halves + 0.1))
+
+
+@pytest.mark.usefixtures("each_backend")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_network_learns_from_the_soft_truth_and_reports_the_cost_of_the_true_one(
+    dtype: str,
+) -> None:
+    """Rows without a truth count neither here nor there."""
+    ids = np.random.default_rng(1).integers(0, 5, (9, 3))
+    truth = np.where(np.arange(9)[:, None] < 2, -1, ids)
+    layers = ("net inputs=5 batch=3 time_steps=9", "connected output=5 activation=linear")
+    plain, smoothed = (
+        network(*layers, softmax, dtype=dtype) for softmax in ("softmax", "softmax smoothing=.3")
+    )
+    costs = [float(net.accumulate(ids, truth)) for net in (plain, smoothed)]
+    assert costs[0] == costs[1]
+    p = plain.predict(ids)[2:].reshape(-1, 5).astype(float)
+    soft = 0.7 * np.eye(5)[ids[2:].reshape(-1)] + 0.06
+    np.testing.assert_allclose(gradients(smoothed)["0.connected.biases"], (p - soft).sum(0),
+                               rtol=1e-4, atol=1e-5)  # fmt: skip
+    assert float(smoothed.cost(smoothed.predict(ids), truth)) == pytest.approx(costs[0], rel=1e-5)
 
 
 def test_logistic_costs_every_output() -> None:

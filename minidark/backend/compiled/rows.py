@@ -156,26 +156,31 @@ def _largest(x):
     return largest
 
 
-def cross_entropy(p: Array, truth: Array) -> tuple[Scalar, Array]:
+def cross_entropy(
+    p: Array, truth: Array, weight: float = 1.0, rest: float = 0.0
+) -> tuple[Scalar, Array]:
     if truth.dtype.kind == "f" or not p.flags.c_contiguous:
-        return numpy_kernels.cross_entropy(p, truth)
+        return numpy_kernels.cross_entropy(p, truth, weight, rest)
     _check(truth, p.shape[-1])
     rows, ids = p.reshape(truth.size, -1), truth.reshape(-1)
     difference = empty(rows.shape)
     hits = np.empty(ids.size, np.float32)
-    spread(_difference, len(rows), rows.size, rows, ids, difference, hits)
+    factors = np.float32(weight), np.float32(rest)
+    spread(_difference, len(rows), rows.size, rows, ids, difference, hits, *factors)
     logs = np.log(np.maximum(hits, np.finfo(np.float32).tiny))
     return -float(logs.sum(dtype=np.float64)), difference.reshape(p.shape)
 
 
 @kernel()
-def _difference(p, ids, difference, hits, shares):
-    share(_difference_rows, (p, ids, difference, hits), shares)
+def _difference(p, ids, difference, hits, weight, rest, shares):
+    share(_difference_rows, (p, ids, difference, hits, weight, rest), shares)
 
 
 @kernel()
-def _difference_rows(p, ids, difference, hits, lo, hi):
+def _difference_rows(p, ids, difference, hits, weight, rest, lo, hi):
     for n in range(lo, hi):
-        copy(difference[n], p[n])
-        difference[n, ids[n]] -= f(1)
+        row, p_row = difference[n], p[n]
+        for j in range(row.size):
+            row[j] = p_row[j] - rest
+        row[ids[n]] -= weight
         hits[n] = p[n, ids[n]]
