@@ -7,8 +7,8 @@ As in darknet, the gradient is p - truth at any temperature, so training minimiz
 temperature * cost, provided that the truth of each group sums to 1. With noloss=1, or in the middle
 of a network, it is a plain layer without a cost.
 
-With smoothing=s, training descends the cost of a softer truth: (1 - s) truth + s / O in a group of O
-outputs. The reported cost stays that of the truth. darknet has no such key.
+With smoothing=s, training descends the cost of a softer truth: (1 - s) truth + s / O in a group of
+O outputs. The reported cost stays that of the truth. darknet has no such key.
 
 Source: darknet src/softmax_layer.c, src/blas.c (softmax_cpu, softmax_x_ent_cpu). darknet's backward
 passes a gradient from above unchanged; here it is multiplied by the derivative. Label smoothing:
