@@ -76,12 +76,19 @@ class Score:
         return sorted(wrong, key=lambda pair: -pair.rate)[:count]
 
 
-def score(net: Network, pairs: Pairs, *, beam: int = 1, max_length: int | None = None) -> Score:
+def score(
+    net: Network,
+    pairs: Pairs,
+    *,
+    beam: int = 1,
+    max_length: int | None = None,
+    length_penalty: float | None = None,
+) -> Score:
     """Predict every source and compare; leaves `net` unchanged.
 
     max_length: largest number of symbols in a prediction (None: time_steps, or the longest target
-    if that is longer). Raises DataError for pairs with unknown symbols, CfgError for a network that
-    predicts no symbols.
+    if that is longer). length_penalty: see `Predictor`. Raises DataError for pairs with unknown
+    symbols, CfgError for a network that predicts no symbols.
     """
     check_predicts(net, pairs.separator)
     pairs.check(net.inputs)
@@ -93,6 +100,7 @@ def score(net: Network, pairs: Pairs, *, beam: int = 1, max_length: int | None =
         beam=beam,
         max_length=longest if max_length is None else max_length,
         separator=pairs.separator,
+        length_penalty=length_penalty,
     )
     scored = [
         ScoredPair(

@@ -151,6 +151,11 @@ class Layer(ABC):
         for state in self.states.values():
             state[slice(None) if stream is None else stream] = 0
 
+    def take(self, at: slice, other: Layer, streams: Array) -> None:
+        """Give the streams `at` the states of these streams, ids (S,), of a layer like this one."""
+        for name, state in self.states.items():
+            state[at] = other.states[name][streams]
+
     def twin(self, streams: int) -> Self:
         """A layer that shares the parameter arrays, with `streams` new states of zero."""
         zeros = {n: self.backend.zeros(streams, s.shape[1]) for n, s in self.states.items()}

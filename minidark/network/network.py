@@ -25,15 +25,7 @@ from minidark.cfg.options import LayerOptions, NetOptions
 from minidark.cfg.sections import Pair, Section
 from minidark.errors import CfgError, DataError, MinidarkError, echo, nearest
 from minidark.files.disk import write_atomically
-from minidark.layers.base import (
-    CostLayer,
-    Layer,
-    Parameter,
-    Stored,
-    cost_layer,
-    is_ids,
-    one_hot,
-)
+from minidark.layers.base import CostLayer, Layer, Parameter, Stored, cost_layer, is_ids, one_hot
 from minidark.layers.batchnorm import CPU, DIVISORS
 from minidark.layers.softmax import SoftmaxLayer
 from minidark.network.arguments import Truth, check_ids, checked_dtype, wrong_shape
@@ -215,11 +207,16 @@ class Network:
     def frozen(self, streams: int = 1, temperature: float | None = None) -> Frozen:
         """Step-by-step inference with constant parameters and `streams` states of its own, which
         start at zero. temperature: replaces the softmax layers' own."""
-        layers = self.twin(streams).layers
-        for layer in layers:
+        twin = self.twin(streams)
+        for layer in twin.layers:
             if isinstance(layer, SoftmaxLayer) and temperature is not None:
                 layer.temperature = temperature
-        return Frozen(layers, self.graph, self.backend)
+        return twin.stepping()
+
+    def stepping(self) -> Frozen:
+        """Step-by-step inference with constant parameters, which continues from this network's
+        states and changes them."""
+        return Frozen(self.layers, self.graph, self.backend)
 
     def reset_state(self, stream: int | None = None) -> None:
         """Set the state of one stream, or of all, to zero."""

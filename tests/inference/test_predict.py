@@ -64,7 +64,7 @@ TARGETS = [
 def test_a_beam_that_holds_all_finds_the_best_of_all(layer: str) -> None:
     net = make(layer, sharp=3)
     beam = len(TARGETS)
-    found = Predictor(net, beam, 10, max_length=LONGEST).search(SOURCES)
+    found = Predictor(net, beam, 10, max_length=LONGEST, length_penalty=0).search(SOURCES)
     for source, predictions in zip(SOURCES, found, strict=True):
         scores = {target: probability(net, source, target) for target in TARGETS}
         best = sorted(scores, key=lambda t: -scores[t])[:10]
@@ -77,7 +77,9 @@ def test_a_narrow_beam_keeps_the_likeliest_beginnings() -> None:
     """Against the same search, one source at a time, with lists."""
     for seed in range(6):
         net = make(seed=seed, sharp=2)
-        for source, found in zip(SOURCES, Predictor(net, 3, 3).search(SOURCES), strict=True):
+        for source, found in zip(
+            SOURCES, Predictor(net, 3, 3, length_penalty=0).search(SOURCES), strict=True
+        ):
             beginnings: list[tuple[float, bytes, bool]] = [(0.0, b"", False)]
             for length in range(5):
                 ends = [b for b in beginnings if b[2]]
@@ -100,7 +102,8 @@ def test_a_wider_beam_finds_what_greedy_misses() -> None:
     for seed in range(20):
         net = make(seed=seed, sharp=2)
         greedy, wide = (
-            [best.score for best, *_ in Predictor(net, k).search(SOURCES)] for k in (1, 200)
+            [best.score for best, *_ in Predictor(net, k, length_penalty=0).search(SOURCES)]
+            for k in (1, 200)
         )
         assert all(w >= g - 1e-12 for g, w in zip(greedy, wide, strict=True))
         gained += sum(w > g + 1e-9 for g, w in zip(greedy, wide, strict=True))

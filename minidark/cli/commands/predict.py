@@ -15,11 +15,11 @@ from minidark.cli.options.numbers import count
 from minidark.cli.options.pair_options import search_options, separator_option
 from minidark.cli.output.stderr import tell_if_waiting
 from minidark.cli.output.stdout import json_text, write
-from minidark.inference.predict import Prediction, Predictor
+from minidark.inference.predict import AHEAD, Prediction, Predictor
 
 log = logging.getLogger(__name__)
 
-PIECE = 1 << 16  # bytes
+PIECE = 1 << 18  # bytes
 
 
 @click.command()
@@ -42,6 +42,7 @@ def predict(
     n_best: int,
     scores: bool,
     max_length: int | None,
+    length_penalty: float | None,
     separator: str,
     as_json: bool,
     compute: Compute,
@@ -62,10 +63,17 @@ def predict(
             raise click.UsageError(f"--n-best {n_best} is more than --beam {beam}")
         beam = n_best
     net = choice.load(cfg, weights, batch=1, **compute.loading)
-    predictor = Predictor(net, beam, n_best, max_length=max_length, separator=separator)
+    predictor = Predictor(
+        net,
+        beam,
+        n_best,
+        max_length=max_length,
+        separator=separator,
+        length_penalty=length_penalty,
+    )
     number, cut = 1, 0
     tell_if_waiting()
-    for lines in arriving(predictor.at_once):
+    for lines in arriving(AHEAD):
         for source, predictions in zip(lines, predictor.search(lines, number), strict=True):
             write([_output(source, predictions, scores, as_json)])
             cut += predictions[0].cut

@@ -35,6 +35,7 @@ def score(
     pairs: str,
     beam: int,
     max_length: int | None,
+    length_penalty: float | None,
     worst: int,
     separator: str,
     as_json: bool,
@@ -56,7 +57,9 @@ def score(
     net = choice.load(cfg, weights, batch=1, **compute.loading)
     compute.settle(net, beam * int(data.lengths().sum()) * sum(x.work() for x in net.layers))
     net.backend.announce_compiling(layer.compiled_as for layer in net.layers)
-    result = score_network(net, data, beam=beam, max_length=max_length)
+    result = score_network(
+        net, data, beam=beam, max_length=max_length, length_penalty=length_penalty
+    )
     if as_json:
         say_json(_figures(result, worst), ascii_only=False)
     else:

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
-from minidark.cli.options.numbers import count
+from minidark.cli.options.numbers import Number, count
 from minidark.data.pairs import TAB
+from minidark.inference.predict import LENGTH_PENALTY
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
@@ -20,7 +21,8 @@ def separator_option(what: str) -> Callable[[Callback], Callback]:
 
 
 def search_options(longest: str) -> Callable[[Callback], Callback]:
-    """Adds --beam and --max-length; `longest` describes the default of --max-length."""
+    """Adds --beam, --length-penalty and --max-length; `longest` describes the default of
+    --max-length."""
 
     def decorate(command: Callback) -> Callback:
         command = click.option(
@@ -28,6 +30,13 @@ def search_options(longest: str) -> Callable[[Callback], Callback]:
             type=count(),
             metavar="N",
             help=f"Maximum length of a target, in symbols [{longest}].",
+        )(command)
+        command = click.option(
+            "--length-penalty",
+            type=Number(0),
+            metavar="A",
+            help="Rank targets by log probability / length**A: larger A prefers longer targets "
+            f"[{LENGTH_PENALTY:g}; 0 with --beam 1].",
         )(command)
         return click.option(
             "--beam",

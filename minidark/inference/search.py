@@ -1,0 +1,251 @@
+"""Beam search: the likeliest targets of several sources, side by side.
+
+Each source has K streams of a frozen network, one for each hypothesis. A pass through the sequence
+kernels reads the sources, those of one length together. Then, after each step, the K best
+hypotheses of a source remain, and the streams are reordered to match. A finished hypothesis stays
+among the K unchanged. Sources that are done leave when they are half of all.
+
+A hypothesis of n symbols with the end mark and the summed log probability s has the rank
+
+    s / n**A        A: the length penalty; with 0, the rank is s
+
+Since s only falls, no hypothesis can exceed s / N**A, where N is the largest number of symbols. A
+search ends when the best finished hypotheses have at least that rank. K = 1 is greedy search.
+
+Sutskever, Vinyals and Le 2014, arXiv:1409.3215; Wu et al. 2016, arXiv:1609.08144, divide by a power
+of the length as well.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import numpy.typing as npt
+
+from minidark.backend import Array
+from minidark.data.pairs import END
+from minidark.data.text import Ids
+from minidark.layers import make_dropout_layer
+from minidark.layers.base import Layer
+from minidark.network import Network
+from minidark.network.nonfinite import not_finite
+
+WINDOW = 128  # steps of a source at a time
+FEW = 8  # up to this many of the likeliest symbols are found one after another
+LEAST_LINES = 8  # fewer sources stay side by side until all are done
+COLUMNS = 32  # symbols that hypotheses have room for at first
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    symbols: Ids  # without the end mark
+    score: float  # nats, at most 0
+    cut: bool  # ended by the length limit
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """beam: K. n_best: number of targets. most: symbols of a target without the end mark."""
+
+    beam: int
+    n_best: int
+    most: int
+    length_penalty: float
+
+    def rank(self, scores: Array, lengths: Array | int) -> Array:
+        if not self.length_penalty:
+            return scores
+        ranks: Array = scores / np.maximum(lengths, 1.0) ** self.length_penalty
+        return ranks
+
+
+def search(net: Network, sources: Sequence[Ids], rules: Rules) -> list[list[Hypothesis]]:
+    """The best hypotheses of each source, the best first. Sources end in the separator and are
+    sorted by length. Leaves `net` unchanged. Raises DivergedError for an output of NaN or
+    infinity."""
+    beam = _Beam(net, sources, rules)
+    found: list[list[Hypothesis]] = [[] for _ in sources]
+    for line, hypotheses in beam.run():
+        found[line] = hypotheses
+    return found
+
+
+class _Beam:
+    """L sources with K hypotheses each. Arrays are (L, K), sorted by rank."""
+
+    def __init__(self, net: Network, sources: Sequence[Ids], rules: Rules):
+        self.net, self.backend, self.rules = net, net.backend, rules
+        self.lines = np.arange(len(sources))  # numbers of the sources that are still here
+        shape = len(sources), rules.beam
+        self.scores = np.full(shape, -np.inf)
+        self.scores[:, 0] = 0  # all K streams of a source are the same at first
+        self.ended, self.cut = np.zeros(shape, bool), np.zeros(shape, bool)
+        self.lengths = np.zeros(shape, np.intp)  # symbols with the end mark
+        self.texts = np.full((*shape, COLUMNS), END, np.intp)
+        self.written = 0  # symbols of the hypotheses that have not ended
+        self.tiny = np.finfo(net.backend.dtype).tiny
+        one, first = _read(net, sources, rules.beam)
+        self.step, self.p = one.stepping(), first
+
+    def run(self) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """Yields each source's number and its hypotheses when it is done."""
+        p = np.broadcast_to(self.p[:, None], (*self.scores.shape, self.p.shape[1])).copy()
+        done = np.zeros(len(self.lines), bool)
+        while True:
+            self._write(p, done)
+            over = self._over() & ~done
+            for at in np.flatnonzero(over):
+                yield int(self.lines[at]), self._best(int(at))
+            done |= over
+            if done.all():
+                return
+            done = self._leave(done)
+            last = np.where(done[:, None], END, self.texts[:, :, self.written - 1])
+            y = self.step(self.backend.asids(last.reshape(-1)))
+            p = self.backend.asnumpy(y).reshape(*self.scores.shape, -1)
+
+    def _write(self, p: Array, done: Flags) -> None:
+        """Add a symbol to the hypotheses of the sources that are not done, from the probabilities
+        p (L, K, O), which it overwrites."""
+        lines, rules = np.flatnonzero(~done), self.rules
+        full = self.written == rules.most
+        if len(lines) < len(done):
+            p = p[lines]
+        of_end = p[:, :, END].copy()
+        symbols, likely = _likeliest(p, min(rules.beam, p.shape[2]))
+        if not np.isfinite(likely).all():
+            raise not_finite(self.net)
+        ended, scores, lengths = (a[lines] for a in (self.ended, self.scores, self.lengths))
+        logs = np.log(np.maximum(likely, self.tiny), dtype=np.float64)
+        forced = full & ~ended & (symbols[:, :, 0] != END)
+        if full:
+            symbols[:, :, 0], logs[:, :, 0] = END, np.log(np.maximum(of_end, self.tiny))
+            logs[:, :, 1:] = -np.inf
+        symbols[ended] = END
+        logs[ended] = -np.inf
+        logs[ended, 0] = 0  # its score stays
+        lengths = np.where(ended, lengths, self.written + 1)
+        origin, symbol, scores = self._choose(scores[:, :, None] + logs, lengths, symbols)
+
+        self._make_room()
+        texts = np.take_along_axis(self.texts[lines], origin[:, :, None], axis=1)
+        texts[:, :, self.written] = symbol
+        self.texts[lines], self.scores[lines] = texts, scores
+        ended, forced, cut, lengths = (
+            np.take_along_axis(a, origin, axis=1) for a in (ended, forced, self.cut[lines], lengths)
+        )
+        self.lengths[lines], self.cut[lines] = lengths, cut | forced
+        self.ended[lines] = ended | (symbol == END)
+        self.written += 1
+        self._reorder(lines, origin)
+
+    def _choose(self, scores: Array, lengths: Array, symbols: Ids) -> tuple[Ids, Ids, Array]:
+        """Of the candidates (R, K, C), the K of the highest ranks: the hypotheses that they
+        continue, their symbols and their scores, (R, K) each."""
+        ranks = self.rules.rank(scores, lengths[:, :, None]).reshape(len(scores), -1)
+        top = np.argsort(-ranks, axis=1, kind="stable")[:, : self.rules.beam]
+        scores, symbols = (
+            np.take_along_axis(a.reshape(len(a), -1), top, axis=1) for a in (scores, symbols)
+        )
+        return top // (ranks.shape[1] // self.rules.beam), symbols, scores
+
+    def _reorder(self, lines: Ids, origin: Ids) -> None:
+        places = np.arange(self.scores.size).reshape(self.scores.shape)
+        moved = places.copy()
+        moved[lines] = lines[:, None] * self.rules.beam + origin
+        if self.written > 1 and (moved != places).any():
+            self.step.reorder(self.backend.asids(moved.reshape(-1)))
+
+    def _over(self) -> Flags:
+        """Which sources are finished, (L,)."""
+        rules = self.rules
+        finished = np.where(self.ended, rules.rank(self.scores, self.lengths), -np.inf)
+        nth = -np.sort(-finished, axis=1)[:, rules.n_best - 1]
+        active = np.where(self.ended, -np.inf, rules.rank(self.scores, rules.most + 1))
+        over: Flags = nth >= active.max(axis=1)
+        return over
+
+    def _best(self, at: int) -> list[Hypothesis]:
+        hypotheses = [
+            Hypothesis(self.texts[at, k, : self.lengths[at, k] - 1], float(score), bool(cut))
+            for k, (score, cut) in enumerate(zip(self.scores[at], self.cut[at], strict=True))
+            if self.ended[at, k] and np.isfinite(score)  # there may be fewer targets
+        ]
+        return hypotheses[: self.rules.n_best]
+
+    def _leave(self, done: Flags) -> Flags:
+        """Drop the sources that are done, if they are at least half of those here."""
+        if len(done) < LEAST_LINES or 2 * np.count_nonzero(done) < len(done):
+            return done
+        rest, beam = np.flatnonzero(~done), self.rules.beam
+        for name in ("lines", "scores", "ended", "cut", "lengths", "texts"):
+            setattr(self, name, getattr(self, name)[rest])
+        streams = (rest[:, None] * beam + np.arange(beam)).reshape(-1)
+        fewer = self.net.twin(len(streams))
+        _take(fewer, slice(None), self.step.layers, self.backend.asids(streams))
+        self.step = fewer.stepping()
+        return np.zeros(len(rest), bool)
+
+    def _make_room(self) -> None:
+        if self.written == self.texts.shape[2]:
+            self.texts = np.concatenate([self.texts, np.full_like(self.texts, END)], axis=2)
+
+
+def _read(net: Network, sources: Sequence[Ids], beam: int) -> tuple[Network, Array]:
+    """Read the sources, those of one length together. Returns a network with `beam` streams for
+    each source, which have read it, and the probabilities p (L, O) of the next symbol."""
+    wide, at, rows = net.twin(len(sources) * beam), 0, []
+    for _, alike in groupby(sources, key=len):
+        ids = np.stack([*alike], axis=1)
+        lines = len(ids[0])
+        one = net.twin(lines)
+        _read_without_outputs(one, ids[:-1])
+        rows.append(net.backend.asnumpy(one.forward(ids[-1:])[0]))
+        origin = net.backend.asids(np.repeat(np.arange(lines), beam))
+        _take(wide, slice(at, at + lines * beam), one.layers, origin)
+        at += lines * beam
+    return wide, np.concatenate(rows)
+
+
+def _take(net: Network, at: slice, layers: Sequence[Layer], origin: Array) -> None:
+    for ours, theirs in zip(net.layers, layers, strict=True):
+        ours.take(at, theirs, origin)
+
+
+def _read_without_outputs(net: Network, ids: Ids) -> None:
+    """Read ids (T, S) for the states only: layers above the last one with a state are idle."""
+    stateful = [i for i, layer in enumerate(net.layers) if layer.states]
+    if not stateful:
+        return
+    below, top = copy.copy(net), stateful[-1] + 1
+    idle = make_dropout_layer(1, 1)  # the identity in inference
+    below.layers = [*net.layers[:top], *(idle for _ in net.layers[top:])]
+    for begin in range(0, len(ids), WINDOW):
+        below.forward(ids[begin : begin + WINDOW])
+
+
+def _likeliest(p: Array, count: int) -> tuple[Ids, Array]:
+    """The `count` likeliest symbols of p (..., O), the likeliest first, and their probabilities:
+    (..., count). Overwrites p."""
+    rows = p.reshape(-1, p.shape[-1])
+    each = np.arange(len(rows))
+    if count <= FEW:  # much faster than a partition
+        symbols = np.empty((len(rows), count), np.intp)
+        values = np.empty((len(rows), count), p.dtype)
+        for n in range(count):
+            symbols[:, n] = rows.argmax(axis=1)
+            values[:, n] = rows[each, symbols[:, n]]
+            rows[each, symbols[:, n]] = -1
+    else:
+        top = np.argpartition(-rows, count - 1, axis=1)[:, :count]
+        order = np.argsort(-np.take_along_axis(rows, top, axis=1), axis=1, kind="stable")
+        symbols = np.take_along_axis(top, order, axis=1)
+        values = np.take_along_axis(rows, symbols, axis=1)
+    shape = (*p.shape[:-1], count)
+    return symbols.reshape(shape), values.reshape(shape)
