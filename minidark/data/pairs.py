@@ -38,6 +38,9 @@ TAB = "\t"
 END = ord("\n")
 POOL = 32  # passes sorted by length together: similar lengths, in changing combinations
 MARK = b"\xef\xbb\xbf"
+EITHER = (
+    "pairs are one file of lines, or a file of sources and a file of targets without separators"
+)
 FIRST_LINES, FIRST_BYTES = 100, 1 << 16  # checked for pairs
 
 
@@ -62,48 +65,84 @@ def looks_like_pairs(path: Path | str) -> bool:
 
 
 class Pairs:
-    """The pairs of a file, in memory. Raises DataError for the first malformed line.
+    """The pairs of one file, or of a file of sources and a file of targets with equally many lines,
+    in memory. Raises DataError for the first malformed line; with `skip_bad`, skips such lines.
 
-    `sources` and `targets` are bytes. Lengths count symbols: bytes, until `encoded`.
+    `sources` and `targets` are bytes, and `line_numbers` where they are. Lengths count symbols:
+    bytes, until `encoded`.
     """
 
-    def __init__(self, path: Path | str, separator: str = TAB):
-        self.path, self.separator = path, separator
+    def __init__(
+        self,
+        path: Path | str | Sequence[Path | str],
+        separator: str = TAB,
+        *,
+        skip_bad: bool = False,
+    ):
+        paths = [path] if isinstance(path, Path | str) else [*path]
+        if not 1 <= len(paths) <= 2:
+            raise DataError(f"{len(paths)} files; {EITHER}")
+        self.path = ", ".join(map(str, paths)) if len(paths) == 2 else paths[0]
+        self.paths, self.separator, self.skip_bad = paths, separator, skip_bad
         self.byte_pairs = BytePairs(())
         self._symbols: tuple[list[Ids], list[Ids]] | None = None  # of sources, of targets
         mark = separator_byte(separator)
-        with open_regular(path, named(path, DataError)) as file:
-            self.identity = Identity.of(path, file)
-            data = file.read()
-        lines = data.removeprefix(MARK).split(b"\n")
-        if not lines[-1]:  # after a final line feed
-            lines.pop()
-        if not lines:
-            raise DataError(
-                f"{path}: empty; pairs are lines of a source, {separator_name(mark)}, a target"
-            )
+        files = [_lines(path) for path in paths]
+        self.identity = Identity(tuple(f for identity, _ in files for f in identity.files))
+        self._check_counts([len(lines) for _, lines in files], mark)
         self.sources: list[bytes] = []
         self.targets: list[bytes] = []
-        for number, line in enumerate(lines, start=1):
-            source, target = self._pair(line.removesuffix(b"\r"), mark, number)
+        self.line_numbers: list[int] = []
+        self.skipped: list[str] = []  # the message of each line
+        for number, parts in enumerate(zip(*(lines for _, lines in files), strict=True), start=1):
+            try:
+                source, target = self._pair(parts, mark, number)
+            except DataError as error:
+                if not skip_bad:
+                    raise
+                self.skipped.append(str(error))
+                continue
             self.sources.append(source)
             self.targets.append(target)
+            self.line_numbers.append(number)
+        if not self.sources:
+            raise DataError(f"{self.path}: no line is a pair; the first: {self.skipped[0]}")
 
     def __len__(self) -> int:
         return len(self.sources)
 
-    def _pair(self, line: bytes, mark: bytes, number: int) -> tuple[bytes, bytes]:
-        parts = line.split(mark)
-        if len(parts) != 2:
-            what = f"has {len(parts) - 1} separators" if len(parts) > 2 else "has no separator"
-            raise self.wrong(
-                number, f"{what}; a pair is a source, {separator_name(mark)}, a target"
+    def _check_counts(self, counts: Sequence[int], mark: bytes) -> None:
+        if not counts[0] and len(counts) == 1:
+            raise DataError(
+                f"{self.path}: empty; pairs are lines of a source, {separator_name(mark)}, a target"
             )
-        for part, name in zip(parts, ("source", "target"), strict=True):
+        if min(counts) != max(counts):
+            (a, b), (m, n) = self.paths, counts
+            raise DataError(
+                f"{a} has {m:,} lines, and {b} has {n:,}; sources and targets in two files need "
+                "equally many lines"
+            )
+        if not counts[0]:
+            raise DataError(f"{self.path}: empty; {EITHER}")
+
+    def _pair(self, lines: Sequence[bytes], mark: bytes, number: int) -> tuple[bytes, bytes]:
+        """The pair in a line of one file, or in a line of each of two files."""
+        parts, paths = [*lines], self.paths
+        if len(lines) == 1:
+            parts, paths = lines[0].split(mark), self.paths * 2
+            if len(parts) != 2:
+                found = f"has {len(parts) - 1} separators" if len(parts) > 2 else "has no separator"
+                pair = f"a pair is a source, {separator_name(mark)}, a target"
+                raise self.wrong(number, f"{found}; {pair}")
+        for part, name, path in zip(parts, ("source", "target"), paths, strict=True):
             if not part:
-                raise self.wrong(number, f"has an empty {name}")
-        if message := not_utf8(line):
-            raise self.wrong(number, message)
+                raise DataError(f"{path}: line {number} has an empty {name}")
+            if mark in part:
+                message = f"line {number} contains the separator, {separator_name(mark)}"
+                raise DataError(f"{path}: {message}; {EITHER}")
+        for line, path in zip(lines, self.paths, strict=True):
+            if wrong := not_utf8(line):
+                raise DataError(f"{path}: line {number} {wrong}")
         return parts[0], parts[1]
 
     def wrong(self, number: int, message: str) -> DataError:
@@ -164,12 +203,13 @@ class Pairs:
             at = int(np.argmax(lengths))
             others = f", and {too_long - 1:,} more are too long" if too_long > 1 else ""
             raise self.wrong(
-                at + 1,
+                self.line_numbers[at],
                 f"has {lengths[at]} symbols, which is the longest pair{others} for "
                 f"time_steps={longest}; --set net.time_steps={lengths[at]} fits all",
             )
         if inputs < BYTES:
-            for number, pair in enumerate(zip(self.sources, self.targets, strict=True), start=1):
+            pairs = zip(self.sources, self.targets, strict=True)
+            for number, pair in zip(self.line_numbers, pairs, strict=True):
                 if message := beyond(b"".join(pair), inputs):
                     raise self.wrong(number, message)
 
@@ -186,6 +226,11 @@ class Pairs:
             truth[end - 1, stream] = END
         return Batch(x, truth, len(lines))
 
+    def by_hash(self) -> Ids:
+        """Numbers of all pairs, in the order of hashes of their sources."""
+        hashes = np.array([_hash(source) for source in self.sources])
+        return np.argsort(hashes, kind="stable")
+
     def split(self, valid_fraction: float) -> tuple[Ids, Ids]:
         """Numbers of the training pairs and of the held-out pairs.
 
@@ -200,6 +245,17 @@ class Pairs:
         count = int(len(order) * valid_fraction)
         kept_out = hashes < hashes[order[min(count, len(order) - 1)]]
         return np.flatnonzero(~kept_out), order[: int(kept_out.sum())]
+
+
+def _lines(path: Path | str) -> tuple[Identity, list[bytes]]:
+    """The lines of a file without their ends."""
+    with open_regular(path, named(path, DataError)) as file:
+        identity = Identity.of(path, file)
+        data = file.read()
+    lines = data.removeprefix(MARK).split(b"\n")
+    if not lines[-1]:  # after a final line feed
+        lines.pop()
+    return identity, [line.removesuffix(b"\r") for line in lines]
 
 
 def _hash(source: bytes) -> int:

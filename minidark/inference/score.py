@@ -106,8 +106,8 @@ def score(
         ScoredPair(
             line, source.decode(), target.decode(), prediction, edits(target.decode(), prediction)
         )
-        for line, (source, target, prediction) in enumerate(
-            zip(pairs.sources, pairs.targets, predicted, strict=True), start=1
+        for line, source, target, prediction in zip(
+            pairs.line_numbers, pairs.sources, pairs.targets, predicted, strict=True
         )
     ]
     measured = evaluate_pairs(net, pairs, np.arange(len(pairs)))

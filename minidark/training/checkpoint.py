@@ -54,7 +54,12 @@ log = logging.getLogger(__name__)
 KEY = "minidark"  # metadata key
 LARGEST_HEADER = 1 << 24  # bytes; a thousand layers need less than half
 RENAMED = {"since": "unvalidated"}  # old field names in older checkpoints
-ADDED = {"shards": 1, "separator": None}  # fields missing from older checkpoints, with their values
+ADDED: dict[str, Any] = {  # fields missing from older checkpoints, with their values
+    "shards": 1,
+    "separator": None,
+    "valid": [],
+    "skip_bad": False,
+}
 FALLING = ("poly", "cosine")  # policies whose rate depends on max_batches
 
 SHORT = String(longest=1000, utf8=True)
@@ -67,15 +72,15 @@ RANDOM = Record(  # numpy's PCG64, of 128 bits
         "uinteger": Whole(0, 2**32 - 1),
     }
 )
+IDENTITY = Record({"path": String(), "size": Whole(0), "modified": Whole(), "sampled": SHORT})
 FIELDS: dict[str, Kind] = {  # required JSON fields; see `Checkpoint`
     "began": SHORT,
     "cfg": CFG_VALUES,
     "computing": Record({"device": OneOf(("cpu", "cuda")), "kernels": SHORT, "dtype": SHORT}),
     "surroundings": MapOf(Value()),
-    "text": ListOf(
-        Record({"path": String(), "size": Whole(0), "modified": Whole(), "sampled": SHORT}),
-        least=1,
-    ),
+    "text": ListOf(IDENTITY, least=1),
+    "valid": ListOf(IDENTITY),
+    "skip_bad": Flag(),
     "tokenized": Flag(),
     "separator": Optional(SHORT),
     "seed": Whole(most=None),
@@ -112,6 +117,8 @@ class Checkpoint:
     text: list[dict[str, Any]]  # `Identity.to_json`
     tokenized: bool
     separator: str | None  # for pairs; None for a text
+    valid: list[dict[str, Any]]  # of the data to validate on, if it was not held out
+    skip_bad: bool  # for pairs
     seed: int
     valid_fraction: float
     clip_norm: float

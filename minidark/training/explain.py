@@ -201,7 +201,7 @@ def _scored(net: Network, learned: Feed, few: int) -> int:
     """Number of characters scored in a short validation of about `few`."""
     if isinstance(learned, PairsFeed):
         apart = math.ceil(learned.validated / few)
-        return evaluate_pairs(net, learned.pairs, learned.held_out[::apart]).characters
+        return evaluate_pairs(net, learned.held, learned.held_out[::apart]).characters
     assert isinstance(learned, TextFeed)
     evaluate(net, learned.held_out, most=few)
-    return Pieces.of(learned.held_out, most=few).characters(learned.text)
+    return Pieces.of(learned.held_out, most=few).characters(learned.held_out.text)

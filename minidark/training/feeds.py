@@ -52,6 +52,8 @@ class Feed(ABC):
 
     tokenized: bool = False
     separator: str | None = None  # for pairs
+    skip_bad: bool = False  # for pairs
+    valid_identity: Identity | None = None  # of the data to validate on, if it is not held out
     size: int
     validated: int
     kept_out: str
@@ -97,8 +99,8 @@ class Feed(ABC):
 
 
 class TextFeed(Feed):
-    """Streams through all of a text except its last `valid_fraction`. From time to time a stream
-    restarts at a random position."""
+    """Streams through all of a text except its last `valid_fraction`, or through all of it if there
+    is another text to validate on. From time to time a stream restarts at a random position."""
 
     def __init__(
         self,
@@ -107,11 +109,16 @@ class TextFeed(Feed):
         seed: int,
         valid_fraction: float,
         own: slice = slice(None),
+        valid: Symbols | None = None,
     ):
         _check_symbols(net)
         check_symbols(net, text.tokenized)
         text = symbols_for(net, text, valid_fraction)
         part, self.held_out = text.split(valid_fraction)
+        if valid is not None:
+            check_symbols(net, valid.tokenized)
+            self.valid_identity, valid = valid.identity(), symbols_for(net, valid, 0)
+            self.held_out = valid.split(0)[0]
         self.text, self.steps = text, net.options.time_steps
         if part.size < self.steps + 1:
             raise DataError(
@@ -122,7 +129,8 @@ class TextFeed(Feed):
         self.tokenized = text.tokenized
         self.streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]), own)
         enough = self.held_out.size >= LEAST_VALIDATION
-        self.validated = Pieces.of(self.held_out).characters(text) if enough else 0
+        held_out = self.held_out.text
+        self.validated = Pieces.of(self.held_out).characters(held_out) if enough else 0
         self.kept_out = f"{self.held_out.characters} characters"
 
     def amounts(self) -> str:
@@ -136,6 +144,7 @@ class TextFeed(Feed):
 
     def check(self) -> None:
         self.text.check()
+        self.held_out.text.check()
 
     def restart(self) -> Sequence[int]:
         return self.streams.restart()
@@ -163,11 +172,17 @@ class TextFeed(Feed):
 
 
 class PairsFeed(Feed):
-    """All pairs except the held-out ones, in epochs of passes of S pairs each. The order of an
-    epoch depends on the seed and its number."""
+    """All pairs except the held-out ones, in epochs of passes of S pairs each; with other pairs to
+    validate on, all. The order of an epoch depends on the seed and its number."""
 
     def __init__(
-        self, pairs: Pairs, net: Network, seed: int, valid_fraction: float, own: slice = slice(None)
+        self,
+        pairs: Pairs,
+        net: Network,
+        seed: int,
+        valid_fraction: float,
+        own: slice = slice(None),
+        valid: Pairs | None = None,
     ):
         check_predicts(net, pairs.separator)
         net.check_has_cost()
@@ -176,17 +191,32 @@ class PairsFeed(Feed):
         pairs.check(net.inputs, net.options.time_steps)
         self.pairs, self.streams, self.seed, self.own = pairs, net.streams, seed, own
         self.separator, self.identity = pairs.separator, pairs.identity
-        characters, self.lengths = pairs.characters(), pairs.lengths()
-        self.size = int(characters[self.numbers].sum())
-        self.upto = np.cumsum(pairs.counted()[held_out])  # cumulative symbols of the targets
+        self.skip_bad = pairs.skip_bad
+        self.lengths = pairs.lengths()
+        self.size = int(pairs.characters()[self.numbers].sum())
+        self.held = pairs  # the pairs to validate on are in it
+        if valid is not None:
+            self.held, held_out = self._other(valid, net), valid.by_hash()
+        self.upto = np.cumsum(self.held.counted()[held_out])  # cumulative symbols of the targets
         self.held_out: Ids = held_out[self.upto <= MOST]
-        validated = int(characters[self.held_out].sum())
+        validated = int(self.held.characters()[self.held_out].sum())
         self.validated = validated if validated >= LEAST_VALIDATION else 0
         self.kept_out = f"{validated} characters of {held_out.size} pairs"
         self.move([0, 0])
 
+    def _other(self, valid: Pairs, net: Network) -> Pairs:
+        """Other pairs to validate on, in the network's symbols."""
+        if valid.separator != self.separator:
+            raise DataError(
+                f"{valid.path}: read with the separator {echo(valid.separator)}, and "
+                f"{self.pairs.path} with {echo(self.pairs.separator)}"
+            )
+        valid.check(net.inputs)
+        self.valid_identity = valid.identity
+        return valid.encoded(self.pairs.byte_pairs)
+
     def amounts(self) -> str:
-        kept_out = len(self.pairs) - self.numbers.size
+        kept_out = self.upto.size
         held_out = f"{kept_out:,} to validate on"
         if self.held_out.size < kept_out:
             held_out = f"{kept_out:,} held out, {self.held_out.size:,} of them to validate on"
@@ -202,16 +232,18 @@ class PairsFeed(Feed):
 
     def validate(self, net: Network, most: int = MOST) -> Validated:
         few = max(1, int(np.searchsorted(self.upto, most, side="right")))
-        measured = evaluate_pairs(net, self.pairs, self.held_out[:few])
+        measured = evaluate_pairs(net, self.held, self.held_out[:few])
         return Validated(measured.nats / measured.characters, measured.exact / measured.pairs)
 
     def sample(self, net: Network, srand: int, length: int | None = None) -> str:
-        numbers = (self.held_out if self.validated else self.numbers)[:SAMPLE_PAIRS]
-        sources = [self.pairs.sources[n] for n in numbers]
-        predictions = predict(net, sources, max_length=length, separator=self.pairs.separator)
+        pairs, numbers = (
+            (self.held, self.held_out) if self.validated else (self.pairs, self.numbers)
+        )
+        sources = [pairs.sources[n] for n in numbers[:SAMPLE_PAIRS]]
+        predictions = predict(net, sources, max_length=length, separator=pairs.separator)
         lines = []
-        for n, predicted in zip(numbers, predictions, strict=True):
-            source, target = self.pairs.sources[n].decode(), self.pairs.targets[n].decode()
+        for n, predicted in zip(numbers, predictions, strict=False):
+            source, target = pairs.sources[n].decode(), pairs.targets[n].decode()
             expected = "" if predicted == target else f" (not {target})"
             lines.append(f"{source} -> {predicted}{expected}")
         return "\n".join(lines)
@@ -241,15 +273,21 @@ def feed(
     seed: int,
     valid_fraction: float,
     own: slice = slice(None),
+    valid: Symbols | Pairs | None = None,
 ) -> Feed:
-    """A feed of a text or of pairs, for the streams `own` of the network. Raises DataError for
-    other data and for data that is too short or does not fit the network, CfgError for a network
-    that does not predict symbols."""
+    """A feed of a text or of pairs, for the streams `own` of the network. With `valid`, which is of
+    the same kind, valid_fraction does not matter. Raises DataError for other data and for data that
+    is too short or does not fit the network, CfgError for a network that does not predict
+    symbols."""
+    fraction = valid_fraction if valid is None else 0.0
     if isinstance(data, Pairs):
-        return PairsFeed(data, net, seed, valid_fraction, own)
-    if not isinstance(data, Symbols):
-        raise _no_text(data)
-    return TextFeed(data, net, seed, valid_fraction, own)
+        if not (valid is None or isinstance(valid, Pairs)):
+            raise DataError("valid is not pairs, but the data to train on is")
+        return PairsFeed(data, net, seed, fraction, own, valid)
+    for text in (data, *([] if valid is None else [valid])):
+        if not isinstance(text, Symbols):
+            raise _no_text(text)
+    return TextFeed(data, net, seed, fraction, own, valid)  # type: ignore[arg-type]
 
 
 def symbols_for(net: Network, text: Symbols, valid_fraction: float) -> Symbols:

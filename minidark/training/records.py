@@ -148,6 +148,9 @@ class Records:
             "cfg_values": values,
             "text": training.identity.to_json(),
             "separator": training.feed.separator,
+            "valid": [f.path for f in valid.files]
+            if (valid := training.feed.valid_identity)
+            else [],
             "seed": training.seed,
             "valid_fraction": training.valid_fraction,
             "clip_norm": net.learner.clip_norm,

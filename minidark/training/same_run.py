@@ -45,6 +45,21 @@ def check_text(feed: Feed, since: Checkpoint) -> None:
         )
     if redated := now.change(before):
         log.warning("%s; treated as the same text", redated)
+    _check_valid(feed.valid_identity, since)
+
+
+def _check_valid(now: Identity | None, since: Checkpoint) -> None:
+    """Raise DataError if the data to validate on is not the checkpoint's."""
+    before = Identity.from_json(since.valid)
+    if bool(now) != bool(before.files):
+        change: str | None = (
+            f"{'other' if now else 'no other'} data to validate on, and "
+            f"{'held-out' if now else 'other'} data in the checkpoint"
+        )
+    else:
+        change = now.undated().change(before.undated()) if now else None
+    if change:
+        raise DataError(f"{change}; a run resumes only with the same data to validate on")
 
 
 def _format(value: bool | str | None) -> str:

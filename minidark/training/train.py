@@ -80,6 +80,7 @@ def train(
     clip_norm: float | None = None,
     shards: int | None = None,
     ranks: Ranks | None = None,
+    valid: Symbols | Pairs | None = None,
 ) -> Training:
     """Train until `batches` batches have been seen in total; yields a report for each.
 
@@ -87,10 +88,11 @@ def train(
     `valid_fraction` of the text is held out for validations, which run from time to time and at the
     end. They score up to half a million symbols, evenly spread and the same each time
     (`valid.MOST`). Of pairs, those with the lowest source hashes are held out (`Pairs.split`).
-    baseline: validate the initial weights, so that `_best` must beat them (None: if they have been
-    trained). patience: early stopping after this many validations without a new lowest. resume:
-    continue from this checkpoint with byte-identical results; its seed and valid_fraction apply,
-    and the network's contents are replaced.
+    valid: validate on this text, or on these pairs, and hold out nothing. baseline: validate the
+    initial weights, so that `_best` must beat them (None: if they have been trained). patience:
+    early stopping after this many validations without a new lowest. resume: continue from this
+    checkpoint with byte-identical results; its seed and valid_fraction apply, and the network's
+    contents are replaced.
 
     clip_norm: the largest norm of the mean gradient, instead of the cfg's.
 
@@ -110,7 +112,7 @@ def train(
     shards = ranks.size if shards is None else shards
     if clip_norm is not None:
         net.learner.clip_norm = clip_norm
-    training = Training(net, text, batches, seed, valid_fraction, patience, shards, ranks)
+    training = Training(net, text, batches, seed, valid_fraction, patience, shards, ranks, valid)
     if resume is not None:
         training.restore(resume)
     training.check_alike()
@@ -135,16 +137,18 @@ class Training(Iterator[StepReport]):
         patience: int | None,
         shards: int,
         ranks: Ranks,
+        valid: Symbols | Pairs | None = None,
     ):
         own = own_streams(net, shards, ranks)
-        self.feed = feed(text, net, seed, valid_fraction, own)
+        self.feed = feed(text, net, seed, valid_fraction, own, valid)
         if patience and not self.feed.validated:
             raise DataError(
                 f"patience needs a validation, but only {self.feed.kept_out} are held out; "
                 f"it needs {LEAST_VALIDATION}"
             )
         self.net, self.batches = net, batches
-        self.seed, self.valid_fraction, self.patience = seed, valid_fraction, patience
+        self.seed, self.patience = seed, patience
+        self.valid_fraction = valid_fraction if valid is None else 0.0
         self.identity = self.feed.identity
         self.ranks = ranks
         self.shards = Shards(net, shards, ranks, seed) if shards > 1 else None
@@ -301,6 +305,8 @@ class Training(Iterator[StepReport]):
             text=self.identity.to_json(),
             tokenized=self.feed.tokenized,
             separator=self.feed.separator,
+            valid=other.to_json() if (other := self.feed.valid_identity) else [],
+            skip_bad=self.feed.skip_bad,
             seed=self.seed,
             valid_fraction=float(self.valid_fraction),
             clip_norm=float(net.learner.clip_norm),
@@ -357,7 +363,10 @@ class Training(Iterator[StepReport]):
                 "a version": __version__,
                 "a cfg": cfg_values(net),
                 "a device or kernels": [computing(net.backend), transport(net.backend)],
-                "data": [self.feed.tokenized, self.feed.separator, self.identity.content()],
+                "data": [
+                    *(self.feed.tokenized, self.feed.separator, self.feed.skip_bad),
+                    *(i and i.content() for i in (self.identity, self.feed.valid_identity)),
+                ],
                 "options": [
                     *(self.batches, self.seed, self.valid_fraction, self.patience),
                     *(net.learner.clip_norm, self.groups),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from minidark import DataError, Pairs
-from minidark.data.pairs import END, epoch_order
+from minidark.data.pairs import EITHER, END, epoch_order
 from tests.conftest import WriteText
 
 
@@ -98,6 +98,95 @@ def test_of_pairs_that_are_too_long_the_longest_is_named_at_once(write_text: Wri
         "long for time_steps=100; --set net.time_steps=1507 fits all"
     )
     read.check(256, 1507)
+
+
+# --- two files, and lines that are skipped ---------------------------------------------------
+
+
+def two(
+    write_text: WriteText, a: bytes, b: bytes, separator: str = "\t", **keywords: bool
+) -> Pairs:
+    return Pairs((write_text(a), write_text(b)), separator, **keywords)
+
+
+def test_two_files_stand_for_pairs(write_text: WriteText) -> None:
+    for end in (b"", b"\n"):
+        read = two(write_text, b"one\r\ntwo" + end, b"\xef\xbb\xbf\xec\x9d\xbc\n2" + end)
+        assert (read.sources, read.targets) == ([b"one", b"two"], ["일".encode(), b"2"])
+    read = two(write_text, b"a\tb\n", b"c\n", "|")  # a tab is no separator here
+    assert (read.sources, read.targets) == ([b"a\tb"], [b"c"])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "side", "message"),
+    [
+        (b"a\nb\tc\n", b"d\ne\n", 0, f"line 2 contains the separator, a tab; {EITHER}"),
+        (b"a\nb\n", b"d\ne\tf\n", 1, f"line 2 contains the separator, a tab; {EITHER}"),
+        (b"a\n\n", b"d\ne\n", 0, "line 2 has an empty source"),
+        (b"a\nb\n", b"\r\ne\n", 1, "line 1 has an empty target"),
+        (b"a\nb\n", b"d\ne\xc3\n", 1, "line 2 is not UTF-8: byte 195 at 1"),
+    ],
+)
+def test_a_wrong_line_of_two_files_is_named(
+    write_text: WriteText, a: bytes, b: bytes, side: int, message: str
+) -> None:
+    paths = write_text(a), write_text(b)
+    with pytest.raises(DataError) as error:
+        Pairs(paths)
+    assert str(error.value) == f"{paths[side]}: {message}"
+
+
+def test_two_files_have_equally_many_lines(write_text: WriteText) -> None:
+    a, b = write_text(b"a\n" * 1200), write_text(b"b\n" * 3)
+    with pytest.raises(DataError) as error:
+        Pairs([a, b], skip_bad=True)
+    assert str(error.value) == (
+        f"{a} has 1,200 lines, and {b} has 3; sources and targets in two files need equally many "
+        "lines"
+    )
+    with pytest.raises(DataError, match="empty; pairs are one file of lines"):
+        two(write_text, b"", b"")
+    for paths in ([], [a, a, b]):
+        with pytest.raises(DataError, match=rf"^{len(paths)} files; pairs are one file"):
+            Pairs(paths)
+
+
+def test_two_files_are_known_as_two(write_text: WriteText) -> None:
+    a, b, c = (two(write_text, *x).identity.undated() for x in ((b"a", b"b"), (b"a", b"b"),
+                                                                (b"a", b"c")))  # fmt: skip
+    assert a == b != c
+    assert len(a.files) == 2
+    change = c.change(b)
+    assert change is not None
+    assert "same size as before, but different bytes" in change
+
+
+def test_lines_that_are_no_pairs_are_skipped(write_text: WriteText) -> None:
+    bad = [b"alone", b"", b"a\tb\tc", b"\tb", b"a\t", b"a\xff\tb"]
+    path = write_text(b"a\tb\n" + b"\n".join(bad) + b"\nlong\tlonger\nc\t\xc3\xa9\n")
+    with pytest.raises(DataError, match="line 2 has no separator"):
+        Pairs(path)
+    read = Pairs(path, skip_bad=True)
+    assert (read.sources, read.targets) == ([b"a", b"long", b"c"], [b"b", b"longer", "é".encode()])
+    assert read.line_numbers == [1, 8, 9]
+    assert len(read.skipped) == 6
+    assert read.skipped[2] == f"{path}: line 4 has 2 separators{A_PAIR}"
+    with pytest.raises(DataError, match="line 8 has 11 symbols, which is the longest pair"):
+        read.check(256, 10)
+    with pytest.raises(DataError, match="line 9 contains byte 195"):
+        read.check(128)
+    only = Pairs(write_text(b"a\tb\nlong\tlonger\nc\t\xc3\xa9\n"))
+    for fraction in (0, 0.4):
+        for ours, theirs in zip(read.split(fraction), only.split(fraction), strict=True):
+            assert ours.tolist() == theirs.tolist()
+    with pytest.raises(DataError, match=r"no line is a pair; the first: .*line 1 has no sep"):
+        Pairs(write_text(b"a\nb\n"), skip_bad=True)
+
+
+def test_of_two_files_both_lines_are_skipped(write_text: WriteText) -> None:
+    read = two(write_text, b"a\nb\tb\nc\n\ne\n", b"1\n2\n\n4\n5\n", skip_bad=True)
+    assert (read.sources, read.targets) == ([b"a", b"e"], [b"1", b"5"])
+    assert [message.partition(": line ")[2][0] for message in read.skipped] == ["2", "3", "4"]
 
 
 # --- side by side -------------------------------------------------------------------------

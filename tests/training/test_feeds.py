@@ -13,7 +13,7 @@ import pytest
 
 from minidark import CfgError, DataError, MinidarkError, Network, Pairs, Text, predict, train
 from minidark.backend import Array
-from minidark.inference.valid import evaluate_pairs
+from minidark.inference.valid import Pieces, evaluate, evaluate_pairs
 from minidark.training.checkpoint import Checkpoint
 from minidark.training.feeds import PairsFeed
 from minidark.training.records import log_line
@@ -191,6 +191,104 @@ def test_a_sample_is_of_held_out_pairs(pairs: Pairs, monkeypatch: pytest.MonkeyP
         (predicted,) = predict(net, [pairs.sources[n]])
         assert line.startswith(f"{pairs.sources[n].decode()} -> {predicted}")
         assert line.endswith(f" (not {pairs.targets[n].decode()})")
+
+
+# --- other data to validate on ----------------------------------------------------------------
+
+
+def others(count: int = 40) -> bytes:
+    return b"".join(
+        b"%s\t%s\n" % (bytes([1 + n % 5, 1 + n % 4, 6]), bytes([6])) for n in range(count)
+    )
+
+
+@pytest.mark.usefixtures("often")
+def test_other_pairs_are_validated_on_and_none_is_held_out(
+    pairs: Pairs, write_text: WriteText
+) -> None:
+    valid = Pairs(write_text(others()))
+    net = make()
+    training = train(net, pairs, 12, valid=valid, valid_fraction=0.5)
+    assert isinstance(training.feed, PairsFeed)
+    assert training.feed.numbers.tolist() == [*range(len(pairs))]
+    assert training.feed.amounts() == "90 pairs to train on, 40 to validate on"
+    *_, last = training
+    nats = 0.0
+    for source, target in zip(valid.sources, valid.targets, strict=True):
+        y = net.twin(1).predict(np.array([*source, ord("\t"), *target]))
+        nats -= sum(math.log(y[len(source) + n, s]) for n, s in enumerate([*target, 10]))
+    assert last.valid_loss == pytest.approx(nats / (2 * len(valid)), rel=1e-4)
+    assert last.valid_symbols == 2 * len(valid)
+    shown = training.feed.sample(net, 0).splitlines()
+    assert {line[0] for line in shown} <= {source.decode()[0] for source in valid.sources}
+    assert all("\x06" in line for line in shown)
+
+
+def test_those_to_validate_on_may_be_longer_but_in_the_networks_symbols(
+    pairs: Pairs, write_text: WriteText
+) -> None:
+    train(make(), pairs, 1, valid=Pairs(write_text(b"\x01" * 50 + b"\t\x02\n")))
+    with pytest.raises(DataError, match="line 1 contains byte 99; this network's symbols are"):
+        train(make(), pairs, 1, valid=Pairs(write_text(b"c\t\x01\n")))
+    with pytest.raises(DataError, match=r"read with the separator '\\x0b', and .* with '\\t'"):
+        train(make(), pairs, 1, valid=Pairs(write_text(b"\x01\x0b\x01\n"), "\x0b"))
+    with Text(write_text(b"\x01" * 300), SYMBOLS) as text:
+        with pytest.raises(DataError, match="valid is not pairs"):
+            train(make(), pairs, 1, valid=text)
+        with pytest.raises(DataError, match="a Pairs is not a text"):
+            train(make(), text, 1, valid=pairs)
+
+
+@pytest.mark.usefixtures("often")
+def test_another_text_is_validated_on(write_text: WriteText) -> None:
+    rng = np.random.default_rng(1)
+    a, b = (write_text(rng.integers(1, 6, 600).astype(np.uint8).tobytes()) for _ in range(2))
+    net = make()
+    with Text(a, SYMBOLS) as text, Text(b, SYMBOLS) as valid:
+        training = train(net, text, 6, valid=valid)
+        assert training.feed.size == 600
+        assert training.feed.amounts() == "600 characters to train on, 600 to validate on"
+        *_, last = training
+        whole = evaluate(net, valid.split(0)[0])
+        assert last.valid_loss == pytest.approx(whole, rel=1e-6)
+        assert last.valid_symbols == Pieces.of(valid.split(0)[0]).scored
+
+
+@pytest.mark.usefixtures("often")
+@pytest.mark.parametrize("kind", ["pairs", "text"])
+def test_a_run_goes_on_with_the_same_data_to_validate_on(
+    pairs: Pairs, write_text: WriteText, tmp_path: Path, kind: str
+) -> None:
+    rng = np.random.default_rng(1)
+    a, b, c = (write_text(rng.integers(1, 6, 600).astype(np.uint8).tobytes()) for _ in range(3))
+    data: Any = pairs if kind == "pairs" else Text(a, SYMBOLS)
+    same, other = (
+        (Pairs(write_text(others(30))), Pairs(write_text(others(31))))
+        if kind == "pairs"
+        else (Text(b, SYMBOLS), Text(c, SYMBOLS))
+    )
+    whole = train(make(seed=3), data, 30, seed=7, valid=same)
+    reports = []
+    for report in whole:
+        reports.append(figures(report))
+        if report.batch == 11:
+            whole.checkpoint().write(tmp_path / "a.ckpt")
+    since = Checkpoint.read(tmp_path / "a.ckpt")
+    assert since.valid_fraction == 0
+    again = train(make(seed=4), data, 30, resume=since, valid=same)
+    assert [figures(report) for report in again] == reports[11:]
+    assert everything(again) == everything(whole)
+    message = "a run resumes only with the same data to validate on"
+    for wrong in (None, other):
+        with pytest.raises(DataError, match=message):
+            train(make(), data, 30, resume=since, valid=wrong)
+    training = train(make(), data, 30)
+    next(training)
+    with pytest.raises(DataError, match="other data to validate on, and held-out data in the che"):
+        train(make(), data, 30, resume=training.checkpoint(), valid=same)
+    for opened in (data, same, other):
+        if isinstance(opened, Text):
+            opened.close()
 
 
 # --- going on -----------------------------------------------------------------------------

@@ -16,7 +16,9 @@ from minidark.training.checkpoint import Checkpoint, newest_sound
 AUTO = "auto"
 STARTING = ("weights", "clear")  # options that start a new run
 # Options that cannot change when a run resumes.
-FIXED = ("seed", "valid_fraction", "clip_norm", "shards", "tokenized", "pairs", "separator")
+FIXED = (
+    "seed", "valid_fraction", "clip_norm", "shards", "tokenized", "pairs", "separator", "skip_bad"
+)  # fmt: skip
 
 
 def find(resume: str, newest: Path) -> tuple[Path, Checkpoint]:

@@ -21,9 +21,9 @@ from typing import Any
 import click
 
 from minidark.cli.commands.doubts import text_doubts
-from minidark.cli.commands.train import open_text
 from minidark.cli.options.cfg_options import CfgChoice, cfg_options
 from minidark.cli.options.stopping import stoppable
+from minidark.cli.options.texts import open_text
 from minidark.cli.output.display import report_line
 from minidark.cli.output.stderr import tell
 from minidark.cli.output.stdout import say, whole_characters, write

@@ -10,10 +10,14 @@ from rich.table import Table
 from minidark.cli.options.cfg_options import CfgChoice, cfg_options
 from minidark.cli.options.compute import Compute, compute_options
 from minidark.cli.options.numbers import count
-from minidark.cli.options.pair_options import search_options, separator_option
+from minidark.cli.options.pair_options import (
+    open_pairs,
+    search_options,
+    separator_option,
+    skip_option,
+)
 from minidark.cli.output.stdout import say, say_json
 from minidark.cli.output.tables import print_table
-from minidark.data.pairs import Pairs
 from minidark.inference.score import Score
 from minidark.inference.score import score as score_network
 
@@ -21,23 +25,25 @@ from minidark.inference.score import score as score_network
 @click.command()
 @click.argument("cfg")
 @click.argument("weights")
-@click.argument("pairs")
+@click.argument("pairs", nargs=-1, required=True)
 @search_options("time_steps, or the longest in PAIRS")
 @click.option("--worst", type=count(0), default=0, metavar="N",
               help="Show the N worst predictions.")  # fmt: skip
 @separator_option("Character")
+@skip_option("Skip")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @compute_options("cpu")
 @cfg_options
 def score(
     cfg: str,
     weights: str,
-    pairs: str,
+    pairs: tuple[str, ...],
     beam: int,
     max_length: int | None,
     length_penalty: float | None,
     worst: int,
     separator: str,
+    skip_bad: bool,
     as_json: bool,
     compute: Compute,
     choice: CfgChoice,
@@ -48,12 +54,14 @@ def score(
     minidark score cfg/pairs.cfg backup/pairs_best.weights held-out.tsv
     minidark score pairs my.weights held-out.tsv --beam 5 --worst 10
     minidark score pairs my.weights held-out.tsv --json
+    minidark score pairs my.weights held-out.de held-out.en
 
-    Use held-out PAIRS that were not used for training. Prints the fraction of exact targets, the
+    Use held-out PAIRS that were not used for training: one file, or a file of sources and a file
+    of targets. Prints the fraction of exact targets, the
     character error rate (edits divided by characters), and the cost of a symbol. With up to 20
     distinct targets, it also prints a confusion matrix.
     """
-    data = Pairs(pairs, separator)
+    data = open_pairs(pairs, separator, skip_bad)
     net = choice.load(cfg, weights, batch=1, **compute.loading)
     compute.settle(net, beam * int(data.lengths().sum()) * sum(x.work() for x in net.layers))
     net.backend.announce_compiling(layer.compiled_as for layer in net.layers)

@@ -19,16 +19,15 @@ from minidark.cli.commands.doubts import pairs_doubt, text_doubts
 from minidark.cli.options.cfg_options import CfgChoice, cfg_options
 from minidark.cli.options.compute import Compute, compute_options
 from minidark.cli.options.numbers import Number, count
-from minidark.cli.options.pair_options import separator_option
+from minidark.cli.options.pair_options import open_pairs, separator_option, skip_option
 from minidark.cli.options.ranks import Finished, ranks_option
 from minidark.cli.options.stopping import Stop, stoppable
+from minidark.cli.options.texts import open_text
 from minidark.cli.output.display import JsonLines, display
 from minidark.cli.output.explained import show
 from minidark.cli.output.stderr import tell
 from minidark.data.pairs import TAB, Pairs
-from minidark.data.text import Symbols, Text
-from minidark.data.tokens import TokenText
-from minidark.data.vocabulary import NamedText, Vocabulary
+from minidark.data.text import Symbols
 from minidark.errors import CfgError
 from minidark.network import Network
 from minidark.training.backups import SAVE_EVERY, Backups, base_name
@@ -66,6 +65,9 @@ log = logging.getLogger(__name__)
 @click.option("--valid-fraction", type=Number(0, 1, max_open=True), default=0.05, metavar="F",
               show_default=True, help="Fraction of the data for validation: the end of a text, or "
               "the same pairs in every run.")  # fmt: skip
+@click.option("--valid", multiple=True, metavar="FILE",
+              help="Validate on FILE, and hold out nothing of DATA. Repeat it for the targets of "
+              "pairs in two files, or for several texts.")  # fmt: skip
 @click.option("--patience", type=count(), metavar="N",
               help="Early stopping: end after N validations without a new best.")  # fmt: skip
 @click.option("--clip-norm", type=Number(0, min_open=True), metavar="X",
@@ -86,8 +88,10 @@ log = logging.getLogger(__name__)
 @click.option("--explain", is_flag=True,
               help="Print size, time and learning rates without training.")  # fmt: skip
 @click.option("--pairs", is_flag=True, help="DATA is a file of pairs: source, tab and target on "
-              "each line. The network learns to predict the targets.")  # fmt: skip
+              "each line, or a file of sources and a file of targets. The network learns to "
+              "predict the targets.")  # fmt: skip
 @separator_option("With --pairs: character")
+@skip_option("With --pairs: skip")
 @cfg_options
 def train(**values: Any) -> None:
     """Train a network on a text or on pairs.
@@ -99,6 +103,7 @@ def train(**values: Any) -> None:
     minidark train rnn data.txt --resume auto
     minidark train rnn data.txt --explain
     minidark train pairs pairs.tsv --pairs
+    minidark train pairs a.de a.en --pairs --valid b.de --valid b.en
 
     Several DATA files are read one after another, as one text of bytes. The run writes
     BASE.backup, BASE_best.weights, BASE_final.weights and the checkpoint BASE.ckpt to the backup
@@ -148,6 +153,8 @@ class Options:
     explain: bool
     pairs: bool
     separator: str
+    valid: tuple[str, ...]
+    skip_bad: bool
     choice: CfgChoice
     checkpoint: Checkpoint | None = None
     checkpoint_path: Path | None = None
@@ -176,6 +183,10 @@ class Options:
             self.seed, self.valid_fraction = checkpoint.seed, checkpoint.valid_fraction
             self.tokenized, self.pairs = checkpoint.tokenized, checkpoint.pairs
             self.separator = checkpoint.separator or TAB
+            self.skip_bad = checkpoint.skip_bad
+            if not self.valid:
+                files = [str(file["path"]) for file in checkpoint.valid]
+                self.valid = tuple(files[:1] if self.tokenized else files)
             if self.tokenized and self.tokens is None and len(checkpoint.text) > 1:
                 self.tokens = str(checkpoint.text[1]["path"])
             self.batches = checkpoint.batches if self.batches is None else self.batches
@@ -196,21 +207,39 @@ class Options:
         self.compute.settle(net, multiply_adds(net, self.batches - net.batches_seen))
         return net
 
-    def opened(self, net: Network) -> contextlib.AbstractContextManager[Symbols | Pairs]:
-        """The texts, or the pairs, which stay in memory."""
+    @contextlib.contextmanager
+    def opened(self, net: Network) -> Iterator[tuple[Symbols | Pairs, Symbols | Pairs | None]]:
+        """The texts, or the pairs, which stay in memory; and those of --valid."""
+        self._check_data()
+        with contextlib.ExitStack() as stack:
+            yield (
+                self._open(self.data, net, stack),
+                self._open(self.valid, net, stack) if self.valid else None,
+            )
+
+    def _open(
+        self, paths: Sequence[str], net: Network, stack: contextlib.ExitStack
+    ) -> Symbols | Pairs:
         if not self.pairs:
-            if typed("separator"):
-                raise click.UsageError("--separator needs --pairs")
-            return open_text(self.data, net, self.tokenized, self.tokens)
-        for name in ("tokenized", "tokens"):
+            return stack.enter_context(open_text(paths, net, self.tokenized, self.tokens))
+        return open_pairs(paths, self.separator, self.skip_bad)
+
+    def _check_data(self) -> None:
+        """Raises UsageError for options that do not go together."""
+        for name in ("separator", "skip_bad") if not self.pairs else ():
+            if typed(name):
+                raise click.UsageError(f"--{name.replace('_', '-')} needs --pairs")
+        for name in ("tokenized", "tokens") if self.pairs else ():
             if typed(name):
                 message = f"--{name} is for texts; the symbols of pairs are bytes"
                 raise click.UsageError(message)
-        if len(self.data) > 1:
-            raise click.UsageError("--pairs takes one file")
-        return contextlib.nullcontext(Pairs(self.data[0], self.separator))
+        if self.valid and typed("valid_fraction"):
+            raise click.UsageError("--valid holds out nothing; omit --valid-fraction")
 
-    def training(self, net: Network, text: Symbols | Pairs, **more: Any) -> Training:
+    def training(
+        self, net: Network, data: tuple[Symbols | Pairs, Symbols | Pairs | None], **more: Any
+    ) -> Training:
+        text, valid = data
         assert self.batches is not None
         assert self.seed is not None
         return train_network(
@@ -219,6 +248,7 @@ class Options:
             self.batches,
             seed=self.seed,
             valid_fraction=self.valid_fraction,
+            valid=valid,
             patience=self.patience,
             resume=self.checkpoint,
             clip_norm=self.clip_norm,
@@ -234,9 +264,9 @@ class Options:
 
 
 def _explain(options: Options, net: Network) -> None:
-    with options.opened(net) as text:
+    with options.opened(net) as data:
         shards = options.shards or options.ranks.size
-        training = options.training(net, text, baseline=False, shards=shards)
+        training = options.training(net, data, baseline=False, shards=shards)
         if training.over:
             log.info(_over(training))
         else:
@@ -246,10 +276,10 @@ def _explain(options: Options, net: Network) -> None:
 def _run(options: Options, net: Network) -> None:
     """Train. Only the leading rank writes files and shows output."""
     ranks = options.ranks
-    with options.opened(net) as text, stoppable(ranks.leads) as stop:
+    with options.opened(net) as data, stoppable(ranks.leads) as stop:
         with stop.before_batches():
             training = options.training(
-                net, text, baseline=bool(options.weights), shards=options.shards, ranks=ranks
+                net, data, baseline=bool(options.weights), shards=options.shards, ranks=ranks
             )
             if not training.over:
                 training.rehearse()
@@ -341,19 +371,6 @@ def _check_batches(net: Network, batches: int, path: object) -> None:
 def multiply_adds(net: Network, batches: int) -> float:
     """Multiply-adds of training: one per weight in the forward pass, two in the backward pass."""
     return 3.0 * net.options.rows * net.options.subdivisions * batches * net.work()
-
-
-def open_text(
-    paths: Sequence[str], net: Network, tokenized: bool, tokens: str | None = None
-) -> Symbols:
-    """The texts, as bytes or tokens. tokens: a file with the names of the symbols."""
-    if not (tokenized or tokens):
-        return Text(paths, net.inputs)
-    if len(paths) > 1:
-        raise click.UsageError(f"--{'tokens' if tokens else 'tokenized'} takes one file")
-    if tokens:
-        return NamedText(paths[0], Vocabulary.read(tokens, net.inputs))
-    return TokenText(paths[0], net.inputs)
 
 
 def _beginning(training: Training) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
 
 from minidark.cli.options.numbers import Number, count
-from minidark.data.pairs import TAB
+from minidark.data.pairs import EITHER, TAB, Pairs
 from minidark.inference.predict import LENGTH_PENALTY
+
+log = logging.getLogger(__name__)
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
@@ -18,6 +21,24 @@ def separator_option(what: str) -> Callable[[Callback], Callback]:
     return click.option(
         "--separator", default=TAB, metavar="C", help=f"{what} between source and target [a tab]."
     )
+
+
+def skip_option(what: str) -> Callable[[Callback], Callback]:
+    return click.option("--skip-bad", is_flag=True, help=f"{what} lines that are not pairs.")
+
+
+def open_pairs(paths: Sequence[str], separator: str, skip_bad: bool) -> Pairs:
+    """The pairs of one file, or of a file of sources and a file of targets. Logs the number of
+    skipped lines."""
+    if len(paths) > 2:
+        raise click.UsageError(f"{len(paths)} files of pairs; {EITHER}")
+    pairs = Pairs(paths[0] if len(paths) == 1 else paths, separator, skip_bad=skip_bad)
+    if skipped := len(pairs.skipped):
+        log.warning(
+            "skipped %s of %s lines, which are not pairs; the first: %s",
+            f"{skipped:,}", f"{skipped + len(pairs):,}", pairs.skipped[0],
+        )  # fmt: skip
+    return pairs
 
 
 def search_options(longest: str) -> Callable[[Callback], Callback]:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from minidark import Pairs, Predictor, load_network, score, train
+from minidark.data.pairs import EITHER
 from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg
 
@@ -98,8 +99,13 @@ def test_a_sample_is_a_few_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "message"),
     [
         (["--pairs", "--tokenized"], "--tokenized is for texts; the symbols of pairs are bytes"),
-        (["--pairs", "pairs.tsv"], "--pairs takes one file"),
+        (["--pairs", "pairs.tsv", "a.tsv"], f"3 files of pairs; {EITHER}"),
         (["--separator", ","], "--separator needs --pairs"),
+        (["--skip-bad"], "--skip-bad needs --pairs"),
+        (
+            ["--valid", "a", "--valid-fraction", ".1"],
+            "--valid holds out nothing; omit --valid-fraction",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_wrong_usage(arguments: list[str], message: str) -> None:
@@ -135,6 +141,84 @@ def test_a_run_goes_on_as_pairs_and_refuses_another_file_or_separator(folder: Pa
     found = run(*again)
     assert (found.exit_code, found.stdout) == (4, "")
     assert "pairs.tsv: 8 bytes shorter than before; a run resumes only with" in found.stderr
+
+
+def halves(name: str, text: str) -> tuple[str, str]:
+    """Two files instead of one."""
+    for side, suffix in enumerate(("a", "b")):
+        parts = [line.split("\t")[side] for line in text.splitlines()]
+        Path(f"{name}.{suffix}").write_text("".join(f"{part}\n" for part in parts))
+    return f"{name}.a", f"{name}.b"
+
+
+def test_two_files_train_as_one(folder: Path) -> None:
+    trained("--batches", "30")
+    result = run("train", "a.cfg", *halves("two", lines()), "--pairs", "--seed", "1",
+                 "--batches", "30", "--backup", "two")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    final = "a_final.weights"
+    assert (folder / "two" / final).read_bytes() == (folder / "backup" / final).read_bytes()
+    again = run("train", "a.cfg", "two.a", "two.b", "--resume", "auto", "--backup", "two",
+                "--batches", "60")  # fmt: skip
+    assert again.exit_code == 0, again.stderr
+    trained("--backup", "whole")
+    assert (folder / "two" / final).read_bytes() == (folder / "whole" / final).read_bytes()
+    swapped = run("train", "a.cfg", "pairs.tsv", "pairs.tsv", "--pairs")
+    assert swapped.exit_code == 4
+    assert "pairs.tsv: line 1 contains the separator, a tab; pairs are one file" in swapped.stderr
+
+
+def test_files_to_validate_on_are_found_again(folder: Path) -> None:
+    (folder / "v.tsv").write_text(lines(60))
+    said = trained("--batches", "30", "--valid", "v.tsv")
+    assert "120 pairs to train on, 60 to validate on" in said
+    result = run("train", "a.cfg", "pairs.tsv", "--resume", "auto", "--batches", "60")
+    assert result.exit_code == 0, result.stderr
+    two = halves("v", lines(60))
+    trained("--backup", "two", *(word for path in two for word in ("--valid", path)))
+    final = "a_final.weights"
+    assert (folder / "two" / final).read_bytes() == (folder / "backup" / final).read_bytes()
+    assert json.loads((folder / "two" / "run.json").read_text())["valid"] == ["v.a", "v.b"]
+    (folder / "v.tsv").write_text(lines(59))
+    result = run("train", "a.cfg", "pairs.tsv", "--resume", "auto", "--batches", "90")
+    assert result.exit_code == 4
+    assert "a run resumes only with the same data to validate on" in result.stderr
+    result = run("train", "a.cfg", "pairs.tsv", "--pairs", "--explain", "--valid", "v.tsv")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_a_text_to_validate_on(folder: Path) -> None:
+    text = "the cat sat on the mat. " * 60
+    (folder / "a.txt").write_text(text)
+    (folder / "v.txt").write_text(text)
+    result = run("train", "a.cfg", "a.txt", "--valid", "v.txt", "--valid", "v.txt")
+    assert result.exit_code == 0, result.stderr
+    assert "1,440 characters to train on, 2,880 to validate on" in result.stderr
+    result = run("train", "a.cfg", "a.txt", "--resume", "auto", "--batches", "70")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_lines_that_are_no_pairs_are_skipped_and_counted(folder: Path) -> None:
+    bad = lines().splitlines()
+    bad[7:7] = ["1x\tred\tblue", "alone"]
+    (folder / "bad.tsv").write_text("\n".join(bad) + "\n")
+    call = ("train", "a.cfg", "bad.tsv", "--pairs", "--seed", "1", "--backup", "bad")
+    assert_refused(run(*call), 4, "bad.tsv: line 8 has 2 separators; a pair is a source, a tab, a "
+                   "target")  # fmt: skip
+    result = run(*call, "--skip-bad", "--batches", "30")
+    assert result.exit_code == 0, result.stderr
+    told = (
+        "minidark: warning: skipped 2 of 122 lines, which are not pairs; the first: bad.tsv: line "
+        "8 has 2 separators; a pair is a source, a tab, a target"
+    )
+    assert told in result.stderr.splitlines()
+    result = run("train", "a.cfg", "bad.tsv", "--resume", "auto", "--backup", "bad",
+                 "--batches", "60")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert told in result.stderr.splitlines()
+    trained()
+    final = "a_final.weights"
+    assert (folder / "bad" / final).read_bytes() == (folder / "backup" / final).read_bytes()
 
 
 # --- predict ------------------------------------------------------------------------------
@@ -293,6 +377,35 @@ def test_a_score_as_json_and_the_worst(weights: str, folder: Path) -> None:
     shown = output("score", "a.cfg", weights, "other.tsv", "--worst", "1").decode()
     assert shown.splitlines()[-1] == "line 3: 2c -> blue (not violet)"
     assert shown.splitlines()[1].split() == ["exact", "33.33%"]
+
+
+def test_a_score_of_two_files_with_bad_lines(weights: str, folder: Path) -> None:
+    wanted = output("score", "a.cfg", weights, "pairs.tsv", "--json")
+    assert output("score", "a.cfg", weights, *halves("two", lines()), "--json") == wanted
+    (folder / "bad.tsv").write_text("alone\n0a\tviolet\n" + lines())
+    result = run("score", "a.cfg", weights, "bad.tsv", "--skip-bad", "--worst", "1")
+    assert result.exit_code == 0, result.stderr
+    assert (
+        "skipped 1 of 122 lines, which are not pairs; the first: bad.tsv: line 1 has no sepa"
+        in (result.stderr)
+    )
+    assert result.stdout.splitlines()[-1] == "line 2: 0a -> red (not violet)"
+    result = run("score", "a.cfg", weights, "a", "b", "c")
+    assert_wrong_usage(result, f"3 files of pairs; {EITHER}")
+
+
+def test_a_length_penalty_is_passed_on(weights: str) -> None:
+    net = load_network("a.cfg", weights, batch=1, kernels="numpy")
+    typed = b"0a\n1b\n5z\n"
+    options = ("--beam", "4", "--n-best", "4", "--max-length", "9")
+    for penalty in (0.0, 3.0):
+        shown = output("predict", "a.cfg", weights, *options, "--length-penalty", f"{penalty}",
+                       stdin=typed)  # fmt: skip
+        predictor = Predictor(net, 4, 4, max_length=9, length_penalty=penalty)
+        found = predictor.search(typed.split())
+        assert shown == b"".join(p.target + b"\n" for each in found for p in each)
+    result = run("predict", "a.cfg", weights, "--length-penalty", "-1", stdin=b"")
+    assert result.exit_code == 2
 
 
 def test_a_network_without_a_softmax_is_3() -> None:
