@@ -90,7 +90,7 @@ data.txt:
 	touch $@
 
 .venv/dev: .venv/minidark
-	$(BIN)/pip install --quiet --editable ".[dev,docs,fast,onnx,report]"
+	$(BIN)/pip install --quiet --editable ".[dev,docs,fast,metrics,onnx,report]"
 	touch $@
 
 clean:

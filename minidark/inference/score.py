@@ -17,6 +17,7 @@ import numpy as np
 
 from minidark.data.bytepairs import byte_pairs
 from minidark.data.pairs import Pairs
+from minidark.inference.metrics import Metrics, metrics
 from minidark.inference.predict import check_predicts, predict
 from minidark.inference.valid import evaluate_pairs
 from minidark.network import Network
@@ -53,6 +54,11 @@ class Score:
     def character_error_rate(self) -> float:
         edits = sum(pair.edits for pair in self.pairs)
         return edits / sum(len(pair.target) for pair in self.pairs)
+
+    def metrics(self, lowercase: bool = False) -> Metrics:
+        """BLEU and chrF. Raises BackendError without sacrebleu."""
+        predicted = [pair.predicted for pair in self.pairs]
+        return metrics(predicted, [pair.target for pair in self.pairs], lowercase)
 
     @property
     def classes(self) -> list[str]:

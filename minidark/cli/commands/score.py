@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.util import find_spec
 
 import click
 from rich.table import Table
@@ -18,6 +19,7 @@ from minidark.cli.options.pair_options import (
 )
 from minidark.cli.output.stdout import say, say_json
 from minidark.cli.output.tables import print_table
+from minidark.inference.metrics import Metrics, metrics
 from minidark.inference.score import Score
 from minidark.inference.score import score as score_network
 
@@ -29,6 +31,8 @@ from minidark.inference.score import score as score_network
 @search_options("time_steps, or the longest in PAIRS")
 @click.option("--worst", type=count(0), default=0, metavar="N",
               help="Show the N worst predictions.")  # fmt: skip
+@click.option("--lowercase", is_flag=True,
+              help="BLEU and chrF without regard to case, as by sacrebleu -lc.")  # fmt: skip
 @separator_option("Character")
 @skip_option("Skip")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -42,6 +46,7 @@ def score(
     max_length: int | None,
     length_penalty: float | None,
     worst: int,
+    lowercase: bool,
     separator: str,
     skip_bad: bool,
     as_json: bool,
@@ -57,10 +62,12 @@ def score(
     minidark score pairs my.weights held-out.de held-out.en
 
     Use held-out PAIRS that were not used for training: one file, or a file of sources and a file
-    of targets. Prints the fraction of exact targets, the
-    character error rate (edits divided by characters), and the cost of a symbol. With up to 20
-    distinct targets, it also prints a confusion matrix.
+    of targets. Prints the fraction of exact targets, the character error rate (edits divided by
+    characters), and the cost of a symbol. With sacrebleu (the extra `metrics`), it also prints
+    BLEU and chrF. With up to 20 distinct targets, it prints a confusion matrix instead.
     """
+    if lowercase:
+        metrics([""], [""])  # is it installed? a prediction may take minutes
     data = open_pairs(pairs, separator, skip_bad)
     net = choice.load(cfg, weights, batch=1, **compute.loading)
     compute.settle(net, beam * int(data.lengths().sum()) * sum(x.work() for x in net.layers))
@@ -68,13 +75,15 @@ def score(
     result = score_network(
         net, data, beam=beam, max_length=max_length, length_penalty=length_penalty
     )
+    with_metrics = lowercase or (not result.classes and find_spec("sacrebleu") is not None)
+    measured = result.metrics(lowercase) if with_metrics else None
     if as_json:
-        say_json(_figures(result, worst), ascii_only=False)
+        say_json(_figures(result, measured, worst), ascii_only=False)
     else:
-        _show(result, worst)
+        _show(result, measured, worst)
 
 
-def _figures(result: Score, worst: int) -> dict[str, object]:
+def _figures(result: Score, measured: Metrics | None, worst: int) -> dict[str, object]:
     figures: dict[str, object] = {
         "pairs": len(result.pairs),
         "exact": result.exact,
@@ -82,6 +91,8 @@ def _figures(result: Score, worst: int) -> dict[str, object]:
         "nats_per_symbol": result.nats,
         "nats_per_character": result.nats_per_character,
     }
+    if measured:
+        figures |= dataclasses.asdict(measured)
     if result.classes:
         figures |= {"accuracy": result.exact, "confusion": result.confusion()}
     if worst:
@@ -89,7 +100,7 @@ def _figures(result: Score, worst: int) -> dict[str, object]:
     return figures
 
 
-def _show(result: Score, worst: int) -> None:
+def _show(result: Score, measured: Metrics | None, worst: int) -> None:
     rows = {
         "pairs": f"{len(result.pairs):,}",
         "accuracy" if result.classes else "exact": f"{result.exact:.2%}",
@@ -98,6 +109,9 @@ def _show(result: Score, worst: int) -> None:
     }
     if result.nats_per_character != result.nats:  # byte pairs
         rows["nats per character"] = f"{result.nats_per_character:.4f}"
+    if measured:
+        case = ", lowercase" if measured.lowercase else ""
+        rows |= {f"BLEU{case}": f"{measured.bleu:.2f}", f"chrF{case}": f"{measured.chrf:.2f}"}
     for name, figure in rows.items():
         say(f"{name:20} {figure:>14}")
     if result.classes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import pytest
 
 from minidark import Pairs, Predictor, load_network, score, train
 from minidark.data.pairs import EITHER
+from minidark.inference.metrics import metrics
 from tests.cli.running import assert_refused, assert_wrong_usage, output, run
 from tests.helpers import cfg
 
@@ -24,6 +26,7 @@ CFG = cfg(
     "net inputs=128 batch=8 time_steps=12 adam=1 learning_rate=.02 decay=0 max_batches=60",
     "gru output=16 tanh=1", "connected output=128 activation=linear", "softmax",
 )  # fmt: skip
+METRICS = {"bleu", "chrf", "bleu_signature", "chrf_signature", "lowercase"}
 COLOURS = ["red", "green", "blue"]
 
 
@@ -366,7 +369,7 @@ def test_a_score_as_json_and_the_worst(weights: str, folder: Path) -> None:
     assert found["pairs"] == 3
     (folder / "other.tsv").write_text("0a\tred\n1b\tgrey\n2c\tviolet\n")
     found = json.loads(output("score", "a.cfg", weights, "other.tsv", "--json", "--worst", "5"))
-    assert {*found} == {
+    assert {*found} - METRICS == {
         "pairs", "exact", "character_error_rate", "nats_per_symbol", "nats_per_character", "worst",
     }  # fmt: skip
     assert found["exact"] == pytest.approx(1 / 3)
@@ -392,6 +395,36 @@ def test_a_score_of_two_files_with_bad_lines(weights: str, folder: Path) -> None
     assert result.stdout.splitlines()[-1] == "line 2: 0a -> red (not violet)"
     result = run("score", "a.cfg", weights, "a", "b", "c")
     assert_wrong_usage(result, f"3 files of pairs; {EITHER}")
+
+
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_a_score_has_bleu_and_chrf_if_sacrebleu_is_there(weights: str, lowercase: bool) -> None:
+    pytest.importorskip("sacrebleu", reason="sacrebleu is missing; extra 'metrics'")
+    Path("other.tsv").write_text("0a\tRed\n1b\tgrey\n2c\tblue\n3c\tred\n4d\tgreen\n")
+    call = ("score", "a.cfg", weights, "other.tsv", *(["--lowercase"] if lowercase else []))
+    found = json.loads(output(*call, "--json"))
+    predicted, targets = ["red", "green", "blue", "red", "green"], [
+        line.split("\t")[1] for line in Path("other.tsv").read_text().splitlines()
+    ]  # fmt: skip
+    wanted = metrics(predicted, targets, lowercase)
+    assert {name: found[name] for name in METRICS} == dataclasses.asdict(wanted)
+    shown = output(*call).decode().splitlines()
+    case = ", lowercase" if lowercase else ""
+    assert f"{'BLEU' + case:20} {wanted.bleu:14.2f}" in shown
+    assert f"{'chrF' + case:20} {wanted.chrf:14.2f}" in shown
+    assert wanted.chrf > 10
+
+
+def test_a_score_works_without_sacrebleu(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "sacrebleu"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "sacrebleu", None)
+    found = json.loads(output("score", "a.cfg", weights, "pairs.tsv", "--json"))
+    assert not METRICS & {*found}
+    assert b"BLEU" not in output("score", "a.cfg", weights, "pairs.tsv")
+    result = run("score", "a.cfg", weights, "pairs.tsv", "--lowercase")
+    message = "BLEU and chrF need sacrebleu: pip install 'minidark[metrics]'"
+    assert_refused(result, 1, message)
 
 
 def test_a_length_penalty_is_passed_on(weights: str) -> None:
