@@ -37,6 +37,7 @@ EXTRAS = {  # extra: its distributions, and its purpose
     "onnx": (("onnx", "onnxruntime"), "convert to .onnx"),
     "keras": (("keras", "jax"), "convert to .keras"),
     "report": (("jinja2", "matplotlib"), "pages: look, report, compare"),
+    "metrics": (("sacrebleu",), "score: BLEU and chrF"),
     "tensorboard": (("tensorboard",), "train --tensorboard"),
     "mpi": (("mpi4py", "mpich"), "train with mpiexec"),
 }
