@@ -246,6 +246,15 @@ def _unread(case: Case) -> Iterator[Place]:
             yield layer.section.line, f"no layer reads this [{layer.section.type}]"
 
 
+def _nothing_smoothed(case: Case) -> Iterator[Place]:
+    for layer in case.plan.layers:
+        if isinstance(layer.options, o.SoftmaxOptions):
+            options, section = layer.options, layer.section
+            if options.smoothing and options.noloss:
+                message = "smoothing has no effect on a [softmax] with noloss=1"
+                yield line_of(section, "smoothing"), message
+
+
 def _nothing_moves(case: Case) -> Iterator[Place]:
     layers = case.plan.layers
     stops = [i for i, layer in enumerate(layers) if layer.options.stopbackward]
@@ -316,6 +325,7 @@ RULES = (
          _grouped_predictions),
     Rule("W112", "nothing-divided", "remove it, or add batch_normalize=1", _nothing_divided),
     Rule("W113", "unread-layer", "remove it, or name it in [route] or [shortcut]", _unread),
+    Rule("W114", "nothing-smoothed", "remove it, or noloss=1", _nothing_smoothed),
     Rule("W201", "adam-decay", "set decay=0 in [net]", _adam_decays),
     Rule("W202", "adam-rate", "try .005 or less", _adam_rate),
     Rule("W203", "other-optimizer", "remove it", _other_optimizer),

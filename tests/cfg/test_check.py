@@ -84,6 +84,10 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         (*SOUND[:2], "gru output=3", "route layers=0", *SOUND[2:]),
         (*SOUND[:2], "gru output=3", "route layers=-1,0", *SOUND[2:]),
     ),
+    "nothing-smoothed": (
+        (*sections((3, "noloss=1 smoothing=.1")), "cost"),
+        (*sections((3, "smoothing=.1")), "cost"),
+    ),
     "adam-decay": (sections((0, "adam=1")), sections((0, "adam=1 decay=0"))),
     "adam-rate": (
         sections((0, "adam=1 decay=0 learning_rate=.1")),
