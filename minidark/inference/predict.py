@@ -131,14 +131,12 @@ class Predictor:
         found = [[Prediction(b"", 0.0)] * self.n_best for _ in sources]
         lengths = np.array([source.size for source in sources], np.intp)
         order = [int(n) for n in np.argsort(lengths, kind="stable") if lengths[n]]
-        for begin in range(0, len(order), self.at_once):
-            some = order[begin : begin + self.at_once]
-            prompts = [np.append(sources[n], ord(self.separator)) for n in some]
-            for n, hypotheses in zip(some, search(self.net, prompts, self.rules), strict=True):
-                found[n] = [
-                    Prediction(self.byte_pairs.decode(h.symbols), h.score, h.cut)
-                    for h in hypotheses
-                ]
+        prompts = [np.append(sources[n], ord(self.separator)) for n in order]
+        results = search(self.net, prompts, self.rules, self.at_once)
+        for n, hypotheses in zip(order, results, strict=True):
+            found[n] = [
+                Prediction(self.byte_pairs.decode(h.symbols), h.score, h.cut) for h in hypotheses
+            ]
         return found
 
     def _source(self, source: str | bytes, number: int) -> Ids:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +34,7 @@ from minidark.network import Network
 from minidark.network.nonfinite import not_finite
 
 WINDOW = 128  # steps of a source at a time
+PASS = 256  # sources at a time
 FEW = 8  # up to this many of the likeliest symbols are found one after another
 LEAST_LINES = 8  # fewer sources stay side by side until all are done
 COLUMNS = 32  # symbols that hypotheses have room for at first
@@ -65,24 +65,28 @@ class Rules:
         return ranks
 
 
-def search(net: Network, sources: Sequence[Ids], rules: Rules) -> list[list[Hypothesis]]:
-    """The best hypotheses of each source, the best first. Sources end in the separator and are
-    sorted by length. Leaves `net` unchanged. Raises DivergedError for an output of NaN or
-    infinity."""
-    beam = _Beam(net, sources, rules)
+def search(
+    net: Network, sources: Sequence[Ids], rules: Rules, at_once: int
+) -> list[list[Hypothesis]]:
+    """The best hypotheses of each source, the best first; `at_once` sources are searched side by
+    side. Sources end in the separator and are sorted by length. Leaves `net` unchanged. Raises
+    DivergedError for an output of NaN or infinity."""
     found: list[list[Hypothesis]] = [[] for _ in sources]
-    for line, hypotheses in beam.run():
-        found[line] = hypotheses
+    reader = _Reader(net, sources)
+    for begin in range(0, len(sources), at_once):
+        for line, hypotheses in _Beam(reader, begin, begin + at_once, rules).run():
+            found[line] = hypotheses
     return found
 
 
 class _Beam:
     """L sources with K hypotheses each. Arrays are (L, K), sorted by rank."""
 
-    def __init__(self, net: Network, sources: Sequence[Ids], rules: Rules):
+    def __init__(self, reader: _Reader, begin: int, end: int, rules: Rules):
+        net, end = reader.net, min(end, len(reader.sources))
         self.net, self.backend, self.rules = net, net.backend, rules
-        self.lines = np.arange(len(sources))  # numbers of the sources that are still here
-        shape = len(sources), rules.beam
+        self.lines = np.arange(begin, end)  # numbers of the sources that are still here
+        shape = len(self.lines), rules.beam
         self.scores = np.full(shape, -np.inf)
         self.scores[:, 0] = 0  # all K streams of a source are the same at first
         self.ended, self.cut = np.zeros(shape, bool), np.zeros(shape, bool)
@@ -90,8 +94,8 @@ class _Beam:
         self.texts = np.full((*shape, COLUMNS), END, np.intp)
         self.written = 0  # symbols of the hypotheses that have not ended
         self.tiny = np.finfo(net.backend.dtype).tiny
-        one, first = _read(net, sources, rules.beam)
-        self.step, self.p = one.stepping(), first
+        wide, self.p = reader.read(begin, end, rules.beam)
+        self.step = wide.stepping()
 
     def run(self) -> Iterator[tuple[int, list[Hypothesis]]]:
         """Yields each source's number and its hypotheses when it is done."""
@@ -197,20 +201,39 @@ class _Beam:
             self.texts = np.concatenate([self.texts, np.full_like(self.texts, END)], axis=2)
 
 
-def _read(net: Network, sources: Sequence[Ids], beam: int) -> tuple[Network, Array]:
-    """Read the sources, those of one length together. Returns a network with `beam` streams for
-    each source, which have read it, and the probabilities p (L, O) of the next symbol."""
-    wide, at, rows = net.twin(len(sources) * beam), 0, []
-    for _, alike in groupby(sources, key=len):
-        ids = np.stack([*alike], axis=1)
-        lines = len(ids[0])
-        one = net.twin(lines)
-        _read_without_outputs(one, ids[:-1])
-        rows.append(net.backend.asnumpy(one.forward(ids[-1:])[0]))
-        origin = net.backend.asids(np.repeat(np.arange(lines), beam))
-        _take(wide, slice(at, at + lines * beam), one.layers, origin)
-        at += lines * beam
-    return wide, np.concatenate(rows)
+class _Reader:
+    """Reads sources, sorted by length, in passes of up to PASS sources of one length. A pass serves
+    several groups of sources that are searched side by side."""
+
+    def __init__(self, net: Network, sources: Sequence[Ids]):
+        self.net, self.sources = net, sources
+        self.begin = self.end = 0  # the sources of the last pass
+        self.one, self.p = net, np.empty(0)
+
+    def read(self, begin: int, end: int, beam: int) -> tuple[Network, Array]:
+        """A network with `beam` streams for each of these sources, which have read it, and the
+        probabilities p (L, O) of the next symbol. Calls come in the order of the sources."""
+        net, at, rows = self.net.twin((end - begin) * beam), begin, []
+        while at < end:
+            if at >= self.end:
+                self._pass(at)
+            until = min(end, self.end)
+            lines = np.arange(at, until) - self.begin
+            streams = slice((at - begin) * beam, (until - begin) * beam)
+            _take(net, streams, self.one.layers, net.backend.asids(np.repeat(lines, beam)))
+            rows.append(self.p[lines])
+            at = until
+        return net, np.concatenate(rows)
+
+    def _pass(self, begin: int) -> None:
+        """Read the source `begin` and those after it that are as long."""
+        size, end = self.sources[begin].size, begin + 1
+        while end < min(len(self.sources), begin + PASS) and self.sources[end].size == size:
+            end += 1
+        ids = np.stack(self.sources[begin:end], axis=1)
+        self.begin, self.end, self.one = begin, end, self.net.twin(end - begin)
+        _read_without_outputs(self.one, ids[:-1])
+        self.p = self.net.backend.asnumpy(self.one.forward(ids[-1:])[0])
 
 
 def _take(net: Network, at: slice, layers: Sequence[Layer], origin: Array) -> None:
