@@ -3,14 +3,15 @@
 Each source has K streams of a frozen network, one for each hypothesis. A pass through the sequence
 kernels reads the sources, those of one length together. Then, after each step, the K best
 hypotheses of a source remain, and the streams are reordered to match. A finished hypothesis stays
-among the K unchanged. Sources that are done leave when they are half of all.
+among the K unchanged. Sources that are done leave when they are a quarter of all.
 
 A hypothesis of n symbols with the end mark and the summed log probability s has the rank
 
     s / n**A        A: the length penalty; with 0, the rank is s
 
-Since s only falls, no hypothesis can exceed s / N**A, where N is the largest number of symbols. A
-search ends when the best finished hypotheses have at least that rank. K = 1 is greedy search.
+A search ends when the best finished hypotheses have at least the rank that any other would have if
+its end mark came next for certain. Without a penalty none can overtake them later, because s only
+falls. With a penalty a longer one could, but hardly ever does. K = 1 is greedy search.
 
 Sutskever, Vinyals and Le 2014, arXiv:1409.3215; Wu et al. 2016, arXiv:1609.08144, divide by a power
 of the length as well.
@@ -171,7 +172,7 @@ class _Beam:
         rules = self.rules
         finished = np.where(self.ended, rules.rank(self.scores, self.lengths), -np.inf)
         nth = -np.sort(-finished, axis=1)[:, rules.n_best - 1]
-        active = np.where(self.ended, -np.inf, rules.rank(self.scores, rules.most + 1))
+        active = np.where(self.ended, -np.inf, rules.rank(self.scores, self.written + 1))
         over: Flags = nth >= active.max(axis=1)
         return over
 
@@ -184,8 +185,9 @@ class _Beam:
         return hypotheses[: self.rules.n_best]
 
     def _leave(self, done: Flags) -> Flags:
-        """Drop the sources that are done, if they are at least half of those here."""
-        if len(done) < LEAST_LINES or 2 * np.count_nonzero(done) < len(done):
+        """Drop the sources that are done, if they are at least a quarter of those here: a new step
+        packs all weights, which takes as long as a step or two."""
+        if len(done) < LEAST_LINES or 4 * np.count_nonzero(done) < len(done):
             return done
         rest, beam = np.flatnonzero(~done), self.rules.beam
         for name in ("lines", "scores", "ended", "cut", "lengths", "texts"):

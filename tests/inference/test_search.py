@@ -68,7 +68,7 @@ def by_hand(
                 candidates.append(more)
         kept = sorted(candidates, key=lambda c: -rank(c[1], len(c[0])))[:beam]
         finished = [c for c in kept if c[2]]
-        hopes = [rank(c[1], most + 1) for c in kept if not c[2]]
+        hopes = [rank(c[1], len(c[0]) + 1) for c in kept if not c[2]]
         if len(finished) >= n_best or not hopes:
             nth = finished[min(n_best, len(finished)) - 1]
             if all(rank(nth[1], len(nth[0])) >= hope for hope in hopes):
@@ -169,7 +169,7 @@ def test_sources_that_are_done_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     found = [p for found in predictor.search(sources) for p in found]
     assert streams[0] == 400
     assert len(streams) > 2
-    assert all(2 * after <= before for before, after in pairwise(streams))
+    assert all(4 * after <= 3 * before for before, after in pairwise(streams))
     monkeypatch.setattr(search, "LEAST_LINES", 10**9)
     stayed = [p for found in predictor.search(sources) for p in found]
     assert streams[-1] == 400
