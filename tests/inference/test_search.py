@@ -91,6 +91,15 @@ def test_targets_are_those_of_a_search_by_hand(
         assert [p.score for p in predictions] == pytest.approx(scores, rel=1e-9)
 
 
+def test_they_are_in_a_network_that_is_no_chain() -> None:
+    net = make("connected output=5 activation=linear", "gru output=5 tanh=1", "route layers=-1,-2",
+               "rnn output=5 activation=tanh", "shortcut from=0")  # fmt: skip
+    sources = drawn(12)
+    for source, found in zip(sources, Predictor(net, 3, 2).search(sources), strict=True):
+        wanted = by_hand(net, source, 3, 2, LENGTH_PENALTY, MOST)
+        assert [p.target for p in found] == [target for target, *_ in wanted]
+
+
 @pytest.mark.usefixtures("each_backend")
 def test_they_are_on_a_gpu_too() -> None:
     net = make(dtype="float32")
