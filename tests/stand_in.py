@@ -74,6 +74,8 @@ class Hosted:
         return call
 
     def _device(self, value: Any) -> Any:
+        if type(value) is Hosted:
+            return value.thing
         if not isinstance(value, np.ndarray):
             return value
         backend = self.thing.backend
