@@ -72,6 +72,7 @@ class Layer(ABC):
     type: ClassVar[str]
     reads_ids: ClassVar[bool] = False  # accepts integer ids instead of one-hot rows
     gives_ids: ClassVar[bool] = False  # passes ids on unchanged
+    watches_symbols: bool = False  # `watch` receives the symbols of each pass
     traced_state: ClassVar[str] = "h"  # name of states["state"] in `traced`
     has_cost: bool = False  # can be the last layer in training
     reads: tuple[int, ...] | None = None  # numbers of the layers that it reads; None: the previous
@@ -99,7 +100,7 @@ class Layer(ABC):
         self.inputs, self.outputs = inputs, outputs
         self.streams = batch // steps
         self.backend = backend or get_backend()
-        self.states: dict[str, Array] = {}  # carried from call to call, by name: each (S, H)
+        self.states: dict[str, Array] = {}  # carried from call to call, by name: each (S, ...)
         # Gradients of the states before the last pass, if its backward went step by step.
         # Training does not use them: backpropagation is truncated there.
         self.dstates: dict[str, Array] = {}
@@ -119,6 +120,10 @@ class Layer(ABC):
     def forward(self, x: Array, *, train: bool = False) -> Array:
         """Compute (T, S, outputs) from (T, S, inputs), or from ids (T, S) if `reads_ids`. x is
         not changed."""
+
+    def watch(self, ids: Array) -> None:  # noqa: B027  for the layers that watch symbols
+        """The network's symbols, ids (T, S), in the next pass. Called before it if
+        `watches_symbols`."""
 
     def traced(self, x: Array) -> tuple[Array, dict[str, Array]]:
         """Inference with internals: the output of `forward`, and by name the gates and states after
@@ -156,9 +161,14 @@ class Layer(ABC):
         for name, state in self.states.items():
             state[at] = other.states[name][streams]
 
+    def reorder(self, streams: Array) -> None:
+        """Give stream s the state of stream `streams[s]`: ids (S,) in the backend's memory."""
+        for state in self.states.values():
+            state[...] = state[streams]
+
     def twin(self, streams: int) -> Self:
         """A layer that shares the parameter arrays, with `streams` new states of zero."""
-        zeros = {n: self.backend.zeros(streams, s.shape[1]) for n, s in self.states.items()}
+        zeros = {n: self.backend.zeros(streams, *s.shape[1:]) for n, s in self.states.items()}
         return self._beside(streams, zeros)
 
     def shard(self, streams: slice) -> Self:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from minidark.backend import Array, Backend
-from minidark.layers.base import Layer, one_hot
+from minidark.layers.base import Layer, is_ids, one_hot
 from minidark.network.graph import Graph
+
+
+def show_symbols(watching: Iterable[Layer], x: Array) -> None:
+    """Pass the symbols of a pass to the layers that watch them. x: a network's input, ids (T, S) or
+    rows (T, S, I), whose symbol is the largest number."""
+    for layer in watching:
+        if layer.watches_symbols:
+            layer.watch(x if is_ids(x) else x.argmax(axis=-1))
 
 
 class Frozen:
@@ -16,12 +24,14 @@ class Frozen:
     def __init__(self, layers: Sequence[Layer], graph: Graph, backend: Backend):
         self.layers, self.graph, self.backend = layers, graph, backend
         self.reads_ids = layers[0].reads_ids
+        self.watching = [layer for layer in layers if layer.watches_symbols]
         self.steps, ids = [], self.reads_ids
         for layer in layers:
             self.steps.append(layer.frozen(ids))
             ids = ids and layer.gives_ids
 
     def __call__(self, ids: Array) -> Array:
+        show_symbols(self.watching, ids[None])
         x = ids if self.reads_ids else one_hot(ids, self.layers[0].inputs, self.backend)
         if not self.graph.is_chain:
             return self.graph.forward(x, lambda i, x: self.steps[i](x))
@@ -33,5 +43,4 @@ class Frozen:
         """Give stream s the state of stream `streams[s]`: ids (S,) in the backend's memory. A
         stream's state may be copied several times, or dropped."""
         for layer in self.layers:
-            for state in layer.states.values():
-                state[...] = state[streams]
+            layer.reorder(streams)

@@ -29,7 +29,7 @@ from minidark.layers.base import CostLayer, Layer, Parameter, Stored, cost_layer
 from minidark.layers.batchnorm import CPU, DIVISORS
 from minidark.layers.softmax import SoftmaxLayer
 from minidark.network.arguments import Truth, check_ids, checked_dtype, wrong_shape
-from minidark.network.frozen import Frozen
+from minidark.network.frozen import Frozen, show_symbols
 from minidark.network.graph import INPUT, Graph
 from minidark.network.html_table import html_table
 from minidark.network.learner import Learner
@@ -195,14 +195,15 @@ class Network:
     def traced(self, x: npt.ArrayLike) -> tuple[Array, list[dict[str, Array]]]:
         """Inference like `forward`, and the gates and states of each layer after each step, by
         name: (T, S, H) each, empty for layers without."""
-        traces = []
+        given, traces = self._input(x), []
+        show_symbols(self.layers, given)
 
         def step(i: int, x: Array) -> Array:
             y, values = self.layers[i].traced(x)
             traces.append(values)
             return y
 
-        return self.graph.forward(self._input(x), step), traces
+        return self.graph.forward(given, step), traces
 
     def frozen(self, streams: int = 1, temperature: float | None = None) -> Frozen:
         """Step-by-step inference with constant parameters and `streams` states of its own, which
@@ -226,6 +227,7 @@ class Network:
             layer.reset_state(stream)
 
     def _forward(self, x: Array, train: bool) -> Array:
+        show_symbols(self.layers, x)
         y = self.graph.forward(x, lambda i, x: self.layers[i].forward(x, train=train))
         if train:
             self._y = y

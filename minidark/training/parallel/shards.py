@@ -98,7 +98,7 @@ class Shards:
             return
         for layer in self.net.layers:
             for state in layer.states.values():
-                width = state.shape[1]
+                width = state.size // len(state)
                 own = slice(self.own.start * width, self.own.stop * width)
                 self.ranks.gather(state.reshape(-1), own)
 
