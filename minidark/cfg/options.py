@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from minidark.cfg.attention_options import OVER_SOURCE as OVER_SOURCE
+from minidark.cfg.attention_options import AttentionOptions as AttentionOptions
 from minidark.cfg.joining_options import RouteOptions as RouteOptions
 from minidark.cfg.joining_options import ShortcutOptions as ShortcutOptions
 from minidark.cfg.keys import (
@@ -300,5 +302,6 @@ LAYER_TYPES: dict[str, type[LayerOptions]] = {  # by the section's name
     "cost": CostOptions,
     "route": RouteOptions,
     "shortcut": ShortcutOptions,
+    "attention": AttentionOptions,
     "bytepairs": BytepairsOptions,
 }

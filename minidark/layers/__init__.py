@@ -1,6 +1,7 @@
 """The layers, one module each, and their factories with darknet's argument order."""
 
 from minidark.layers.activation_layer import make_activation_layer as make_activation_layer
+from minidark.layers.attention import make_attention_layer as make_attention_layer
 from minidark.layers.base import CostLayer as CostLayer
 from minidark.layers.base import Layer as Layer
 from minidark.layers.base import Parameter as Parameter

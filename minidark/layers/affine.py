@@ -180,13 +180,14 @@ class AffinePass:
 
 class PackedLayer(Layer):
     """A layer made of sublayers. A subclass lists their names in darknet's order of creation and in
-    both dialects' file orders, and packs the sublayers that share an input into one `Affine`."""
+    both dialects' file orders, and packs the sublayers that share an input into one `Affine`. A
+    layer may lack some of them."""
 
     reads_ids = True
     created: ClassVar[tuple[str, ...]]
     file_orders: ClassVar[dict[str, tuple[str, ...]]]
 
-    sublayers: dict[str, Sublayer]
+    sublayers: dict[str, Sublayer] = {}  # noqa: RUF012  `_pack` makes a new one
     affines: tuple[Affine, ...] = ()
     normalized = False
 
@@ -195,7 +196,7 @@ class PackedLayer(Layer):
         self.affines += (affine,)
         self.normalized = norm
         self.norms += (affine.norm,) if affine.norm else ()
-        self.sublayers = getattr(self, "sublayers", {}) | affine.sublayers
+        self.sublayers = self.sublayers | affine.sublayers
         return affine
 
     def _has_cell_kernels(self) -> bool:
@@ -203,7 +204,8 @@ class PackedLayer(Layer):
         return self.backend.fast and not self.normalized
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
-        return [a for name in self.file_orders[order] for a in self.sublayers[name].arrays]
+        names = [name for name in self.file_orders[order] if name in self.sublayers]
+        return [a for name in names for a in self.sublayers[name].arrays]
 
 
 def one_order(*names: str) -> dict[str, tuple[str, ...]]:

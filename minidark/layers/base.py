@@ -73,6 +73,7 @@ class Layer(ABC):
     reads_ids: ClassVar[bool] = False  # accepts integer ids instead of one-hot rows
     gives_ids: ClassVar[bool] = False  # passes ids on unchanged
     watches_symbols: bool = False  # `watch` receives the symbols of each pass
+    without_gradient: ClassVar[frozenset[str]] = frozenset()  # states without one in `dstates`
     traced_state: ClassVar[str] = "h"  # name of states["state"] in `traced`
     has_cost: bool = False  # can be the last layer in training
     reads: tuple[int, ...] | None = None  # numbers of the layers that it reads; None: the previous
@@ -150,6 +151,10 @@ class Layer(ABC):
     def arrays(self) -> list[Stored]:
         """All arrays of the layer, trained or not."""
         return self.stored_arrays(ALEXEY)
+
+    def random_states(self, rng: np.random.Generator) -> dict[str, Array]:
+        """States that can occur, numpy arrays by name, for checks of gradients."""
+        return {name: rng.normal(0, 0.5, state.shape) for name, state in self.states.items()}
 
     def reset_state(self, stream: int | None = None) -> None:
         """Set the state of one stream, or of all, to zero."""

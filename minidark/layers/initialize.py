@@ -38,7 +38,7 @@ def initialize(
     if rand is UNDRAWN:
         return
     rand = rand or GlibcRand(0)
-    for name in layer.created:
+    for name in filter(layer.sublayers.__contains__, layer.created):
         weights = layer.sublayers[name].weights
         draws = rand.uniform(weights.size).reshape(weights.shape)
         draws *= np.float32((2.0 / weights.shape[1]) ** 0.5)

@@ -36,6 +36,7 @@ from minidark.glibc_rand import GlibcRand
 from minidark.layers import (
     Layer,
     make_activation_layer,
+    make_attention_layer,
     make_batchnorm_layer,
     make_bytepairs_layer,
     make_connected_layer,
@@ -166,6 +167,19 @@ def parse_activation(options: o.ActivationOptions, params: Params) -> Layer:
     return make_activation_layer(**params.place, activation=options.activation)
 
 
+def parse_attention(options: o.AttentionOptions, params: Params) -> Layer:
+    return make_attention_layer(
+        **params.place,
+        heads=options.heads,
+        keys=options.keys,
+        output=options.output,
+        memory=options.memory,
+        separator=options.separator if options.over == o.OVER_SOURCE else None,
+        without=[name for name in ("query", "key", "value") if not getattr(options, name)],
+        rand=params.rand,
+    )
+
+
 def parse_batchnorm(options: o.BatchnormOptions, params: Params) -> Layer:
     return make_batchnorm_layer(**params.place)
 
@@ -187,6 +201,7 @@ PARSERS: dict[type[o.LayerOptions], Callable[[Any, Params], Layer]] = {
     o.SoftmaxOptions: parse_softmax,
     o.DropoutOptions: parse_dropout,
     o.ActivationOptions: parse_activation,
+    o.AttentionOptions: parse_attention,
     o.BatchnormOptions: parse_batchnorm,
     o.LogisticOptions: parse_logistic,
     o.CostOptions: parse_cost,

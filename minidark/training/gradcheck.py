@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minidark.backend import Array, get_backend
-from minidark.cfg.options import BYTES
+from minidark.cfg.options import BYTES, AttentionOptions
 from minidark.cfg.plan import Plan, replan
 from minidark.errors import WrongLayerError
 from minidark.layers.base import Layer
@@ -55,9 +55,9 @@ class Row:
 
 
 def check_gradients(plan: Plan, seed: int = 0) -> Iterator[Row]:
-    """Yields a row for each parameter in weight-file order and for each carried-in state, with
-    float rows as input; a row for the input if it gets a gradient; and the rows of a first layer
-    that reads ids once more, with ids.
+    """Yields a row for each parameter in weight-file order and for each carried-in state that has a
+    gradient, with float rows as input; a row for the input if it gets a gradient; and the rows of a
+    first layer that reads ids once more, with ids.
 
     Checks a small copy of the plan's network. Raises CfgError for a network without a cost.
     """
@@ -75,12 +75,16 @@ def check_gradients(plan: Plan, seed: int = 0) -> Iterator[Row]:
 def amount(plan: Plan) -> int:
     """Number of rows that `check_gradients` yields, or one more if the input gets no gradient."""
     layers = _small(plan, 0).layers
-    rows = [len([*layer.parameters()]) + len(layer.states) for layer in layers]
+    rows = [len([*layer.parameters()]) + len(_checked_states(layer)) for layer in layers]
     return sum(rows) + 1 + (rows[0] if layers[0].reads_ids else 0)
 
 
 def _small(plan: Plan, seed: int) -> Network:
     return build_network(shrunk(plan), seed, get_backend("cpu", "float64", "numpy"))
+
+
+def _checked_states(layer: Layer) -> list[str]:
+    return [name for name in layer.states if name not in layer.without_gradient]
 
 
 class _Check:
@@ -90,10 +94,7 @@ class _Check:
         self.net, self.rng = net, rng
         _randomize(net, rng)
         self.truth = _truth(net, rng)
-        self.states = [
-            {name: rng.normal(0, 0.5, state.shape) for name, state in layer.states.items()}
-            for layer in net.layers
-        ]
+        self.states = [layer.random_states(rng) for layer in net.layers]
 
     def layers(self, x: Array, layers: Sequence[Layer], suffix: str = "") -> Iterator[Row]:
         self._rewind()
@@ -103,7 +104,8 @@ class _Check:
             frozen = index < self.net.frozen_layers
             for p in layer.parameters():
                 yield self._row(p.name + suffix, x, p.value, None if frozen else p.grad)
-            for name, value in self.states[index].items():
+            for name in _checked_states(layer):
+                value = self.states[index][name]
                 unread = np.zeros(value.shape)  # of a layer that no other reads
                 gradient = None if frozen else layer.dstates.get(name, unread)
                 yield self._row(f"{layer.name}.{name}, carried in{suffix}", x, value, gradient)
@@ -140,8 +142,11 @@ class _Check:
 
 def shrunk(plan: Plan) -> Plan:
     """The same layers with few streams and steps. Widths above 48 become the largest smaller width
-    that all groups divide, with at least two units in a group."""
-    groups = math.lcm(*(getattr(layer.options, "groups", 1) for layer in plan.layers))
+    that all groups and heads divide, with at least two units in a group. The memory of an attention
+    becomes shorter than a pass."""
+    groups = math.lcm(
+        *(getattr(layer.options, key, 1) for layer in plan.layers for key in ("groups", "heads"))
+    )
     width = max(2 * groups if groups > 1 else 1, WIDEST - WIDEST % groups)
     net: dict[str, object] = {"batch": STREAMS, "subdivisions": 1, "time_steps": STEPS}
     pairs = plan.layers[0].options.gives_symbols
@@ -155,10 +160,18 @@ def shrunk(plan: Plan) -> Plan:
             for key in ("output", "hidden")
             if (getattr(layer.options, key, None) or 0) > WIDEST
         }
+        if isinstance(layer.options, AttentionOptions):
+            changes[number] |= _shrunk_attention(layer.options, layer.inputs > WIDEST)
     try:
         return replan(plan.sections, changes)
     except WrongLayerError:  # a [route] of narrower layers no longer fits what it is added to
         return replan(plan.sections, {0: {**net, "inputs": plan.net.row_inputs}})
+
+
+def _shrunk_attention(options: AttentionOptions, inputs_shrink: bool) -> dict[str, object]:
+    """Without `keys`, a head's width follows the inputs, as it must without query or key."""
+    keys = {"keys": None} if inputs_shrink or (options.keys or 0) > WIDEST else {}
+    return {"memory": min(options.memory, STEPS - 1), **keys}
 
 
 def _randomize(net: Network, rng: np.random.Generator) -> None:

@@ -92,6 +92,8 @@ class Reference:
         self.read(layer)
         state = [[0.0] * self.width() for _ in range(layer.streams)]
         self.state, self.cell = state, state
+        self.read_so_far: list[Rows] = [[] for _ in range(layer.streams)]  # inputs, by stream
+        self.passed = [False] * layer.streams  # whether a separator has come
         self.shown: list[dict[str, Rows]] = []  # gates and state after each step so far
 
     def read(self, layer: Layer) -> None:
@@ -162,6 +164,55 @@ class Reference:
     def forward_connected(self, x: Steps, train: bool) -> Steps:
         rows = [row for step in x for row in step]  # all of them share their statistics
         return regroup(each(ACTIVATIONS[self.options.activation], self.sub("", rows, train)), x)
+
+    def forward_attention(
+        self, x: Steps, train: bool, symbols: list[list[int]] | None = None
+    ) -> Steps:
+        """symbols: (T, S), without any separator unless given."""
+        steps = []
+        for t, rows in enumerate(x):
+            contexts, weights = [], []
+            for s, row in enumerate(rows):
+                if not self.passed[s]:
+                    self.read_so_far[s].append(row)
+                    if self.options.over == "source" and symbols is not None:
+                        self.passed[s] = symbols[t][s] == self.options.separator
+                context, shown = self.attend(row, self.read_so_far[s], train)
+                contexts.append(context)
+                weights.append(shown)
+            self.shown.append({"attention": weights})
+            steps.append(self.linear("output", contexts, train))
+        return steps
+
+    def attend(self, row: Row, inputs: Rows, train: bool) -> tuple[Row, Row]:
+        """The heads' means of the values side by side, and the mean of their weights by column."""
+        heads, memory, source = self.options.heads, self.options.memory, self.options.over
+        first = max(0, len(inputs) - memory)
+        query = split(self.linear("query", [row], train)[0], heads)
+        keys = [split(k, heads) for k in self.linear("key", inputs[first:], train)]
+        values = [split(v, heads) for v in self.linear("value", inputs[first:], train)]
+        context: Row = []
+        shown = [0.0] * memory
+        for head in range(heads):
+            scores = [
+                sum(q * k for q, k in zip(query[head], key[head], strict=True))
+                / math.sqrt(len(query[head]))
+                for key in keys
+            ]
+            exps = [math.exp(score - max(scores)) for score in scores]
+            weights = [e / sum(exps) for e in exps]
+            columns = zip(*(value[head] for value in values), strict=True)
+            context += [
+                sum(w * v for w, v in zip(weights, column, strict=True)) for column in columns
+            ]
+            for number, weight in enumerate(weights, start=first):
+                back = len(inputs) - 1 - number
+                shown[number % memory if source == "source" else back] += weight / heads
+        return context, shown
+
+    def linear(self, name: str, rows: Rows, train: bool) -> Rows:
+        """A sublayer, which may be missing."""
+        return self.sub(name, rows, train) if key(name, "weights") in self.arrays else rows
 
     def forward_batchnorm(self, x: Steps, train: bool) -> Steps:
         rows = self.norm("", [row for step in x for row in step], train)
@@ -234,6 +285,11 @@ def key(name: str, kind: str) -> str:
 
 def add(rows: Rows, biases: Row) -> Rows:
     return [[v + b for v, b in zip(row, biases, strict=True)] for row in rows]
+
+
+def split(row: Row, count: int) -> Rows:
+    size = len(row) // count
+    return [row[at : at + size] for at in range(0, len(row), size)]
 
 
 def regroup(rows: Rows, like: Steps) -> Steps:

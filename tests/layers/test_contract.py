@@ -36,6 +36,13 @@ CASES = [
     "rnn output=4 activation=tanh elman=1",
     "rnn output=4 activation=leaky elman=1 hidden=4",
     "rnn output=5 batch_normalize=1 elman=1",
+    "attention",
+    "attention over=source memory=7 output=4",
+    "attention heads=2 memory=5 keys=4 output=5",
+    "attention heads=3 memory=3 query=0",
+    "attention heads=2 memory=2 key=0 output=3",
+    "attention heads=2 keys=4 memory=6 value=0",
+    "attention over=source memory=2 query=0 key=0 value=0",
     "connected output=4",
     "conn output=4 activation=tanh batch_normalize=1",
     "softmax",
@@ -57,7 +64,7 @@ BELOW = {  # layers that a case reads, whose outputs are I wide together
     "shortcut": ("connected output=3", "connected output=3"),
 }
 TRAINABLE_BY_REFERENCE = [case for case in CASES if case != "dropout probability=.5"]
-WITH_STATE = [case for case in CASES if case.split()[0] in ("gru", "lstm", "rnn")]
+WITH_STATE = [case for case in CASES if case.split()[0] in ("gru", "lstm", "rnn", "attention")]
 
 
 def build(case: str, streams: int = S) -> tuple[Layer, Any]:

@@ -33,7 +33,7 @@ def wrong(plan: Plan, seed: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("layer", [*RECURRENT[::6], *PLAIN[::9]])
 def test_a_sound_layer_passes(layer: str) -> None:
-    assert wrong(planned(NET, "connected output=6 activation=tanh", layer, *END)) == []
+    assert wrong(planned(NET, "connected output=5 activation=tanh", layer, *END)) == []
 
 
 @pytest.mark.parametrize("end", ENDS[::5])
