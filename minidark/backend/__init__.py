@@ -106,6 +106,16 @@ class Backend:
         """Whether `array` is an array in this backend's memory."""
         return isinstance(array, self.xp.ndarray)
 
+    def put_rows(self, array: Array, at: Array, rows: Array) -> None:
+        """array[at] = rows. array (N, ...); at: distinct ids (R,) in the host's memory."""
+        if self.xp is np:
+            array[at] = rows
+        elif at.size:  # each row takes its new value or its own, so there is no order of writes
+            source, written = np.zeros(len(array), np.intp), np.zeros(len(array), bool)
+            source[at], written[at] = np.arange(at.size), True
+            new = self.xp.asarray(written.reshape(-1, *(1,) * (array.ndim - 1)))
+            array[...] = self.xp.where(new, rows[self.xp.asarray(source)], array)
+
     def empty(self, *shape: int) -> Array:
         if self.xp is not np:
             return self.xp.empty(shape, dtype=self.dtype)

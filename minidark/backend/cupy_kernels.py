@@ -13,7 +13,6 @@ from typing import Any
 
 import cupy
 import numpy as np
-import numpy.typing as npt
 
 from minidark.backend import RNN_ACTIVATIONS, Array, Scalar
 from minidark.backend.numpy_kernels import LEAST
@@ -114,17 +113,6 @@ def scatter_add(gradient: Array, ids: Array, dy: Array) -> None:
     grid, block = (ids.size, -(-outputs // THREADS)), (THREADS,)
     arguments = (gradient, _contiguous(ids), _contiguous(dy), ids.size, inputs, outputs)
     _launch("scatter_add", dy.dtype, grid, block, *arguments)
-
-
-def put_rows(array: Array, at: npt.ArrayLike, rows: Array) -> None:
-    """Each row of the array takes its new value or its own, so there is no order of writes."""
-    if not len(rows):
-        return
-    source, written = np.zeros(len(array), np.intp), np.zeros(len(array), bool)
-    ids = np.asarray(at, np.intp)
-    source[ids], written[ids] = np.arange(ids.size), True
-    new = cupy.asarray(written.reshape(-1, *(1,) * (array.ndim - 1)))
-    array[...] = cupy.where(new, rows[cupy.asarray(source)], array)
 
 
 def column_sums(rows: Array) -> Array:

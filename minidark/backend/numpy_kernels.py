@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from minidark.backend.threads import blas_watch
 
@@ -69,11 +68,6 @@ def scatter_add(gradient: Array, ids: Array, dy: Array) -> None:
     order = np.argsort(ids, kind="stable")
     symbols, starts = np.unique(ids[order], return_index=True)
     gradient[:, symbols] += np.add.reduceat(dy[order], starts, axis=0).T
-
-
-def put_rows(array: Array, at: npt.ArrayLike, rows: Array) -> None:
-    """array[at] = rows, for distinct ids `at` (R,) in the host's memory. Writes array (N, ...)."""
-    array[np.asarray(at, np.intp)] = rows
 
 
 def column_sums(rows: Array) -> Array:

@@ -19,8 +19,7 @@ def _sublayer(says: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class AttentionOptions(LayerOptions):
-    """Looks back: the mean of the values of steps that a step sees, weighted by a softmax of query
-    times key (minidark's own)."""
+    """Looks back: a mean of earlier steps' values, weighted by query times key (minidark's own)."""
 
     is_recurrent = True
     over: str = name_key(
@@ -33,7 +32,7 @@ class AttentionOptions(LayerOptions):
     keys: int | None = key(
         None, AT_LEAST_1, "width of a head; inputs / heads, unless given", own=True
     )
-    output: int = key(0, AT_LEAST_0, "width of the sublayer output; 0 leaves it out", own=True)
+    output: int = key(0, AT_LEAST_0, "width of the sublayer output; 0 leaves it out")
     memory: int = key(256, AT_LEAST_1, "steps that are seen at most, itself included", own=True)
     separator: int = key(
         TAB, AT_LEAST_0, "of over=source: the symbol that ends a source; 9 is a tab", own=True

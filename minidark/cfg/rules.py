@@ -100,7 +100,7 @@ def _logistic_candidate(case: Case) -> Iterator[Place]:
 
 def _output_of_one(case: Case) -> Iterator[Place]:
     for layer in case.plan.layers:
-        has_output = "output" in keys_of(type(layer.options)) and layer.tied is None
+        has_output = layer.options.has_width and layer.tied is None
         if has_output and "output" not in layer.section.pairs:
             yield layer.section.line, f"[{layer.section.type}] without output is 1 wide"
 

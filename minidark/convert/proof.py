@@ -35,6 +35,10 @@ FACTOR = 10  # correct models differed at most 4 times as much as the float32 ru
 RUNS, ROUNDING = 6, 2.0**-21  # float32 runs, and the relative change of inputs in all but the first
 STEPS, NUMBERS = 100, 1 << 24  # most time steps and numbers at once, because rows may be wide
 NOTABLE = 1e-4  # a difference that is logged
+NO_COUNTERPART = {  # layers that no other format can express yet, and what can be done
+    "attention": "its memory of earlier steps has no counterpart in this format yet; .weights, "
+    ".safetensors and .npz have all layers",
+}
 Proven = tuple[bytes, list[Array]]  # a file's bytes, and its outputs for each call
 Write = Callable[[Network, Sequence[Array]], Proven]
 
@@ -61,6 +65,9 @@ def written(
             f"{net.layers[0].name} cannot be stored in this format, so the meaning of its symbols "
             "would be lost; .safetensors and .npz store its pairs"
         )
+    for layer in net.layers:
+        if layer.type in NO_COUNTERPART:
+            raise MinidarkError(f"{layer.name}: {NO_COUNTERPART[layer.type]}")
     wanted = in_float64(net).twin(1).forward(symbols[:, None])
     lost = _lost(net, symbols[:, None], wanted)
     pieces = [part for part in np.split(symbols, [len(symbols) // 3]) if len(part)]

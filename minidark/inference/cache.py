@@ -74,8 +74,8 @@ def remembering(net: Network, streams: int, length: int) -> Callable[[Array, Arr
 
 
 def topmost(layers: Sequence[Layer]) -> Layer:
-    """The last layer with a state. Raises CfgError if there is none."""
-    recurrent = [layer for layer in layers if layer.states]
+    """The last recurrent layer. Raises CfgError if there is none."""
+    recurrent = [layer for layer in layers if "state" in layer.states]
     if not recurrent:
         raise CfgError("has no [gru], [lstm] or [rnn], whose states a cache needs")
     return recurrent[-1]

@@ -27,7 +27,7 @@ from minidark.data.pairs import (
     separator_byte,
 )
 from minidark.data.text import Ids
-from minidark.errors import CfgError, DataError
+from minidark.errors import CfgError, DataError, echo
 from minidark.inference.search import Rules, search
 from minidark.network import Network
 
@@ -167,3 +167,9 @@ def check_predicts(net: Network, separator: str) -> None:
             "needs the same number of both"
         )
     check_separator(separator, net.inputs)
+    for layer in net.layers:
+        if (watched := getattr(layer, "separator", None)) not in (None, ord(separator)):
+            raise CfgError(
+                f"{layer.name}: separator={watched} ends a source, but the pairs have "
+                f"{echo(separator)}; set separator={ord(separator)} in [attention], or --separator"
+            )

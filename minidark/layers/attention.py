@@ -323,7 +323,7 @@ class AttentionLayer(PackedLayer):
         t, s = np.nonzero((step < added) & (step >= added - self.memory))
         slots = (counts[s] + t) % self.memory
         rows = x.reshape(-1, self.inputs)[self.backend.asids(t * self.streams + s)]
-        self.backend.kernels.put_rows(self.slots(), s * self.memory + slots, rows)
+        self.backend.put_rows(self.slots(), s * self.memory + slots, rows)
         self.set_counts(counts + added, window.ends < len(x))
 
     def random_states(self, rng: np.random.Generator) -> dict[str, Array]:

@@ -28,7 +28,7 @@ class AttentionStep:
 
     def __init__(self, layer: AttentionLayer):
         self.layer, self.xp = layer, layer.backend.xp
-        self.put_rows = layer.backend.kernels.put_rows
+        self.put_rows = layer.backend.put_rows
         self.counts: Ids = np.full(layer.streams, -1)  # for which `stored` is valid
         self.stored: dict[str, Array] = {}  # outputs of key and value by slot, (S, slots, heads D)
         self.tags: Ids = np.arange(layer.streams)

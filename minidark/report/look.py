@@ -38,6 +38,7 @@ TITLES = {
     ("rnn", "input"): "the input's contribution to the state",
     ("rnn", "self"): "the old state's contribution to the new state",
     ("rnn", "s"): "state",
+    ("attention", "attention"): "weight of the step N steps back; over a source, of its step N",
 }
 
 

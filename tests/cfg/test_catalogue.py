@@ -67,7 +67,7 @@ WRONG = [
     Wrong("a section for images", NET + b"[yolo]\n",
           ":3: [yolo] works on images; minidark is for recurrent networks (gru, lstm, rnn, "
           "connected, softmax, dropout, activation, batchnorm, logistic, cost, route, shortcut, "
-          "bytepairs)"),
+          "attention, bytepairs)"),
     # --- pairs
     Wrong("batch", net("batch"), ":3: 'batch' is not key=value"),
     Wrong("=64", net("=64"), ":3: '=64' is not key=value"),

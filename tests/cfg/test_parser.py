@@ -163,7 +163,7 @@ def test_darknets_short_names_are_the_long_ones(write: Write) -> None:
 
 IMAGES = (
     "works on images; minidark is for recurrent networks (gru, lstm, rnn, connected, softmax, "
-    "dropout, activation, batchnorm, logistic, cost, route, shortcut, bytepairs)"
+    "dropout, activation, batchnorm, logistic, cost, route, shortcut, attention, bytepairs)"
 )
 
 
@@ -177,8 +177,8 @@ IMAGES = (
         (["net inputs=4", "gruu"], 4, "unknown section [gruu] (did you mean 'gru'?)"),
         (["net inputs=4", "Softmax"], 4, "unknown section [Softmax] (did you mean 'softmax'?)"),
         (["net inputs=4", "qqq"], 4, "unknown section [qqq]"),
-        (["net inputs=4", "attention"], 4,
-         "unknown section [attention] (did you mean 'activation'?)"),
+        (["net inputs=4", "activasion"], 4,
+         "unknown section [activasion] (did you mean 'activation'?)"),
         (["net inputs=4", "yolo"], 4,
          f"[yolo] {IMAGES}"),
         (["net inputs=4", "convolutional filters=8"], 4,

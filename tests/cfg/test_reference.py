@@ -40,7 +40,8 @@ def test_own_keys_are_those_that_darknet_lacks() -> None:
            if k.own}  # fmt: skip
     layers = {"init", "input_scale", "update_bias", "forget_bias", "dropconnect", "reset_after",
               "elman", "tied", "smoothing"}  # fmt: skip
-    assert own == layers | {"batchnorm", "clip_norm", "average"}
+    attention = {"over", "heads", "keys", "memory", "separator", "query", "key", "value"}
+    assert own == layers | attention | {"batchnorm", "clip_norm", "average"}
 
 
 @pytest.mark.parametrize("name", PRESETS)

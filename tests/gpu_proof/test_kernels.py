@@ -63,11 +63,6 @@ CASES: dict[str, Callable[[Draws], list[Case]]] = {
         (d.normal(d.H, width), d.ids(width, d.T, d.S), d.normal(d.T, d.S, d.H))
         for width in (1, 7, 300)
     ],
-    "put_rows": lambda d: [
-        (d.normal(7, d.H), [5, 0, 3], d.normal(3, d.H)),
-        (d.normal(7, d.S, d.H), [6], d.normal(1, d.S, d.H)),
-        (d.normal(7, d.H), [], d.normal(0, d.H)),
-    ],
     "logistic": lambda d: [(d.normal(d.S, d.H) * 20,)],
     "gru_gates": lambda d: [
         (d.normal(d.S, 3 * d.H), d.normal(d.S, 2 * d.H), d.normal(d.S, d.H), d.normal(d.S, d.H))
@@ -125,7 +120,7 @@ CASES: dict[str, Callable[[Draws], list[Case]]] = {
     "sum_of_squares": lambda d: [(d.normal(d.H),)],
 }
 ROUNDED_ALIKE = {  # neither products of matrices, nor C's functions, nor sums in another order
-    "gather", "put_rows", "gru_state_backward", "gru_gates_backward", "gru_reset_after_backward",
+    "gather", "gru_state_backward", "gru_gates_backward", "gru_reset_after_backward",
     "lstm_state_backward", "roll", "sgd_step", "adam_step", "shorten", "draw",
 }  # fmt: skip
 

@@ -56,6 +56,7 @@ CASES = {  # what a network may hang on from batch to batch
     "lstm, two dropouts": (NET, "lstm output=5", "dropout", "lstm output=4", "dropout", *OUT),
     "rnn, policy=random": (f"{NET} policy=random", "rnn output=5 shortcut=1", *OUT),
     "rnn, fewer hidden": (f"{NET} adam=1", "rnn output=5 hidden=3 activation=tanh", *OUT),
+    "attention": (f"{NET} adam=1", TANH, "attention memory=12 output=6", *OUT),
     "[batchnorm]": (f"{NET} adam=1", TANH, "batchnorm", *OUT),
     "a graph, tied": (
         f"{NET} adam=1 average=.9",

@@ -49,7 +49,6 @@ from minidark.backend.numpy_kernels import logistic as logistic
 from minidark.backend.numpy_kernels import lstm_state as lstm_state
 from minidark.backend.numpy_kernels import lstm_state_backward as lstm_state_backward
 from minidark.backend.numpy_kernels import normalize_backward as normalize_backward
-from minidark.backend.numpy_kernels import put_rows as put_rows
 from minidark.backend.numpy_kernels import shorten as shorten
 from minidark.backend.numpy_kernels import total as total
 
