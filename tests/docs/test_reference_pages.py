@@ -53,7 +53,7 @@ def test_the_diff_is_what_it_prints() -> None:
 
 def test_the_check_is_what_it_prints_of_the_cfg_without_its_tanh() -> None:
     cfg, *others = blocks(text_of("cfg.md"), "ini")
-    assert len(others) == 2  # links between layers, byte pairs
+    assert len(others) == 3  # links between layers, an attention, byte pairs
     for text in (cfg, *others):
         assert check_cfg(text.encode(), "my.cfg").findings == []
     Path("my.cfg").write_text(cfg.replace("tanh=1\n", ""))
