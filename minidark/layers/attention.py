@@ -145,7 +145,7 @@ class AttentionLayer(PackedLayer):
         xp, window = self.backend.xp, run.window
         shown = np.zeros((*x.shape[:2], self.memory), self.backend.dtype)
         for block in run.blocks:
-            weights = self._block_weights(block, run).mean(axis=1)  # (S, T, K)
+            weights = self._look(block, run).mean(axis=1)  # (S, T, K)
             seen = np.broadcast_to(window.sees(block.steps, block.rows)[:, 0], weights.shape)
             s, t, k = np.nonzero(seen)
             row, step = k + block.rows.start, t + block.steps.start
@@ -183,29 +183,36 @@ class AttentionLayer(PackedLayer):
 
     def _attend(self, run: AttentionSaved, keep: bool) -> None:
         """Write the context, and list the blocks, with their weights if `keep`."""
-        context, values = self._by_head(run.context), self._by_head(run.values)
         kept = 0
         for steps, rows in run.window.blocks(self.streams * self.heads, self.memory):
             block = Block(steps, rows, None)
-            weights = self._block_weights(block, run)
-            context[:, :, steps] = weights @ values[:, :, rows]
+            weights = self._look(block, run)
             kept += weights.size
             if keep and kept <= KEPT_SCORES:
                 block.weights = weights
             run.blocks.append(block)
 
-    def _block_weights(self, block: Block, run: AttentionSaved) -> Array:
-        """The softmax of the scores, (S, heads, T, K)."""
+    def _look(self, block: Block, run: AttentionSaved) -> Array:
+        """Write a block's context, and return its weights (S, heads, T, K)."""
         if block.weights is not None:
             return block.weights
-        xp = self.backend.xp
+        steps, rows, xp = block.steps, block.rows, self.backend.xp
+        if self.backend.fast:
+            bounds = (bound[steps] - rows.start for bound in (run.window.low, run.window.last))
+            return self.backend.kernels.attend(
+                run.queries[steps], run.keys[rows], run.values[rows], *bounds, self.heads,
+                self.scale, run.context[steps],
+            )  # fmt: skip
         queries, keys = self._by_head(run.queries), self._by_head(run.keys)
-        scores = queries[:, :, block.steps] @ keys[:, :, block.rows].transpose(0, 1, 3, 2)
+        scores = queries[:, :, steps] @ keys[:, :, rows].transpose(0, 1, 3, 2)
         scores *= self.scale
-        seen = run.window.sees(block.steps, block.rows)
+        seen = run.window.sees(steps, rows)
         if not seen.all():
             scores = xp.where(xp.asarray(seen), scores, self.backend.dtype.type(-np.inf))
-        return softmax(scores, xp)
+        weights = softmax(scores, xp)
+        values = self._by_head(run.values)[:, :, rows]
+        self._by_head(run.context)[:, :, steps] = weights @ values
+        return weights
 
     def _by_head(self, rows: Array) -> Array:
         """(T, S, heads F) as (S, heads, T, F), a view."""
@@ -220,9 +227,8 @@ class AttentionLayer(PackedLayer):
         dqueries, dkeys, dvalues = (
             self.backend.zeros(*a.shape) for a in (s.queries, s.keys, s.values)
         )
-        into = [self._by_head(d) for d in (dqueries, dkeys, dvalues, dcontext)]
         for block in s.blocks:
-            self._block_backward(block, s, *into)
+            self._look_backward(block, s, dcontext, dqueries, dkeys, dvalues)
         dx = self._back(s, "query", s.x, dqueries, need_dx=need_dx)
         for name, gradient in (("key", dkeys), ("value", dvalues)):
             below = self._back(s, name, s.rows, gradient, s.window.past, need_dx)
@@ -230,20 +236,26 @@ class AttentionLayer(PackedLayer):
                 dx[: len(below)] += below
         return dx if need_dx else None
 
-    def _block_backward(
-        self, block: Block, s: AttentionSaved, dqueries: Array, dkeys: Array, dvalues: Array,
-        dcontext: Array,
+    def _look_backward(
+        self, block: Block, s: AttentionSaved, dcontext: Array, dqueries: Array, dkeys: Array,
+        dvalues: Array,
     ) -> None:  # fmt: skip
-        """Add a block's gradients; all arguments are by head."""
-        weights, dcontext = self._block_weights(block, s), dcontext[:, :, block.steps]
-        queries, keys, values = map(self._by_head, (s.queries, s.keys, s.values))
-        dvalues[:, :, block.rows] += weights.transpose(0, 1, 3, 2) @ dcontext
-        dscores = dcontext @ values[:, :, block.rows].transpose(0, 1, 3, 2)
+        """Add a block's gradients to dqueries (T, S, heads D), dkeys and dvalues."""
+        weights, steps, rows = self._look(block, s), block.steps, block.rows
+        given = (s.queries[steps], s.keys[rows], s.values[rows], dcontext[steps])
+        into = (dqueries[steps], dkeys[rows], dvalues[rows])
+        if self.backend.fast:
+            self.backend.kernels.attend_backward(weights, *given, self.scale, *into)
+            return
+        queries, keys, values, dcontext = map(self._by_head, given)
+        dqueries, dkeys, dvalues = map(self._by_head, into)
+        dvalues += weights.transpose(0, 1, 3, 2) @ dcontext
+        dscores = dcontext @ values.transpose(0, 1, 3, 2)
         dscores -= (dscores * weights).sum(axis=-1, keepdims=True)
         dscores *= weights
         dscores *= self.scale
-        dqueries[:, :, block.steps] = dscores @ keys[:, :, block.rows]
-        dkeys[:, :, block.rows] += dscores.transpose(0, 1, 3, 2) @ queries[:, :, block.steps]
+        dqueries += dscores @ keys
+        dkeys += dscores.transpose(0, 1, 3, 2) @ queries
 
     def _back(
         self, s: AttentionSaved, name: str, x: Array, dy: Array, past: int = 0, need_dx: bool = True

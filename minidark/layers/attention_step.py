@@ -110,22 +110,27 @@ class AttentionStep:
         used = np.minimum(self.counts, layer.memory)
         most = int(used.max())
         memory = layer.states["memory"]
+        queries = layer.part("query", x[None])[0]
+        if layer.backend.fast:
+            rows = (self.stored.get(name, memory) for name in ("key", "value"))
+            context = layer.backend.kernels.attend_step(
+                queries, *rows, used, layer.heads, layer.scale
+            )
+            return layer.part("output", context[None])[0]
         keys, values = (
             self.stored.get(name, memory)[:, :most]
             .reshape(streams, most, layer.heads, -1)
             .transpose(0, 2, 1, 3)
             for name in ("key", "value")
         )  # (S, heads, slots, D)
-        queries = layer.part("query", x[None]).reshape(streams, layer.heads, -1)
-        scores = (keys @ queries[..., None])[..., 0]
+        scores = (keys @ queries.reshape(streams, layer.heads, -1, 1))[..., 0]
         scores *= layer.scale
         if used.min() < most:
             seen = xp.asarray(np.arange(most) < used[:, None])
             scores = xp.where(seen[:, None], scores, layer.backend.dtype.type(-np.inf))
         weights = softmax(scores, xp)
-        context = (weights[:, :, None] @ values).reshape(1, streams, layer.width)
-        y: Array = layer.part("output", context)[0]
-        return y
+        context = (weights[:, :, None] @ values).reshape(streams, layer.width)
+        return layer.part("output", context[None])[0]
 
 
 def softmax(scores: Array, xp: ModuleType) -> Array:

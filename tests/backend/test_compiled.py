@@ -535,8 +535,8 @@ def test_kernels_are_kept_by_the_layers_that_need_them(tmp_path: Path) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", code]
     told = subprocess.run(command, env=environment, capture_output=True, check=True, timeout=100)
-    # both grus, lstm, both rnns, connected
-    assert told.stdout == b"False False False True False False True\n"
+    # both grus, lstm, both rnns, connected, attention
+    assert told.stdout == b"False False False True False False True False\n"
 
 
 @pytest.mark.slow

@@ -8,7 +8,10 @@ the result on disk.
 
 from collections.abc import Iterable
 
-from minidark.backend.compiled import gru, kernel, lstm, rnn, tile
+from minidark.backend.compiled import attention, gru, kernel, lstm, rnn, tile
+from minidark.backend.compiled.attention import attend as attend
+from minidark.backend.compiled.attention import attend_backward as attend_backward
+from minidark.backend.compiled.attention import attend_step as attend_step
 from minidark.backend.compiled.drawing import draw as draw
 from minidark.backend.compiled.gru import gru_reset_after_sequence as gru_reset_after_sequence
 from minidark.backend.compiled.gru import (
@@ -59,6 +62,7 @@ PROBES = {  # a kernel that every training of this layer type, or form of it, us
     "rnn": rnn._forward_streams,
     "rnn elman": rnn._forward_elman_streams,
     "connected": tile.add_product,
+    "attention": attention._softmax,
 }
 
 

@@ -121,16 +121,16 @@ def _softmax(x, p, factor, shares):
 def _softmax_rows(x, p, factor, lo, hi):
     for n in range(lo, hi):
         x_row, row = x[n], p[n]
-        largest = _largest(x_row)
+        most = largest(x_row)
         for j in range(row.size):
-            row[j] = exp((x_row[j] - largest) * factor)
-        scale = f(1) / _sum(row)
+            row[j] = exp((x_row[j] - most) * factor)
+        scale = f(1) / total(row)
         for j in range(row.size):
             row[j] *= scale
 
 
 @kernel()
-def _sum(x):
+def total(x):
     """The sum of x, in eight independent parts, so that additions do not wait for one another."""
     a, b, c, d, e, g, h, i = f(0), f(0), f(0), f(0), f(0), f(0), f(0), f(0)
     eights = x.size // 8 * 8
@@ -149,11 +149,11 @@ def _sum(x):
 
 
 @kernel(fastmath=True)  # NaN need not be detected here, because it appears in the sum
-def _largest(x):
-    largest = x[0]
+def largest(x):
+    most = x[0]
     for j in range(x.size):
-        largest = max(largest, x[j])
-    return largest
+        most = max(most, x[j])
+    return most
 
 
 def cross_entropy(

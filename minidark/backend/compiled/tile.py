@@ -211,6 +211,13 @@ def _call_product(
     return _product.call
 
 
+@kernel(inline="always")
+def add_strided(c, c_row, columns, a, a_row, b, b_panel, depth, rows):
+    """c (rows, columns) += a (rows, depth) times the panels at b. c, a and b are addresses; the
+    strides are in floats."""
+    _call_product(c, c_row, columns, a, a_row, b, b_panel, depth, rows)
+
+
 @kernel()
 def add_product(c, c_begin, columns, a, a_row, packed, k_begin, depth, lo, hi):
     """c[lo:hi, c_begin:][:columns] += a[lo:hi, :depth] times `packed` from line k_begin on.
