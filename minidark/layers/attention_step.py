@@ -9,6 +9,7 @@ the first reordering, and the later ones need not copy their memories.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,14 @@ class AttentionStep:
         self.stored: dict[str, Array] = {}  # outputs of key and value by slot, (S, slots, heads D)
         self.tags: Ids = np.arange(layer.streams)
         self.next_tag = layer.streams
+        self.packed: dict[str, Callable[[Array], Array]] = {}  # query and output, packed once
+        if layer.backend.fast:
+            make = layer.backend.kernels.AffineStep
+            self.packed = {
+                name: make(part.weights, part.biases, layer.streams, ids=False)
+                for name, part in layer.parts.items()
+                if name in ("query", "output")
+            }
 
     def __call__(self, x: Array) -> Array:
         layer = self.layer
@@ -105,18 +114,23 @@ class AttentionStep:
                     self.stored[name][:, :room] = old
         return self.stored
 
+    def _part(self, name: str, x: Array) -> Array:
+        """The outputs of query or output for x (S, ...)."""
+        packed = self.packed.get(name)
+        return packed(x) if packed else self.layer.part(name, x[None])[0]
+
     def _look(self, x: Array) -> Array:
         layer, xp, streams = self.layer, self.xp, len(x)
         used = np.minimum(self.counts, layer.memory)
         most = int(used.max())
         memory = layer.states["memory"]
-        queries = layer.part("query", x[None])[0]
+        queries = self._part("query", x)
         if layer.backend.fast:
             rows = (self.stored.get(name, memory) for name in ("key", "value"))
             context = layer.backend.kernels.attend_step(
                 queries, *rows, used, layer.heads, layer.scale
             )
-            return layer.part("output", context[None])[0]
+            return self._part("output", context)
         keys, values = (
             self.stored.get(name, memory)[:, :most]
             .reshape(streams, most, layer.heads, -1)
@@ -130,7 +144,7 @@ class AttentionStep:
             scores = xp.where(seen[:, None], scores, layer.backend.dtype.type(-np.inf))
         weights = softmax(scores, xp)
         context = (weights[:, :, None] @ values).reshape(streams, layer.width)
-        return layer.part("output", context[None])[0]
+        return self._part("output", context)
 
 
 def softmax(scores: Array, xp: ModuleType) -> Array:
