@@ -34,20 +34,13 @@ from minidark.cfg.options import AttentionOptions
 from minidark.errors import CfgError, MinidarkError
 from minidark.glibc_rand import GlibcRand
 from minidark.layers.affine import Affine, AffinePass, PackedLayer, one_order
-from minidark.layers.attention_step import AttentionStep, softmax
-from minidark.layers.attention_window import Ids, Window
+from minidark.layers.attention_step import AttentionStep, Taken, softmax
+from minidark.layers.attention_window import Block, Ids, Window
 from minidark.layers.base import Place
 from minidark.layers.initialize import initialize
 
 PARTS = ("query", "key", "value", "output")
 KEPT_SCORES = 1 << 24  # of a pass; if there are more, backward computes them once more
-
-
-@dataclass(slots=True)
-class Block:
-    steps: slice
-    rows: slice
-    weights: Array | None  # (S, heads, T, K); None: backward computes them once more
 
 
 @dataclass(slots=True)
@@ -125,6 +118,7 @@ class AttentionLayer(PackedLayer):
             self.states["passed"] = self.backend.zeros(self.streams, 1)
         self._watched: Array | None = None
         self.step: AttentionStep | None = None  # of `frozen`, with its copies of keys and values
+        self.taken: Taken | None = None  # by the next `frozen`, from the layer of `take`
 
     def watch(self, ids: Array) -> None:
         self._watched = ids
@@ -331,6 +325,7 @@ class AttentionLayer(PackedLayer):
         return rows
 
     def _remember(self, x: Array, window: Window, counts: Ids) -> None:
+        self.taken = None
         step, added = np.arange(len(x))[:, None], window.added
         t, s = np.nonzero((step < added) & (step >= added - self.memory))
         slots = (counts[s] + t) % self.memory
@@ -347,7 +342,7 @@ class AttentionLayer(PackedLayer):
 
     def reset_state(self, stream: int | None = None) -> None:
         which = slice(None) if stream is None else stream
-        used = int(np.minimum(self.counts(), self.memory).max())  # the other slots are zero
+        used, self.taken = self._used(), None  # the other slots are zero
         self.states["memory"][which, :used] = 0
         for name in self.states.keys() - {"memory"}:
             self.states[name][which] = 0
@@ -364,9 +359,29 @@ class AttentionLayer(PackedLayer):
         else:
             super().reorder(streams)
 
+    def take(self, at: slice, other: AttentionLayer, streams: Array) -> None:
+        """Give the streams `at` the states of these streams, ids (S,), of a layer like this one."""
+        used, counts = other._used(), np.full(self.streams, -1)
+        for name, state in self.states.items():
+            if name == "memory":
+                state[at, :used] = other.states[name][:, :used][streams]
+            else:
+                state[at] = other.states[name][streams]
+        origin = self.backend.asnumpy(streams)
+        if origin.size == self.streams and other.step:
+            self.taken = other.step.given(origin, used)
+            return
+        tags = np.arange(self.streams) if self.taken is None else self.taken[2]
+        tags[at] = tags.max() + 1 + origin
+        self.taken = counts, {}, tags
+
+    def _used(self) -> int:
+        """Slots in use, at most, of a stream."""
+        return int(np.minimum(self.counts(), self.memory).max())
+
     def _beside(self, streams: int, states: dict[str, Array]) -> Any:
         other = super()._beside(streams, states)
-        other.step = other._watched = None
+        other.step = other._watched = other.taken = None
         return other
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from minidark.layers.attention import AttentionLayer
 
 LEAST_SLOTS = 16
+Taken = tuple[Ids, dict[str, Array], Ids]  # counts, stored rows and tags of all streams
 
 
 class AttentionStep:
@@ -33,7 +34,10 @@ class AttentionStep:
         self.counts: Ids = np.full(layer.streams, -1)  # for which `stored` is valid
         self.stored: dict[str, Array] = {}  # outputs of key and value by slot, (S, slots, heads D)
         self.tags: Ids = np.arange(layer.streams)
-        self.next_tag = layer.streams
+        if layer.taken:
+            self.counts, self.stored, self.tags = layer.taken
+        self.next_tag = int(self.tags.max()) + 1
+        self.begun = False
         self.packed: dict[str, Callable[[Array], Array]] = {}  # query and output, packed once
         if layer.backend.fast:
             make = layer.backend.kernels.AffineStep
@@ -60,6 +64,7 @@ class AttentionStep:
         layer, origin = self.layer, self.layer.backend.asnumpy(streams)
         counts = layer.counts()
         self._tag(np.flatnonzero(counts != self.counts))
+        self.begun = True
         to = np.flatnonzero(self.tags != self.tags[origin])
         used = int(np.minimum(counts, layer.memory).max())
         if to.size and used:
@@ -70,6 +75,12 @@ class AttentionStep:
         layer.set_counts(counts[origin], layer.passed()[origin])
         self.counts, self.tags = self.counts[origin], self.tags[origin]
 
+    def given(self, streams: Ids, used: int) -> Taken:
+        """Its part of `AttentionLayer.take` for these streams."""
+        at = self.layer.backend.asids(streams)
+        stored = {name: rows[:, :used][at] for name, rows in self.stored.items()}
+        return self.counts[streams], stored, self.tags[streams]
+
     def _tag(self, streams: Ids) -> None:
         """These streams remember something new."""
         self.tags[streams] = np.arange(self.next_tag, self.next_tag + streams.size)
@@ -77,15 +88,18 @@ class AttentionStep:
 
     def _catch_up(self, counts: Ids) -> None:
         """Compute the stored rows of streams that were changed from outside."""
-        streams = np.flatnonzero(counts != self.counts)
-        if not streams.size:
+        streams, asids = np.flatnonzero(counts != self.counts), self.layer.backend.asids
+        if self.begun:  # else they have the tags that were taken over
+            self._tag(streams)
+        self.begun = True
+        used = int(np.minimum(counts[streams], self.layer.memory).max(initial=0))
+        if not used:
             return
-        self._tag(streams)
-        used = int(np.minimum(counts[streams], self.layer.memory).max())
-        if used:
-            rows = self.layer.states["memory"][:, :used][self.layer.backend.asids(streams)]
-            for name, stored in self._stored(used).items():
-                self.put_rows(stored[:, :used], streams, self.layer.part(name, rows))
+        _, first, which = np.unique(self.tags[streams], return_index=True, return_inverse=True)
+        rows = self.layer.states["memory"][:, :used][asids(streams[first])]
+        for name, stored in self._stored(used).items():
+            new = self.layer.part(name, rows)[asids(which)]
+            self.put_rows(stored[:, :used], streams, new)
 
     def _store(self, x: Array, streams: Ids, slots: Ids) -> None:
         """Remember x of these streams."""

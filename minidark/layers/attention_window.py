@@ -1,6 +1,6 @@
 """Which steps an attention sees, and how a long pass is cut into blocks.
 
-Numbers only, in the host's memory.
+Bounds are in the host's memory.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from minidark.backend import Array
 
 Ids = npt.NDArray[np.intp]
 
@@ -56,3 +58,10 @@ class Window:
         at = np.arange(rows.start, rows.stop)
         seen = (at >= low[:, :, None]) & (at <= last[:, :, None])
         return seen.transpose(1, 0, 2)[:, None]
+
+
+@dataclass(slots=True)
+class Block:
+    steps: slice
+    rows: slice
+    weights: Array | None  # (S, heads, T, K); None: backward computes them once more

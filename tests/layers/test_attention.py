@@ -362,3 +362,33 @@ def test_a_bias_of_key_has_no_effect_and_no_gradient() -> None:
     same(net.twin(3).forward(ids[0]), y)
     net.accumulate(*ids)
     assert not biases.grad.any()
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("case", CASES)
+def test_streams_that_are_taken_over_go_on(case: str, steps: int) -> None:
+    """By a wider layer, then by a narrower one, as in a beam search."""
+    one, _ = build(case)
+    alone, _ = build(case)
+    x, symbols = stream()
+    passes(one, x[:8], symbols[:8], [0, 8])
+    wide, origin = one.twin(2 * S), np.repeat([2, 0, 1, 3], 2)
+    for begin in (0, S):  # in two parts
+        part = slice(begin, begin + S)
+        wide.take(part, thing(one), wide.backend.asids(origin[part]))
+    step = wide.frozen(False)
+    for t in range(8, 8 + steps):
+        wide.watch(symbols[t : t + 1, origin])
+        step(device(wide, x[t][origin]))
+    narrow, rest = one.twin(3), np.array([5, 0, 7])
+    narrow.take(slice(None), thing(wide), narrow.backend.asids(rest))
+    step, origin = narrow.frozen(False), origin[rest]
+    wanted = passes(alone, x, symbols, [0, T])[:, origin]
+    for t in range(8 + steps, T):
+        narrow.watch(symbols[t : t + 1, origin])
+        same(host(narrow, step(device(narrow, x[t][origin]))), wanted[t])
+
+
+def thing(layer: Any) -> Any:
+    """The layer that is hosted."""
+    return getattr(layer, "thing", layer)
