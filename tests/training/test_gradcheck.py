@@ -41,6 +41,17 @@ def test_a_sound_end_passes(end: tuple[str, ...]) -> None:
     assert wrong(planned(NET, "gru output=6 tanh=1", *end)) == []
 
 
+@pytest.mark.parametrize("width", [40, 60])  # narrow enough, and shrunk
+def test_an_attention_between_links_passes(width: int) -> None:
+    gru = f"gru output={width} tanh=1 reset_after=1"
+    layers = (
+        f"connected output={width} activation=linear", gru, "attention over=source heads=2",
+        "route layers=-1,-2", f"connected output={width} activation=tanh", gru,
+        "shortcut from=-2", "connected output=64 activation=linear tied=0", "softmax",
+    )  # fmt: skip
+    assert wrong(planned("net inputs=64 batch=8 time_steps=20", *layers)) == []
+
+
 def test_groups_of_a_wide_softmax_keep_two_members_each() -> None:
     net = "net inputs=128 batch=2 time_steps=3"
     plan = planned(net, "gru output=16 tanh=1", "connected output=128", "softmax groups=32")
