@@ -36,7 +36,7 @@ from minidark.glibc_rand import GlibcRand
 from minidark.layers.affine import Affine, AffinePass, PackedLayer, one_order
 from minidark.layers.attention_step import AttentionStep, Taken, softmax
 from minidark.layers.attention_window import Block, Ids, Window
-from minidark.layers.base import Place
+from minidark.layers.base import Layer, Place
 from minidark.layers.initialize import initialize
 
 PARTS = ("query", "key", "value", "output")
@@ -359,8 +359,8 @@ class AttentionLayer(PackedLayer):
         else:
             super().reorder(streams)
 
-    def take(self, at: slice, other: AttentionLayer, streams: Array) -> None:
-        """Give the streams `at` the states of these streams, ids (S,), of a layer like this one."""
+    def take(self, at: slice, other: Layer, streams: Array) -> None:
+        assert isinstance(other, AttentionLayer)
         used, counts = other._used(), np.full(self.streams, -1)
         for name, state in self.states.items():
             if name == "memory":

@@ -375,20 +375,15 @@ def test_streams_that_are_taken_over_go_on(case: str, steps: int) -> None:
     wide, origin = one.twin(2 * S), np.repeat([2, 0, 1, 3], 2)
     for begin in (0, S):  # in two parts
         part = slice(begin, begin + S)
-        wide.take(part, thing(one), wide.backend.asids(origin[part]))
+        wide.take(part, one, wide.backend.asids(origin[part]))
     step = wide.frozen(False)
     for t in range(8, 8 + steps):
         wide.watch(symbols[t : t + 1, origin])
         step(device(wide, x[t][origin]))
     narrow, rest = one.twin(3), np.array([5, 0, 7])
-    narrow.take(slice(None), thing(wide), narrow.backend.asids(rest))
+    narrow.take(slice(None), wide, narrow.backend.asids(rest))
     step, origin = narrow.frozen(False), origin[rest]
     wanted = passes(alone, x, symbols, [0, T])[:, origin]
     for t in range(8 + steps, T):
         narrow.watch(symbols[t : t + 1, origin])
         same(host(narrow, step(device(narrow, x[t][origin]))), wanted[t])
-
-
-def thing(layer: Any) -> Any:
-    """The layer that is hosted."""
-    return getattr(layer, "thing", layer)
