@@ -80,6 +80,11 @@ class Found:
         self.names.append(name)
         self.arrays |= {f"{name}.{part}": array for part, array in (arrays or {}).items()}
 
+    def drop_last(self) -> None:
+        """Remove the last layer, which becomes a part of another one. Its arrays stay."""
+        self.sections.pop()
+        self.origins.pop(self.names.pop(), None)
+
     def came_from(self, origin: str) -> None:
         """Record what its own program calls the last layer, for `understood`."""
         self.origins[self.names[-1]] = origin
