@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from unittest.mock import patch
+
 import numpy as np
 
 from minidark import Network
 from minidark.backend import Array
+from minidark.convert import workers
 from minidark.convert.fold import denormalize
 from minidark.layers.activations import ACTIVATIONS
 from minidark.layers.rnn import ElmanLayer
@@ -90,3 +97,16 @@ def begin(net: Network, streams: int, seed: int = 2) -> tuple[Network, list[Arra
 
 def after(net: Network) -> list[Array]:
     return [state for layer in net.layers for state in layer.states.values()]
+
+
+@contextlib.contextmanager
+def worker_here() -> Iterator[None]:
+    """Runs workers in this process, which saves their start."""
+
+    def run(script: str, folder: str, limit: float | None = None) -> None:
+        worker = import_module(f"minidark.convert.{script.removesuffix('.py')}")
+        with patch.object(worker, "limit", lambda size: None):
+            worker.main(Path(folder))
+
+    with patch.object(workers, "_run", run):
+        yield

@@ -139,6 +139,8 @@ def with_inputs(node: Any, *arrays: Array) -> Any:
 PRODUCT: Any = ("MatMul", [normal(INPUTS, 4)], {})
 SQUEEZE: Any = ("Squeeze", [np.array([1])], {})
 LINEAR: Any = ("MatMul", [normal(4, 6)], {})
+LINEAR_ON: Any = ("MatMul", [normal(6, 4)], {})
+LAST_LINEAR: Any = ("MatMul", [normal(5, 6)], {})
 BIASES: Any = ("Add", [normal(6)], {})
 
 
@@ -205,14 +207,9 @@ def test_states_that_the_caller_gives_in_one_tensor_are_taken() -> None:
 
 
 REFUSED = {
-    "reset after": (
-        [recurrent("GRU", 3, 5, INPUTS, linear_before_reset=1)],
-        "GRU 'n0' cannot be taken over: linear_before_reset=1 resets after the product, darknet's "
-        "GRU before it: no weights of the one are weights of the other",
-    ),
     "backward": (
         [recurrent("LSTM", 4, 5, INPUTS, direction="reverse")],
-        "LSTM 'n0' cannot be taken over: only the direction forward has a counterpart",
+        "LSTM 'n0' cannot be taken over: backward: minidark's layers read only forward",
     ),
     "other gates": (
         [recurrent("GRU", 3, 5, INPUTS, activations=["HardSigmoid", "Tanh"])],
@@ -220,16 +217,41 @@ REFUSED = {
     ),
     "clipped": (
         [recurrent("LSTM", 4, 5, INPUTS, clip=1.0)],
-        "LSTM 'n0' cannot be taken over: clip, input_forget and peepholes have no counterpart",
+        "LSTM 'n0' cannot be taken over: it clips its gates (clip), and minidark's layers do not",
     ),
-    "RNN": (
-        [recurrent("RNN", 1, 5, INPUTS)],
-        "RNN 'n0' cannot be taken over: it is act(W x + W s), darknet's [rnn] act(W x) + act(W s)",
+    "both ways": (
+        [recurrent("RNN", 1, 5, INPUTS, direction="bidirectional")],
+        "RNN 'n0' cannot be taken over: bidirectional: minidark's layers read only forward",
+    ),
+    "coupled gates": (
+        [recurrent("LSTM", 4, 5, INPUTS, input_forget=1)],
+        "LSTM 'n0' cannot be taken over: it couples its input and forget gates (input_forget)",
+    ),
+    "peepholes": (
+        [with_inputs(recurrent("LSTM", 4, 5, INPUTS), *[NO_LENGTHS] * 3, normal(1, 15))],
+        "LSTM 'n0' cannot be taken over: it has peepholes, and minidark's layers have none",
+    ),
+    "lengths": (
+        [with_inputs(recurrent("RNN", 1, 5, INPUTS), np.ones(3))],
+        "RNN 'n0' cannot be taken over: its streams have lengths of their own (sequence_lens)",
+    ),
+    "another activation of an RNN": (
+        [recurrent("RNN", 1, 5, INPUTS, activations=["Softsign"])],
+        "RNN 'n0' cannot be taken over: its activations have no counterpart",
+    ),
+    "another leak of an RNN": (
+        [recurrent("RNN", 1, 5, INPUTS, activations=["LeakyRelu"], activation_alpha=[0.3])],
+        "RNN 'n0' cannot be taken over: its activations have no counterpart",
+    ),
+    "a projection": (
+        [("LSTM", [normal(1, 20, INPUTS), normal(1, 20, 3)], {"hidden_size": 5})],
+        "LSTM 'n0' cannot be taken over: its arrays are not those of its width; an LSTM with a "
+        "projection (proj_size) has no counterpart",
     ),
     "Sin": (
         [("MatMul", [normal(INPUTS, 4)], {}), ("Sin", [], {})],
-        "Sin 'n1' cannot be taken over: minidark reads only GRU, LSTM, MatMul, Gemm, Add, Softmax, "
-        "Sigmoid, Tanh, Relu, Elu and LeakyRelu",
+        "Sin 'n1' cannot be taken over: minidark reads only GRU, LSTM, RNN, MatMul, Gemm, Add, "
+        "Softmax, Sigmoid, Tanh, Relu, Elu and LeakyRelu",
     ),
     "another leak": (
         [PRODUCT, ("LeakyRelu", [], {"alpha": 0.3})],
@@ -249,7 +271,7 @@ REFUSED = {
     ),
     "nothing": (
         [("Identity", [], {})],
-        "no GRU, LSTM, MatMul or Gemm behind its first input",
+        "no layer that minidark has behind its first input",
     ),
     "widths that differ": (
         [("MatMul", [normal(INPUTS, 4)], {}), ("MatMul", [normal(5, 3)], {})],
@@ -296,17 +318,9 @@ REFUSED = {
         ],
         "LSTM 'n0' cannot be taken over: its states begin with other numbers than zero",
     ),
-    "streams first": (
-        [recurrent("GRU", 3, 5, INPUTS, layout=1)],
-        "GRU 'n0' cannot be taken over: layout=1 and sequence_lens have no counterpart",
-    ),
     "transposed between": (
         [PRODUCT, ("Transpose", [], {"perm": [0, 2, 1]}), ("MatMul", [normal(4, 4)], {})],
         "MatMul 'n2' cannot be taken over: the last axis before it is not that of the features",
-    ),
-    "transposed at the end": (
-        [PRODUCT, ("Transpose", [], {})],
-        "its output's last axis is not that of the features",
     ),
     "time moved between": (
         [
@@ -336,19 +350,25 @@ def test_what_has_no_counterpart_is_refused_with_the_reason(name: str) -> None:
     assert str(error.value) == f"a.onnx: {said}"
 
 
-def test_a_model_that_goes_on_from_the_last_state_alone_is_refused() -> None:
-    """Its first output, of all steps, is read by nobody: what follows would be lost in silence."""
-    model = onnx.load_model_from_string(chain(recurrent("GRU", 3, 5, INPUTS), LINEAR))
-    model.graph.node[0].output[:] = ["all", "t0"]
-    said = (
-        "a.onnx: GRU 'n0' cannot be taken over: what follows reads its last state, and darknet's "
-        "layers pass on all steps' outputs"
-    )
-    for name in ("all", ""):
-        model.graph.node[0].output[0] = name
-        with pytest.raises(WeightsError) as error:
-            read_model(model.SerializeToString(), "a.onnx")
-        assert str(error.value) == said
+@pytest.mark.parametrize("name", ["all", ""])
+def test_a_model_that_goes_on_from_the_last_state_alone_gives_its_last_step(name: str) -> None:
+    model = onnx.load_model_from_string(chain(recurrent("GRU", 3, 5, INPUTS), LAST_LINEAR))
+    model.graph.node[0].output[:] = [name, "t0"]
+    found = read_model(model.SerializeToString(), "a.onnx")
+    assert found.last_only
+    x = inputs(3)[0]
+    (y,) = session(model.SerializeToString()).run(None, {"in": x})
+    np.testing.assert_allclose(found.network().twin(3).forward(x)[-1], y[0], rtol=0, atol=1e-6)
+
+
+def test_a_model_whose_outputs_are_those_of_another_layer_is_refused() -> None:
+    """Its last layer would be lost."""
+    model = onnx.load_model_from_string(chain(PRODUCT, LINEAR, LINEAR_ON))
+    said = r"^a\.onnx: none of its outputs is that of its last layer$"
+    model.graph.node[2].op_type = "Shape"
+    del model.graph.node[2].input[1]
+    with pytest.raises(WeightsError, match=said):
+        read_model(model.SerializeToString(), "a.onnx")
 
 
 # --- what an opset changes --------------------------------------------------------------------

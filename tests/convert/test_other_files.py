@@ -277,10 +277,13 @@ def squeeze(model: Any, kind: int) -> Any:
 
 
 def constant_weights(model: Any) -> Any:
-    node = model.graph.node.add(op_type="Constant", output=["w"])
+    import onnx
+
+    node = onnx.NodeProto(op_type="Constant", output=["w"])
     attribute = node.attribute.add(name="value", type=4)
     attribute.t.CopyFrom(model.graph.initializer[0])
     attribute.t.external_data[0].value = "secret.bin"
+    model.graph.node.insert(0, node)
     del model.graph.initializer[:]
     return model
 
@@ -300,11 +303,14 @@ def test_the_first_state_is_not_read_from_another_file() -> None:
     from tests.convert.test_onnx import chain, recurrent
 
     model = onnx.load_model_from_string(chain(recurrent("GRU", 3, 5, INPUTS)))
-    zeros = model.graph.node.add(op_type="ConstantOfShape", input=["shape"], output=["h"])
+    shape = onnx.numpy_helper.from_array(np.array([1, 1, 5]), "shape")
+    model.graph.initializer.append(shape)
+    zeros = onnx.NodeProto(op_type="ConstantOfShape", input=["shape"], output=["h"])
     tensor = zeros.attribute.add(name="value", type=4).t
     tensor.data_type, tensor.dims[:] = 1, [1]
     put_elsewhere(tensor, "secret.bin")
     model.graph.node[0].input.extend(["", "h"])
+    model.graph.node.insert(0, zeros)
     Path("models/secret.bin").write_bytes(bytes(4))
     save(model)
     said = refused("models/a.onnx", Path("models/secret.bin"))
