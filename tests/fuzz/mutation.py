@@ -52,7 +52,9 @@ WORDS["onnx"] = [
     b"linear_before_reset", b"direction", b"minidark", b"\x08\x01", b"\x12\x04", b"0.gru.W",
     b"Squeeze", b"Unsqueeze", b"Transpose", b"Add", b"Gemm", b"Constant", b"ConstantOfShape",
     b"axes", b"perm", b"location", b"offset", b"length", b"beside.bin", b"../secret.bin",
-    b"/etc/passwd", b"secret.bin", b"-1", b"48", b"9" * 30,
+    b"/etc/passwd", b"secret.bin", b"-1", b"48", b"9" * 30, b"RNN", b"Gather", b"OneHot", b"Equal",
+    b"Slice", b"Split", b"Concat", b"Shape", b"Reshape", b"Flatten", b"Expand", b"Cast", b"Mul",
+    b"Sub", b"Tanh", b"Sigmoid", b"LogSoftmax", b"layout", b"h0", b"W", b"x",
 ]  # fmt: skip
 WORDS["json"] = [
     *NUMBERS, b"{", b"}", b"[", b"]", b'"', b",", b":", b"null", b"true", b"NaN", b"-Infinity",

@@ -134,6 +134,15 @@ def onnx_beside() -> tuple[bytes, ...]:
     return (bytes(model.SerializeToString()),)
 
 
+def onnx_models() -> tuple[bytes, ...]:
+    """As PyTorch writes them: stacked layers with states, a loop over the steps, a cell."""
+    from tests.convert.test_onnx_cells import cell, loop
+    from tests.convert.test_onnx_graphs import stack
+
+    stacked = stack(("T", "S")).SerializeToString()
+    return *onnx_beside(), bytes(stacked), loop(), cell("gru"), cell("lstm")
+
+
 # --- a run ------------------------------------------------------------------------------------
 
 NET = ("net inputs=3 batch=2 time_steps=2", "gru output=2", "connected output=3", "softmax")
@@ -177,7 +186,7 @@ MAKERS: dict[str, Callable[[], tuple[bytes, ...]]] = {
     "pt": state_dicts,
     "pt2": programs,
     "state": shared_states,
-    "onnx": onnx_beside,
+    "onnx": onnx_models,
     "checkpoint": lambda: ((a_run() / "a.ckpt").read_bytes(),),
     "run": lambda: ((a_run() / "run.json").read_bytes(),),
     "log": lambda: ((a_run() / "log.jsonl").read_bytes(),),
