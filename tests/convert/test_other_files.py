@@ -41,7 +41,10 @@ def refused(path: str, *secrets: Path) -> str:
 
 # --- Keras: HDF5 has five ways into another file ----------------------------------------------
 
-DENSE = {"class_name": "Dense", "config": {"name": "it", "units": 4, "activation": "linear"}}
+DENSE = {
+    "class_name": "Dense",
+    "config": {"name": "it", "units": 4, "activation": "linear", "use_bias": False},
+}
 Attack = Callable[[Any, Any], None]  # what is put into the groups `layers/it` and its `vars`
 
 
@@ -50,9 +53,8 @@ def keras(path: str, fill: Attack) -> None:
     h5py = pytest.importorskip("h5py", reason="h5py reads .keras")
     hdf5 = io.BytesIO()
     with h5py.File(hdf5, "w") as file:
-        layer = file.create_group("layers/it")
+        layer = file.create_group("layers/dense")
         variables = layer.create_group("vars")
-        variables.attrs["name"] = "it"
         fill(layer, variables)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(
@@ -95,11 +97,14 @@ def virtual(layer: Any, variables: Any) -> None:
 
 
 ATTACKS = {
-    "external link": (external_link, "/layers/it/vars/0 is a link, which is not followed"),
-    "link of a group": (link_of_a_group, "/layers/it/cell is a link, which is not followed"),
-    "soft link": (soft_link, "/layers/it/vars/0 is a link, which is not followed"),
-    "external storage": (external_storage, "the numbers of /layers/it/vars/0 are in another file"),
-    "virtual": (virtual, "the numbers of /layers/it/vars/0 are in another file"),
+    "external link": (external_link, "/layers/dense/vars/0 is a link, which is not followed"),
+    "link of a group": (link_of_a_group, "/layers/dense/cell is a link, which is not followed"),
+    "soft link": (soft_link, "/out is a link, which is not followed"),
+    "external storage": (
+        external_storage,
+        "the numbers of /layers/dense/vars/0 are in another file",
+    ),
+    "virtual": (virtual, "the numbers of /layers/dense/vars/0 are in another file"),
 }
 
 

@@ -24,7 +24,7 @@ from minidark.files.archives import packed
 from tests.bounds import bounded
 from tests.files.test_archives import npy, npz
 
-NEEDS = {".onnx": ("onnx",), ".keras": ("h5py",), ".pt": ("torch",)}
+NEEDS = {".onnx": ("onnx",), ".keras": ("h5py",), ".h5": ("h5py",), ".pt": ("torch",)}
 
 
 def read(path: Path) -> None:
@@ -187,9 +187,7 @@ def keras(fill: Callable[[Any], None], config: str = "", method: int = zipfile.Z
 
 
 def variables(file: Any, name: str) -> Any:
-    group = file.create_group(f"layers/{name}/vars")
-    group.attrs["name"] = name
-    return group
+    return file.create_group(f"layers/{name}/vars")
 
 
 def linked_arrays(file: Any) -> None:
@@ -210,8 +208,19 @@ def linked_layers(file: Any) -> None:
 
 
 def many_layers(file: Any) -> None:
-    for i in range(2000):
+    for i in range(3000):
         variables(file, f"l{i}")
+
+
+def many_arrays(file: Any) -> None:
+    group = variables(file, "l")
+    for i in range(2001):
+        group[str(i)] = ones(1)
+
+
+def circles(file: Any) -> None:
+    """A group that is in itself."""
+    file["layers"]["l"] = file["layers"]
 
 
 def unwritten(file: Any) -> None:
@@ -238,6 +247,8 @@ def many_members() -> bytes:
 
 
 TWICE = "its arrays take more than 2 times the file's size"
+MEMBERS = "more than 5,000 groups and arrays"
+DEEP = "more than 40 groups within one another"
 PACKED = "it unpacks to more than 2 times its size"
 KERAS: dict[str, tuple[Callable[[], bytes], str]] = {
     "packed.keras": (
@@ -259,11 +270,54 @@ KERAS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "many members.keras": (many_members, "not a Keras 3 model, or damaged"),
     "linked arrays.keras": (lambda: keras(linked_arrays), TWICE),
-    "linked layers.keras": (lambda: keras(linked_layers), "more than 2,000 arrays"),
-    "many layers.keras": (lambda: keras(many_layers), "more than 500 layers"),
+    "linked layers.keras": (lambda: keras(linked_layers), MEMBERS),
+    "many layers.keras": (lambda: keras(many_layers), MEMBERS),
+    "many arrays.keras": (lambda: keras(many_arrays), "more than 2,000 arrays"),
+    "groups in circles.keras": (lambda: keras(circles), DEEP),
     "unwritten chunks.keras": (lambda: keras(unwritten), TWICE),
     "packed chunks.keras": (lambda: keras(zeros), TWICE),
 }  # fmt: skip
+
+# --- .h5 --------------------------------------------------------------------------------------
+
+
+def hdf5(fill: Callable[[Any], None]) -> bytes:
+    import h5py
+
+    data = io.BytesIO()
+    with h5py.File(data, "w") as file:
+        fill(file)
+    return data.getvalue()
+
+
+def long_config(file: Any) -> None:
+    file.attrs["model_config"] = "[" + "[]," * 2_000_000 + "[]]"
+
+
+def lists_in_config(file: Any) -> None:
+    file.attrs["model_config"] = "[" + "[]," * 690_000 + "[]]"
+
+
+def many_names(file: Any) -> None:
+    """Of one array."""
+    file["l/a"] = ones(1)
+    file["l"].attrs["weight_names"] = ["a"] * 3000
+    file.attrs["layer_names"] = ["l"] * 3000
+
+
+def same_names(file: Any) -> None:
+    """1,900 times an array of 20 MB."""
+    file["l/a"] = ones(5_000_000)
+    file["l"].attrs["weight_names"] = ["a"] * 1900
+    file.attrs["layer_names"] = ["l"]
+
+
+H5: dict[str, tuple[Callable[[], bytes], str]] = {
+    "a long config.h5": (lambda: hdf5(long_config), "its config has more than 4,194,304 bytes"),
+    "2 MB of lists.h5": (lambda: hdf5(lists_in_config), "not a Keras model, or damaged"),
+    "many names.h5": (lambda: hdf5(many_names), "more than 2,000 names in layer_names"),
+    "same names.h5": (lambda: hdf5(same_names), TWICE),
+}
 
 # --- .pt --------------------------------------------------------------------------------------
 
@@ -303,13 +357,13 @@ TORCH: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
 }
 
-BOMBS = ARCHIVES | ONNX | KERAS | TORCH
+BOMBS = ARCHIVES | ONNX | KERAS | H5 | TORCH
 # Those that take long to make, or are read by a process of its own, which takes seconds to start.
 LONG_TO_MAKE = {
     "20,000 members.npz", "many members.npz", "packed.npz", "2 MB of lists.safetensors",
     "20,000 products.onnx", "a huge list of axes.onnx", "a million empty nodes.onnx",
 }  # fmt: skip
-SLOW = {*LONG_TO_MAKE, *KERAS, *TORCH}
+SLOW = {*LONG_TO_MAKE, *KERAS, *H5, *TORCH}
 
 
 @pytest.mark.parametrize(
@@ -347,6 +401,8 @@ def good_worker(suffix: str, folder: Path) -> Callable[[], object] | None:
     good = folder / f"good{suffix}"
     if suffix == ".keras":
         good.write_bytes(keras(lambda f: variables(f, "l").create_dataset("0", data=ones(1))))
+    elif suffix == ".h5":
+        good.write_bytes(hdf5(lambda f: f.create_dataset("layers/l/vars/0", data=ones(1))))
     elif suffix == ".pt":
         good.write_bytes(state_dict())
     elif suffix == ".onnx":

@@ -15,6 +15,7 @@ from tests.opened import audited
 READ = {
     "onnx": {seeds.BESIDE},
     "keras": {HDF5},
+    "h5": {HDF5},
     "checkpoint": {"x.ckpt"},
     "run": {"run.json", "log.jsonl"},
     "log": {"run.json", "log.jsonl"},

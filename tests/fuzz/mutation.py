@@ -65,6 +65,7 @@ WORDS["keras"] = [
     b"SNOD", b"GCOL", b"FADB", b"layers", b"vars", b"cell", b"name", b"secret.h5", b"/secret",
     b'"GRU"', b'"LSTM"', b'"Dense"', b'"units": ', b'"reset_after": true', b"cfg", b"[net]\\n",
 ]  # fmt: skip
+WORDS["h5"] = [*WORDS["keras"], b"model_config", b"layer_names", b"weight_names", b"model_weights"]
 WORDS["pt"] = [
     *NUMBERS, b"ctorch._utils\n_rebuild_tensor_v2\n", b"cbuiltins\neval\n", b"cos\nsystem\n",
     b"ctorch\nFloatStorage\n", b"ctorch\nHalfStorage\n", b"ctorch\nload\n",
@@ -129,6 +130,7 @@ STRUCTURED: dict[str, structured.Change] = {
     "npz": structured.in_a_zip({}, _changed),
     "onnx": structured.in_protobuf(_changed),
     "keras": structured.in_a_zip({".json": structured.json_text(_changed)}, _changed),
+    "h5": _changed,
     "pt": structured.in_a_zip({}, _changed),
     "pt2": structured.in_a_zip({".json": structured.json_text(_changed)}, _changed),
     "state": structured.in_safetensors(structured.json_text(_changed)),

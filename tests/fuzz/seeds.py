@@ -64,8 +64,7 @@ def keras_model(
         for number, (kind, own, shapes) in enumerate(layers):
             name = f"l{number}"
             config.append({"class_name": kind, "config": {"name": name, **own}})
-            layer = file.create_group(f"layers/{name}")
-            layer.create_group("vars").attrs["name"] = name
+            layer = file.create_group(f"layers/{kind.lower()}")
             holder = layer if kind == "Dense" else layer.create_group("cell")
             for i, shape in enumerate(shapes):
                 holder.require_group("vars").create_dataset(str(i), data=ones(*shape))
@@ -75,6 +74,38 @@ def keras_model(
         )
         archive.writestr("model.weights.h5", hdf5.getvalue())
     return data.getvalue()
+
+
+def keras_h5() -> tuple[bytes, ...]:
+    """A whole model in the older layout, and weights alone in both layouts."""
+    import h5py
+
+    gru = {"name": "g", "units": 1, "reset_after": True, **CELLS}
+    dense = {"name": "d", "units": 2, "activation": "softmax"}
+    config = [{"class_name": "GRU", "config": gru}, {"class_name": "Dense", "config": dense}]
+    arrays: dict[str, list[tuple[int, ...]]] = {"g": [(2, 3), (1, 3), (2, 3)], "d": [(1, 2), (2,)]}
+    files = []
+    for is_model in (True, False):
+        data = io.BytesIO()
+        with h5py.File(data, "w") as file:
+            root = file.create_group("model_weights") if is_model else file
+            if is_model:
+                model = {"class_name": "Sequential", "config": {"layers": config}}
+                file.attrs["model_config"] = json.dumps(model)
+            root.attrs["layer_names"] = [*arrays]
+            for name, shapes in arrays.items():
+                names = [f"{name}/{i}:0" for i in range(len(shapes))]
+                group = root.create_group(name)
+                group.attrs["weight_names"] = names
+                for own, shape in zip(names, shapes, strict=True):
+                    group[own] = ones(*shape)
+        files.append(data.getvalue())
+    data = io.BytesIO()
+    with h5py.File(data, "w") as file:
+        for path, shapes in {"my_gru/cell": arrays["g"], "layers/dense": arrays["d"]}.items():
+            for i, shape in enumerate(shapes):
+                file[f"{path}/vars/{i}"] = ones(*shape)
+    return (*files, data.getvalue())
 
 
 # --- .pt --------------------------------------------------------------------------------------
@@ -183,6 +214,7 @@ def a_run() -> Path:
 
 MAKERS: dict[str, Callable[[], tuple[bytes, ...]]] = {
     "keras": keras,
+    "h5": keras_h5,
     "pt": state_dicts,
     "pt2": programs,
     "state": shared_states,

@@ -21,7 +21,7 @@ from minidark import CfgError, Network, WeightsError
 from minidark.backend import Array, get_backend
 from minidark.cfg.plan import Doubts, Plan, plan_cfg
 from minidark.cfg.sections import format_sections
-from minidark.convert.found import Found
+from minidark.convert.found import Found, fill
 from minidark.errors import MinidarkError, bare
 from minidark.network.parser import build_network
 from minidark.report.run import figures, read_run_folder
@@ -195,6 +195,23 @@ def keras_target(data: bytes) -> None:
         check_model(lambda: keras_chain.read_model(io.BytesIO(data), "x.keras"))
 
 
+H5_CFG = ("net inputs=2", "gru output=1 tanh=1 reset_after=1", "connected output=2")
+H5_NETWORK = network(*H5_CFG, dtype="float32")
+
+
+def h5_target(data: bytes) -> None:
+    """A whole model is a network; weights alone fill the one of a cfg."""
+    from minidark.convert import keras_chain
+
+    with patch.object(keras_chain, "read_arrays", read_here):
+        try:
+            found = keras_chain.read_h5(data, "x.h5")
+            fill(H5_NETWORK, found.arrays_for(H5_NETWORK), "x.h5")
+        except WeightsError as error:
+            check_message(error)
+        check_model(lambda: keras_chain.read_h5(data, "x.h5"))
+
+
 def torch_target(data: bytes) -> None:
     from minidark.convert import torch_state
 
@@ -294,6 +311,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "npz": lambda data: named_target(data, "x.npz"),
     "onnx": onnx_target,
     "keras": keras_target,
+    "h5": h5_target,
     "pt": torch_target,
     "pt2": program_target,
     "state": state_target,

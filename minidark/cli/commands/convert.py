@@ -80,12 +80,13 @@ def convert(
     minidark convert my.safetensors my.onnx                   (verified by running it)
     minidark convert my.weights theirs.weights --cfg rnn --dialect alexey
     minidark convert theirs.onnx my.weights --out-cfg my.cfg
+    minidark convert theirs.weights.h5 my.safetensors --cfg my.cfg
     minidark convert my.cfg my.yaml                           (and back)
 
     The suffixes of IN and OUT select the formats. Weight formats are .weights, .backup,
-    .safetensors and .npz. Model formats are .onnx and .keras (read and written), .py for PyTorch
-    (written), and PyTorch's .pt2 of torch.export and its state dicts in .pt, .pth or .safetensors
-    (read).
+    .safetensors and .npz. Model formats are .onnx and .keras (read and written), .h5 of Keras
+    (read), .py for PyTorch (written), and PyTorch's .pt2 of torch.export and its state dicts in
+    .pt, .pth or .safetensors (read).
 
     A model that is written has batch norm folded into its weights. The command runs it on 1,000
     characters, and prints the largest difference from minidark's own outputs in float64. If
@@ -107,7 +108,9 @@ def convert(
         return
     model = forms.MODELS.get(_suffix(out))
     if model and not model.writes:
-        raise click.UsageError(f"{out}: {_suffix(out)} files are only read; for PyTorch, write .py")
+        is_keras = _suffix(out) in (".h5", ".hdf5")
+        instead = "Keras, write .keras" if is_keras else "PyTorch, write .py"
+        raise click.UsageError(f"{out}: {_suffix(out)} files are only read; for {instead}")
     net = _load(source, cfg, choice, tolerance)
     if model:
         net = denormalize(net)
@@ -173,7 +176,7 @@ def _load(source: str, cfg: str | None, choice: CfgChoice, tolerance: float | No
         _tell_read(net, theirs, tolerance)
         return net
     net = choice.load(cfg)
-    fill(net, theirs.arrays, source, allowed)
+    fill(net, theirs.arrays_for(net), source, allowed)
     net.seen = theirs.seen
     return net
 

@@ -339,8 +339,12 @@ def test_an_extra_that_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -
         ),
         (
             ("a.weights", "b.h5", "--cfg", "a.cfg"),
-            "b.h5: unknown suffix; use one of .cfg, .yaml, .yml, .weights, .backup, "
-            ".safetensors, .npz, .onnx, .keras, .py, .pt, .pth, .pt2",
+            "b.h5: .h5 files are only read; for Keras, write .keras",
+        ),
+        (
+            ("a.weights", "b.tf", "--cfg", "a.cfg"),
+            "b.tf: unknown suffix; use one of .cfg, .yaml, .yml, .weights, .backup, "
+            ".safetensors, .npz, .onnx, .keras, .h5, .hdf5, .py, .pt, .pth, .pt2",
         ),
     ],
 )

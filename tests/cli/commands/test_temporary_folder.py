@@ -18,10 +18,9 @@ WHY = "cannot write into the folder for temporary files (TMPDIR)"
 def keras(kilobytes: int) -> None:
     """a.keras with a kernel of that size."""
     h5py = pytest.importorskip("h5py", reason="h5py reads .keras")
-    dense = {"name": "it", "units": 256, "activation": "linear"}
+    dense = {"name": "it", "units": 256, "activation": "linear", "use_bias": False}
     with h5py.File("a.h5", "w") as file:
-        variables = file.create_group("layers/it/vars")
-        variables.attrs["name"] = "it"
+        variables = file.create_group("layers/dense/vars")
         variables["0"] = np.ones((kilobytes, 256), np.float32)
     with zipfile.ZipFile("a.keras", "w") as archive:
         layers = [{"class_name": "Dense", "config": dense}]
