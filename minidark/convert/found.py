@@ -28,6 +28,8 @@ TRAINING = {  # [net] of a cfg that a model becomes; models do not record how th
     "max_batches": 1000,
 }  # fmt: skip
 
+MEANINGS = ("tanh", "reset_after", "elman", "activation")  # keys that do not change the arrays
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -55,6 +57,7 @@ class Found:
     completed: bool = False  # whether a [softmax] was added that the file does not have
     logarithms: bool = False  # whether the model outputs the logarithms of [softmax]'s outputs
     last_only: bool = False  # whether the model outputs only its last step
+    has_activations: bool = True  # whether the file records the layers' activations
     trial: Trial | None = None
     names: list[str] = field(init=False)  # layer names, such as "0.gru"
     origins: dict[str, str] = field(init=False, default_factory=dict)  # by layer name: theirs
@@ -170,6 +173,28 @@ class Found:
         finds them by the network's. Raises WeightsError."""
         del net
         return self.arrays
+
+    def check_cfg(self, net: Network) -> None:
+        """Raise WeightsError if a layer of the user's cfg computes something else from the same
+        arrays."""
+        if not self.sections:  # only arrays
+            return
+        try:
+            theirs = dict(zip(self.names, replan(self.sections).layers, strict=True))
+        except CfgError as error:
+            raise WeightsError(f"{self.path}: {error}") from error
+        for layer, options in zip(net.layers, net.layer_options, strict=True):
+            planned = theirs.get(layer.name)
+            if not planned or type(planned.options) is not type(options):
+                continue
+            for key in MEANINGS if self.has_activations else MEANINGS[:-1]:
+                ours, own = (getattr(o, key, None) for o in (options, planned.options))
+                if ours != own:
+                    ours, own = (int(v) if isinstance(v, bool) else v for v in (ours, own))
+                    raise WeightsError(
+                        f"{self.path}: {layer.name} has {key}={own} in the model, but {ours} in "
+                        "the cfg; correct the cfg, or use --allow-other-cfg"
+                    )
 
     def _check_numbers(self, plan: Plan) -> None:
         """Raise WeightsError if the network is far larger than its arrays."""

@@ -31,6 +31,8 @@ class Graph:
         self.model, self.path = model, path
         self.producer: str = model.producer_name
         self.opset: int = max((o.version for o in model.opset_import if o.domain in OWN), default=1)
+        if not model.opset_import and not model.graph.node:
+            raise WeightsError(f"{path}: not an ONNX model, or damaged")
         if self.opset < OLDEST:
             message = f"its opset is {self.opset}; minidark reads {OLDEST} and later"
             raise WeightsError(f"{path}: {message}")

@@ -116,6 +116,8 @@ def _open(data: bytes, path: Path | str) -> Program:
     if OLD_GRAPH in names:
         raise WeightsError(f"{path}: {OLD}")
     models = [n for n in names if n.split("/")[1:2] == ["models"] and n.endswith(".json")]
+    if not models and any(name.endswith("data.pkl") for name in names):
+        raise WeightsError(f"{path}: not a program of torch.export; name a state dict .pt")
     if len(models) != 1:
         raise WeightsError(f"{path}: it has {len(models)} programs; expected one")
     root, _, file = models[0].split("/")

@@ -82,6 +82,7 @@ def from_state(arrays: Mapping[str, Array], path: Path | str, keeps_order: bool 
     """The layers of named arrays, in the only order that fits. keeps_order: whether the file keeps
     the order of the state dict. Raises WeightsError."""
     model = Found.begin(path)
+    model.has_activations = False
     try:
         modules, is_registered = modules_of(arrays, path)
         readings = [module.readings for module in modules.values()]

@@ -11,6 +11,7 @@ the names are words: blanks separate them, and a blank is printed after each.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -88,7 +89,8 @@ class Vocabulary:
 
     def _unnamed(self, unit: str, text: str, source: str, known: dict[str, int]) -> DataError:
         hint = "" if self.spelled else nearest(unit, known)
-        line = text.count("\n", 0, text.index(unit)) + 1
+        written = NEWLINE.decode() if unit == "\n" and not self.spelled else unit
+        line = text.count("\n", 0, text.index(written)) + 1
         where = f"; it is in line {line:,} of {source}" if source else ""
         return DataError(f"{self.path}: no token is named {echo(unit)}{hint}{where}")
 
@@ -115,6 +117,7 @@ def _is_special(name: str) -> bool:
 
 
 def _of_lines(data: bytes) -> list[str]:
+    data = data.removeprefix(codecs.BOM_UTF8)
     lines = data.decode("utf-8", "surrogateescape").split("\n")
     if not lines[-1]:
         del lines[-1]
@@ -135,6 +138,11 @@ def _of_json(data: bytes, path: Path | str) -> list[str]:
         names = sorted(names, key=names.__getitem__)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f"{path}: expected a list of names, or an object with a number for each")
+    for name in names:
+        try:
+            _encoded(name)
+        except UnicodeEncodeError as error:
+            raise DataError(f"{path}: {echo(name)} is half of a UTF-16 character") from error
     return names
 
 

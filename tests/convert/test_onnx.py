@@ -461,9 +461,10 @@ def test_logits_get_a_softmax_where_an_output_stands_for_each_input(
 
 
 def test_damaged_and_missing_files_are_one_line(tmp_path: Path) -> None:
-    (tmp_path / "a.onnx").write_bytes(b"\x08junk")
-    with pytest.raises(WeightsError, match=r"a\.onnx: not an ONNX model, or damaged$"):
-        read(tmp_path / "a.onnx")
+    for damaged in (b"\x08junk", b""):
+        (tmp_path / "a.onnx").write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"a\.onnx: not an ONNX model, or damaged$"):
+            read(tmp_path / "a.onnx")
     with pytest.raises(WeightsError, match=r"b\.onnx: cannot read: No such file"):
         read(tmp_path / "b.onnx")
 

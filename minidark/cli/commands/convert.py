@@ -177,6 +177,8 @@ def _load(source: str, cfg: str | None, choice: CfgChoice, tolerance: float | No
         return net
     net = choice.load(cfg)
     fill(net, theirs.arrays_for(net), source, allowed)
+    if not choice.reading["allow_other_cfg"]:
+        theirs.check_cfg(net)
     net.seen = theirs.seen
     return net
 

@@ -229,6 +229,8 @@ class Options:
         for name in ("separator", "skip_bad") if not self.pairs else ():
             if typed(name):
                 raise click.UsageError(f"--{name.replace('_', '-')} needs --pairs")
+        if typed("tokenized") and typed("tokens"):
+            raise click.UsageError("use either --tokenized or --tokens, not both")
         for name in ("tokenized", "tokens") if self.pairs else ():
             if typed(name):
                 message = f"--{name} is for texts; the symbols of pairs are bytes"

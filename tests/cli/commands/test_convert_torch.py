@@ -121,3 +121,43 @@ def test_a_program_that_computes_something_else_leaves_no_file(
     assert result.exit_code == 1
     assert "a.pt2: the model differs from predict by " in result.stderr.splitlines()[-1]
     assert not Path("b.weights").exists()
+
+
+def test_a_cfg_that_contradicts_the_model_is_refused() -> None:
+    embedding, gru, head = torch.nn.Embedding(5, 3), torch.nn.GRU(3, 4), torch.nn.Linear(4, 5)
+    modules = torch.nn.ModuleDict({"embedding": embedding, "gru": gru, "head": head})
+    torch.save(modules.state_dict(), "a.pt")
+    assert run("convert", "a.pt", "a.weights", "--out-cfg", "a.cfg").exit_code == 0
+    weights, text = Path("a.weights").read_bytes(), Path("a.cfg").read_text()
+    for right, wrong in (("tanh=1", "tanh=0"), ("reset_after=1", "reset_after=0")):
+        Path("b.cfg").write_text(text.replace(right, wrong))
+        refused = run("convert", "a.pt", "b.weights", "--cfg", "b.cfg")
+        assert refused.exit_code == 4
+        assert f"a.pt: 1.gru has {right} in the model, but 0 in the cfg" in refused.stderr
+        assert not Path("b.weights").exists()
+        other = run("convert", "a.pt", "b.weights", "--cfg", "b.cfg", "--allow-other-cfg")
+        assert other.exit_code == 0
+        Path("b.weights").unlink()
+    Path("b.cfg").write_text(text.replace("activation=linear", "activation=relu", 1))
+    assert run("convert", "a.pt", "b.weights", "--cfg", "b.cfg").exit_code == 0
+    assert Path("b.weights").read_bytes() == weights
+
+
+def test_activations_of_a_graph_are_compared_with_the_cfg() -> None:
+    _, module = model("gru of two layers")
+    mine = MODELS["gru of two layers"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(module, mine.example()), "a.pt2")
+    assert run("convert", "a.pt2", "a.weights", "--out-cfg", "a.cfg").exit_code == 0
+    wrong = Path("a.cfg").read_text().replace("activation=linear", "activation=relu", 1)
+    Path("b.cfg").write_text(wrong)
+    refused = run("convert", "a.pt2", "b.weights", "--cfg", "b.cfg")
+    assert refused.exit_code == 4
+    assert "has activation=linear in the model, but relu in the cfg" in refused.stderr
+
+
+def test_a_state_dict_with_the_suffix_of_a_program_is_told() -> None:
+    torch.save(torch.nn.Linear(3, 3).state_dict(), "a.pt2")
+    refused = run("convert", "a.pt2", "b.weights")
+    assert "not a program of torch.export; name a state dict .pt" in refused.stderr

@@ -183,6 +183,7 @@ def test_a_text_in_words_keeps_its_line_breaks_if_they_have_a_name() -> None:
         ('"abcde"', "expected a list of names, or an object with a number for each"),
         ("[" * 100_000, "not JSON, or damaged"),
         ("\udcff", "not JSON, or damaged"),
+        ('["a", "b", "\\ud83d", "d", "e"]', "'\\ud83d' is half of a UTF-16 character"),
         ('["a", "b"]', "2 names; this network has 5 tokens"),
     ],
 )
@@ -192,10 +193,27 @@ def test_names_in_json_are_a_list_or_an_object_of_numbers(names: str, said: str)
     assert_refused(run(*line), 4, f"names.json: {said}")
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
+    plain = output(*GENERATE, "--seed", "the cat")
+    Path("names").write_bytes(b"\xef\xbb\xbf" + Path("names").read_bytes())
+    assert output(*GENERATE, "--seed", "the cat") == plain
+
+
+def test_a_line_break_without_a_name_is_refused_in_a_seed_and_in_a_text() -> None:
+    Path("names").write_text("the\ncat\nsat\na\non\n")
+    Path("text").write_text("the cat\nsat <NEWLINE> on\n")
+    said = r"names: no token is named '\n'"
+    assert_refused(run(*GENERATE, "--seed", "on <NEWLINE> the"), 4, said)
+    valid = run("valid", "a.cfg", "a.weights", "text", "--tokens", "names")
+    assert_refused(valid, 4, f"{said}; it is in line 2 of text")
+
+
 def test_names_are_not_for_pairs_and_not_beside_integers() -> None:
     pairs = run("train", "a.cfg", "ids", "--pairs", "--tokens", "names")
     assert_wrong_usage(pairs, "--tokens is for texts; the symbols of pairs are bytes")
     both = run("valid", "a.cfg", "a.weights", "ids", "--tokens", "names", "--tokenized")
+    assert_wrong_usage(both, "use either --tokenized or --tokens, not both")
+    both = run("train", "a.cfg", "ids", "--tokens", "names", "--tokenized")
     assert_wrong_usage(both, "use either --tokenized or --tokens, not both")
     two = run("train", "a.cfg", "ids", "ids", "--tokens", "names")
     assert_wrong_usage(two, "--tokens takes one file")
