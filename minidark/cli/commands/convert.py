@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import click
@@ -41,6 +41,8 @@ from minidark.weights.darknet import save_weights
 from minidark.weights.header import ORDERS
 
 log = logging.getLogger(__name__)
+
+NOTHING: Mapping[str, object] = {}
 
 
 @click.command()
@@ -111,16 +113,17 @@ def convert(
         is_keras = _suffix(out) in (".h5", ".hdf5")
         instead = "Keras, write .keras" if is_keras else "PyTorch, write .py"
         raise click.UsageError(f"{out}: {_suffix(out)} files are only read; for {instead}")
-    net = _load(source, cfg, choice, tolerance)
+    net, model_read = _load(source, cfg, choice, tolerance)
     if model:
         net = denormalize(net)
-        _write_model(net, out, model, text, tolerance, as_json)
+        _write_model(net, out, source, model, text, tolerance, model_read, as_json)
     else:
         if _suffix(out) in forms.DARKNET:
             for loss in _losses(net, dialect):
                 log.warning("%s: %s", out, loss)
         save_weights(net, out, dialect)
-        _tell_written(out, source, {"arrays": len(saved_arrays(net, dialect))}, as_json)
+        amounts = {"arrays": len(saved_arrays(net, dialect))}
+        _tell_written(out, source, amounts, as_json, model_read)
     if out_cfg:
         net.save_cfg(out_cfg)
     elif cfg is None and _suffix(out) in forms.DARKNET:
@@ -141,10 +144,16 @@ def _kind(path: str) -> str:
     raise click.UsageError(f"{path}: unknown suffix; use one of {known}")
 
 
-def _tell_written(out: str, source: str, amounts: dict[str, int], as_json: bool) -> None:
+def _tell_written(
+    out: str,
+    source: str,
+    amounts: dict[str, int],
+    as_json: bool,
+    model_read: Mapping[str, object] = NOTHING,
+) -> None:
     """Report the contents of a written file that needs no verification."""
     if as_json:
-        say_json({"out": out, "in": source, **amounts})
+        say_json({"out": out, "in": source, **amounts, **model_read})
         return
     ((what, number),) = amounts.items()
     log.info("wrote %s: %d %s, from %s", out, number, what, source)
@@ -161,56 +170,64 @@ def _rewrite_cfg(source: str, out: str, choice: CfgChoice, force: bool) -> int:
     return len(plan.sections)
 
 
-def _load(source: str, cfg: str | None, choice: CfgChoice, tolerance: float | None) -> Network:
+def _load(
+    source: str, cfg: str | None, choice: CfgChoice, tolerance: float | None
+) -> tuple[Network, Mapping[str, object]]:
+    """The network, and what --json reports of the model that it was read from."""
     model = forms.MODELS.get(_suffix(source))
     if model and not model.reads:
         raise click.UsageError(f"{source}: {_suffix(source)} files are only written, not read")
     if not model and not is_state(source):
         if cfg is None and not is_archive(source):
             raise click.UsageError(f"{source} does not contain its cfg; add --cfg CFG")
-        return choice.load(cfg or source, source)
+        return choice.load(cfg or source, source), NOTHING
     theirs = (model or forms.STATE_DICT).read(source)
     allowed = bool(choice.reading["allow_nonfinite"])
     if cfg is None:
         net = theirs.network(allowed)
-        _tell_read(net, theirs, tolerance)
-        return net
+        difference = _tell_read(net, theirs, tolerance)
+        return net, {"layers": theirs.understood(), "difference_of_in": difference}
     net = choice.load(cfg)
     fill(net, theirs.arrays_for(net), source, allowed)
     if not choice.reading["allow_other_cfg"]:
         theirs.check_cfg(net)
     net.seen = theirs.seen
-    return net
+    return net, NOTHING
 
 
-def _tell_read(net: Network, theirs: Found, tolerance: float | None) -> None:
-    """Log the architecture of a model that was read, and compare the network with the model."""
+def _tell_read(net: Network, theirs: Found, tolerance: float | None) -> float | None:
+    """Log the architecture of a model that was read, and compare the network with the model.
+    Returns the largest difference; None if nothing was compared."""
     log.info("%s: %s", theirs.path, theirs.understood())
     try:
         difference = compared(net, theirs, tolerance)
     except BackendError as error:
         log.warning("%s: not compared with its own program: %s", theirs.path, error)
-        return
+        return None
     if difference is not None:
         log.info(
             "%s: largest difference from its own program %.2g over %s symbols",
             theirs.path, difference, f"{SYMBOLS:,}",
         )  # fmt: skip
+    return difference
 
 
 def _write_model(
     net: Network,
     out: str,
+    source: str,
     model: forms.Model,
     text: str | None,
     tolerance: float | None,
+    model_read: Mapping[str, object],
     as_json: bool,
 ) -> None:
     symbols = _symbols(net, text)
     data, difference = written(net, model.write, symbols, tolerance)
     write_atomically(out, [data])
     if as_json:
-        say_json({"out": out, "characters": len(symbols), "largest_difference": difference})
+        told = {"characters": len(symbols), "largest_difference": difference}
+        say_json({"out": out, "in": source, **told, **model_read})
     elif difference is not None:
         say(f"{out}: largest difference {difference:.2g} over {len(symbols):,} characters")
     else:  # unverified; the reason was logged

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,17 @@ def test_activations_of_a_graph_are_compared_with_the_cfg() -> None:
     refused = run("convert", "a.pt2", "b.weights", "--cfg", "b.cfg")
     assert refused.exit_code == 4
     assert "has activation=linear in the model, but relu in the cfg" in refused.stderr
+
+
+@pytest.mark.parametrize("out", ["b.weights", "b.py"])
+def test_json_has_the_layers_that_were_read_and_their_difference(out: str) -> None:
+    embedding, lstm, head = torch.nn.Embedding(5, 3), torch.nn.LSTM(3, 4), torch.nn.Linear(4, 5)
+    modules = torch.nn.ModuleDict({"embedding": embedding, "lstm": lstm, "head": head})
+    torch.save(modules.state_dict(), "a.pt")
+    told = json.loads(output("convert", "a.pt", out, "--json"))
+    assert (told["out"], told["in"]) == (out, "a.pt")
+    assert told["layers"].startswith("5 inputs, connected 3 (nn.Embedding), lstm 4 ")
+    assert 0 <= told["difference_of_in"] < 1e-5
 
 
 def test_a_state_dict_with_the_suffix_of_a_program_is_told() -> None:
