@@ -92,7 +92,7 @@ class AttentionStep:
         if self.begun:  # else they have the tags that were taken over
             self._tag(streams)
         self.begun = True
-        used = int(np.minimum(counts[streams], self.layer.memory).max(initial=0))
+        used = int(np.max(np.minimum(counts[streams], self.layer.memory), initial=0))
         if not used:
             return
         _, first, which = np.unique(self.tags[streams], return_index=True, return_inverse=True)

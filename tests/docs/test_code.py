@@ -21,6 +21,7 @@ from tests.docs.pages import PAGES, ROOT, Fence, examples, fences, prose
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 RUN_ELSEWHERE = {  # by what takes the files of its page, or smaller numbers
     "docs/convert.md": "tests/docs/test_convert.py",
+    "docs/from-pytorch-and-keras.md": "tests/docs/test_from_pytorch_and_keras.py",
     "docs/pairs.md": "tests/docs/test_pairs.py",
 }
 TRAINING = ("README.md", "docs/how-to.md")  # their code trains the shipped network

@@ -82,7 +82,6 @@ def convert(
     minidark convert my.safetensors my.onnx                   (verified by running it)
     minidark convert my.weights theirs.weights --cfg rnn --dialect alexey
     minidark convert theirs.onnx my.weights --out-cfg my.cfg
-    minidark convert theirs.weights.h5 my.safetensors --cfg my.cfg
     minidark convert my.cfg my.yaml                           (and back)
 
     The suffixes of IN and OUT select the formats. Weight formats are .weights, .backup,
