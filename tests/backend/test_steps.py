@@ -56,7 +56,8 @@ def test_frozen_steps_equal_a_sequence(layer: str, streams: int) -> None:
     for net in (fast, wide):
         randomize(net.layers)
     for p, q in zip(fast.parameters(), wide.parameters(), strict=True):
-        p.value *= min(1, (2 / p.value.shape[-1]) ** 0.5)  # larger ones make a wide [rnn] chaotic
+        if "elman" in layer:  # of weights of one, 70 units amplify rounding from step to step
+            p.value *= min(1, (2 / p.value.shape[-1]) ** 0.5)
         q.value[...] = p.value
     ids = np.random.default_rng(0).integers(0, I, (T, streams))
     step = fast.frozen(streams)

@@ -58,8 +58,8 @@ NOTHING: Mapping[str, object] = {}
               help="Text whose first 1,000 characters verify a model that is written "
               "[random characters].")  # fmt: skip
 @click.option("--tolerance", type=Number(0, min_open=True), metavar="X",
-              help="Largest allowed difference of a model that is written [10 times the rounding "
-              "error of float32].")  # fmt: skip
+              help="Largest allowed difference between a model, read or written, and the network "
+              "[10 times the rounding error of float32].")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @force_option
 @cfg_options
