@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from typing import BinaryIO
 
-MOST_MEMBERS = 20_000
+MOST_MEMBERS = 10_000  # an array each; 800 layers of [gru] have as many
 LARGEST_DIRECTORY = 4 << 20  # bytes; Python needs about 800 bytes for each entry
 SMALL = 1 << 20  # bytes that any zip may unpack to
 STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED

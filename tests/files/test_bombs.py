@@ -65,7 +65,7 @@ ARCHIVES: dict[str, tuple[Callable[[], bytes], str]] = {
         "not a .npz file, or damaged",
     ),
     "many members.npz": (lambda: npz_of(30_000, 118), "not a .npz file, or damaged"),
-    "20,000 members.npz": (lambda: npz_of(20_000, 1000), "contains no cfg"),
+    "10,000 members.npz": (lambda: npz_of(10_000, 1000), "contains no cfg"),
     "packed.npz": (
         lambda: npz(a=npy("(12000000,)", bytes(48_000_000))),
         "it unpacks to more than 20 times its size",
@@ -360,7 +360,7 @@ TORCH: dict[str, tuple[Callable[[], bytes], str]] = {
 BOMBS = ARCHIVES | ONNX | KERAS | H5 | TORCH
 # Those that take long to make, or are read by a process of its own, which takes seconds to start.
 LONG_TO_MAKE = {
-    "20,000 members.npz", "many members.npz", "packed.npz", "2 MB of lists.safetensors",
+    "10,000 members.npz", "many members.npz", "packed.npz", "2 MB of lists.safetensors",
     "20,000 products.onnx", "a huge list of axes.onnx", "a million empty nodes.onnx",
 }  # fmt: skip
 SLOW = {*LONG_TO_MAKE, *KERAS, *H5, *TORCH}

@@ -377,7 +377,7 @@ def test_a_run_killed_in_a_save_leaves_a_temporary_file_that_the_next_removes() 
         "main()",
     ]
     with started("--batches", "10000000", begin=("-c", "\n".join(killed))) as process:
-        until(Path("backup/a.backup").exists, "no backup")
+        until(Path("backup/a.ckpt").exists, "no checkpoint")  # it comes last
         Path("go").touch()
         assert process.wait(timeout=60) == -signal.SIGKILL
     assert len(temporaries(Path("backup"))) == 1
