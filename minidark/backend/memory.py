@@ -67,10 +67,18 @@ def _unused(size: int) -> Buffer:
             if sys.getrefcount(_buffers[larger][i]) <= 2:
                 _last_used[larger] = _requests
                 return _buffers[larger][i][:size]
-    new = np.empty(size, np.uint8)
-    _buffers.setdefault(size, []).append(new)
-    _last_used[size] = _requests
-    return new
+    rounded = _rounded(size)
+    new = np.empty(rounded, np.uint8)
+    _buffers.setdefault(rounded, []).append(new)
+    _last_used[rounded] = _requests
+    return new[:size]
+
+
+def _rounded(size: int) -> int:
+    """Up to one of four sizes between powers of two, so that passes of many lengths share buffers.
+    The system provides no memory for pages that are never written."""
+    step = 1 << size.bit_length() - 3
+    return -(-size // step) * step
 
 
 def _forget_idle() -> None:

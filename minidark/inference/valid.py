@@ -120,11 +120,13 @@ def evaluate_pairs(net: Network, pairs: Pairs, numbers: Ids, streams: int = 64) 
     for at in range(0, numbers.size, one.streams):
         batch = pairs.batch(numbers[at : at + one.streams], one.streams)
         one.reset_state()
-        y = one.forward(batch.x)
-        cost += net.cost(y, batch.truth)
-        likeliest = net.backend.asnumpy(y.argmax(axis=-1))
-        right = (likeliest == batch.truth) | (batch.truth < 0)
-        exact += int(right.all(axis=0)[: batch.pairs].sum())
+        nats, y = one.measured(batch.x, batch.truth)
+        cost += nats
+        likeliest = net.backend.asnumpy(y.argmax(axis=-1)).reshape(-1)
+        counted = np.nonzero(batch.truth >= 0)
+        right = np.ones(batch.truth.shape, bool)
+        right[counted] = likeliest == batch.truth[counted]
+        exact += int(right[:, : batch.pairs].all(axis=0).sum())
         symbols += batch.symbols
     characters = int(pairs.characters()[numbers].sum())
     return PairsMeasure(numbers.size, symbols, characters, float(cost), exact)

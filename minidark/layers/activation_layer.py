@@ -16,6 +16,7 @@ class ActivationLayer(Layer):
     """`forward`: (T, S, inputs) to the same shape. activation: one of the fourteen."""
 
     type = "activation"
+    by_rows = True
 
     def __init__(
         self,

@@ -73,6 +73,7 @@ class Layer(ABC):
     reads_ids: ClassVar[bool] = False  # accepts integer ids instead of one-hot rows
     gives_ids: ClassVar[bool] = False  # passes ids on unchanged
     watches_symbols: bool = False  # `watch` receives the symbols of each pass
+    by_rows: bool = False  # each output row depends only on the input row at the same place
     without_gradient: ClassVar[frozenset[str]] = frozenset()  # states without one in `dstates`
     traced_state: ClassVar[str] = "h"  # name of states["state"] in `traced`
     has_cost: bool = False  # can be the last layer in training
@@ -213,6 +214,8 @@ class Layer(ABC):
 
 class CostLayer(Layer):
     """A layer that can be the last one of a network: it compares its output with the truth."""
+
+    by_rows = True
 
     @abstractmethod
     def cost(self, y: Array, truth: Array) -> tuple[Scalar, Array]:

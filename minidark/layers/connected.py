@@ -49,6 +49,7 @@ class ConnectedLayer(PackedLayer):
         super().__init__(batch, inputs, outputs, **place)
         self.activation = checked_activation(activation, self.backend.xp)
         self.affine = self._pack(("",), inputs, outputs, batch_normalize)
+        self.by_rows = not batch_normalize
         initialize(self, rand, reading=[""], input_scale=input_scale)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:

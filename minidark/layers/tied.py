@@ -42,6 +42,7 @@ class TiedLayer(PackedLayer):
 
     type = "connected"
     reads_ids = False
+    by_rows = True
     created = ()
     file_orders = one_order("")
 

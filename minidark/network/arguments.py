@@ -15,7 +15,7 @@ from minidark.layers.base import is_ids
 @dataclass(frozen=True, slots=True)
 class Truth:
     """A checked truth: floats (T, S, outputs) or ids (T, S), of `rows` rows. If some of the N = T S
-    rows have no truth: ids (R, 1) of the others; `at` (R,), their indices; and `places` (N,),
+    rows have no truth: ids (R, 1) of the others; `at` (R,), their indices; and `places` (T, S),
     each row's position among them, R for none. All of this is computed on the host, so that no
     GPU is waited for."""
 
@@ -45,18 +45,18 @@ class Truth:
         places = np.full(rows, at.size)
         places[at] = np.arange(at.size)
         asids = backend.asids
-        return cls(asids(ids[at][:, None]), at.size, asids(at), asids(places))
+        return cls(asids(ids[at][:, None]), at.size, asids(at), asids(places.reshape(shape[:2])))
 
     def counted(self, y: Array) -> Array:
-        """The outputs (T, S, O) of the rows with a truth."""
-        return y if self.at is None else y.reshape(-1, 1, y.shape[-1])[self.at]
+        """Of y (T, S, ...), the rows with a truth: (R, 1, ...)."""
+        return y if self.at is None else y.reshape(-1, 1, *y.shape[2:])[self.at]
 
-    def spread(self, gradient: Array, y: Array, backend: Backend) -> Array:
-        """Scatter the gradient of those rows to the shape of y, with zeros elsewhere."""
+    def spread(self, gradient: Array, backend: Backend) -> Array:
+        """Scatter the gradient (R, 1, F) of those rows to (T, S, F), with zeros elsewhere."""
         if self.places is None:
             return gradient
-        none = backend.zeros(1, 1, y.shape[-1])
-        return backend.xp.concatenate([gradient, none])[self.places].reshape(y.shape)
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        return backend.xp.concatenate([rows, backend.zeros(1, rows.shape[1])])[self.places]
 
 
 def checked_dtype(what: str, array: Array) -> Array:

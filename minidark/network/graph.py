@@ -18,7 +18,9 @@ INPUT = -1  # the network's input, as a number of a layer
 
 
 class Graph:
-    """reads: for each layer, the numbers of those that it reads, in order."""
+    """reads: for each layer, the numbers of those that it reads, in order. head: the first of the
+    last layers that each treat rows alone and read only the layer before; their number if the last
+    one does not."""
 
     def __init__(self, layers: Sequence[Layer], backend: Backend):
         self.xp = backend.xp
@@ -27,7 +29,13 @@ class Graph:
         last = {j: i for i, reads in enumerate(self.reads) for j in reads}
         # The outputs that nothing reads after each layer.
         self.ended = [[j for j, reader in last.items() if reader == i] for i in range(len(layers))]
-        self.is_chain = all(reads == (i - 1,) for i, reads in enumerate(self.reads))
+        self.is_chain = all(map(self._reads_before, range(len(layers))))
+        self.head = len(layers)
+        while self.head and layers[self.head - 1].by_rows and self._reads_before(self.head - 1):
+            self.head -= 1
+
+    def _reads_before(self, i: int) -> bool:
+        return self.reads[i] == (i - 1,)
 
     def forward(self, x: Array, step: Callable[[int, Array], Array]) -> Array:
         """The last layer's output; step(i, x): the output of layer i for what it reads."""
@@ -40,28 +48,25 @@ class Graph:
 
     def backward(
         self,
-        layers: Sequence[Layer],
         gradient: Array,
         top: int,
         bottom: int,
-        done: Callable[[int], None],
+        step: Callable[[int, Array | None, bool], Array | None],
     ) -> Array | None:
         """Backward of the layers below `top`. Returns the input's gradient if `bottom` is INPUT.
 
         gradient: of what layer `top` reads. bottom: the lowest layer whose output needs a gradient.
-        done: called with each layer's number.
+        step(i, dy, need_dx): the gradient of what layer i reads, for that of its output; dy is None
+        if no layer reads it.
         """
         arriving: dict[int, Array] = {}
         self._add(arriving, top, gradient, bottom)
         del gradient
         for i in range(top - 1, max(bottom, 0) - 1, -1):
-            layer, need_dx = layers[i], any(j >= bottom for j in self.reads[i])
-            if i in arriving:
-                dx = layer.backward(arriving.pop(i), need_dx=need_dx)
-                if need_dx and dx is not None:
-                    self._add(arriving, i, dx, bottom)
-            layer.saved = None  # also of a layer that nothing reads
-            done(i)
+            need_dx = any(j >= bottom for j in self.reads[i])
+            dx = step(i, arriving.pop(i, None), need_dx)
+            if need_dx and dx is not None:
+                self._add(arriving, i, dx, bottom)
         return arriving.get(INPUT)
 
     def _joined(self, outputs: Sequence[Array]) -> Array:

@@ -71,7 +71,7 @@ class Network:
         self.streams = self.layers[0].streams
         self.seen = 0
         self.layer_parameters = [layer.parameters() for layer in self.layers]
-        self._y: Array | None = None  # the cost layer's output, between forward and backward
+        self._y: Array | None = None  # the output, between forward and backward
         self.chooses_batchnorm = options.batchnorm is None  # the cfg leaves the choice open
         if options.batchnorm:
             self._divide(options.batchnorm)
@@ -190,7 +190,10 @@ class Network:
 
     def forward(self, x: npt.ArrayLike, train: bool = False) -> Array:
         """x (T, S, inputs) or ids (T, S) to (T, S, outputs); with `train`, in training mode."""
-        return self._forward(self._input(x), train).copy()
+        y = self._forward(self._input(x), train)
+        if train:
+            self._y = y
+        return y.copy()
 
     def traced(self, x: npt.ArrayLike) -> tuple[Array, list[dict[str, Array]]]:
         """Inference like `forward`, and the gates and states of each layer after each step, by
@@ -226,12 +229,16 @@ class Network:
         for layer in self.layers:
             layer.reset_state(stream)
 
-    def _forward(self, x: Array, train: bool) -> Array:
+    def _forward(self, x: Array, train: bool, truth: Truth | None = None) -> Array:
+        """With a truth, the layers from `graph.head` compute only the rows that have one."""
         show_symbols(self.layers, x)
-        y = self.graph.forward(x, lambda i, x: self.layers[i].forward(x, train=train))
-        if train:
-            self._y = y
-        return y
+
+        def step(i: int, x: Array) -> Array:
+            if truth and i == self.graph.head:
+                x = truth.counted(x)
+            return self.layers[i].forward(x, train=train)
+
+        return self.graph.forward(x, step)
 
     # --- backward --------------------------------------------------------------
 
@@ -243,25 +250,43 @@ class Network:
         """
         if self._y is None:
             raise MinidarkError("call forward with train=True before backward")
-        return self._descend(self._truth(truth, self._y.shape))[0]
+        checked = self._truth(truth, self._y.shape)
+        y, self._y = self._y, None
+        top = self.layers.index(self._cost_layer())
+        return self._descend(checked.counted(y), checked, top)[0]
 
     def _descend(
-        self, truth: Truth, need_dx: bool = False, done: Callable[[int], None] = ignore_done
+        self,
+        y: Array,
+        truth: Truth,
+        counting: int,
+        need_dx: bool = False,
+        done: Callable[[int], None] = ignore_done,
     ) -> tuple[Scalar, Array | None]:
         """Backward from the cost layer to the lowest layer that trains. Returns the cost and, with
-        `need_dx`, the gradient of the input, None behind a stopbackward. Calls `done` with each
-        layer's number."""
-        assert self._y is not None
-        y, self._y = self._y, None
-        cost, gradient = self._cost_layer().cost(truth.counted(y), truth.array)
-        gradient = truth.spread(gradient, y, self.backend)
+        `need_dx`, the gradient of the input, None behind a stopbackward.
+
+        y: the outputs of the rows with a truth. counting: the lowest layer that read only these
+        rows. done: called with each layer's number.
+        """
+        cost, gradient = self._cost_layer().cost(y, truth.array)
         self.accumulated += truth.rows
         top, bottom = self.layers.index(self._cost_layer()), self.frozen_layers
         for layer in self.layers[top:]:
             layer.saved = None
         del y  # frees it and the arrays saved by cost layers, which are as large as all outputs
+
+        def step(i: int, dy: Array | None, need_dx: bool) -> Array | None:
+            layer = self.layers[i]
+            dx = None if dy is None else layer.backward(dy, need_dx=need_dx)
+            layer.saved = None  # also of a layer that nothing reads
+            done(i)
+            return truth.spread(dx, self.backend) if i == counting and dx is not None else dx
+
+        if counting == top:
+            gradient = truth.spread(gradient, self.backend)
         lowest = INPUT if need_dx and not bottom else bottom
-        dx = self.graph.backward(self.layers, gradient, top, lowest, done)
+        dx = self.graph.backward(gradient, top, lowest, step)
         for layer in self.layers[:bottom]:
             layer.saved = None
         return cost, dx
@@ -279,6 +304,13 @@ class Network:
         checked = self._truth(truth, y.shape)
         return self._cost_layer().cost(checked.counted(self.backend.asarray(y)), checked.array)[0]
 
+    def measured(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> tuple[Scalar, Array]:
+        """Inference: the summed cost, and the outputs, which are not a copy: (T, S, outputs), or
+        (R, 1, outputs) of the R rows with a truth if some have none."""
+        rows, checked = self._pass(x, truth)
+        y = self._forward(rows, False, checked)
+        return self._cost_layer().cost(y, checked.array)[0], y
+
     def accumulate(
         self, x: npt.ArrayLike, truth: npt.ArrayLike, *, done: Callable[[int], None] = ignore_done
     ) -> Scalar:
@@ -288,25 +320,23 @@ class Network:
         a softmax), like darknet's net.cost. done: called with each layer's number when its
         gradients are complete, from the output down.
         """
-        self._cost_layer()  # checks come before any state changes
-        rows = self._input(x)
-        checked = self._truth(truth, (*rows.shape[:2], self.outputs))
-        self._forward(rows, train=True)
-        return self._descend(checked, done=done)[0]
+        rows, checked = self._pass(x, truth)
+        head = self.graph.head
+        return self._descend(self._forward(rows, True, checked), checked, head, done=done)[0]
 
     def objective(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
         """What training descends, of one training pass over x: accumulate without its gradients.
         darknet's cost can differ from it by a factor."""
-        y = self._forward(self._input(x), train=True)
-        self._y = None
-        checked = self._truth(truth, y.shape)
-        return float(self._cost_layer().objective(checked.counted(y), checked.array))
+        rows, checked = self._pass(x, truth)
+        y = self._forward(rows, True, checked)
+        return float(self._cost_layer().objective(y, checked.array))
 
     def input_gradient(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Array | None:
         """`accumulate`, and returns the gradient of x (T, S, inputs); None if a stopbackward blocks
         it."""
-        y = self._forward(self._input(x), train=True)
-        return self._descend(self._truth(truth, y.shape), need_dx=True)[1]
+        rows, checked = self._pass(x, truth)
+        y = self._forward(rows, True, checked)
+        return self._descend(y, checked, self.graph.head, need_dx=True)[1]
 
     def train_batch(
         self, x: npt.ArrayLike, truth: npt.ArrayLike, measure: bool = False, rows: int | None = None
@@ -386,6 +416,12 @@ class Network:
     def _tail(self, x: Array) -> tuple[int, ...]:
         """The axes of an input after the steps."""
         return (self.streams,) if is_ids(x) else (self.streams, self.inputs)
+
+    def _pass(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> tuple[Array, Truth]:
+        """Check both arguments of a training pass, before any state changes."""
+        self._cost_layer()
+        rows = self._input(x)
+        return rows, self._truth(truth, (*rows.shape[:2], self.outputs))
 
     def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> Truth:
         """Check a truth: floats of `shape` (T, S, outputs), or ids (T, S)."""

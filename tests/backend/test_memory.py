@@ -54,9 +54,9 @@ def test_a_buffer_serves_for_less_but_not_for_much_less() -> None:
     array = memory.empty(SHAPE)
     address = array.__array_interface__["data"]
     del array
-    part = memory.empty((SHAPE[0], SHAPE[1] // 2 + 1))
+    part = memory.empty((SHAPE[0], SHAPE[1] // 2 + 2))  # half of the rounded size
     assert part.__array_interface__["data"] == address
-    assert memory.empty((SHAPE[0], SHAPE[1] // 2 + 1)).__array_interface__["data"] != address
+    assert memory.empty((SHAPE[0], SHAPE[1] // 2 + 2)).__array_interface__["data"] != address
     del part
     assert memory.empty((SHAPE[0], SHAPE[1] // 2 - 1)).__array_interface__["data"] != address
 
@@ -72,7 +72,8 @@ def test_other_sizes_and_dtypes_get_what_they_ask_for() -> None:
 def test_buffers_of_sizes_no_longer_asked_for_are_given_back() -> None:
     memory.release()
     memory.empty((130, 130))
-    size = 130 * 130 * 4
+    size = 80 * 1024  # four sizes between powers of two
+    assert 130 * 130 * 4 < size < 2 * 130 * 130 * 4
     assert size in memory._buffers
     for _ in range(2 * memory.IDLE):
         memory.empty(SHAPE)

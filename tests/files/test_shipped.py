@@ -11,6 +11,7 @@ from minidark.files.shipped import as_typed, find_cfg, folder, names
 from tests.shipped_cfgs import each_shipped_cfg, shipped_cfg
 
 CFGS = names("cfg", ".cfg")
+SYMBOLS = {"bytepairs": 2048, "translate": 3072}  # others: 256, bytes
 
 
 def test_the_cells_have_a_cfg_each() -> None:
@@ -24,7 +25,7 @@ def test_a_shipped_cfg_is_without_doubts_and_trains_on_bytes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     net = parse_network_cfg(find_cfg(shipped_cfg(name, units)), strict=True)
-    assert net.inputs == net.outputs == (2048 if name.startswith("bytepairs") else 256)
+    assert net.inputs == net.outputs == SYMBOLS.get(name.removesuffix(".cfg"), 256)
     assert net.layers[-1].type == "softmax"
     assert net.options.max_batches > 0
 

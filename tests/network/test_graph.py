@@ -14,7 +14,7 @@ from minidark.cfg.plan import check_memory, plan_network
 from minidark.layers.base import Stored
 from minidark.training.gradcheck import check_gradients, shrunk
 from minidark.weights.darknet import save_weights
-from tests.helpers import gradients, network, one_hot, planned, randomize
+from tests.helpers import gradients, network, one_hot, planned, randomize, states
 
 I, T, S = 5, 4, 3  # noqa: E741  the shape alphabet's inputs
 NET = f"net inputs={I} batch={S} time_steps={T}"
@@ -362,3 +362,52 @@ def test_a_cut_beside_all_links_is_allowed(tmp_path: Any, name: str, cut: int) -
     net = made(name, dtype="float32")
     net.save_weights(tmp_path / "x.weights")
     load_weights(net, tmp_path / "x.weights", cutoff=cut)
+
+
+# --- rows without a truth ---------------------------------------------------------------------
+
+HEADS: dict[str, tuple[int, tuple[str, ...]]] = {  # the first layer that computes only the others
+    "connected": (1, (GRU, *READ_OUT)),
+    "two, and an activation": (1, (GRU, "connected output=3 activation=tanh",
+                                   "activation activation=relu", *READ_OUT)),
+    "of ids": (0, (f"connected output={I} activation=linear", "softmax")),
+    "normalized": (2, (GRU, f"{READ_OUT[0]} batch_normalize=1", "softmax")),
+    "behind a residual": (3, GRAPHS["residual"]),
+    "tied": (5, GRAPHS["tied"]),
+    "with two costs": (1, (GRU, *READ_OUT, "cost")),
+    "stopped": (2, (f"{GRU} stopbackward=1", GRU, *READ_OUT)),
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("each_backend")
+@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_rows_without_a_truth_are_not_computed_where_rows_are_alone(name: str, dtype: str) -> None:
+    """The other way round, they are computed and then left out."""
+    head, layers = HEADS[name]
+    truth = np.where(np.arange(T * S).reshape(T, S) % 3 == 1, ids(seed=1), -1)
+    nets = [network(NET, *layers, dtype=dtype) for _ in range(2)]
+    for net in nets:
+        randomize(net.layers)
+    net, other = nets
+    assert net.graph.head == head
+    rows = []
+
+    def noticed(x: Array, *, train: bool = False) -> Array:
+        rows.append(x.shape[:2])
+        return forward(x, train=train)
+
+    forward = net.layers[head].forward
+    net.layers[head].forward = noticed  # type: ignore[method-assign]
+    cost = float(net.accumulate(ids(), truth))
+    assert rows == [(4, 1)]
+    other.forward(ids(), train=True)
+    assert cost == pytest.approx(float(other.backward(truth)), rel=1e-5)
+    assert net.accumulated == other.accumulated == 4
+    for parameter, expected in zip(net.parameters(), gradients(other).values(), strict=True):
+        np.testing.assert_allclose(parameter.grad, expected, rtol=1e-4, atol=1e-5)
+    for state, wanted in zip(states(net), states(other), strict=True):
+        np.testing.assert_allclose(state, wanted, rtol=1e-5)
+    measured, y = other.measured(ids(seed=2), truth)
+    assert y.shape == (4, 1, I)
+    assert float(net.cost(net.forward(ids(seed=2)), truth)) == pytest.approx(float(measured))
