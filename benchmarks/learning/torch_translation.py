@@ -35,7 +35,7 @@ class Translator(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.embedding = nn.Embedding(symbols, width)
         self.encoder, self.decoder = nn.GRU(width, width), nn.GRU(width, width)
-        self.join = nn.Linear(2 * width, width)
+        self.query, self.join = nn.Linear(width, width), nn.Linear(2 * width, width)
         self.biases = nn.Parameter(torch.zeros(symbols))
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.embedding.weight, std=8 * math.sqrt(2 / symbols) / math.sqrt(3))
@@ -46,7 +46,7 @@ class Translator(nn.Module):  # type: ignore[misc]
     def forward(self, ids: Tensor) -> Tensor:
         """Ids (T, S) to what the output layer reads, (T, S, H)."""
         states, _ = self.encoder(self.dropout(self.embedding(ids)))
-        context = attend(states, ids)
+        context = attend(self.query(states), states, ids)
         joined = torch.tanh(self.join(torch.cat([context, states], dim=-1)))
         decoded, _ = self.decoder(self.dropout(joined))
         return self.dropout(decoded + self.dropout(joined))
@@ -55,14 +55,14 @@ class Translator(nn.Module):  # type: ignore[misc]
         return functional.linear(rows, self.embedding.weight, self.biases)
 
 
-def attend(states: Tensor, ids: Tensor) -> Tensor:
+def attend(queries: Tensor, states: Tensor, ids: Tensor) -> Tensor:
     """Each step's weighted mean of the states of its source, up to the separator and itself."""
     steps, _, width = states.shape
     place = torch.arange(steps)
     end = (ids == TAB).int().argmax(dim=0)
     seen = (place[None, None] <= place[None, :, None]) & (place[None, None] <= end[:, None, None])
     by_stream = states.transpose(0, 1)
-    scores = by_stream @ by_stream.transpose(1, 2) / math.sqrt(width)
+    scores = queries.transpose(0, 1) @ by_stream.transpose(1, 2) / math.sqrt(width)
     weights = scores.masked_fill(~seen, -math.inf).softmax(dim=-1)
     return (weights @ by_stream).transpose(0, 1)
 
@@ -99,9 +99,10 @@ def cost(model: Translator, batch: Pass, smoothing: float) -> Tensor:
 
 def fill(net: Network, model: Translator) -> None:
     """Copy the trained arrays to minidark's layers."""
-    embedding, first, join, second, output = (net.layers[i] for i in (1, 3, 6, 8, 11))
+    embedding, first, look, join, second, output = (net.layers[i] for i in (1, 3, 4, 6, 8, 11))
     arrays = {f"{embedding.name}.weights": model.embedding.weight.T}
-    arrays |= {f"{join.name}.weights": model.join.weight, f"{join.name}.biases": model.join.bias}
+    for name, linear in ((f"{look.name}.query", model.query), (join.name, model.join)):
+        arrays |= {f"{name}.weights": linear.weight, f"{name}.biases": linear.bias}
     arrays[f"{output.name}.biases"] = model.biases
     for layer, gru in ((first, model.encoder), (second, model.decoder)):
         packed = Packed(
