@@ -185,8 +185,8 @@ class _Beam:
         return hypotheses[: self.rules.n_best]
 
     def _leave(self, done: Flags) -> Flags:
-        """Drop the sources that are done, if they are at least a quarter of those here: a new step
-        packs all weights, which takes as long as a step or two."""
+        """Drop the sources that are done, if they are at least a quarter of those here, because the
+        states of the others are copied."""
         if len(done) < LEAST_LINES or 4 * np.count_nonzero(done) < len(done):
             return done
         rest, beam = np.flatnonzero(~done), self.rules.beam
@@ -208,9 +208,9 @@ class _Reader:
     several groups of sources that are searched side by side."""
 
     def __init__(self, net: Network, sources: Sequence[Ids]):
-        self.net, self.sources = net, sources
+        self.net, self.sources = _packing_once(net), sources
         self.begin = self.end = 0  # the sources of the last pass
-        self.one, self.p = net, np.empty(0)
+        self.one, self.p = self.net, np.empty(0)
 
     def read(self, begin: int, end: int, beam: int) -> tuple[Network, Array]:
         """A network with `beam` streams for each of these sources, which have read it, and the
@@ -236,6 +236,14 @@ class _Reader:
         self.begin, self.end, self.one = begin, end, self.net.twin(end - begin)
         _read_without_outputs(self.one, ids[:-1])
         self.p = self.net.backend.asnumpy(self.one.forward(ids[-1:])[0])
+
+
+def _packing_once(net: Network) -> Network:
+    """A network over the same parameters, whose twins share what their steps pack."""
+    twin = net.twin()
+    for layer in twin.layers:
+        layer.packs = {}
+    return twin
 
 
 def _take(net: Network, at: slice, layers: Sequence[Layer], origin: Array) -> None:

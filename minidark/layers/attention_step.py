@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,9 +40,9 @@ class AttentionStep:
         self.begun = False
         self.packed: dict[str, Callable[[Array], Array]] = {}  # query and output, packed once
         if layer.backend.fast:
-            make = layer.backend.kernels.AffineStep
+            make, packs = layer.backend.kernels.AffineStep, _packs_of(layer)
             self.packed = {
-                name: make(part.weights, part.biases, layer.streams, ids=False)
+                name: make(part.weights, part.biases, layer.streams, False, packs.get(name))
                 for name, part in layer.parts.items()
                 if name in ("query", "output")
             }
@@ -159,6 +159,13 @@ class AttentionStep:
         weights = softmax(scores, xp)
         context = (weights[:, :, None] @ values).reshape(streams, layer.width)
         return self._part("output", context)
+
+
+def _packs_of(layer: AttentionLayer) -> dict[str, dict[str, Any]]:
+    """The packs of each sublayer, in the layer's; none if it has none."""
+    if layer.packs is None:
+        return {}
+    return {name: layer.packs.setdefault(name, {}) for name in layer.parts}
 
 
 def softmax(scores: Array, xp: ModuleType) -> Array:

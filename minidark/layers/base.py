@@ -108,6 +108,7 @@ class Layer(ABC):
         self.dstates: dict[str, Array] = {}
         self.saved: Any = None  # values of the last training forward that backward needs
         self.rng: np.random.Generator | None = None  # set if the layer draws in training
+        self.packs: dict[str, Any] | None = None  # of `frozen`, for twins; None: kept by none
 
     def __repr__(self) -> str:
         states = f", carries {', '.join(self.states)}" if self.states else ""
@@ -194,7 +195,8 @@ class Layer(ABC):
             self.rng = rng
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
-        """A function for step-by-step inference, valid while the parameters do not change.
+        """A function for step-by-step inference, valid while the parameters do not change, as are
+        `packs`.
 
         It maps (S, inputs), or ids (S,) if `ids`, to (S, outputs). The next step may overwrite the
         result. The state carries over from step to step.

@@ -68,7 +68,7 @@ class ConnectedLayer(PackedLayer):
         if not self._has_cell_kernels():
             return super().frozen(ids)
         step = self.backend.kernels.AffineStep(
-            self.affine.weights, self.affine.biases, self.streams, ids
+            self.affine.weights, self.affine.biases, self.streams, ids, self.packs
         )
         return lambda x: self.activation.forward(step(x))
 

@@ -134,7 +134,14 @@ class GruLayer(RecurrentLayer):
     def _frozen_cell(self, ids: bool) -> Callable[[Array], Array]:
         (wzr, wh), state = self.w, self.states["state"]
         step: Callable[[Array], Array] = self.backend.kernels.GruStep(
-            self.u.weights, self._gate_biases(), wzr.weights, wh.weights, self.tanh, state, ids
+            self.u.weights,
+            self._gate_biases(),
+            wzr.weights,
+            wh.weights,
+            self.tanh,
+            state,
+            ids,
+            self.packs,
         )
         return step
 
@@ -209,7 +216,7 @@ class ResetAfterGruLayer(GruLayer):
     def _frozen_cell(self, ids: bool) -> Callable[[Array], Array]:
         (w,), state = self.w, self.states["state"]
         step: Callable[[Array], Array] = self.backend.kernels.GruResetAfterStep(
-            self.u.weights, self._gate_biases(), w.weights, self.tanh, state, ids
+            self.u.weights, self._gate_biases(), w.weights, self.tanh, state, ids, self.packs
         )
         return step
 

@@ -122,6 +122,7 @@ class LstmLayer(RecurrentLayer):
             self.states["state"],
             self.states["cell"],
             ids,
+            self.packs,
         )
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:

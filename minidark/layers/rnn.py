@@ -229,6 +229,7 @@ class ElmanLayer(RnnLayer):
             self.activation.name,
             self.states["state"],
             ids,
+            self.packs,
         )
         return step
 

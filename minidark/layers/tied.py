@@ -84,8 +84,9 @@ class TiedLayer(PackedLayer):
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
         if not self._has_cell_kernels():
             return super().frozen(ids)
-        weights = self.backend.xp.ascontiguousarray(self.owner.weights.T)
-        step = self.backend.kernels.AffineStep(weights, self.biases.value, self.streams, ids)
+        step = self.backend.kernels.AffineStep(
+            self.owner.weights.T, self.biases.value, self.streams, ids, self.packs
+        )
         return lambda x: self.activation.forward(step(x))
 
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:

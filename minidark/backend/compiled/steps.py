@@ -1,13 +1,17 @@
 """One inference step of a layer whose parameters do not change, as in sampling.
 
-The weights are packed once, each gate separately. With few streams, reading the weights limits the
-speed: the threads divide the hidden units, each computes its units' gates, and they wait for one
-another where they need the whole state. With many streams, the products limit the speed, and the
-threads divide the streams. A stream's results do not depend on the number of streams.
+The weights are packed once, each gate separately. Steps of the same parameters can share them:
+`packs` holds what a layer's step has packed, by name.
+
+With few streams, reading the weights limits the speed: the threads divide the hidden units, each
+computes its units' gates, and they wait for one another where they need the whole state. With many
+streams, the products limit the speed, and the threads divide the streams. A stream's results do not
+depend on the number of streams.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -48,6 +52,18 @@ class Input:
         if self.ids:
             return x, self.table, self.table, self.packs
         return np.zeros(len(x), np.intp), self.table, x, self.packs
+
+
+Packs = dict[str, Any]
+
+
+def once(packs: Packs | None, name: str, make: Callable[[], Any]) -> Any:
+    """What is in `packs` by that name, or else what `make` returns."""
+    if packs is None:
+        return make()
+    if name not in packs:
+        packs[name] = make()
+    return packs[name]
 
 
 def panels_by_gate(weights: Array, gates: int) -> Array:
@@ -105,9 +121,10 @@ class GruStep:
         squash_by_tanh: bool,
         state: Array,
         ids: bool,
+        packs: Packs | None = None,
     ):
-        self.input = Input(u, biases, 3, ids)
-        self.w = panels_by_gate(np.concatenate([wzr, wh]), 3)
+        self.input: Input = once(packs, "u", lambda: Input(u, biases, 3, ids))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(np.concatenate([wzr, wh]), 3))
         self.squash_by_tanh, self.state = squash_by_tanh, state
         self.reset = np.empty_like(state)
         self.gates = np.empty((len(state), 3 * state.shape[1]), np.float32)
@@ -173,10 +190,17 @@ class GruResetAfterStep:
     wh's; w (3H, H) is wz | wr | wh. The fourth gate in `gates` is wh h."""
 
     def __init__(
-        self, u: Array, biases: Array, w: Array, squash_by_tanh: bool, state: Array, ids: bool
+        self,
+        u: Array,
+        biases: Array,
+        w: Array,
+        squash_by_tanh: bool,
+        state: Array,
+        ids: bool,
+        packs: Packs | None = None,
     ):
-        self.input = Input(u, biases, 3, ids)
-        self.w = panels_by_gate(w, 3)
+        self.input: Input = once(packs, "u", lambda: Input(u, biases, 3, ids))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 3))
         self.squash_by_tanh, self.state = squash_by_tanh, state
         self.gates = np.empty((len(state), len(biases)), np.float32)
 
@@ -238,9 +262,18 @@ def _after_state(gates, state, s_lo, s_hi, lo, hi):
 class LstmStep:
     """ids (S,) or rows (S, I) to the new state (S, H); updates `state` in place and returns it."""
 
-    def __init__(self, u: Array, biases: Array, w: Array, state: Array, cell: Array, ids: bool):
-        self.input = Input(u, biases, 4, ids)
-        self.w = panels_by_gate(w, 4)
+    def __init__(
+        self,
+        u: Array,
+        biases: Array,
+        w: Array,
+        state: Array,
+        cell: Array,
+        ids: bool,
+        packs: Packs | None = None,
+    ):
+        self.input: Input = once(packs, "u", lambda: Input(u, biases, 4, ids))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 4))
         self.state, self.cell = state, cell
         self.gates = np.empty((len(state), 4 * state.shape[1]), np.float32)
 
@@ -295,9 +328,18 @@ class ElmanStep:
     """ids (S,) or rows (S, I) to the new state (S, H); updates `state` in place and returns it.
     biases (H,): the sum of both sublayers'. activation: one of RNN_ACTIVATIONS."""
 
-    def __init__(self, u: Array, biases: Array, w: Array, activation: str, state: Array, ids: bool):
-        self.input = Input(u, biases, 1, ids)
-        self.w = panels_by_gate(w, 1)
+    def __init__(
+        self,
+        u: Array,
+        biases: Array,
+        w: Array,
+        activation: str,
+        state: Array,
+        ids: bool,
+        packs: Packs | None = None,
+    ):
+        self.input: Input = once(packs, "u", lambda: Input(u, biases, 1, ids))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 1))
         self.activation, self.state = RNN_ACTIVATIONS[activation], state
         self.sums = np.empty_like(state)
 
@@ -348,8 +390,12 @@ def _elman_state(sums, state, activation, s_lo, s_hi, lo, hi):
 class AffineStep:
     """ids (S,) or rows (S, I) to W x + b (S, O); the next call overwrites the result."""
 
-    def __init__(self, weights: Array, biases: Array, streams: int, ids: bool):
-        self.input = Input(weights, biases, 1, ids)
+    def __init__(
+        self, weights: Array, biases: Array, streams: int, ids: bool, packs: Packs | None = None
+    ):
+        self.input: Input = once(
+            packs, "u", lambda: Input(np.ascontiguousarray(weights), biases, 1, ids)
+        )
         self.v = np.empty((streams, len(weights)), np.float32)
 
     def __call__(self, x: Array) -> Array:
