@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +54,15 @@ class Batch:
     def symbols(self) -> int:
         """Symbols with a truth: targets and end marks."""
         return int((self.truth >= 0).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A source and, if the line has one, its target."""
+
+    number: int  # in its file, from 1
+    source: bytes
+    target: bytes | None
 
 
 def looks_like_pairs(path: Path | str) -> bool:
@@ -256,6 +265,38 @@ def _lines(path: Path | str) -> tuple[Identity, list[bytes]]:
     if not lines[-1]:  # after a final line feed
         lines.pop()
     return identity, [line.removesuffix(b"\r") for line in lines]
+
+
+def read_sources(lines: Iterable[bytes], name: str, separator: str, inputs: int) -> list[Line]:
+    """The lines of a file, each a source, or a source, the separator and a target. name: the
+    file's, for messages. inputs: the network's symbols. Raises DataError for the first malformed
+    line, and if there are no lines."""
+    mark, read = separator_byte(separator), []
+    for number, line in enumerate(lines, start=1):
+        text = (line.removeprefix(MARK) if number == 1 else line).removesuffix(b"\n")
+        text = text.removesuffix(b"\r")
+        source, *targets = text.split(mark)
+        if message := _unreadable(source, targets, mark) or not_utf8(text) or beyond(text, inputs):
+            raise DataError(f"{name}: line {number} {message}")
+        read.append(Line(number, source, targets[0] if targets else None))
+    if not read:
+        raise DataError(
+            f"{name}: empty; expected lines of a source, or of a source, {separator_name(mark)} "
+            "and a target"
+        )
+    return read
+
+
+def _unreadable(source: bytes, targets: Sequence[bytes], mark: bytes) -> str | None:
+    """A message if a line is neither a source nor a pair."""
+    if len(targets) > 1:
+        pair = f"a pair is a source, {separator_name(mark)}, a target"
+        return f"has {len(targets)} separators; {pair}"
+    if not source:
+        return "has an empty source"
+    if targets == [b""]:
+        return "has an empty target; a line without a separator has the network's prediction"
+    return None
 
 
 def _hash(source: bytes) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
@@ -41,6 +41,7 @@ class Prediction:
     target: bytes
     score: float  # nats, at most 0
     cut: bool = False  # ended by the length limit
+    symbols: tuple[int, ...] = field(default=(), compare=False, repr=False)  # of the target
 
     @property
     def text(self) -> str:
@@ -135,7 +136,10 @@ class Predictor:
         results = search(self.net, prompts, self.rules, self.at_once)
         for n, hypotheses in zip(order, results, strict=True):
             found[n] = [
-                Prediction(self.byte_pairs.decode(h.symbols), h.score, h.cut) for h in hypotheses
+                Prediction(
+                    self.byte_pairs.decode(h.symbols), h.score, h.cut, tuple(h.symbols.tolist())
+                )
+                for h in hypotheses
             ]
         return found
 

@@ -26,6 +26,7 @@ CFG = cfg(
     "connected output=256 activation=linear",
     "softmax",
 )
+OVER_SOURCE = cfg("net inputs=256", "attention over=source", "connected output=256", "softmax")
 TEXT = b"The quick brown fox jumps over the lazy dog.\n" * 20
 
 
@@ -75,7 +76,7 @@ def provide(word: str) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".cfg":
-        path.write_text(CFG)
+        path.write_text(OVER_SOURCE if path.stem == "attention" else CFG)
     elif path.suffix == ".txt":
         path.write_bytes(TEXT)
     elif path.suffix == ".ids":

@@ -1,0 +1,204 @@
+"""`minidark look --pairs`: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+
+from minidark import load_network
+from minidark.cli.commands import look_pairs
+from tests.cli.running import TWO_CELLS, assert_refused, assert_wrong_usage, lay_out, output, run
+from tests.helpers import cfg
+from tests.inference.sorter import set_by_hand, write_cfg
+
+pytest.importorskip("jinja2", reason="needs the extra report")
+
+LOOK = ("look", "a.cfg", "a.weights", "pairs.tsv", "--pairs")
+
+
+@pytest.fixture(autouse=True)
+def files(folder: Path) -> None:
+    """A network that sorts letters and writes them as capitals, a source, and a pair."""
+    write_cfg("a.cfg")
+    set_by_hand(load_network("a.cfg")).save_weights("a.weights")
+    (folder / "pairs.tsv").write_bytes(b"cab\r\nba\tBA\n")
+
+
+def test_it_prints_the_strongest_source_symbol_of_each_target_symbol() -> None:
+    result = run(*LOOK)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "line 1: cab",
+        "prediction: ABC",
+        "weights of 1.attention:",
+        "  A  a  100 %",
+        "  B  b  100 %",
+        "  C  c  100 %",
+        "  ↵  ⇥  100 %",
+        "",
+        "line 2: ba",
+        "target: BA",
+        "weights of 1.attention:",
+        "  B  a  100 %",
+        "  A  ⇥  100 %",
+        "  ↵  b  100 %",
+    ]
+    size = Path("alignment.html").stat().st_size
+    assert result.stderr == f"minidark: wrote alignment.html: {size:,} bytes\n"
+    assert not Path("look.html").exists()
+
+
+def test_a_prediction_is_shown_beside_the_true_target() -> None:
+    lines = output(*LOOK, "--predict").decode().splitlines()
+    assert lines[8:11] == ["line 2: ba", "prediction: AB", "true target: BA"]
+    page = Path("alignment.html").read_text()
+    assert "<dt>True target</dt>" in page
+
+
+def test_json_has_one_object_for_each_line_and_writes_no_page() -> None:
+    first, second = map(json.loads, output(*LOOK, "--json").splitlines())
+    (layer,) = first.pop("layers")
+    assert first == {
+        "line": 1, "source": "cab", "target": "ABC", "predicted": True, "cut": False,
+        "true_target": None, "source_symbols": ["c", "a", "b", "\t"],
+        "target_symbols": ["A", "B", "C", "\n"],
+    }  # fmt: skip
+    assert layer == {"layer": "1.attention", "weights": np.eye(4)[[1, 2, 0, 3]].tolist()}
+    assert (second["target"], second["predicted"], second["true_target"]) == ("BA", False, "BA")
+    assert not [*Path().glob("*.html")]
+    output(*LOOK, "--json", "-o", "page.html")
+    assert Path("page.html").exists()
+
+
+def test_standard_input_and_another_separator() -> None:
+    refused = run("look", "a.cfg", "a.weights", "-", "--pairs", "--separator", "|", stdin=b"a|A\n")
+    said = "a.cfg: 1.attention: separator=9 ends a source, but the pairs have '|'; set "
+    assert_refused(refused, 3, f"{said}separator=124 in [attention], or --separator")
+    Path("b.cfg").write_text(Path("a.cfg").read_text().replace("[attention]", BAR))
+    call = ("look", "b.cfg", "a.weights", "-", "--pairs", "--separator", "|", "--json")
+    (line,) = map(json.loads, output(*call, stdin="\ufeffab|A".encode()).splitlines())
+    assert (line["source"], line["target"], line["source_symbols"][-1]) == ("ab", "A", "|")
+
+
+BAR = "[attention]\nseparator=124"
+
+
+def test_len_limits_the_lines() -> None:
+    Path("pairs.tsv").write_bytes(b"ab\tAB\n" * 25 + b"\n")  # the empty line is not read
+    assert len(output(*LOOK, "--json").splitlines()) == 20
+    assert len(output(*LOOK, "--json", "--len", "3").splitlines()) == 3
+
+
+def test_a_wider_beam_finds_a_likelier_prediction() -> None:
+    """--beam reaches the search: 4 by default, as in `predict --beam 4`."""
+    load_network("a.cfg", seed=3).save_weights("random.weights")
+    sources = b"abcdef\nbca\ngh\n"
+    for beam in ("1", "4"):
+        call = ["look", "a.cfg", "random.weights", "-", "--pairs", "--json"]
+        call += [] if beam == "4" else ["--beam", beam]
+        found = [json.loads(line)["target"] for line in output(*call, stdin=sources).splitlines()]
+        wanted = output(
+            "predict", "a.cfg", "random.weights", "--json", "--beam", beam, stdin=sources
+        )
+        texts = [json.loads(line)["predictions"][0]["target"] for line in wanted.splitlines()]
+        assert [text.replace("\ufffd", "?") for text in texts] == found
+
+
+def test_predictions_that_do_not_end_are_reported() -> None:
+    net = load_network("a.cfg", "a.weights")
+    net.parameters()[-1].value[ord("\n")] = 0
+    net.save_weights("endless.weights")
+    result = run("look", "a.cfg", "endless.weights", "pairs.tsv", "--pairs", "--json")
+    assert result.exit_code == 0
+    assert [json.loads(line)["cut"] for line in result.stdout.splitlines()] == [True, False]
+    said = "1 of 2 predictions did not end within 12 symbols"
+    assert f"minidark: warning: {said}\n" in result.stderr
+
+
+def test_lines_fit_into_80_columns() -> None:
+    """Long texts are wrapped, and wide characters take two columns."""
+    write_cfg("a.cfg", 256)
+    load_network("a.cfg", seed=1).save_weights("a.weights")
+    words = "漢字" * 30 + " " + "word " * 30 + "\x1b[1m"
+    Path("pairs.tsv").write_bytes(f"{words}\t{words}\n".encode())
+    lines = output(*LOOK, "--set", "attention.memory=300").decode().splitlines()
+    assert max(map(cell_len, lines)) <= look_pairs.WIDTH == 80
+    assert lines[:2] == ["line 1:", "漢字" * 20]
+    assert lines.index("weights of 1.attention:") > 6
+    assert any(line.startswith("  漢  ") for line in lines)
+    assert not any("\x1b" in line for line in lines)
+
+
+def test_a_long_symbol_is_cut() -> None:
+    fitted = [look_pairs._fitted(text, 5) for text in ("abc", "abcdef", "漢字漢字", "abcde")]
+    assert fitted == ["abc  ", "abcd…", "漢字…", "abcde"]
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+def test_a_network_without_attention_over_a_source_is_refused() -> None:
+    lay_out(TWO_CELLS)
+    said = "a.cfg: has no [attention] with over=source, so it has no alignment; "
+    rest = "`look` without --pairs shows gates and states at each character of a text"
+    assert_refused(run(*LOOK), 3, said + rest)
+    assert not Path("alignment.html").exists()
+
+
+def test_without_pairs_the_message_names_it() -> None:
+    sections = ("gru output=6 tanh=1", "attention over=source", "connected output=300", "softmax")
+    Path("a.cfg").write_text(cfg("net inputs=300", *sections))
+    load_network("a.cfg").save_weights("a.weights")
+    said = "a.cfg: has 300 symbols; a page shows at most 256, one for each byte; --pairs shows "
+    refused = run("look", "a.cfg", "a.weights", "pairs.tsv")
+    assert_refused(refused, 3, f"{said}its attention over the sources of pairs")
+
+
+def test_pairs_that_are_read_as_a_text_give_a_warning() -> None:
+    sections = ("gru output=6 tanh=1", "attention over=source", "connected output=128", "softmax")
+    Path("a.cfg").write_text(cfg("net inputs=128", *sections))
+    load_network("a.cfg").save_weights("a.weights")
+    warning = "pairs.tsv looks like pairs; --pairs shows the attention over their sources"
+    for text, warned in ((b"ab\tAB\n" * 3, True), (b"a text\n" * 3, False)):
+        Path("pairs.tsv").write_bytes(text)
+        result = run("look", "a.cfg", "a.weights", "pairs.tsv", "--json")
+        assert result.exit_code == 0
+        assert (f"minidark: warning: {warning}\n" in result.stderr) == warned
+
+
+@pytest.mark.parametrize("option", [["--predict"], ["--beam", "2"], ["--separator", "|"]])
+def test_options_of_pairs_need_pairs(option: list[str]) -> None:
+    refused = run("look", "a.cfg", "a.weights", "pairs.tsv", *option)
+    assert_wrong_usage(refused, f"{option[0]} needs --pairs")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "empty; expected lines of a source, or of a source, a tab and a target"),
+        (b"a\n\n", "line 2 has an empty source"),
+        (b"\tA\n", "line 1 has an empty source"),
+        (
+            b"a\t\n",
+            "line 1 has an empty target; a line without a separator has the network's prediction",
+        ),
+        (b"a\tA\tB\n", "line 1 has 2 separators; a pair is a source, a tab, a target"),
+        (b"a\nb\xff\n", "line 2 is not UTF-8: byte 255 at 1"),
+        ("é\n".encode(), "line 1 contains byte 195; this network's symbols are 0 to 127"),
+    ],
+)
+def test_a_malformed_line_is_refused(data: bytes, message: str) -> None:
+    Path("pairs.tsv").write_bytes(data)
+    assert_refused(run(*LOOK), 4, f"pairs.tsv: {message}")
+    from_input = run("look", "a.cfg", "a.weights", "-", "--pairs", stdin=data)
+    assert_refused(from_input, 4, f"standard input: {message}")
+    assert not Path("alignment.html").exists()
+
+
+def test_missing_pairs_are_refused() -> None:
+    Path("pairs.tsv").unlink()
+    assert_refused(run(*LOOK), 4, "pairs.tsv: cannot read: No such file or directory")
