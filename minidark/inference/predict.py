@@ -33,7 +33,7 @@ from minidark.network import Network
 
 AT_ONCE = 256  # streams
 AHEAD = 1024  # sources that are sorted by length together
-LENGTH_PENALTY = 0.6  # with a beam wider than 1
+LENGTH_PENALTY = 1.0  # with a beam wider than 1: the mean log probability of a symbol
 
 
 @dataclass(frozen=True, slots=True)
