@@ -132,15 +132,17 @@ def learn_from_pieces(frequency: Counter[bytes], count: int) -> list[Pair]:
         made: set[Pair] = set()  # pairs with the new symbol; no other pair becomes more frequent
         for at in where.pop(best):  # pieces that contain the pair, or did; the latter do not change
             symbols, n = pieces[at]
-            for pair in pairwise(symbols):
+            joined = _joined(symbols, best, new)
+            if len(joined) == len(symbols):
+                continue
+            for pair in _ended(symbols, best):
                 counts[pair] -= n
-            symbols = _joined(symbols, best, new)
-            for pair in pairwise(symbols):
-                counts[pair] += n
-                where[pair].add(at)
+            for pair in pairwise(joined):
                 if new in pair:
+                    counts[pair] += n
+                    where[pair].add(at)
                     made.add(pair)
-            pieces[at] = symbols, n
+            pieces[at] = joined, n
         for pair in made:
             heappush(ranks, _rank(pair, counts))
     return learned
@@ -161,6 +163,22 @@ def _most_frequent(ranks: list[Rank], counts: Counter[Pair]) -> Pair | None:
             return pair if counts[pair] > 1 else None
         heappush(ranks, _rank(pair, counts))
     return None
+
+
+def _ended(symbols: list[int], pair: Pair) -> Iterator[Pair]:
+    """The pairs that are no more when each occurrence of `pair` is joined, from the left: itself,
+    and those with the symbols before and after it."""
+    at, joined = 0, 0  # the end of the last occurrence
+    while at < len(symbols) - 1:
+        if (symbols[at], symbols[at + 1]) != pair:
+            at += 1
+            continue
+        if at > joined:
+            yield symbols[at - 1], symbols[at]
+        yield pair
+        at = joined = at + 2
+        if at < len(symbols):
+            yield symbols[at - 1], symbols[at]
 
 
 def _joined(symbols: list[int], pair: Pair, number: int) -> list[int]:
