@@ -21,7 +21,10 @@ NEEDS = {"onnx": "onnx", "keras": "h5py", "h5": "h5py", "pt": "torch"}
 CRASHING = ("keras", "h5", "pt")  # readers in C that minidark runs in processes of their own
 # How many files: in `make test-all`, and in `make test-long`.
 SHORT = {"cfg": 10_000, "weights": 10_000, "safetensors": 3000, "npz": 3000, "onnx": 2000}
-LONG = {"cfg": 1_000_000, "weights": 1_000_000, "h5": 20_000}  # libhdf5 takes its time
+LONG = {
+    "cfg": 1_000_000, "weights": 1_000_000,
+    "keras": 100_000, "checkpoint": 100_000, "pt": 50_000, "h5": 20_000,  # 2 to 4 ms each
+}  # fmt: skip
 FEW, MANY = 600, 200_000  # of the other kinds
 
 
