@@ -231,6 +231,8 @@ class Network:
 
     def _forward(self, x: Array, train: bool, truth: Truth | None = None) -> Array:
         """With a truth, the layers from `graph.head` compute only the rows that have one."""
+        if train:
+            self._y = None  # of an earlier pass, whose saved values this one replaces
         show_symbols(self.layers, x)
 
         def step(i: int, x: Array) -> Array:

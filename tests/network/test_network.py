@@ -657,6 +657,19 @@ def test_backward_needs_a_training_forward() -> None:
         net.accumulate(x, truth)  # and one backward uses it up
 
 
+@pytest.mark.parametrize("between", ["objective", "accumulate", "input_gradient"])
+def test_backward_is_refused_after_another_training_pass(between: str) -> None:
+    """Its saved values are of that pass, and the outputs of the one before."""
+    net = make()
+    x, truth = batch()
+    net.forward(x, train=True)
+    getattr(net, between)(x[::-1], truth)
+    counted = net.accumulated
+    with pytest.raises(MinidarkError, match="call forward with train=True before backward"):
+        net.backward(truth)
+    assert net.accumulated == counted
+
+
 def test_update_needs_gradients() -> None:
     net = make()
     for _ in range(2):
