@@ -9,8 +9,9 @@ import pytest
 
 from benchmarks.learning.kept import kept
 from benchmarks.table import Row
-from minidark import Pairs, load_network
+from minidark import Network, Pairs, load_network
 from minidark.files.shipped import find_cfg
+from minidark.layers.dropout import DropoutLayer
 from minidark.training.feeds import PairsFeed
 
 
@@ -40,6 +41,29 @@ def test_a_task_that_fails_keeps_nothing(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
+def few_symbols(folder: Path) -> Network:
+    """Of cfg/translate.cfg, with few byte pairs."""
+    cfg = folder / "few.cfg"
+    cfg.write_text(find_cfg("translate").read_text().replace("inputs=3072", "inputs=290"))
+    return load_network(cfg, seed=1)
+
+
+@pytest.mark.slow
+def test_training_in_torch_drops_what_the_cfg_drops(tmp_path: Path) -> None:
+    """As often, with its probability, and for both readers of an output alike."""
+    torch = pytest.importorskip("torch", reason="torch is not installed; the extra 'peers'")
+    from benchmarks.learning.torch_translation import like
+
+    net = few_symbols(tmp_path)
+    layers = [layer for layer in net.layers if isinstance(layer, DropoutLayer)]
+    model, dropped = like(net), []
+    model.dropout.register_forward_hook(lambda module, args, y: dropped.append(module.p))
+    model(torch.full((3, 2), ord("\t")))
+    assert dropped == [layer.probability for layer in layers]
+    ours = net.layers[1].affine.weights.std()  # type: ignore[attr-defined]
+    assert float(model.embedding.weight.detach().std()) == pytest.approx(ours, rel=0.02)
+
+
 @pytest.mark.slow
 def test_the_network_of_the_translation_benchmark_is_the_same_in_torch(tmp_path: Path) -> None:
     """After two seconds of training in PyTorch, minidark computes the same probabilities."""
@@ -51,9 +75,7 @@ def test_the_network_of_the_translation_benchmark_is_the_same_in_torch(tmp_path:
     path.write_text(
         "".join(f"{' '.join(words[: n % 9 + 1])}\t{n} dogs bark\n" for n in range(200)), "utf-8"
     )
-    cfg = tmp_path / "few.cfg"
-    cfg.write_text(find_cfg("translate").read_text().replace("inputs=3072", "inputs=290"))
-    net = load_network(cfg, seed=1)
+    net = few_symbols(tmp_path)
     feed = PairsFeed(Pairs(path), net, 1, 0.0)
     model, batches = trained(net, feed, 2.0)
     assert batches > 0

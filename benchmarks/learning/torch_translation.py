@@ -3,8 +3,9 @@
     python -m benchmarks.learning.torch_translation CFG WEIGHTS TRAIN SECONDS OUT
 
 Trains for SECONDS on the symbols of WEIGHTS (their byte pairs), in the same passes and with the
-same schedule. Writes OUT, weights for minidark, so that the same search translates with both. Needs
-the extra `peers`.
+same schedule. The embedding and the states' weights of both GRUs start as in minidark, the others as
+PyTorch makes them. Writes OUT, weights for minidark, so that the same search translates with both.
+Needs the extra `peers`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from minidark import Network, Pairs, load_network
 from minidark.convert.gates import TORCH, Packed, unpack
+from minidark.layers.dropout import DropoutLayer
 from minidark.training.feeds import PairsFeed, Pass
 
 TAB = 9
@@ -31,14 +33,14 @@ TAB = 9
 class Translator(nn.Module):  # type: ignore[misc]
     """The layers of cfg/translate.cfg."""
 
-    def __init__(self, symbols: int, width: int, dropout: float):
+    def __init__(self, symbols: int, width: int, dropout: float, input_scale: float):
         super().__init__()
         self.embedding = nn.Embedding(symbols, width)
         self.encoder, self.decoder = nn.GRU(width, width), nn.GRU(width, width)
         self.query, self.join = nn.Linear(width, width), nn.Linear(2 * width, width)
         self.biases = nn.Parameter(torch.zeros(symbols))
         self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.embedding.weight, std=8 * math.sqrt(2 / symbols) / math.sqrt(3))
+        nn.init.normal_(self.embedding.weight, std=input_scale * math.sqrt(2 / symbols / 3))
         for gru in (self.encoder, self.decoder):
             for part in gru.weight_hh_l0.data.chunk(3):
                 nn.init.orthogonal_(part)
@@ -47,9 +49,9 @@ class Translator(nn.Module):  # type: ignore[misc]
         """Ids (T, S) to what the output layer reads, (T, S, H)."""
         states, _ = self.encoder(self.dropout(self.embedding(ids)))
         context = attend(self.query(states), states, ids)
-        joined = torch.tanh(self.join(torch.cat([context, states], dim=-1)))
-        decoded, _ = self.decoder(self.dropout(joined))
-        return self.dropout(decoded + self.dropout(joined))
+        joined = self.dropout(torch.tanh(self.join(torch.cat([context, states], dim=-1))))
+        decoded, _ = self.decoder(joined)
+        return self.dropout(decoded + joined)
 
     def scores(self, rows: Tensor) -> Tensor:
         return functional.linear(rows, self.embedding.weight, self.biases)
@@ -67,11 +69,20 @@ def attend(queries: Tensor, states: Tensor, ids: Tensor) -> Tensor:
     return (weights @ by_stream).transpose(0, 1)
 
 
+def like(net: Network) -> Translator:
+    """An untrained network with the sizes of `net`, its dropout and its embedding's scale."""
+    (dropout,) = {layer.probability for layer in net.layers if isinstance(layer, DropoutLayer)}
+    scale = net.layer_options[1].input_scale  # type: ignore[attr-defined]
+    return Translator(net.inputs, net.layers[1].outputs, dropout, scale)
+
+
 def trained(net: Network, feed: PairsFeed, seconds: float) -> tuple[Translator, int]:
     """Train on the passes of `feed`, with the learning rate of `net`'s cfg over the seconds."""
     options, smoothing = net.options, net.layers[-1].smoothing  # type: ignore[attr-defined]
-    model = Translator(net.inputs, net.layers[1].outputs, 0.3)
-    optimizer = torch.optim.Adam(model.parameters(), lr=options.learning_rate)
+    model = like(net)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=options.learning_rate, betas=(options.B1, options.B2)
+    )
     began = time.perf_counter()
     for batch in count():
         gone = (time.perf_counter() - began) / seconds
