@@ -186,6 +186,48 @@ def test_sources_that_are_done_leave(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [p.score for p in stayed] == pytest.approx([p.score for p in found], rel=1e-9)
 
 
+@pytest.mark.parametrize("layers", [
+    *([layer] for layer in LAYERS[:3]), ["rnn output=6 activation=tanh elman=1"],
+    ["gru output=7 tanh=1", "attention heads=1 output=7"],
+])  # fmt: skip
+def test_weights_are_packed_once_for_a_search_and_again_for_the_next(
+    layers: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("numba", reason="the fast kernels need numba")
+    from minidark.backend.compiled import steps
+
+    net = make(*layers, dtype="float32")
+    net.backend.use_kernels("fast")
+    packed: list[Array] = []
+    original = steps.panels_of_transposed
+
+    def watched(weights: Array) -> Array:
+        packed.append(weights)
+        return original(weights)
+
+    monkeypatch.setattr(steps, "panels_of_transposed", watched)
+
+    def found(at_once: int) -> tuple[list[bytes], list[float], int]:
+        packed.clear()
+        predictor = Predictor(net, 2)
+        predictor.at_once = at_once
+        best = [first for first, *_ in predictor.search(drawn(30))]
+        return [p.target for p in best], [p.score for p in best], len(packed)
+
+    *together, once = found(10**9)
+    *apart, again = found(4)
+    assert again == once > 0
+    assert apart[0] == together[0]
+    for parameter in net.parameters():
+        parameter.value[...] *= -0.7
+    changed = found(10**9)
+    net.backend.use_kernels("numpy")
+    targets, scores, none = found(10**9)
+    assert none == 0
+    assert changed[0] == targets != together[0]
+    np.testing.assert_allclose(changed[1], scores, rtol=1e-4, atol=1e-5)
+
+
 def test_a_source_is_read_in_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     net = make("lstm output=9", "gru output=7 reset_after=1")
     sources = [*drawn(5, 60), *(bytes([1, 2, 3] * n) for n in (20, 21, 21))]
