@@ -3,9 +3,9 @@
     python -m benchmarks.learning.torch_translation CFG WEIGHTS TRAIN SECONDS OUT
 
 Trains for SECONDS on the symbols of WEIGHTS (their byte pairs), in the same passes and with the
-same schedule. The embedding and the states' weights of both GRUs start as in minidark, the others as
-PyTorch makes them. Writes OUT, weights for minidark, so that the same search translates with both.
-Needs the extra `peers`.
+same schedule. The embedding and the states' weights of both GRUs start as in minidark, the other
+arrays as PyTorch makes them. Writes OUT, weights for minidark, so that the same search translates
+with both. Needs the extra `peers`.
 """
 
 from __future__ import annotations
