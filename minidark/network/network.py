@@ -261,14 +261,14 @@ class Network:
         self,
         y: Array,
         truth: Truth,
-        counting: int,
+        head: int,
         need_dx: bool = False,
         done: Callable[[int], None] = ignore_done,
     ) -> tuple[Scalar, Array | None]:
         """Backward from the cost layer to the lowest layer that trains. Returns the cost and, with
         `need_dx`, the gradient of the input, None behind a stopbackward.
 
-        y: the outputs of the rows with a truth. counting: the lowest layer that read only these
+        y: the outputs of the rows with a truth. head: the lowest layer that computed only these
         rows. done: called with each layer's number.
         """
         cost, gradient = self._cost_layer().cost(y, truth.array)
@@ -283,9 +283,9 @@ class Network:
             dx = None if dy is None else layer.backward(dy, need_dx=need_dx)
             layer.saved = None  # also of a layer that nothing reads
             done(i)
-            return truth.spread(dx, self.backend) if i == counting and dx is not None else dx
+            return truth.spread(dx, self.backend) if i == head and dx is not None else dx
 
-        if counting == top:
+        if head == top:
             gradient = truth.spread(gradient, self.backend)
         lowest = INPUT if need_dx and not bottom else bottom
         dx = self.graph.backward(gradient, top, lowest, step)

@@ -194,8 +194,7 @@ def test_weights_are_packed_once_for_a_search_and_again_for_the_next(
     layers: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("numba", reason="the fast kernels need numba")
-    from minidark.backend.compiled import steps
-
+    steps: Any = pytest.importorskip("minidark.backend.compiled.steps")
     net = make(*layers, dtype="float32")
     net.backend.use_kernels("fast")
     packed: list[Array] = []
