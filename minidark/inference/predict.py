@@ -10,7 +10,6 @@ sorted by rank: the score, divided by a power of the length with a length penalt
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -34,6 +33,7 @@ from minidark.network import Network
 AT_ONCE = 256  # streams
 AHEAD = 1024  # sources that are sorted by length together
 LENGTH_PENALTY = 1.0  # with a beam wider than 1: the mean log probability of a symbol
+MOST_PENALTY = 10  # the powers of lengths must not overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +98,8 @@ class Predictor:
             raise DataError(f"max_length {max_length} is not 1 or more")
         if length_penalty is None:
             length_penalty = LENGTH_PENALTY if beam > 1 else 0.0
-        if not 0 <= length_penalty < math.inf:
-            raise DataError(f"length_penalty {length_penalty} is not 0 or more")
+        if not 0 <= length_penalty <= MOST_PENALTY:
+            raise DataError(f"length_penalty {length_penalty} is not from 0 to {MOST_PENALTY}")
         self.rules = Rules(beam, n_best, self.max_length, length_penalty)
         self.at_once = max(1, AT_ONCE // beam)
 

@@ -134,9 +134,9 @@ def test_the_default_is_no_penalty_for_greedy_search() -> None:
         assert predict(net, sources, length_penalty=penalty) == predict(net, sources)
 
 
-@pytest.mark.parametrize("penalty", [-0.1, math.inf, math.nan])
+@pytest.mark.parametrize("penalty", [-0.1, 10.1, math.inf, math.nan])
 def test_a_penalty_that_is_none_is_refused(penalty: float) -> None:
-    with pytest.raises(DataError, match=r"length_penalty \S+ is not 0 or more"):
+    with pytest.raises(DataError, match=r"length_penalty \S+ is not from 0 to 10"):
         predict(make(), [b"\x01"], length_penalty=penalty)
 
 

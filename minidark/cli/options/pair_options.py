@@ -10,7 +10,7 @@ import click
 
 from minidark.cli.options.numbers import Number, count
 from minidark.data.pairs import EITHER, TAB, Pairs
-from minidark.inference.predict import LENGTH_PENALTY
+from minidark.inference.predict import LENGTH_PENALTY, MOST_PENALTY
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def search_options(longest: str) -> Callable[[Callback], Callback]:
         )(command)
         command = click.option(
             "--length-penalty",
-            type=Number(0),
+            type=Number(0, MOST_PENALTY),
             metavar="A",
             help="Rank targets by log probability / length**A: larger A prefers longer targets "
             f"[{LENGTH_PENALTY:g}; 0 with --beam 1].",
