@@ -131,7 +131,9 @@ def detached(array: Any) -> Any:
 
 
 def difference(net: Network, model: Translator, ids: Any) -> float:
-    """The largest difference of the two networks' probabilities."""
+    """The largest difference of the two networks' probabilities, in streams with a pair. The last
+    pass of an epoch has others."""
+    ids = ids[:, (ids == TAB).any(axis=0)]
     model.eval()
     with torch.no_grad():
         theirs = model.scores(model(torch.from_numpy(ids))).softmax(dim=-1).numpy()
