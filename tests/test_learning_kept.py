@@ -29,7 +29,12 @@ def test_a_task_is_measured_once_and_again_on_request(tmp_path: Path) -> None:
     assert second.remark.startswith("quick; measured on 20")
     (third,) = kept(tmp_path / "new", "task", measure, again=True)
     assert third.measured == 2.0
-    assert kept(tmp_path / "new", "task", measure)[0].measured == 2.0
+    measured.append(3.0)
+    (fourth,) = kept(tmp_path / "new", "task", measure, options={"seeds": 3})
+    assert fourth.measured == 3.0
+    measured.append(4.0)
+    assert kept(tmp_path / "new", "task", measure, options={"seeds": 3})[0].measured == 3.0
+    assert kept(tmp_path / "new", "task", measure)[0].measured == 4.0
 
 
 def test_a_task_that_fails_keeps_nothing(tmp_path: Path) -> None:

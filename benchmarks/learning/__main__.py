@@ -50,7 +50,9 @@ def main() -> None:
             more = "with --text, generation; with --multi30k, translation..."
             parser.error(f"{name!r} is not one of {', '.join(tasks)}; {more}")
     names, again = options.tasks or [*tasks], bool(options.tasks)
-    show(machine(), [row for name in names for row in kept(KEPT, name, tasks[name], again)])
+    facts = {"seeds": options.seeds, "threads": options.threads}
+    rows = [row for name in names for row in kept(KEPT, name, tasks[name], again, facts)]
+    show(machine(), rows)
 
 
 if __name__ == "__main__":
