@@ -30,7 +30,7 @@ COMMANDS = {  # name: its module in `minidark.cli.commands`
         name: name
         for name in (
             "train", "generate", "valid", "predict", "score", "vec", "check", "diff", "gradcheck",
-            "doctor", "init", "compare", "look", "info", "report", "rnn", "run", "convert",
+            "doctor", "init", "compare", "look", "play", "info", "report", "rnn", "run", "convert",
             "completion",
         )
     },

@@ -7,21 +7,25 @@ uninitialized pointers of a GRU, and its average skips recurrent layers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Unpack
 
 import numpy as np
+import numpy.typing as npt
 
-from minidark.backend import Backend, get_backend
+from minidark.backend import Array, Backend, get_backend
 from minidark.data.bytepairs import byte_pairs
 from minidark.errors import WeightsError
 from minidark.layers.affine import PackedLayer, Sublayer
+from minidark.layers.batchnorm import Divisor
 from minidark.network import Network
 from minidark.network.parser import copy_arrays, rebuilt
 from minidark.weights.darknet import LoadOptions, load_weights
 
 log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
 
 
 def denormalize(net: Network) -> Network:
@@ -62,10 +66,19 @@ def _fold(old: Sublayer, new: Sublayer, backend: Backend) -> None:
     if not old.batch_norm:
         new.weights[...], new.biases[...] = old.weights, old.biases
         return
-    scales, mean, variance = (backend.asnumpy(array).astype(np.float64) for array in old.norm)
-    factor = scales / old.batch_norm.divisor.of(variance)
+    factor, shift = norm_as_affine(old.norm, old.batch_norm.divisor, backend)
     new.weights[...] = backend.asarray(backend.asnumpy(old.weights) * factor[:, None])
-    new.biases[...] = backend.asarray(backend.asnumpy(old.biases) - mean * factor)
+    new.biases[...] = backend.asarray(backend.asnumpy(old.biases) + shift)
+
+
+def norm_as_affine(
+    arrays: Iterable[Array], divisor: Divisor, backend: Backend
+) -> tuple[Floats, Floats]:
+    """Batch norm in inference as y = factor v + shift, both (F,). arrays: scales, rolling mean and
+    rolling variance, (F,) each."""
+    scales, mean, variance = (backend.asnumpy(array).astype(np.float64) for array in arrays)
+    factor = scales / divisor.of(variance)
+    return factor, -mean * factor
 
 
 def average(net: Network, paths: Sequence[Path | str], **reading: Unpack[LoadOptions]) -> None:

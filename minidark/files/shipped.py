@@ -9,6 +9,7 @@ from pathlib import Path
 from minidark.errors import CfgError, nearest
 
 _PACKAGE = Path(__file__).parents[1]
+_NETWORK = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 
 
 def folder(kind: str) -> Path:
@@ -16,6 +17,11 @@ def folder(kind: str) -> Path:
     a checkout."""
     inside = _PACKAGE / "shipped" / kind
     return inside if inside.is_dir() else _PACKAGE.parent / kind
+
+
+def network() -> tuple[str, str]:
+    """The cfg and the weights of the shipped network."""
+    return _NETWORK, str(folder("weights") / f"{_NETWORK}.weights")
 
 
 def find_cfg(name: Path | str) -> Path:

@@ -94,12 +94,12 @@ def pack(layer: LayerTrace, steps: int) -> dict[str, Packed]:
             before = np.vstack([np.zeros_like(rounded[name][:1]), rounded[name][:-1]])
             levels = (levels - scale.levels(equation(rounded, before))) % (steps + 1)
         by_unit = np.ascontiguousarray(levels.T, dtype=np.uint8)
-        packed[name] = Packed(scale, base64.b64encode(_deflated(by_unit.tobytes())).decode())
+        packed[name] = Packed(scale, deflated(by_unit.tobytes()))
     return packed
 
 
-def _deflated(data: bytes) -> bytes:
-    """Deflate with zlib's filtered strategy, which makes a page up to 8 % smaller, because levels
+def deflated(data: bytes) -> str:
+    """Deflate, in base64. zlib's filtered strategy makes a page up to 8 % smaller, because numbers
     rarely repeat over long stretches."""
     deflate = zlib.compressobj(9, memLevel=9, strategy=zlib.Z_FILTERED)
-    return deflate.compress(data) + deflate.flush()
+    return base64.b64encode(deflate.compress(data) + deflate.flush()).decode()

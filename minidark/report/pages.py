@@ -1,7 +1,7 @@
 """Renders a template as one self-contained HTML file.
 
 The template of a page `NAME` is `templates/NAME.html`, which extends `base.html`. `NAME.css` and
-`NAME.js` beside it are optional. Style and scripts are inlined. The page's content security policy
+`NAME.js` beside it are optional, and SHARED lists others. Style and scripts are inlined. The page's content security policy
 allows only these scripts, by their hashes, so a script injected by a text or a cfg would not run
 even if it were not escaped. Every value is escaped unless it is `Markup`, and control characters
 are shown as codes.
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+SHARED = {  # styles and scripts that a page needs before its own
+    "look": ("values",),
+    "play": ("values", "network", "symbols"),
+}
 
 
 def write_page(path: Path | str, name: str, **values: Any) -> None:
@@ -48,10 +52,11 @@ def render_page(name: str, **values: Any) -> str:
     """
     environment = _environment()
     markup = needed("markupsafe").Markup
-    scripts = [text for part in ("base", name) if (text := _beside(part, ".js"))]
+    parts = ("base", *SHARED.get(name, ()), name)
+    scripts = [text for part in parts if (text := _beside(part, ".js"))]
     rendered: str = environment.get_template(f"{name}.html").render(
         policy=_policy(scripts),
-        style=markup(_beside("base", ".css") + _beside(name, ".css")),
+        style=markup("".join(_beside(part, ".css") for part in parts)),
         scripts=[markup(text) for text in scripts],
         version=__version__,
         **values,

@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 64  # texts sampled side by side
 CHARACTER = 2e6  # numpy's overhead for a character, in multiply-adds
-SHIPPED = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 
 
 @click.command()
@@ -99,7 +98,7 @@ def generate(
     if originals and tokens is not None:
         raise click.UsageError("--check-copy compares bytes, and does not work with --tokens")
     if cfg is None:
-        cfg, weights = SHIPPED, str(shipped.folder("weights") / f"{SHIPPED}.weights")
+        cfg, weights = shipped.network()
     elif weights is None and not is_archive(cfg):
         raise click.UsageError("the weights are missing: minidark generate CFG WEIGHTS")
     net = choice.load(cfg, weights, batch=1, time_steps=1, **compute.loading)

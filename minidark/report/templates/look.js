@@ -19,12 +19,6 @@
     "rnn s": (v) => v.input + v.self,
   };
 
-  async function inflated(base64) {
-    const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
-  }
-
   const step = (value) => (value.high - value.low) / value.steps;
   const real = (value, i) => value.low + value.levels[i] * step(value);
 
@@ -56,15 +50,6 @@
 
   // --- colours --------------------------------------------------------------------------------
 
-  /** 256 colours from low to high, from the page's style in the current theme. */
-  function ramp() {
-    const style = getComputedStyle(document.querySelector(".ramp")).backgroundImage;
-    const [low, middle, high] = style.match(/rgb\([^)]*\)/g).map((c) => c.match(/[\d.]+/g).map(Number));
-    return Array.from({ length: 256 }, (_, i) => {
-      const [from, to, share] = i < 128 ? [low, middle, i / 127.5] : [middle, high, i / 127.5 - 1];
-      return from.map((part, k) => Math.round(part + (to[k] - part) * share));
-    });
-  }
   let colours = ramp();
 
   // --- created once ---------------------------------------------------------------------------
@@ -217,22 +202,8 @@
       Object.assign(document.createElement("p"), { textContent: line })));
     $("reading").dataset.shown = [selected.layer, selected.value, selected.unit, at].join(".");
     const came = data.bytes[at + 1];
-    $("likeliest").replaceChildren(...data.likeliest[at].map((symbol, k) => {
-      const item = document.createElement("li");
-      const p = data.probabilities[at][k];
-      const [name, bar, percent] = ["code", "span", "span"].map((tag) => document.createElement(tag));
-      name.textContent = data.names[symbol];
-      bar.className = "share";
-      bar.style.width = `${p * 100}%`;
-      percent.className = "percent";
-      percent.textContent = `${(p * 100).toFixed(2)} %`;
-      item.append(name, bar, percent);
-      if (symbol === came) {
-        item.className = "came";
-        item.title = "the actual next character";
-      }
-      return item;
-    }));
+    $("likeliest").replaceChildren(...data.likeliest[at].map((symbol, k) =>
+      likelyItem(data.names[symbol], data.probabilities[at][k], symbol === came)));
   }
 
   function chooseCell(before) {
