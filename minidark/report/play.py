@@ -139,7 +139,7 @@ class Play:
             return "The weights have 32 bits, as in the weight file."
         return (
             f"The weights are rounded to {self.bits} bits. The mean error of a probability is "
-            f"{self.error:.1e}, measured on the next symbol at {self.text.size - 1:,} places of a "
+            f"{as_decimal(self.error)}, measured on the next symbol at {self.text.size - 1:,} places of a "
             "text that the network wrote."
         )
 
@@ -184,6 +184,11 @@ class Play:
             for name, unit in best
             if abs(unit.correlation) > chance[name]
         ]
+
+
+def as_decimal(error: float) -> str:
+    """An error with two digits, without an exponent."""
+    return np.format_float_positional(error, 2, fractional=False, trim="-")
 
 
 def _value(layer: LayerTrace, name: str, rows: npt.NDArray[np.floating]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from minidark.files import shipped
 from minidark.files.archives import is_archive
 from minidark.report.extra import needed
 from minidark.report.network_packing import BITS
-from minidark.report.play import Play
+from minidark.report.play import Play, as_decimal
 from minidark.training.backups import trained_on_pairs
 
 log = logging.getLogger(__name__)
@@ -66,8 +66,8 @@ def play(
     size = page.write(output, Path(choice.path(cfg)).name, Path(weights or cfg).name)
     figures = {**page.figures(), "page": output, "page_bytes": size}
     log.info(
-        "wrote %s: %s bytes; weights of %d bits, mean error of a probability %.1e",
-        output, f"{size:,}", page.bits, page.error,
+        "wrote %s: %s bytes; weights of %d bits, mean error of a probability %s",
+        output, f"{size:,}", page.bits, as_decimal(page.error),
     )  # fmt: skip
     if as_json:
         say_json(figures)

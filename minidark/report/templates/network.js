@@ -353,7 +353,7 @@ function choose(stream, { temperature, topK, chance }) {
   if (temperature === 0) return largest(stream.probabilities(), 1)[0];
   const p = stream.probabilities(temperature);
   if (topK < p.length) for (const i of largest(p, p.length).slice(topK)) p[i] = 0;
-  const least = Math.max(...p) < LEAST ? Number.MIN_VALUE : LEAST;
+  const least = p.some((one) => one >= LEAST) ? LEAST : Number.MIN_VALUE;
   let left = 0;
   for (let i = 0; i < p.length; i++) if (p[i] >= least) left += chance * p[i];
   let drawn = 0;
