@@ -7,8 +7,8 @@
 3. The first bytes of all numbers come first, then all second bytes, and so on, which compresses
    better. The bytes are deflated (zlib's format), in base64.
 
-The reader is `templates/network.js`. It multiplies integers and scales in the same way, so `rounded`
-is the network that the page runs.
+The reader is `templates/network.js`. It multiplies integers and scales in the same way, so the page
+runs the network of `rounded`.
 """
 
 from __future__ import annotations

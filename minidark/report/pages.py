@@ -1,10 +1,10 @@
 """Renders a template as one self-contained HTML file.
 
 The template of a page `NAME` is `templates/NAME.html`, which extends `base.html`. `NAME.css` and
-`NAME.js` beside it are optional, and SHARED lists others. Style and scripts are inlined. The page's content security policy
-allows only these scripts, by their hashes, so a script injected by a text or a cfg would not run
-even if it were not escaped. Every value is escaped unless it is `Markup`, and control characters
-are shown as codes.
+`NAME.js` beside it are optional, and SHARED lists others. Style and scripts are inlined. The page's
+content security policy allows only these scripts, by their hashes, so a script injected by a text
+or a cfg would not run even if it were not escaped. Every value is escaped unless it is `Markup`,
+and control characters are shown as codes.
 
 The same values give byte-identical pages: a page does not contain its date.
 """

@@ -137,10 +137,10 @@ class Play:
     def _rounding(self) -> str:
         if self.bits == BITS[-1]:
             return "The weights have 32 bits, as in the weight file."
+        places = f"{self.text.size - 1:,} places of a text that the network wrote"
         return (
             f"The weights are rounded to {self.bits} bits. The mean error of a probability is "
-            f"{as_decimal(self.error)}, measured on the next symbol at {self.text.size - 1:,} places of a "
-            "text that the network wrote."
+            f"{as_decimal(self.error)}, measured on the next symbol at {places}."
         )
 
     def _primer(self) -> str:

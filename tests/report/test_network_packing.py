@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from minidark import CfgError, Network
+from minidark.layers.affine import Affine, PackedLayer
 from minidark.report.network_packing import check_packable, packed, rounded
 from tests.helpers import network, randomize
 
@@ -21,6 +22,12 @@ def made(*sections: str, seed: int = 1) -> Network:
     net = network(*sections, dtype="float32")
     randomize(net.layers, seed)
     return net
+
+
+def affine_of(net: Network, number: int, pack: int = 0) -> Affine:
+    layer = net.layers[number]
+    assert isinstance(layer, PackedLayer)
+    return layer.affines[pack]
 
 
 def numbers(text: str, kind: str) -> npt.NDArray[Any]:
@@ -60,11 +67,13 @@ def test_the_page_has_the_weights_of_the_rounded_network(bits: int) -> None:
     net = made("net inputs=30", "lstm output=7", "connected output=30", "softmax")
     copy = rounded(net, bits)
     lstm, connected, _ = packed(copy, bits)
-    for affine, layer in zip([*lstm["affines"], *connected["affines"]],
-                             [*copy.layers[0].affines, *copy.layers[1].affines],
-                             strict=True):  # fmt: skip
-        np.testing.assert_array_equal(weights(affine).astype(np.float32), layer.weights)
-        np.testing.assert_array_equal(numbers(affine["biases"], "<f4"), layer.biases)
+    for affine, own in (
+        (lstm["affines"][0], affine_of(copy, 0)),
+        (lstm["affines"][1], affine_of(copy, 0, 1)),
+        (connected["affines"][0], affine_of(copy, 1)),
+    ):
+        np.testing.assert_array_equal(weights(affine).astype(np.float32), own.weights)
+        np.testing.assert_array_equal(numbers(affine["biases"], "<f4"), own.biases)
 
 
 def test_32_bits_are_the_weights_themselves_and_the_network_stays_as_it_was() -> None:
@@ -80,9 +89,9 @@ def test_32_bits_are_the_weights_themselves_and_the_network_stays_as_it_was() ->
 
 def test_a_row_of_zeros_stays_zero() -> None:
     net = made("net inputs=30", "connected output=30", "softmax")
-    net.layers[0].affine.weights[3] = 0
+    affine_of(net, 0).weights[3] = 0
     copy = rounded(net, 8)
-    assert not copy.layers[0].affine.weights[3].any()
+    assert not affine_of(copy, 0).weights[3].any()
     assert np.isfinite(weights(packed(copy, 8)[0]["affines"][0])).all()
 
 

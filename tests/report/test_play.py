@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,19 @@ from minidark.data.vocabulary import Vocabulary
 from minidark.files import shipped
 from minidark.inference.trace import trace
 from minidark.layers.activations import ACTIVATIONS
+from minidark.layers.bytepairs import BytePairsLayer
 from minidark.report.look import symbol_name
-from minidark.report.network_packing import rounded
+from minidark.report.network_packing import OPTIONS, rounded
 from minidark.report.play import LARGEST_ERROR, Play
 from minidark.report.properties import by_chance, trackers
-from tests.helpers import network, randomize
 from tests.report.browser import opened
+from tests.report.test_network_packing import affine_of, made
 
 pytest.importorskip("jinja2", reason="needs the extra report")
 
 TEXT = 'The "for" statement (a list[0]): “quoted”\n\t한국어 🙂\n\n'
-INVALID = "\ufffd"
 PRIMER = [10, 10]
 MINUS = "\N{MINUS SIGN}"
-
-
-def made(*sections: str, seed: int = 1) -> Network:
-    net = network(*sections, dtype="float32")
-    randomize(net.layers, seed)
-    return net
 
 
 def write(file: Path, net: Network, bits: int | None = 32, tokens: str | None = None) -> Path:
@@ -137,12 +130,20 @@ def test_every_activation(tmp_path: Path, chromium: Any) -> None:
     # Each takes values of both signs and of sizes from near 0 to beyond 4.
     for name, layer in zip(ACTIVATIONS, layers, strict=True):
         net = made("net inputs=256", layer, *HEAD)
-        net.layers[0].affine.weights[...] *= 6
+        affine_of(net, 0).weights[...] *= 6
         with opened(chromium, write(tmp_path / f"{name}.html", net)) as page:
             ready(page)
             for text in "abcdef":
                 wanted = probabilities(net, [*text.encode()])
                 assert np.abs(predicted(page, text) - wanted).max() < 1e-5, (name, text)
+
+
+def test_the_tables_of_the_page_have_every_layer_and_activation(
+    page_file: Path, chromium: Any
+) -> None:
+    with opened(chromium, page_file) as page:
+        assert set(page.evaluate("Object.keys(LAYERS)")) == set(OPTIONS)
+        assert set(page.evaluate("Object.keys(ACTIVATIONS)")) == set(ACTIVATIONS)
 
 
 def test_the_shipped_network(net: Network, page_file: Path, chromium: Any) -> None:
@@ -184,7 +185,9 @@ def paired() -> Network:
     net = made("net inputs=292", "bytepairs", "gru output=9 tanh=1",
                "connected output=292 activation=linear", "softmax")  # fmt: skip
     text = "the thing, then “quoted” 한국어 한국말; the “thing” is there\n".encode() * 3
-    net.layers[0].pairs.value[...] = learn(text, 36)
+    layer = net.layers[0]
+    assert isinstance(layer, BytePairsLayer)
+    layer.pairs.value[...] = learn(text, 36)
     return net
 
 
@@ -198,8 +201,7 @@ def test_byte_pairs_are_encoded_as_in_python(tmp_path: Path, chromium: Any) -> N
             wanted = probabilities(net, pairs.encode(text.encode()))
             assert np.abs(predicted(page, text) - wanted).max() < 1e-5, text
         call = "minidark.generate({seed: 'the ', length: 41, temperature: 0})"
-        wanted = generate(net, "the ", 41, 0, 0).decode(errors="replace")
-        assert page.evaluate(call) == wanted
+        assert page.evaluate(call) == generate(net, "the ", 41, 0, 0).decode(errors="replace")
 
 
 def test_byte_pairs_that_are_typed_letter_by_letter(tmp_path: Path, chromium: Any) -> None:
@@ -234,8 +236,8 @@ def test_words(names: str, tmp_path: Path, chromium: Any) -> None:
         page.uncheck("#continue")
         page.fill("#text", "the quick unknown fox")
         settled(page, 4)
-        ids = [vocabulary.first, *vocabulary.encode(b"the quick fox")]
-        p = np.sort(probabilities(net, ids))[::-1][:5]
+        read = [vocabulary.first, *vocabulary.encode(b"the quick fox")]
+        p = np.sort(probabilities(net, read))[::-1][:5]
         np.testing.assert_allclose(likeliest(page)[1], 100 * p, atol=0.0056)
         assert page.locator("#tints .unknown").inner_text().strip() == "unknown"
         assert "1 without a token" in page.inner_text("#status")
@@ -279,7 +281,7 @@ def test_a_sample_repeats_for_its_srand_only(page_file: Path, chromium: Any) -> 
 
 def test_draws_have_the_networks_distribution(tmp_path: Path, chromium: Any) -> None:
     net = made("net inputs=16", "gru output=9", "connected output=16 activation=linear", "softmax")
-    net.layers[1].affine.biases[3] = -12  # below 1e-4, so it is never drawn
+    affine_of(net, 1).biases[3] = -12  # below 1e-4, so it is never drawn
     draws = 4000
     call = """async (options) => {
         const seen = [];
@@ -453,7 +455,7 @@ def test_a_character_appears_with_its_last_byte(tmp_path: Path, chromium: Any) -
     net = made("net inputs=256", HEAD[0], "softmax")
     following = dict(zip([10, 0xED, 0x95, 0x9C], [0xED, 0x95, 0x9C, 10], strict=True))
     for before, after in following.items():
-        net.layers[0].affine.weights[after, before] = 99
+        affine_of(net, 0).weights[after, before] = 99
     with opened(chromium, write(tmp_path / "play.html", net)) as page:
         quiet(page)
         seen = []
@@ -473,12 +475,10 @@ def levels(page: Any) -> list[float]:
     sizes = page.evaluate(
         "[...document.querySelectorAll('#tints span')].map((s) => s.style.backgroundSize)"
     )
-    return [float(re.fullmatch(r"100% ([\d.]+)px", size)[1]) / 6 for size in sizes]
+    return [float(size.removeprefix("100% ").removesuffix("px")) / 6 for size in sizes]
 
 
-def test_tints_are_surprise_gates_and_states(
-    net: Network, page_file: Path, chromium: Any
-) -> None:
+def test_tints_are_surprise_gates_and_states(net: Network, page_file: Path, chromium: Any) -> None:
     text = b'The "for" statement is used'
     traced = trace(net, np.frombuffer(text, np.uint8), b"\n\n")
     first = -np.log2(probabilities(net, PRIMER)[text[0]])
@@ -488,8 +488,8 @@ def test_tints_are_surprise_gates_and_states(
         page.fill("#text", text.decode())
         settled(page, len(text))
         np.testing.assert_allclose(levels(page), np.minimum(bits / 8, 1), atol=0.01)
-        shown = re.search(r"([\d.]+) bits for each", page.inner_text("#status"))
-        assert float(shown[1]) == pytest.approx(bits.mean(), abs=0.0051)
+        shown = page.inner_text("#status").split(" · ")[1].removesuffix(" bits for each")
+        assert float(shown) == pytest.approx(bits.mean(), abs=0.0051)
         for number, (name, values) in enumerate(traced.layers[0].values.items()):
             page.select_option("#tint", str(number))
             page.fill("#unit", "160")
@@ -504,9 +504,9 @@ def test_tints_are_surprise_gates_and_states(
 
 
 def test_the_chips_are_the_strongest_finds(net: Network, page_file: Path, chromium: Any) -> None:
-    made = Play(net, 32)
-    text = made.text.astype(np.uint8).tobytes()
-    layers, chance = made.traced.layers, by_chance(made.traced.layers, text)
+    play = Play(net, 32)
+    text = play.text.astype(np.uint8).tobytes()
+    layers, chance = play.traced.layers, by_chance(play.traced.layers, text)
     best = {name: units[0] for name, units in trackers(layers, text).items() if units}
     strong = [name for name, unit in best.items() if abs(unit.correlation) > chance[name]]
     assert strong
@@ -528,7 +528,7 @@ def test_the_chips_are_the_strongest_finds(net: Network, page_file: Path, chromi
 
 # --- how it looks -----------------------------------------------------------------------------
 
-WINDOWS = {
+WINDOWS: dict[str, dict[str, Any]] = {
     "screen": {"viewport": {"width": 1280, "height": 800}},
     "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True},
 }
@@ -595,19 +595,19 @@ def test_the_default_is_the_fewest_bits_whose_error_is_small(net: Network) -> No
     best = min(bits for bits, error in errors.items() if error < LARGEST_ERROR)
     assert Play(net).bits == best
     coarse = made("net inputs=256", *HEAD)  # nearly certain, so rounding changes little
-    coarse.layers[0].affine.weights[...] *= 0.01
+    affine_of(coarse, 0).weights[...] *= 0.01
     assert Play(coarse).bits == 8
 
 
 def test_the_error_is_that_of_the_next_symbols_probability(net: Network) -> None:
-    made = Play(net, 8)
-    exact = trace(net, made.text, b"").outputs
-    rough = trace(rounded(net, 8), made.text, b"").outputs
+    play = Play(net, 8)
+    exact = trace(net, play.text, b"").outputs
+    rough = trace(rounded(net, 8), play.text, b"").outputs
     differences = [
-        abs(float(rough[t, made.text[t + 1]]) - float(exact[t, made.text[t + 1]]))
-        for t in range(len(made.text) - 1)
+        abs(float(rough[t, play.text[t + 1]]) - float(exact[t, play.text[t + 1]]))
+        for t in range(len(play.text) - 1)
     ]
-    assert made.error == pytest.approx(np.mean(differences), rel=1e-4)
+    assert play.error == pytest.approx(np.mean(differences), rel=1e-4)
 
 
 def test_a_page_asks_for_nothing_and_is_small(net: Network, tmp_path: Path) -> None:
