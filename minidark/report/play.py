@@ -154,13 +154,14 @@ class Play:
             for layer in self.traced.layers
             for name, rows in layer.values.items()
         ]
+        seed = b"".join(self.symbols.names[symbol] for symbol in self.symbols.primer)
         width = max(1, sum(value["units"] for value in values))
         return {
             "layers": packed(self.rounded, self.bits),
             "inputs": self.net.inputs,
             "names": self.symbols.shown[: self.net.outputs],
             "primer": self.symbols.primer,
-            "seed": b"".join(self.symbols.names[s] for s in self.symbols.primer).decode(),
+            "seed": seed.decode("utf-8", "surrogateescape"),
             "values": values,
             "finds": self.finds(),
             "most": min(MOST, max(FEWEST, RECORDING // (4 * width))),

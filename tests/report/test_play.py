@@ -125,6 +125,16 @@ def test_every_layer_predicts_as_in_python(name: str, tmp_path: Path, chromium: 
             assert np.abs(predicted(page, text) - wanted).max() < 1e-5, text
 
 
+def test_the_batch_norm_of_a_gpu(tmp_path: Path, chromium: Any) -> None:
+    net = made("net inputs=256 batchnorm=gpu", *NETWORKS["norm"], *HEAD)
+    for layer in net.layers:
+        for norm in layer.norms:
+            norm.rolling_variance[...] *= 1e-4  # so that both formulas differ
+    with opened(chromium, write(tmp_path / "play.html", net)) as page:
+        ready(page)
+        assert np.abs(predicted(page, "ab") - probabilities(net, [97, 98])).max() < 1e-5
+
+
 def test_every_activation(tmp_path: Path, chromium: Any) -> None:
     layers = [f"connected output=12 activation={name}" for name in ACTIVATIONS]
     # Each takes values of both signs and of sizes from near 0 to beyond 4.
@@ -240,7 +250,7 @@ def test_words(names: str, tmp_path: Path, chromium: Any) -> None:
         p = np.sort(probabilities(net, read))[::-1][:5]
         np.testing.assert_allclose(likeliest(page)[1], 100 * p, atol=0.0056)
         assert page.locator("#tints .unknown").inner_text().strip() == "unknown"
-        assert "1 without a token" in page.inner_text("#status")
+        assert "1 unknown to the network" in page.inner_text("#status")
         error = page.evaluate("minidark.predict('unknown').catch(String)")
         assert "does not know" in error
 
@@ -254,6 +264,16 @@ def test_characters(tmp_path: Path, chromium: Any) -> None:
         wanted = probabilities(net, [2, 3, 1, 0, 4])
         assert np.abs(predicted(page, "é🙂a\n ") - wanted).max() < 1e-5
         assert "characters" in page.inner_text("#status")
+
+
+def test_a_byte_that_the_network_does_not_know_is_skipped(tmp_path: Path, chromium: Any) -> None:
+    net = made("net inputs=128", "gru output=9", "connected output=128", "softmax")
+    with opened(chromium, write(tmp_path / "play.html", net)) as page:
+        quiet(page)
+        page.locator("#text").press_sequentially("aéb")
+        settled(page, 4)
+        assert_shows(page, net, b"ab")
+        assert "2 unknown to the network" in page.inner_text("#status")
 
 
 # --- generate ---------------------------------------------------------------------------------

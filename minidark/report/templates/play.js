@@ -8,6 +8,7 @@
   const PAUSE = 1500; // milliseconds without typing until the network continues
   const SHOWN = 5; // likely symbols
   const MOST_BITS = 8; // surprise at the end of the scale
+  const LEAST_P = 2 ** -126; // float32's smallest, so that the surprise is finite
   const ROWS_AT_ONCE = 256; // of the recording
 
   // --- slices of time -------------------------------------------------------------------------
@@ -91,6 +92,9 @@
   let speed = null; // symbols a second of the last stretch
   let rows = []; // the recording: the values after each cell
 
+  /** Whether the network knows the symbol of a cell. It skips others. */
+  const isKnown = ({ symbol }) => symbol >= 0 && symbol < data.inputs;
+
   const rowOf = (n) => {
     while (rows.length * ROWS_AT_ONCE <= n) rows.push(new Float32Array(ROWS_AT_ONCE * stream.width));
     const at = (n % ROWS_AT_ONCE) * stream.width;
@@ -104,8 +108,8 @@
 
   /** Put a stream after the first n cells, which have been read. */
   function moveTo(one, n) {
-    let last = n; // the number of cells up to the last one with a symbol
-    while (last && cells[last - 1].symbol < 0) last--;
+    let last = n; // the number of cells up to the last one that was not skipped
+    while (last && !isKnown(cells[last - 1])) last--;
     if (last > 1) one.load(rowOf(last - 2));
     else readPrimer(one);
     if (last) one.step(cells[last - 1].symbol);
@@ -113,9 +117,9 @@
 
   function readNext() {
     const cell = cells[read];
-    const p = cell.symbol < 0 ? undefined : stream.probabilities()[cell.symbol];
-    cell.bits = p === undefined ? null : -Math.log2(Math.max(p, Number.MIN_VALUE));
-    if (cell.symbol >= 0) stream.step(cell.symbol);
+    const p = isKnown(cell) ? stream.probabilities()[cell.symbol] : undefined;
+    cell.bits = p === undefined ? null : -Math.log2(Math.max(p, LEAST_P));
+    if (isKnown(cell)) stream.step(cell.symbol);
     stream.save(rowOf(read++));
   }
 
@@ -292,7 +296,7 @@
       if (!cell.text) return null;
       const span = document.createElement("span");
       span.textContent = cell.text;
-      if (cell.symbol < 0 && !cell.blank) span.className = "unknown";
+      if (!isKnown(cell) && !cell.blank) span.className = "unknown";
       return span;
     });
     spans.push(...added);
@@ -356,13 +360,13 @@
     const busy = working && (toWrite > 0 || read < cells.length);
     $("stop").disabled = !busy;
     const bits = cells.slice(0, read).map((cell) => cell.bits).filter((b) => b != null);
-    const unknown = cells.filter((cell) => cell.symbol < 0 && !cell.blank).length;
+    const unknown = cells.filter((cell) => !isKnown(cell) && !cell.blank).length;
     const count = (n) => n.toLocaleString("en");
     $("status").textContent = [
       cells.length >= data.most ? `The text is full: ${count(cells.length)} ${data.unit}` : `${count(cells.length)} ${data.unit}`,
       bits.length ? `${(bits.reduce((a, b) => a + b) / bits.length).toFixed(2)} bits for each` : "",
       speed ? `${count(Math.round(speed))} a second` : "",
-      unknown ? `${count(unknown)} without a token, which the network skips` : "",
+      unknown ? `${count(unknown)} unknown to the network, which skips them` : "",
     ].filter(Boolean).join(" · ");
     document.body.dataset.busy = busy;
   }
