@@ -195,10 +195,14 @@ def paired() -> Network:
     net = made("net inputs=292", "bytepairs", "gru output=9 tanh=1",
                "connected output=292 activation=linear", "softmax")  # fmt: skip
     text = "the thing, then “quoted” 한국어 한국말; the “thing” is there\n".encode() * 3
+    pairs_of(net)[...] = learn(text, 36)
+    return net
+
+
+def pairs_of(net: Network) -> Any:
     layer = net.layers[0]
     assert isinstance(layer, BytePairsLayer)
-    layer.pairs.value[...] = learn(text, 36)
-    return net
+    return layer.pairs.value
 
 
 def test_byte_pairs_are_encoded_as_in_python(tmp_path: Path, chromium: Any) -> None:
@@ -371,6 +375,27 @@ def test_the_likeliest_characters_follow_the_typing_and_the_cursor(
         assert_shows(page, net, [])
 
 
+@pytest.mark.parametrize("name", ["reset_after", "lstm", "rnn", "elman", "norm"])
+def test_the_cursor_within_the_text_of_every_layer(
+    name: str, tmp_path: Path, chromium: Any
+) -> None:
+    net = made("net inputs=256", *NETWORKS[name], *HEAD)
+    with opened(chromium, write(tmp_path / "play.html", net)) as page:
+        quiet(page)
+        page.locator("#text").press_sequentially("The word")
+        settled(page, 8)
+        assert_shows(page, net, b"The word")
+        page.keyboard.press("ArrowLeft")
+        settled(page, 7)
+        assert_shows(page, net, b"The wor")
+        page.keyboard.type("m")
+        settled(page, 8)
+        assert_shows(page, net, b"The worm")
+        page.keyboard.press("Control+End")
+        settled(page, 9)
+        assert_shows(page, net, b"The wormd")
+
+
 def test_step_write_stop_and_keys(page_file: Path, chromium: Any) -> None:
     size = "new TextEncoder().encode(document.getElementById('text').value).length"
     with opened(chromium, page_file) as page:
@@ -463,6 +488,7 @@ def test_bytes_that_are_no_characters_survive_an_edit(tmp_path: Path, chromium: 
         assert len(data) == 200
         assert data.decode("utf-8", "surrogateescape") == "".join(map(chr, text))
         assert any(0xDC80 <= code <= 0xDCFF for code in text)
+        assert page.evaluate(UNDER_TEXT)
         assert_shows(page, net, data)
         page.focus("#text")
         page.keyboard.press("Control+End")
@@ -473,18 +499,44 @@ def test_bytes_that_are_no_characters_survive_an_edit(tmp_path: Path, chromium: 
 
 def test_a_character_appears_with_its_last_byte(tmp_path: Path, chromium: Any) -> None:
     net = made("net inputs=256", HEAD[0], "softmax")
-    following = dict(zip([10, 0xED, 0x95, 0x9C], [0xED, 0x95, 0x9C, 10], strict=True))
-    for before, after in following.items():
-        affine_of(net, 0).weights[after, before] = 99
-    with opened(chromium, write(tmp_path / "play.html", net)) as page:
+    chain(net, 0, [10, 0xED, 0x95, 0x9C])
+    seen = steps(write(tmp_path / "play.html", net), chromium)
+    assert seen == [[0xDCED], [0xDCED, 0xDC95], [ord("한")], [ord("한"), 10]]
+
+
+def test_a_symbol_that_ends_one_character_and_begins_another(tmp_path: Path, chromium: Any) -> None:
+    net = made("net inputs=259", "bytepairs", "connected output=259 activation=linear", "softmax")
+    pairs_of(net)[...] = [[0xED, 0x95], [0x9C, 0xED], [0x95, 0x9C]]
+    chain(net, 1, [10, 256, 257, 258])
+    seen = steps(write(tmp_path / "play.html", net), chromium)
+    one = ord("한")
+    assert seen == [[0xDCED, 0xDC95], [one, 0xDCED], [one, one], [one, one, 10]]
+
+
+def chain(net: Network, number: int, symbols: list[int]) -> None:
+    """Let a [connected] that reads symbols predict them one after the other, in a circle."""
+    for before, after in zip(symbols, [*symbols[1:], symbols[0]], strict=True):
+        affine_of(net, number).weights[after, before] = 99
+
+
+UNDER_TEXT = """() => {
+    const [text, tints] = ["text", "tints"].map((id) => document.getElementById(id));
+    return tints.textContent === `${text.value}\\u200b`;
+}"""
+
+
+def steps(file: Path, chromium: Any) -> list[list[int]]:
+    """The characters of the text, as numbers, after each of four steps."""
+    seen = []
+    with opened(chromium, file) as page:
         quiet(page)
-        seen = []
         for cells in range(1, 5):
             page.click("#step")
             settled(page, cells)
             code = "[...document.getElementById('text').value].map((c) => c.codePointAt(0))"
             seen.append(page.evaluate(code))
-        assert seen == [[0xDCED], [0xDCED, 0xDC95], [ord("한")], [ord("한"), 10]]
+            assert page.evaluate(UNDER_TEXT), "the tints lie under other characters"
+    return seen
 
 
 # --- tint -------------------------------------------------------------------------------------
@@ -636,6 +688,28 @@ def test_a_page_asks_for_nothing_and_is_small(net: Network, tmp_path: Path) -> N
     assert "fetch(" not in text
     assert "XMLHttpRequest" not in text
     assert len(text) < 2_000_000
+
+
+def test_finds_that_chance_explains_are_left_out() -> None:
+    play = Play(made("net inputs=256", "gru output=4 tanh=1", *HEAD, seed=3), 32)
+    text = play.text.astype(np.uint8).tobytes()
+    chance = by_chance(play.traced.layers, text)
+    best = {name: units[0] for name, units in trackers(play.traced.layers, text).items()}
+    strong = {name for name, unit in best.items() if abs(unit.correlation) > chance[name]}
+    assert {name for name, *_ in play.finds()} == strong
+    assert 0 < len(strong) < len(best)
+
+
+def test_finds_of_byte_pairs_count_bytes() -> None:
+    net = paired()
+    play = Play(net, 32)
+    names = byte_pairs(net).names
+    spaces = [byte in b" \t\n\r" for symbol in play.text for byte in names[symbol]]
+    found = {name: (value, unit, r) for name, _, value, unit, r in play.finds()}
+    value, unit, r = found["white space"]
+    rows = play.traced.layers[0].values[value][:, unit]
+    values = [row for row, symbol in zip(rows, play.text, strict=True) for _ in names[symbol]]
+    assert r == pytest.approx(np.corrcoef(values, spaces)[0, 1], abs=1e-4)
 
 
 @pytest.mark.parametrize(
