@@ -30,7 +30,7 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
     "Training": ("resume", "batches", "train.seed", "patience", "clip-norm", "shards"),
     "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
     "Output": ("backup", "save-every", "json", "output", "color", "worst", "tensorboard",
-               "explain", "force", "anywhere"),
+               "explain", "force", "anywhere", "bits"),
     "Device": ("device", "kernels", "threads", "rank-timeout"),
 }  # fmt: skip
 REST = "Options"

@@ -190,12 +190,12 @@ def symbol_name(symbol: int) -> str:
     """The name of a predicted symbol: a byte's character, or "#300" for a symbol above 255."""
     if symbol > 255:
         return f"#{symbol}"
-    return shown(bytes([symbol]))
+    character = bytes([symbol]).decode("utf-8", "surrogateescape")
+    return SHOWN.get(character) or _visible(character)
 
 
-def shown(data: bytes) -> str:
-    """Bytes as a name: white space as signs, invisible characters and invalid UTF-8 escaped."""
-    text = data.decode("utf-8", "surrogateescape")
+def symbol_text(text: str) -> str:
+    """The text of a symbol with its blanks and invisible characters shown."""
     return "".join(SHOWN.get(character) or _visible(character) for character in text)
 
 

@@ -22,7 +22,7 @@ from minidark.files.disk import write_atomically
 from minidark.inference.generate import default_primer, sample
 from minidark.inference.trace import LayerTrace, trace
 from minidark.network import Network
-from minidark.report.look import TITLES, shown
+from minidark.report.look import TITLES, symbol_text
 from minidark.report.network_packing import BITS, check_packable, packed, rounded
 from minidark.report.packing import Scale
 from minidark.report.pages import encoded, render_page
@@ -52,7 +52,7 @@ class Symbols:
         if tokens is not None:
             vocabulary = Vocabulary.read(tokens, net.inputs)
             names = vocabulary.printed
-            labels = [shown(name.encode("utf-8", "surrogateescape")) for name in vocabulary.names]
+            labels = [*map(symbol_text, vocabulary.names)]
             unit = "characters" if vocabulary.spelled else "tokens"
             return cls(names, labels, [vocabulary.first], unit, vocabulary=vocabulary)
         pairs = byte_pairs(net)
@@ -62,7 +62,8 @@ class Symbols:
             )
         primer = pairs.encode(default_primer(net.inputs)).tolist()
         unit = "symbols" if pairs.pairs else "characters"
-        return cls(pairs.names, [*map(shown, pairs.names)], primer, unit, [*pairs.pairs])
+        labels = [symbol_text(name.decode("utf-8", "surrogateescape")) for name in pairs.names]
+        return cls(pairs.names, labels, primer, unit, [*pairs.pairs])
 
     def for_page(self) -> dict[str, Any]:
         """What symbols.js needs."""

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from minidark.errors import DataError
-from minidark.training.records import read_log, read_whole_run
+from minidark.training.backups import base_name
+from minidark.training.records import read_log, read_run, read_whole_run
 
 NUMBERS = ("batch", "loss", "average", "rate", "symbols", "epochs", "seconds")
 MADE_ON = ("device", "kernels", "dtype", "threads", "machine", "minidark", "numpy", "python")
@@ -98,6 +99,13 @@ def read_run_folder(folder: Path) -> Run:
     lines = [*map(_plain, read_log(log))] if log.exists() else []
     diverged = lines.pop()["diverged"] if lines and "diverged" in lines[-1] else None
     return Run(folder, facts, lines, diverged)
+
+
+def trained_on_pairs(weights: Path | str) -> bool:
+    """Whether `run.json` beside a run's weight file says that the run was trained with --pairs."""
+    run, path = read_run(Path(weights).parent), Path(weights)
+    base = base_name(str(run.get("cfg", "")))
+    return run.get("separator") is not None and path.name.startswith((f"{base}_", f"{base}."))
 
 
 def figures(run: Run) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from minidark.network import Network
 from minidark.network.nonfinite import check_finite
 from minidark.training.checkpoint import Checkpoint
 from minidark.training.events import Events
-from minidark.training.records import Records, is_logged, read_run
+from minidark.training.records import Records, is_logged
 from minidark.training.report import StepReport
 from minidark.training.run import Follower
 from minidark.training.train import Training
@@ -58,13 +58,6 @@ KEEP_EVERY = 10_000
 def base_name(cfg: Path | str) -> str:
     """BASE: the cfg's file name up to its first dot."""
     return Path(cfg).name.split(".")[0] or "net"
-
-
-def trained_on_pairs(weights: Path | str) -> bool:
-    """Whether `run.json` beside a run's weight file says that the run was trained with --pairs."""
-    run, path = read_run(Path(weights).parent), Path(weights)
-    base = base_name(str(run.get("cfg", "")))
-    return run.get("separator") is not None and path.name.startswith((f"{base}_", f"{base}."))
 
 
 class Backups(Follower):

@@ -21,6 +21,7 @@ from minidark.report.look import symbol_name
 from minidark.report.network_packing import OPTIONS, rounded
 from minidark.report.play import LARGEST_ERROR, Play
 from minidark.report.properties import by_chance, trackers
+from tests.docs.pages import ROOT
 from tests.report.browser import opened
 from tests.report.test_network_packing import affine_of, made
 
@@ -680,6 +681,16 @@ def test_the_error_is_that_of_the_next_symbols_probability(net: Network) -> None
         for t in range(len(play.text) - 1)
     ]
     assert play.error == pytest.approx(np.mean(differences), rel=1e-4)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+def test_the_documentation_has_the_figures(bits: int, net: Network, tmp_path: Path) -> None:
+    play = Play(net, bits)
+    size = play.write(tmp_path / "play.html", "rnn.cfg", "rnn.weights")
+    doc = (ROOT / "docs" / "play.md").read_text("utf-8")
+    (row,) = [line.split("|") for line in doc.splitlines() if line.startswith(f"| {bits} |")]
+    assert float(row[2].removesuffix(" bytes ").replace(",", "")) == pytest.approx(size, rel=0.01)
+    assert float(row[3]) == pytest.approx(play.error, rel=0.2)
 
 
 def test_a_page_asks_for_nothing_and_is_small(net: Network, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from minidark.files.archives import is_archive
 from minidark.report.extra import needed
 from minidark.report.network_packing import BITS
 from minidark.report.play import Play, as_decimal
-from minidark.training.backups import trained_on_pairs
+from minidark.report.run import trained_on_pairs
 
 log = logging.getLogger(__name__)
 
