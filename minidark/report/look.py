@@ -199,11 +199,6 @@ def symbol_text(text: str) -> str:
     return "".join(SHOWN.get(character) or _visible(character) for character in text)
 
 
-def symbol_text(text: str) -> str:
-    """The text of a symbol with its blanks and invisible characters shown."""
-    return "".join(SHOWN.get(character) or _visible(character) for character in text)
-
-
 def _visible(character: str) -> str:
     if unicodedata.combining(character):
         return f"◌{character}"
