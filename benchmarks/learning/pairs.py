@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.learning import data
 from benchmarks.learning.commands import run
 from benchmarks.table import Row
-from minidark.training.backups import base_name
+from minidark.weights.run_folder import base_name
 
 MOST_SECONDS = 600
 MORE = ("--batches", "24000")  # for many short words

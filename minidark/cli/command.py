@@ -25,7 +25,7 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
     "Data": ("tokenized", "valid-fraction", "tokens", "check-copy", "valid.seed", "vec.seed"),
     "Model": (
         "cfg", "weights", "clear", "set", "strict", "weights-order", "allow-nonfinite",
-        "allow-other-cfg", "cache",
+        "allow-other-cfg", "cache", "final",
     ),
     "Training": ("resume", "batches", "train.seed", "patience", "clip-norm", "shards"),
     "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
@@ -72,7 +72,7 @@ class Command(click.Command):
         words = list(args)  # click consumes args
         try:
             with checked():  # --help prints
-                return super().parse_args(ctx, args)
+                return super().parse_args(ctx, self._expanded(ctx, args))
         except click.NoSuchOption as error:
             hint = _darknets(words)
             if not hint:
@@ -85,6 +85,14 @@ class Command(click.Command):
         except click.BadParameter as error:
             name_variable(ctx, error)
             raise
+
+    def _expanded(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The words, with the folder of a run written twice, for CFG and for WEIGHTS."""
+        if not {"final", "weights"} <= {param.name for param in self.params}:
+            return args
+        from minidark.cli.options.network_files import expanded  # here, because it imports numpy
+
+        return expanded(self, ctx, args)
 
     def _check_missing(self, ctx: click.Context, missing: str | None) -> None:
         from minidark.cli.options.order import check_missing  # here, because it imports numpy

@@ -27,7 +27,7 @@ from minidark.cfg.plan import (
     plan_cfg,
     replan,
 )
-from minidark.cfg.sections import read_cfg
+from minidark.cfg.source import read_source
 from minidark.errors import CfgError, WeightsError
 from minidark.files.archives import SPARE, is_archive, open_archive
 from minidark.files.disk import open_regular
@@ -240,7 +240,7 @@ def parse_network_cfg(
     if time_steps is not None:
         given += [f"net.time_steps={time_steps}"]
     plan = plan_cfg(
-        read_cfg(path),
+        read_source(path),
         path,
         warn=Doubts(path, strict),
         overrides=given,

@@ -46,6 +46,7 @@ from minidark.training.run import Follower
 from minidark.training.train import Training
 from minidark.weights import made_with
 from minidark.weights.darknet import save_weights
+from minidark.weights.run_folder import BACKUP, BEST, FINAL, base_name
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +54,6 @@ BEFORE = ".before"
 LONGEST_ENDING = f"_{2**31 - 1}.weights{BEFORE}.999.json"  # longest suffix of a run's files
 SAVE_EVERY = 100
 KEEP_EVERY = 10_000
-
-
-def base_name(cfg: Path | str) -> str:
-    """BASE: the cfg's file name up to its first dot."""
-    return Path(cfg).name.split(".")[0] or "net"
 
 
 class Backups(Follower):
@@ -167,13 +163,13 @@ class Backups(Follower):
         if (events := self.events) and is_logged(report):
             self.attempt(events.path, lambda _: events.add(report))
         if report.best:
-            self.save("_best.weights")
+            self.save(BEST)
         if report.batch % self.save_every == 0:
-            self.save(".backup")
+            self.save(BACKUP)
         if report.batch % KEEP_EVERY == 0:
             self.save(f"_{report.batch}.weights")
         if report.last:
-            self.save("_final.weights")
+            self.save(FINAL)
         if records and self.saves(report):
             self._save_run(records)
 
@@ -188,7 +184,7 @@ class Backups(Follower):
 
     def stop(self) -> None:
         """Save the state that an interrupted run needs to resume."""
-        self.save(".backup")
+        self.save(BACKUP)
         records = self.records
         if records and records.training.can_be_saved:
             self._save_run(records)
@@ -256,7 +252,7 @@ class Backups(Follower):
             self.folder.mkdir(parents=True, exist_ok=True)
             write_atomically(probe, [b"minidark"])
             probe.unlink()
-            for ending in (".backup", "_best.weights", "_final.weights", ".ckpt"):
+            for ending in (BACKUP, BEST, FINAL, ".ckpt"):
                 for path in (self.path(ending), made_with.beside(self.path(ending))):
                     if path.is_dir():
                         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

@@ -31,6 +31,7 @@ import safetensors
 import safetensors.numpy
 
 from minidark.backend import Array
+from minidark.cfg.source import CFG_VALUES, SHORT
 from minidark.errors import WeightsError, bare
 from minidark.files import disk, schema
 from minidark.files.disk import named, open_regular, write_atomically
@@ -62,8 +63,6 @@ ADDED: dict[str, Any] = {  # fields missing from older checkpoints, with their v
 }
 FALLING = ("poly", "cosine")  # policies whose rate depends on max_batches
 
-SHORT = String(longest=1000, utf8=True)
-CFG_VALUES = ListOf(Record({"section": SHORT}, others=Value()), least=2)
 RANDOM = Record(  # numpy's PCG64, of 128 bits
     {
         "bit_generator": OneOf(("PCG64",)),

@@ -24,17 +24,18 @@ from typing import Any
 
 from minidark.backend import Backend
 from minidark.cfg.plan import Doubts, Plan, check_memory, plan_cfg, replan
-from minidark.cfg.sections import read_cfg
+from minidark.cfg.source import read_source
 from minidark.data.text import Symbols
 from minidark.errors import CfgError, DivergedError, WrongLayerError
 from minidark.network import Network
 from minidark.network.parser import build_network
 from minidark.training import run
-from minidark.training.backups import Backups, base_name
+from minidark.training.backups import Backups
 from minidark.training.records import is_logged
 from minidark.training.report import StepReport
 from minidark.training.same_run import computing, surroundings
 from minidark.training.train import Training, train
+from minidark.weights.run_folder import base_name
 
 WIDTHS = ("output", "hidden")  # keys that are scaled
 WIDEST = 1 << 20
@@ -102,7 +103,7 @@ def candidates(
             net = result[0].plan.net
             overrides = [*overrides, *(f"net.{k}={getattr(net, k)}" for k in STREAMS)]
         warn = Doubts(path, strict)
-        plan = plan_cfg(read_cfg(path), path, warn=warn, overrides=[*overrides, *RUNS])
+        plan = plan_cfg(read_source(path), path, warn=warn, overrides=[*overrides, *RUNS])
         if parameters is not None:
             plan = scaled(plan, path, parameters)
         parameters = plan.trained if parameters is None else parameters

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from minidark.cfg.source import CFG_VALUES, LARGEST_RUN, SHORT
 from minidark.errors import DataError, DivergedError, MinidarkError, SaveError, echo
 from minidark.files import schema
 from minidark.files.disk import append, named, open_regular, write_atomically
@@ -40,13 +41,12 @@ from minidark.files.schema import (
 )
 from minidark.inference.generate import can_generate
 from minidark.network.nonfinite import check_finite
-from minidark.training.checkpoint import CFG_VALUES, SHORT, Checkpoint, is_sound
+from minidark.training.checkpoint import Checkpoint, is_sound
 from minidark.training.report import StepReport
 from minidark.training.same_run import cfg_values, computing, surroundings
 from minidark.training.train import Training
 
 SAMPLE_EVERY = 500  # batches
-LARGEST_RUN = 1 << 24  # bytes
 LONGEST_LINE = 1 << 22  # bytes of the log
 
 FIGURE = Real(-1e300, 1e300)  # range that a plot can show

@@ -11,7 +11,7 @@ import click
 from minidark.backend import get_backend
 from minidark.cfg.check import DOUBT, MISTAKE, Finding, check_cfg
 from minidark.cfg.plan import Plan
-from minidark.cfg.sections import read_cfg
+from minidark.cfg.source import read_source
 from minidark.cli.commands.info import fill, header_facts
 from minidark.cli.options.cfg_options import CfgChoice, cfg_options
 from minidark.cli.output.stderr import tell
@@ -64,7 +64,7 @@ def check(
     if data:
         with Text(data, inputs=256) as text:
             text_bytes = text.size
-    checked = check_cfg(read_cfg(path), path, choice.overrides, text_bytes, utf16)
+    checked = check_cfg(read_source(path), path, choice.overrides, text_bytes, utf16)
     findings = [(path, finding) for finding in checked.findings]
     facts: Facts = None
     weights = cfg if weights is None and is_archive(cfg) else weights

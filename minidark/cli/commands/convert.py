@@ -14,6 +14,7 @@ from minidark.cfg.forms import rewritten
 from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
 from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.network_files import NetworkFiles, final_option
 from minidark.cli.options.numbers import Number
 from minidark.cli.output.outputs import (
     CFG,
@@ -62,6 +63,7 @@ NOTHING: Mapping[str, object] = {}
               "[10 times the rounding error of float32].")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @force_option
+@final_option
 @cfg_options
 def convert(
     source: str,
@@ -73,12 +75,14 @@ def convert(
     tolerance: float | None,
     as_json: bool,
     force: bool,
+    final: bool,
     choice: CfgChoice,
 ) -> None:
     """Convert a network to another file format.
 
     \b
     minidark convert my.weights my.safetensors --cfg rnn      (which contains its cfg)
+    minidark convert backup/ my.npz                           (the network of a run)
     minidark convert my.safetensors my.onnx                   (verified by running it)
     minidark convert my.weights theirs.weights --cfg rnn --dialect alexey
     minidark convert theirs.onnx my.weights --out-cfg my.cfg
@@ -93,6 +97,7 @@ def convert(
     characters, and prints the largest difference from minidark's own outputs in float64. If
     rounding does not explain the difference, this is an error, and no file remains.
     """
+    source, cfg = _files(source, cfg, final)
     kinds = [_kind(path) for path in (source, out)]
     cfgs = [cfg, source if kinds[0] == "cfg" else None]
     inputs = [source, text, *(choice.path(name) for name in cfgs if name)]
@@ -127,6 +132,18 @@ def convert(
         net.save_cfg(out_cfg)
     elif cfg is None and _suffix(out) in forms.DARKNET:
         log.info("%s does not contain the cfg; --out-cfg FILE writes it", out)
+
+
+def _files(source: str, cfg: str | None, final: bool) -> tuple[str, str | None]:
+    """The weights and the cfg that IN and --cfg name; IN may be the folder of a run."""
+    files = NetworkFiles.of(source, None, final)
+    if files.run is None:
+        return source, cfg
+    if cfg is not None:
+        raise click.UsageError(
+            f"{source} is the folder of a run, which records its cfg; omit --cfg"
+        )
+    return str(files.weights), files.cfg
 
 
 def _suffix(path: str) -> str:

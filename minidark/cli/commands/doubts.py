@@ -9,7 +9,7 @@ from minidark.cfg.rules import ONE_SYMBOL_HINT, UTF16, one_symbol
 from minidark.data.pairs import looks_like_pairs
 from minidark.data.text import looks_like_utf16
 from minidark.network import Network
-from minidark.training.backups import base_name
+from minidark.weights.run_folder import base_name
 
 PAIRS_CFG = "pairs"  # name of the shipped cfg for pairs
 

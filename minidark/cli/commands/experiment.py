@@ -29,7 +29,7 @@ from typing import Any
 import click
 
 from minidark.cfg.plan import plan_cfg
-from minidark.cfg.sections import read_cfg
+from minidark.cfg.source import read_source
 from minidark.cli.command import long_name
 from minidark.cli.commands.train import train
 from minidark.errors import (
@@ -45,8 +45,8 @@ from minidark.files import schema, yaml_lines
 from minidark.files.disk import open_regular, write_atomically
 from minidark.files.shipped import find_cfg
 from minidark.files.yaml_lines import Items, Mapping, Node, Scalar
-from minidark.training.backups import base_name
 from minidark.training.checkpoint import previous
+from minidark.weights.run_folder import base_name
 
 KEYS = ("cfg", "data", "folder", "options", "set", "seeds")
 OURS = {  # options that the experiment sets itself, and the key to use instead
@@ -301,7 +301,7 @@ class _Experiment:
         """Raise CfgError at the line of the cfg, or at the first wrong key of `set`."""
         try:
             cfg = find_cfg(run.cfg)
-            data = read_cfg(cfg)
+            data = read_source(cfg)
         except CfgError as error:
             line = self._lines("cfg")[0]
             raise CfgError(f"{run.cfg}: {error.message}", self.path, line) from error

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.options.compute import Compute, compute_options
 from minidark.cli.options.numbers import Number, Temperature, cache_option, count
 from minidark.cli.output.stderr import tell
@@ -65,7 +65,7 @@ CHARACTER = 2e6  # numpy's overhead for a character, in multiply-adds
               help="Report the longest stretch of the samples that also occurs in this text; "
               "repeatable.")  # fmt: skip
 @compute_options("cpu")
-@cfg_options
+@network_options
 def generate(
     cfg: str | None,
     weights: str | None,
@@ -86,6 +86,7 @@ def generate(
 
     \b
     minidark generate                                      (the shipped network)
+    minidark generate backup/                              (the network of a run)
     minidark generate rnn backup/rnn_final.weights
     minidark generate my.safetensors                       (which contains its cfg)
     minidark generate rnn my.weights --seed "def " --len 300 --temp .5 --srand 1

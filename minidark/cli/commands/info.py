@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.table import Table
 
-from minidark.cli.options.cfg_options import CfgChoice, showing_options
+from minidark.cli.options.cfg_options import CfgChoice, showing_network_options
 from minidark.cli.output.stdout import say, say_json
 from minidark.cli.output.tables import array_table, print_table
 from minidark.errors import WeightsError
@@ -24,12 +24,13 @@ from minidark.weights.header import HEADER_BYTES, ORDERS, Header, Named
 @click.argument("cfg")
 @click.argument("weights", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@showing_options
+@showing_network_options
 def info(cfg: str, weights: str | None, as_json: bool, choice: CfgChoice) -> None:
     """Show the layers of a network and the arrays of a weight file.
 
     \b
     minidark info rnn
+    minidark info backup/
     minidark info cfg/gru.cfg backup/gru_final.weights
     minidark info lstm --json
     """

@@ -12,7 +12,7 @@ import numpy as np
 
 from minidark.cli.command import typed
 from minidark.cli.commands.look_pairs import look_at_pairs
-from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.options.numbers import count
 from minidark.cli.options.pair_options import separator_option
 from minidark.cli.output.outputs import PAGE, check_output, force_option
@@ -61,7 +61,7 @@ LINES = 20  # of pairs
     help="Print the figures as one JSON object; with --pairs, one for each line.",
 )
 @force_option
-@cfg_options
+@network_options
 def look(
     cfg: str,
     weights: str,
@@ -79,6 +79,7 @@ def look(
     """Write a page that shows gates and states at every character.
 
     \b
+    minidark look backup/ held-out.txt
     minidark look rnn backup/rnn_best.weights held-out.txt
     minidark look lstm my.weights book.txt -o lstm.html --len 500
     tail -c 5000 book.txt | minidark look rnn my.weights - --json
@@ -97,7 +98,7 @@ def look(
     if output is not None:
         needed("jinja2")  # before any work
     check_output(output, choice.path(cfg), weights, text, form=PAGE, force=force)
-    names = Path(choice.path(cfg)).name, Path(weights).name
+    names = choice.name(cfg), Path(weights).name
     if pairs:
         net = choice.load(cfg, weights, batch=1)
         aligner = Aligner(net, beam, separator, predict=predict)

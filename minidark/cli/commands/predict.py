@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from minidark.cli.command import typed
-from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.options.compute import Compute, compute_options
 from minidark.cli.options.numbers import count
 from minidark.cli.options.pair_options import search_options, separator_option
@@ -34,7 +34,7 @@ PIECE = 1 << 18  # bytes
 @separator_option("The --separator of training: character")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object for each input line.")
 @compute_options("cpu")
-@cfg_options
+@network_options
 def predict(
     cfg: str,
     weights: str,
@@ -51,6 +51,7 @@ def predict(
     """Predict the target of each input line.
 
     \b
+    minidark predict backup/ < sources.txt > targets.txt
     minidark predict cfg/pairs.cfg backup/pairs_best.weights < sources.txt > targets.txt
     cut -f1 pairs.tsv | minidark predict pairs my.weights --beam 5 --n-best 3 --scores
 
@@ -68,7 +69,7 @@ def predict(
         beam,
         n_best,
         max_length=max_length,
-        separator=separator,
+        separator=choice.separator(separator),
         length_penalty=length_penalty,
     )
     number, cut = 1, 0

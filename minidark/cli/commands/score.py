@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import click
 from rich.table import Table
 
-from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.options.compute import Compute, compute_options
 from minidark.cli.options.numbers import count
 from minidark.cli.options.pair_options import (
@@ -37,7 +37,7 @@ from minidark.inference.score import score as score_network
 @skip_option("Skip")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @compute_options("cpu")
-@cfg_options
+@network_options
 def score(
     cfg: str,
     weights: str,
@@ -56,6 +56,7 @@ def score(
     """Measure how well a network predicts the targets of pairs.
 
     \b
+    minidark score backup/ held-out.tsv
     minidark score cfg/pairs.cfg backup/pairs_best.weights held-out.tsv
     minidark score pairs my.weights held-out.tsv --beam 5 --worst 10
     minidark score pairs my.weights held-out.tsv --json
@@ -68,7 +69,7 @@ def score(
     """
     if lowercase:
         metrics([""], [""])  # is it installed? a prediction may take minutes
-    data = open_pairs(pairs, separator, skip_bad)
+    data = open_pairs(pairs, choice.separator(separator), skip_bad)
     net = choice.load(cfg, weights, batch=1, **compute.loading)
     compute.settle(net, beam * int(data.lengths().sum()) * sum(x.work() for x in net.layers))
     net.backend.announce_compiling(layer.compiled_as for layer in net.layers)

@@ -30,7 +30,7 @@ from minidark.data.pairs import TAB, Pairs
 from minidark.data.text import Symbols
 from minidark.errors import CfgError
 from minidark.network import Network
-from minidark.training.backups import SAVE_EVERY, Backups, base_name
+from minidark.training.backups import SAVE_EVERY, Backups
 from minidark.training.checkpoint import FALLING, Checkpoint
 from minidark.training.explain import explain
 from minidark.training.parallel.ranks import Ranks
@@ -38,6 +38,7 @@ from minidark.training.report import StepReport
 from minidark.training.run import follow
 from minidark.training.train import Training
 from minidark.training.train import train as train_network
+from minidark.weights.run_folder import base_name
 
 log = logging.getLogger(__name__)
 

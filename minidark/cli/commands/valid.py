@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text as Cell
 
 from minidark.cli.command import typed
-from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.options.numbers import cache_option, count
 from minidark.cli.output.stderr import tell_if_waiting
 from minidark.cli.output.stdout import say, say_json, write
@@ -54,7 +54,7 @@ RIGHT = COLUMNS[:3]  # right-aligned, so that each character is next to its neig
 @click.option("--worst", type=count(), metavar="N",
               help="Show the N most surprising characters with the text around them.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@cfg_options
+@network_options
 def valid(
     cfg: str,
     weights: str,
@@ -71,6 +71,7 @@ def valid(
     """Measure how well a network predicts DATA or standard input.
 
     \b
+    minidark valid backup/ held-out.txt
     minidark valid rnn backup/rnn_best.weights held-out.txt
     head -c 100000 book.txt | minidark valid rnn my.weights --json
     minidark valid rnn my.weights held-out.txt --color --worst 20

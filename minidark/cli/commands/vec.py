@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.output.stderr import tell_if_waiting
 from minidark.cli.output.stdout import write
 from minidark.inference.darknet_rnn import vec_lines
@@ -18,11 +18,12 @@ from minidark.inference.darknet_rnn import vec_lines
 @click.option(
     "--seed", default="\n\n", metavar="TEXT", help="Text to read before each line [two newlines]."
 )
-@cfg_options
+@network_options
 def vec(cfg: str, weights: str, seed: str, choice: CfgChoice) -> None:
     """Turn each input line into a vector.
 
     \b
+    minidark vec backup/ < sentences.txt > vectors.csv
     minidark vec rnn my.weights < sentences.txt > vectors.csv
 
     Reads lines from standard input. For each line, prints the line and then the output of the first

@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import click
 
 from minidark.cfg.plan import Doubts, Plan, plan_cfg
-from minidark.cfg.sections import read_cfg
+from minidark.cfg.source import read_source
+from minidark.cli.command import typed
+from minidark.cli.options.network_files import NetworkFiles, final_option
 from minidark.cli.options.order import check_order
 from minidark.errors import CfgError, OverrideError, bare
 from minidark.files.shipped import find_cfg
@@ -20,6 +22,7 @@ from minidark.network import Network
 from minidark.network.parser import load_network, parse_network_cfg
 from minidark.weights.darknet import LoadOptions
 from minidark.weights.header import ORDERS
+from minidark.weights.run_folder import RunFolder
 
 Callback = TypeVar("Callback", bound=Callable[..., Any])
 
@@ -31,6 +34,7 @@ class CfgChoice:
     strict: bool
     overrides: tuple[str, ...]
     reading: LoadOptions
+    run: RunFolder | None = None  # whose folder stands for the cfg and the weights
 
     def load(self, cfg: str, weights: str | None = None, **kwargs: Any) -> Network:
         """The default is numpy's kernels: in a short command, importing the compiled kernels would
@@ -48,7 +52,7 @@ class CfgChoice:
         """The checked cfg, without allocating any array."""
         path = find_cfg(cfg)
         warn = Doubts(path, self.strict)
-        return plan_cfg(read_cfg(path), path, warn=warn, overrides=self.overrides)
+        return plan_cfg(read_source(path), path, warn=warn, overrides=self.overrides)
 
     def empty(self, cfg: str, **kwargs: Any) -> Network:
         """The network with zero weights, for commands that do not use them: drawing random weights
@@ -70,6 +74,16 @@ class CfgChoice:
 
     def path(self, cfg: str) -> Path:
         return find_cfg(cfg)
+
+    def name(self, cfg: str) -> str:
+        """The name of the cfg's file, for titles."""
+        return Path(self.run.cfg if self.run else find_cfg(cfg)).name
+
+    def separator(self, option: str) -> str:
+        """The value of --separator; if it was omitted, that of the run whose folder stands for the
+        network."""
+        recorded = None if typed("separator") or self.run is None else self.run.separator
+        return recorded or option
 
 
 strict_option = click.option(
@@ -109,8 +123,13 @@ def _cfg_options(*reading: str) -> Callable[[Callback], Callback]:
                 allow_other_cfg=kwargs.pop("allow_other_cfg", False),
             )
             check_order(kwargs)
+            choice = CfgChoice(strict, overrides, how)
+            if {"final", "weights"} <= kwargs.keys():
+                files = NetworkFiles.of(kwargs["cfg"], kwargs["weights"], kwargs.pop("final"))
+                kwargs |= {"cfg": files.cfg, "weights": files.weights}
+                choice = dataclasses.replace(choice, run=files.run)
             try:
-                return command(*args, choice=CfgChoice(strict, overrides, how), **kwargs)
+                return command(*args, choice=choice, **kwargs)
             except OverrideError as error:
                 raise CfgError(f"--set {bare(error.text)}{error.problem}") from error
             except CfgError as error:  # from a use of the network, so without a path
@@ -128,6 +147,18 @@ def _cfg_options(*reading: str) -> Callable[[Callback], Callback]:
     return decorate
 
 
+def _network_options(*reading: str) -> Callable[[Callback], Callback]:
+    """Adds --final too: the folder of a run stands for the arguments CFG and WEIGHTS."""
+
+    def decorate(command: Callback) -> Callback:
+        return final_option(_cfg_options(*reading)(command))
+
+    return decorate
+
+
+SHOWING = ("weights_order", "allow_other_cfg")  # for commands that show a file
 cfg_options = _cfg_options(*READING)
-showing_options = _cfg_options("weights_order", "allow_other_cfg")  # for commands that show a file
+network_options = _network_options(*READING)
+showing_options = _cfg_options(*SHOWING)
+showing_network_options = _network_options(*SHOWING)
 weightless_options = _cfg_options()

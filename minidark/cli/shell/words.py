@@ -93,6 +93,13 @@ def darknets(ctx: click.Context, param: click.Parameter, begun: str) -> list[str
     return (verbs, cfgs, weights)[min(before, 2)](ctx, param, begun)
 
 
+def weights_or_data(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
+    """Complete weights; any file if the folder of a run stands for CFG and WEIGHTS."""
+    cfg = ctx.params.get("cfg") or ""
+    is_run = not shipped.is_name(cfg) and os.path.isdir(os.path.expanduser(cfg))
+    return (files if is_run else weights)(ctx, param, begun)
+
+
 COMPLETERS: dict[str, Completer] = {
     "cfg": cfgs,
     "weights": weights,
@@ -106,6 +113,7 @@ COMPLETERS: dict[str, Completer] = {
     "convert.source": weights,
     "convert.out": weights,
     "rnn.arguments": darknets,
+    **dict.fromkeys((f"{name}.weights" for name in ("valid", "look", "score")), weights_or_data),
 }
 
 
