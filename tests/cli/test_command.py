@@ -306,6 +306,9 @@ def test_variables_are_in_capitals_without_dashes() -> None:
 # --- what a newcomer does -----------------------------------------------------------------
 
 WEIGHTS_FIRST = "a.weights is a weight file: put its cfg before it"
+UNRECORDED = (
+    "a.weights is a weight file, and a.weights.json does not record its cfg: put its cfg before it"
+)
 SWAPPED = "a.weights is a weight file and a.cfg is a cfg: the cfg comes first"
 NO_TEXT = "a.weights is a weight file, not a text"
 
@@ -313,8 +316,8 @@ NO_TEXT = "a.weights is a weight file, not a text"
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["generate", "a.weights"], WEIGHTS_FIRST),
-        (["info", "a.weights"], WEIGHTS_FIRST),
+        (["generate", "a.weights"], UNRECORDED),
+        (["info", "a.weights"], UNRECORDED),
         (["train", "a.weights", "text.txt"], WEIGHTS_FIRST),
         (["generate", "a.weights", "a.cfg"], SWAPPED),
         (["valid", "a.weights", "a.cfg", "text.txt"], SWAPPED),

@@ -14,7 +14,7 @@ from minidark.cfg.forms import rewritten
 from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
 from minidark.cli.options.cfg_options import CfgChoice, cfg_options
-from minidark.cli.options.network_files import NetworkFiles, final_option
+from minidark.cli.options.network_files import NetworkFiles, final_option, is_folder
 from minidark.cli.options.numbers import Number
 from minidark.cli.output.outputs import (
     CFG,
@@ -40,6 +40,7 @@ from minidark.network import Network
 from minidark.weights.arrays import saved_arrays
 from minidark.weights.darknet import save_weights
 from minidark.weights.header import ORDERS
+from minidark.weights.made_with import beside
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ def convert(
     characters, and prints the largest difference from minidark's own outputs in float64. If
     rounding does not explain the difference, this is an error, and no file remains.
     """
-    source, cfg = _files(source, cfg, final)
+    files = _files(source, cfg, final)
+    source, cfg, choice = str(files.weights), files.cfg, choice.of(files)
     kinds = [_kind(path) for path in (source, out)]
     cfgs = [cfg, source if kinds[0] == "cfg" else None]
     inputs = [source, text, *(choice.path(name) for name in cfgs if name)]
@@ -134,16 +136,16 @@ def convert(
         log.info("%s does not contain the cfg; --out-cfg FILE writes it", out)
 
 
-def _files(source: str, cfg: str | None, final: bool) -> tuple[str, str | None]:
-    """The weights and the cfg that IN and --cfg name; IN may be the folder of a run."""
-    files = NetworkFiles.of(source, None, final)
-    if files.run is None:
-        return source, cfg
-    if cfg is not None:
-        raise click.UsageError(
-            f"{source} is the folder of a run, which records its cfg; omit --cfg"
-        )
-    return str(files.weights), files.cfg
+def _files(source: str, cfg: str | None, final: bool) -> NetworkFiles:
+    """IN and --cfg as weights and cfg. IN may be the folder of a run, or weights that have a record
+    of their cfg."""
+    if is_folder(source) and cfg is not None:
+        message = f"{source} is the folder of a run, which records its cfg; omit --cfg"
+        raise click.UsageError(message)
+    recorded = cfg is None and _suffix(source) in forms.DARKNET and beside(source).exists()
+    if is_folder(source) or final or recorded:
+        return NetworkFiles.of(source, source, final)
+    return NetworkFiles(cfg, source)
 
 
 def _suffix(path: str) -> str:

@@ -72,6 +72,11 @@ class CfgChoice:
     def with_override(self, override: str) -> CfgChoice:
         return dataclasses.replace(self, overrides=(*self.overrides, override))
 
+    def of(self, files: NetworkFiles) -> CfgChoice:
+        """This choice for the files; the command line's --set values are applied after theirs."""
+        overrides = (*files.overrides, *self.overrides)
+        return dataclasses.replace(self, overrides=overrides, run=files.run)
+
     def path(self, cfg: str) -> Path:
         return find_cfg(cfg)
 
@@ -122,12 +127,12 @@ def _cfg_options(*reading: str) -> Callable[[Callback], Callback]:
                 allow_nonfinite=kwargs.pop("allow_nonfinite", False),
                 allow_other_cfg=kwargs.pop("allow_other_cfg", False),
             )
-            check_order(kwargs)
             choice = CfgChoice(strict, overrides, how)
             if {"final", "weights"} <= kwargs.keys():
                 files = NetworkFiles.of(kwargs["cfg"], kwargs["weights"], kwargs.pop("final"))
                 kwargs |= {"cfg": files.cfg, "weights": files.weights}
-                choice = dataclasses.replace(choice, run=files.run)
+                choice = choice.of(files)
+            check_order(kwargs)
             try:
                 return command(*args, choice=choice, **kwargs)
             except OverrideError as error:

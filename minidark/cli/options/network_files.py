@@ -1,4 +1,4 @@
-"""Arguments that stand for CFG and WEIGHTS: the folder of a run.
+"""Arguments that stand for CFG and WEIGHTS: the folder of a run, and weights that have a record.
 
 `expanded` writes such an argument twice, so that click assigns the arguments that follow it
 correctly. `NetworkFiles.of` then replaces both by the files that they stand for.
@@ -14,8 +14,11 @@ from typing import Any, Self, TypeVar
 
 import click
 
-from minidark.convert import WEIGHTS
+from minidark.cli.options.order import is_cfg
+from minidark.convert import DARKNET, WEIGHTS
 from minidark.files import shipped
+from minidark.network.own_cfg import own_cfg
+from minidark.weights.made_with import beside
 from minidark.weights.run_folder import RunFolder, find_run
 
 log = logging.getLogger(__name__)
@@ -35,11 +38,12 @@ class _Word(str):
 
 @dataclass(frozen=True, slots=True)
 class NetworkFiles:
-    """The cfg and the weights that a command line names; `run` if a run's folder stands for
-    them."""
+    """The cfg and the weights that a command line names, and the `--set` values that the weights
+    were made with; `run` if a run's folder stands for all of this."""
 
     cfg: str | None
     weights: str | None
+    overrides: tuple[str, ...] = ()
     run: RunFolder | None = None
 
     @classmethod
@@ -48,15 +52,28 @@ class NetworkFiles:
         if cfg is None or not is_folder(cfg):
             if final:
                 raise click.UsageError("--final selects weights in the folder of a run; name one")
-            return cls(cfg, weights)
-        if weights not in (None, cfg):
+            alone = cfg is not None and cfg == weights and cfg.lower().endswith(DARKNET)
+            return cls._of_weights(cfg) if cfg and alone else cls(cfg, weights)
+        if weights != cfg:
             raise click.UsageError(
                 f"{cfg} is a folder; the folder of a run stands for CFG and WEIGHTS: omit "
                 f"{weights}, or name a cfg"
             )
         run = find_run(cfg, final)
         log.info("using %s", run.weights)
-        return cls(str(run.record), str(run.weights), run)
+        return cls(str(run.record), str(run.weights), run=run)
+
+    @classmethod
+    def _of_weights(cls, weights: str) -> Self:
+        own = own_cfg(weights)
+        if own is None:
+            raise click.UsageError(
+                f"{weights} is a weight file, and {beside(weights)} does not record its cfg: put "
+                "its cfg before it"
+            )
+        settings = "".join(f" --set {text}" for text in own.overrides)
+        log.info("using %s%s", own.path, settings)
+        return cls(str(own.path), weights, own.overrides)
 
 
 def is_folder(word: str) -> bool:
@@ -83,4 +100,7 @@ def expanded(command: click.Command, ctx: click.Context, args: Sequence[str]) ->
 
 
 def _stands_for_both(word: str, others: Sequence[str]) -> bool:
-    return is_folder(word) and not any(other.lower().endswith(WEIGHTS) for other in others[:1])
+    second = others[0] if others else ""
+    if second.lower().endswith(WEIGHTS):
+        return False
+    return is_folder(word) or (word.lower().endswith(WEIGHTS) and not is_cfg(second))

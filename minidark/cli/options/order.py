@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from minidark.cfg.source import is_run_record
 from minidark.convert import CFGS, DARKNET, MODELS, WEIGHTS
 from minidark.files import shipped
 from minidark.files.archives import is_archive
@@ -49,7 +50,7 @@ def check_missing(arguments: Mapping[str, Any], missing: str | None, usage: str)
 
 def _check_cfg(cfg: str, weights: list[str], others: list[str]) -> None:
     _check_no_model(cfg)
-    behind = [file for file in (*weights, *others) if _is_cfg(file)]
+    behind = [file for file in (*weights, *others) if is_cfg(file)]
     if _ends(cfg, DARKNET):
         if weights and behind:
             message = f"{cfg} is a weight file and {behind[0]} is a cfg: the cfg comes first"
@@ -73,14 +74,14 @@ def _check_no_model(file: str) -> None:
         )
 
 
-def _is_cfg(name: str) -> bool:
+def is_cfg(name: str) -> bool:
     """Whether it has the suffix of a cfg, or is the bare name of a shipped cfg and not a file."""
     return _ends(name, CFGS) or (shipped.is_name(name) and not os.path.isfile(name))
 
 
 def _is_other(name: str) -> bool:
     """Whether it is a file that cannot be a cfg."""
-    known = _ends(name, (*CFGS, *WEIGHTS)) or shipped.is_name(name)
+    known = _ends(name, (*CFGS, *WEIGHTS)) or shipped.is_name(name) or is_run_record(name)
     return not known and (bool(Path(name).suffix) or os.path.isfile(name))
 
 

@@ -82,6 +82,7 @@ files = completer(endings=("",))
 folders = completer(endings=())
 cfgs = completer(lambda: shipped.names("cfg", ".cfg"), CFGS)
 weights = completer(endings=WEIGHTS)
+networks = completer(lambda: shipped.names("cfg", ".cfg"), (*CFGS, *WEIGHTS))
 checkpoints = completer(lambda: ["auto"], (".ckpt", ".prev"))
 keys = completer(lambda: (f"{key}=" for key in _table()["keys"]))
 verbs = completer(lambda: _table()["verbs"])
@@ -94,10 +95,14 @@ def darknets(ctx: click.Context, param: click.Parameter, begun: str) -> list[str
 
 
 def weights_or_data(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
-    """Complete weights; any file if the folder of a run stands for CFG and WEIGHTS."""
+    """Complete weights; any file if the first argument stands for CFG and WEIGHTS."""
     cfg = ctx.params.get("cfg") or ""
     is_run = not shipped.is_name(cfg) and os.path.isdir(os.path.expanduser(cfg))
-    return (files if is_run else weights)(ctx, param, begun)
+    return (files if is_run or cfg.endswith(WEIGHTS) else weights)(ctx, param, begun)
+
+
+# Commands in which the folder of a run, or weights with a record, stands for CFG and WEIGHTS.
+WITH_NETWORK = ("generate", "valid", "predict", "score", "info", "vec", "look")
 
 
 COMPLETERS: dict[str, Completer] = {
@@ -113,6 +118,7 @@ COMPLETERS: dict[str, Completer] = {
     "convert.source": weights,
     "convert.out": weights,
     "rnn.arguments": darknets,
+    **dict.fromkeys((f"{name}.cfg" for name in WITH_NETWORK), networks),
     **dict.fromkeys((f"{name}.weights" for name in ("valid", "look", "score")), weights_or_data),
 }
 

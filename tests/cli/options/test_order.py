@@ -40,9 +40,9 @@ def text(folder: Path) -> None:
         ),
         ("generate a.onnx", f"a.onnx {MODEL} a.onnx NAME.safetensors`"),
         ("valid rnn a.pt", f"a.pt {MODEL} a.pt NAME.safetensors`"),
-        ("valid a.npz", f"a.npz {BOTH}, minidark valid CFG WEIGHTS [DATA]"),
+        ("statistics a.npz", f"a.npz {BOTH}, minidark statistics CFG WEIGHTS"),
         (
-            "valid a.npz text.txt",
+            "statistics a.npz text.txt",
             "text.txt is not a weight file; a.npz contains weights and cfg: name it twice, one "
             "after the other",
         ),

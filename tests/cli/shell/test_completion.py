@@ -65,6 +65,9 @@ CFGS = [*shipped.names("cfg", ".cfg"), "bin/", "cfg/", "my.cfg", "my.yaml"]
                                    "my.yaml"]),
         ("minidark valid rnn m", ["my.safetensors", "my.weights"]),
         ("minidark valid bi", ["bin/"]),
+        ("minidark valid my", ["my.cfg", "my.safetensors", "my.weights", "my.yaml"]),
+        ("minidark valid my.weights other", ["other.md"]),
+        ("minidark train my", ["my.cfg", "my.yaml"]),
         ("minidark convert bi", ["bin/"]),
         ("minidark valid bin/ my", [r"my\ text.txt", "my.cfg", "my.safetensors", "my.weights",
                                     "my.yaml"]),
@@ -85,6 +88,11 @@ CFGS = [*shipped.names("cfg", ".cfg"), "bin/", "cfg/", "my.cfg", "my.yaml"]
 )  # fmt: skip
 def test_bash_is_answered(line: str, found: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert completed(line, monkeypatch) == found
+
+
+def test_commands_that_read_a_network_complete_one() -> None:
+    accepting = {name for name in COMMANDS if any(p.name == "final" for p in load(name).params)}
+    assert accepting == {*words.WITH_NETWORK, "convert"}
 
 
 def test_every_command_is_completed(monkeypatch: pytest.MonkeyPatch) -> None:
