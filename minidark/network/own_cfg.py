@@ -14,7 +14,6 @@ from minidark.cfg.sections import ignore_doubt
 from minidark.cfg.source import RUN, read_source
 from minidark.errors import CfgError, WeightsError, bare
 from minidark.files import shipped
-from minidark.files.disk import named, open_regular
 from minidark.network import Network
 from minidark.network.parser import build_network
 from minidark.weights import made_with
@@ -31,17 +30,16 @@ class OwnCfg:
 
 
 def own_cfg(weights: Path | str) -> OwnCfg | None:
-    """The cfg that a weight file was made with; None if the file has no record.
+    """The cfg that a weight file was made with; None if the file or its record is missing.
 
     A cfg is accepted only if its layers are those in the record. Tried in this order: `run.json`
     in the folder of the file, the recorded path, and that name beside the file and among the
-    shipped cfgs. Raises WeightsError if the file is missing, or none of them fits.
+    shipped cfgs. Raises WeightsError if none of them fits.
     """
-    with open_regular(weights, named(weights, WeightsError)) as file:
-        size = os.fstat(file.fileno()).st_size
     record = made_with.read(weights)
     if record is None:
         return None
+    size = os.path.getsize(weights)
     for path in _candidates(Path(weights).parent, record):
         overrides = _overrides(path, record, size)
         if overrides is not None:

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from click.testing import Result
 import minidark
 from minidark import MinidarkError, load_network
 from minidark.cli import cli
+from minidark.errors import visible
 from tests.cli.running import Started, lay_out, run
 from tests.golden_cases import GOLDEN, record
 from tests.helpers import cfg
@@ -437,7 +439,8 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
     assert (seen("backup/a.backup"), seen("backup/a_final.weights")) == (3 * 32, 4 * 32)
     best = Path("backup/a_best.weights").read_bytes()
     assert best == Path("backup/a_final.weights").read_bytes()
-    begin, line, validated, end = result.stderr.splitlines()
+    shown, _, after = result.stderr.partition("--- a sample after 4 batches:\n")
+    begin, line, validated = shown.splitlines()
     assert begin == (
         "6,544 parameters, 4 streams of 8 steps; 8,550 characters to train on, 450 to validate "
         "on; --seed 5"
@@ -449,7 +452,16 @@ def test_train_leaves_its_weights_and_says_so(folder: Path) -> None:
         r"4: validation 5\.[0-9]{4} nats, [78]\.[0-9]{3} bits per character, the best so far",
         validated,
     )
-    assert end == f"minidark: wrote {Path('backup/a_final.weights')}"
+    sample, _, end = after.partition("\n---\n")
+    logged = Path("backup/log.jsonl").read_text().splitlines()
+    assert visible(json.loads(logged[-1])["sample"]) == sample, "drawn once"
+    look = "look backup/ text.txt" if find_spec("jinja2") else "report backup/"
+    assert end.splitlines() == [
+        f"minidark: wrote {Path('backup/a_final.weights')}",
+        "minidark: next, you can type",
+        "    minidark generate backup/",
+        f"    minidark {look}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from minidark.cli.options.pair_options import open_pairs, separator_option, skip
 from minidark.cli.options.ranks import Finished, ranks_option
 from minidark.cli.options.stopping import Stop, stoppable
 from minidark.cli.options.texts import open_text
-from minidark.cli.output.display import JsonLines, display
+from minidark.cli.output.display import JsonLines, display, sample_note
 from minidark.cli.output.explained import show
+from minidark.cli.output.next_steps import next_commands
 from minidark.cli.output.stderr import tell
 from minidark.data.pairs import TAB, Pairs
 from minidark.data.text import Symbols
@@ -38,7 +39,7 @@ from minidark.training.report import StepReport
 from minidark.training.run import follow
 from minidark.training.train import Training
 from minidark.training.train import train as train_network
-from minidark.weights.run_folder import base_name
+from minidark.weights.run_folder import BACKUP, FINAL, base_name
 
 log = logging.getLogger(__name__)
 
@@ -298,13 +299,27 @@ def _run(options: Options, net: Network) -> None:
         report = _lead(options, training, stop) if ranks.leads else follow(training, (), stop)
     stopped = stop.due and report and not report.last
     if stopped and ranks.leads:
-        saved = Path(options.backup, f"{base_name(options.path)}.backup")
+        saved = Path(options.backup, f"{base_name(options.path)}{BACKUP}")
         tell(f"minidark: stopped; {saved} is saved, --resume auto continues")
     if stopped:
         raise Finished(128 + stop.due)
     if ranks.leads:
-        final = Path(options.backup, f"{base_name(options.path)}_final.weights")
-        log.info("wrote %s", final)
+        _tell_end(options, net, report)
+
+
+def _tell_end(options: Options, net: Network, report: StepReport | None) -> None:
+    """After the last batch: show its sample, the final weights, and what to do with them."""
+    base = base_name(options.path)
+    shown = log.isEnabledFor(logging.INFO) and not options.as_json
+    if shown and report and report.sample is not None:
+        tell(sample_note(report))
+    log.info("wrote %s", Path(options.backup, f"{base}{FINAL}"))
+    if not options.as_json:
+        commands = next_commands(
+            net, options.backup, base, options.data, pairs=options.pairs, valid=options.valid,
+            tokens=options.tokens, tokenized=options.tokenized,
+        )  # fmt: skip
+        log.info("next, you can type\n%s", "\n".join(f"    {command}" for command in commands))
 
 
 def _lead(options: Options, training: Training, stop: Stop) -> StepReport | None:

@@ -67,10 +67,10 @@ class NetworkFiles:
     def _of_weights(cls, weights: str) -> Self:
         own = own_cfg(weights)
         if own is None:
-            raise click.UsageError(
-                f"{weights} is a weight file, and {beside(weights)} does not record its cfg: put "
-                "its cfg before it"
-            )
+            missing = f"{beside(weights)} does not record its cfg: put its cfg before it"
+            if not os.path.exists(weights):
+                missing = "there is no such file"
+            raise click.UsageError(f"{weights} is a weight file, and {missing}")
         settings = "".join(f" --set {text}" for text in own.overrides)
         log.info("using %s%s", own.path, settings)
         return cls(str(own.path), weights, own.overrides)

@@ -33,9 +33,9 @@ class Display(Follower):
         """Show a line of text besides the figures."""
 
     def show_sample(self, report: StepReport) -> None:
-        """Show a sample of the network, except after the last batch."""
+        """Show a sample of the network, except after the last batch: `train` shows that one."""
         if report.sample is not None and not report.last:
-            self.note(f"--- a sample after {report.batch} batches:\n{report.sample}\n---")
+            self.note(sample_note(report))
 
 
 class Lines(Display):
@@ -134,6 +134,12 @@ class JsonLines(Follower):
         except OutputError as error:
             self.read, self._lost = False, error
             log.warning("%s; the run continues without this output", error)
+
+
+def sample_note(report: StepReport) -> str:
+    """The sample of a batch, between two lines."""
+    batches = "1 batch" if report.batch == 1 else f"{report.batch} batches"
+    return f"--- a sample after {batches}:\n{report.sample}\n---"
 
 
 def report_line(report: StepReport) -> str:

@@ -153,5 +153,5 @@ def test_files_in_the_wrong_order_are_told_as_before() -> None:
     assert_wrong_usage(run("valid", WEIGHTS, "a.cfg", "text.txt"), swapped)
     twice = f"{WEIGHTS} is a weight file: put its cfg before it"
     assert_wrong_usage(run("valid", WEIGHTS, "b.weights", "text.txt"), twice)
-    missing = "none.weights: cannot read: No such file or directory"
-    assert_refused(run("valid", "none.weights", "text.txt"), 4, missing)
+    missing = "none.weights is a weight file, and there is no such file"
+    assert_wrong_usage(run("valid", "none.weights", "text.txt"), missing)
