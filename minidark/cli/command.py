@@ -27,7 +27,7 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
         "cfg", "weights", "clear", "set", "strict", "weights-order", "allow-nonfinite",
         "allow-other-cfg", "cache", "final",
     ),
-    "Training": ("resume", "batches", "train.seed", "patience", "clip-norm", "shards"),
+    "Training": ("resume", "batches", "epochs", "train.seed", "patience", "clip-norm", "shards"),
     "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
     "Output": ("backup", "save-every", "json", "output", "color", "worst", "tensorboard",
                "explain", "force", "anywhere", "bits"),
@@ -74,10 +74,11 @@ class Command(click.Command):
             with checked():  # --help prints
                 return super().parse_args(ctx, self._expanded(ctx, args))
         except click.NoSuchOption as error:
-            hint = _darknets(words)
+            hint = self._key_of_cfg(error.option_name, words) or _darknets(words)
             if not hint:
                 raise
-            raise click.NoSuchOption(error.option_name, error.message + hint, ctx=ctx) from error
+            message = (error.message.rstrip(".") if hint[0] == "," else error.message) + hint
+            raise click.NoSuchOption(error.option_name, message, ctx=ctx) from error
         except click.MissingParameter as error:
             if isinstance(error.param, click.Argument):
                 self._check_missing(ctx, error.param.name)
@@ -93,6 +94,14 @@ class Command(click.Command):
         from minidark.cli.options.network_files import expanded  # here, because it imports numpy
 
         return expanded(self, ctx, args)
+
+    def _key_of_cfg(self, option: str, words: list[str]) -> str:
+        """A hint if the unknown option is a key of the cfg."""
+        if not any(param.name == "overrides" for param in self.params):
+            return ""
+        from minidark.cli.options.settings import how_to_set  # here, because it reads cfgs
+
+        return how_to_set(option, words)
 
     def _check_missing(self, ctx: click.Context, missing: str | None) -> None:
         from minidark.cli.options.order import check_missing  # here, because it imports numpy

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from minidark.cfg.plan import (
     Doubts,
     Plan,
     check_memory,
+    override,
     plan_cfg,
     replan,
 )
@@ -328,6 +329,12 @@ def rebuilt(
     plan = replan(net.sections, changes)
     check_memory(plan, None, backend.dtype.itemsize)
     return build_network(plan, 0, backend, draw=False)
+
+
+def set_max_batches(net: Network, batches: int) -> None:
+    """Change max_batches of a network's cfg, on which no layer depends, as an override does."""
+    override(net.sections, f"net.max_batches={batches}")
+    net.options = replace(net.options, max_batches=batches)
 
 
 def copy_arrays(net: Network, other: Network) -> None:

@@ -12,6 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -46,15 +47,16 @@ class Validated:
 
 
 class Feed(ABC):
-    """`size` is an epoch in characters; of pairs, those of targets and end marks. `validated` is
-    the number that a validation averages over, 0 if too few are held out. `kept_out` describes
-    the held-out part."""
+    """`size` is an epoch in characters; of pairs, those of targets and end marks. `epoch_passes` is
+    an epoch in passes of all streams; of a text, it is a fraction. `validated` is the number that a
+    validation averages over, 0 if too few are held out. `kept_out` describes the held-out part."""
 
     tokenized: bool = False
     separator: str | None = None  # for pairs
     skip_bad: bool = False  # for pairs
     valid_identity: Identity | None = None  # of the data to validate on, if it is not held out
     size: int
+    epoch_passes: Fraction
     validated: int
     kept_out: str
     identity: Identity
@@ -126,6 +128,7 @@ class TextFeed(Feed):
                 f"needs {self.steps + 1}: use more text or a smaller time_steps"
             )
         self.size, self.identity = part.characters, text.identity()
+        self.epoch_passes = Fraction(part.size, self.steps * net.streams)
         self.tokenized = text.tokenized
         self.streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]), own)
         enough = self.held_out.size >= LEAST_VALIDATION
@@ -203,6 +206,7 @@ class PairsFeed(Feed):
         self.validated = validated if validated >= LEAST_VALIDATION else 0
         self.kept_out = f"{validated} characters of {held_out.size} pairs"
         self.move([0, 0])
+        self.epoch_passes = Fraction(len(self.order))  # the same in each epoch
 
     def _other(self, valid: Pairs, net: Network) -> Pairs:
         """Other pairs to validate on, in the network's symbols."""

@@ -159,7 +159,7 @@ def test_options_stand_in_groups() -> None:
     group = re.search(r"^Training:\n(.*?)\n\n", shown, re.MULTILINE | re.DOTALL)
     assert group
     assert re.findall(r"^  (--[a-z-]+)", group[1], re.MULTILINE) == [
-        "--resume", "--batches", "--seed", "--patience", "--clip-norm", "--shards",
+        "--resume", "--batches", "--epochs", "--seed", "--patience", "--clip-norm", "--shards",
     ]  # fmt: skip
 
 

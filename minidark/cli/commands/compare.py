@@ -11,7 +11,7 @@ from rich.table import Table
 
 from minidark.backend import get_backend
 from minidark.cli.command import typed
-from minidark.cli.commands.train import multiply_adds
+from minidark.cli.commands.train_options import multiply_adds
 from minidark.cli.options.cfg_options import CfgChoice, weightless_options
 from minidark.cli.options.compute import Compute, compute_options
 from minidark.cli.options.numbers import Number, count

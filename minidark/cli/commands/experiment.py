@@ -57,7 +57,7 @@ OURS = {  # options that the experiment sets itself, and the key to use instead
 }
 NOT_FOR_RUNS = frozenset({"explain", "json", "help", "debug", "quiet", "verbose"})
 FLAGS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
-CHANGEABLE = frozenset({"batches", "patience", "save-every", "tensorboard", "threads"})
+CHANGEABLE = frozenset({"batches", "epochs", "patience", "save-every", "tensorboard", "threads"})
 CLAIM = "experiment.json"
 LARGEST_CLAIM = 1 << 20  # bytes
 CLAIMED = schema.Record(
@@ -305,7 +305,9 @@ class _Experiment:
         except CfgError as error:
             line = self._lines("cfg")[0]
             raise CfgError(f"{run.cfg}: {error.message}", self.path, line) from error
-        batches = [f"net.max_batches={o[1]}" for o in run.options if o[0] == "--batches"]
+        given = {o[0]: o[-1] for o in run.options}
+        length = "1" if "--epochs" in given else given.get("--batches")
+        batches = [f"net.max_batches={length}"] if length else []
         whole = _mistake(data, cfg, [*run.overrides, *batches])
         for upto, key in enumerate([None, *self.set] if whole else []):
             wrong = _mistake(data, cfg, [*run.overrides[:upto], *batches])

@@ -2,43 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import secrets
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from minidark.cli.command import typed
-from minidark.cli.commands import resuming
-from minidark.cli.commands.doubts import pairs_doubt, text_doubts
-from minidark.cli.options.cfg_options import CfgChoice, cfg_options
-from minidark.cli.options.compute import Compute, compute_options
+from minidark.cli.commands.train_options import Options
+from minidark.cli.options.cfg_options import cfg_options
+from minidark.cli.options.compute import compute_options
 from minidark.cli.options.numbers import Number, count
-from minidark.cli.options.pair_options import open_pairs, separator_option, skip_option
+from minidark.cli.options.pair_options import separator_option, skip_option
 from minidark.cli.options.ranks import Finished, ranks_option
 from minidark.cli.options.stopping import Stop, stoppable
-from minidark.cli.options.texts import open_text
 from minidark.cli.output.display import JsonLines, display, sample_note
 from minidark.cli.output.explained import show
 from minidark.cli.output.next_steps import next_commands
 from minidark.cli.output.stderr import tell
-from minidark.data.pairs import TAB, Pairs
-from minidark.data.text import Symbols
-from minidark.errors import CfgError
 from minidark.network import Network
 from minidark.training.backups import SAVE_EVERY, Backups
-from minidark.training.checkpoint import FALLING, Checkpoint
+from minidark.training.checkpoint import FALLING
 from minidark.training.explain import explain
-from minidark.training.parallel.ranks import Ranks
 from minidark.training.report import StepReport
 from minidark.training.run import follow
 from minidark.training.train import Training
-from minidark.training.train import train as train_network
 from minidark.weights.run_folder import BACKUP, FINAL, base_name
 
 log = logging.getLogger(__name__)
@@ -62,6 +50,9 @@ log = logging.getLogger(__name__)
               help="Total number of batches, including those already counted in --weights. "
               "Replaces the cfg's max_batches, so it also sets the length of the learning-rate "
               "schedule.")  # fmt: skip
+@click.option("--epochs", type=Number(0, min_open=True), metavar="N",
+              help="Instead of --batches: the batches that read the training part of DATA N "
+              "times.")  # fmt: skip
 @click.option("--seed", type=int, metavar="N",
               help="Random seed for initial weights and streams [a new one].")  # fmt: skip
 @click.option("--valid-fraction", type=Number(0, 1, max_open=True), default=0.05, metavar="F",
@@ -100,6 +91,7 @@ def train(**values: Any) -> None:
 
     \b
     minidark train rnn data.txt
+    minidark train rnn data.txt --epochs 3 --set net.learning_rate=.002 --set gru.output=128
     minidark train gru book1.txt book2.txt --backup runs/books --seed 1
     minidark train rnn more.txt --weights backup/rnn_final.weights --clear
     minidark train rnn data.txt --resume auto
@@ -127,144 +119,6 @@ def train(**values: Any) -> None:
         _run(options, net)
     elif options.ranks.leads:
         _explain(options, net)
-
-
-@dataclass(slots=True)
-class Options:
-    """The options of the command line. `look_up` fills in the saved values of a resumed run."""
-
-    cfg: str
-    data: tuple[str, ...]
-    weights: str | None
-    clear: bool
-    resume: str | None
-    backup: str
-    save_every: int
-    batches: int | None
-    seed: int | None
-    valid_fraction: float
-    patience: int | None
-    clip_norm: float | None
-    shards: int | None
-    tensorboard: bool
-    as_json: bool
-    ranks: Ranks
-    compute: Compute
-    tokenized: bool
-    tokens: str | None
-    explain: bool
-    pairs: bool
-    separator: str
-    valid: tuple[str, ...]
-    skip_bad: bool
-    choice: CfgChoice
-    checkpoint: Checkpoint | None = None
-    checkpoint_path: Path | None = None
-
-    @property
-    def path(self) -> Path:
-        """The path of the cfg."""
-        return self.choice.path(self.cfg)
-
-    @property
-    def has_tokens(self) -> bool:
-        """Whether the symbols of the text are not its bytes."""
-        return self.tokenized or self.tokens is not None
-
-    @property
-    def newest(self) -> Path:
-        """The path of the run's checkpoint."""
-        return Path(self.backup, f"{base_name(self.path)}.ckpt")
-
-    def look_up(self) -> None:
-        """Take the saved values from the checkpoint of --resume; draw a missing seed."""
-        if self.resume is not None:
-            self.checkpoint_path, self.checkpoint = resuming.find(self.resume, self.newest)
-        if checkpoint := self.checkpoint:
-            self.weights, self.clear = None, False
-            self.seed, self.valid_fraction = checkpoint.seed, checkpoint.valid_fraction
-            self.tokenized, self.pairs = checkpoint.tokenized, checkpoint.pairs
-            self.separator = checkpoint.separator or TAB
-            self.skip_bad = checkpoint.skip_bad
-            if not self.valid:
-                files = [str(file["path"]) for file in checkpoint.valid]
-                self.valid = tuple(files[:1] if self.tokenized else files)
-            if self.tokenized and self.tokens is None and len(checkpoint.text) > 1:
-                self.tokens = str(checkpoint.text[1]["path"])
-            self.batches = checkpoint.batches if self.batches is None else self.batches
-            self.patience = checkpoint.patience if self.patience is None else self.patience
-            self.compute = resuming.computed_as(self.compute, checkpoint)
-        drawn = self.ranks.leading(secrets.randbelow(2**31))
-        self.seed = drawn if self.seed is None else self.seed
-
-    def network(self) -> Network:
-        """Raises UsageError and CfgError if there is no batch to train."""
-        choice = self.choice
-        if self.batches is not None:
-            choice = choice.with_override(f"net.max_batches={self.batches}")
-        net = choice.load(self.cfg, self.weights, seed=self.seed, **self.compute.loading)
-        net.seen = 0 if self.clear else net.seen
-        self.batches = net.options.max_batches
-        _check_batches(net, self.batches, self.path)
-        self.compute.settle(net, multiply_adds(net, self.batches - net.batches_seen))
-        return net
-
-    @contextlib.contextmanager
-    def opened(self, net: Network) -> Iterator[tuple[Symbols | Pairs, Symbols | Pairs | None]]:
-        """The texts, or the pairs, which stay in memory; and those of --valid."""
-        self._check_data()
-        with contextlib.ExitStack() as stack:
-            yield (
-                self._open(self.data, net, stack),
-                self._open(self.valid, net, stack) if self.valid else None,
-            )
-
-    def _open(
-        self, paths: Sequence[str], net: Network, stack: contextlib.ExitStack
-    ) -> Symbols | Pairs:
-        if not self.pairs:
-            return stack.enter_context(open_text(paths, net, self.tokenized, self.tokens))
-        return open_pairs(paths, self.separator, self.skip_bad)
-
-    def _check_data(self) -> None:
-        """Raises UsageError for options that do not go together."""
-        for name in ("separator", "skip_bad") if not self.pairs else ():
-            if typed(name):
-                raise click.UsageError(f"--{name.replace('_', '-')} needs --pairs")
-        if typed("tokenized") and typed("tokens"):
-            raise click.UsageError("use either --tokenized or --tokens, not both")
-        for name in ("tokenized", "tokens") if self.pairs else ():
-            if typed(name):
-                message = f"--{name} is for texts; the symbols of pairs are bytes"
-                raise click.UsageError(message)
-        if self.valid and typed("valid_fraction"):
-            raise click.UsageError("--valid holds out nothing; omit --valid-fraction")
-
-    def training(
-        self, net: Network, data: tuple[Symbols | Pairs, Symbols | Pairs | None], **more: Any
-    ) -> Training:
-        text, valid = data
-        assert self.batches is not None
-        assert self.seed is not None
-        return train_network(
-            net,
-            text,
-            self.batches,
-            seed=self.seed,
-            valid_fraction=self.valid_fraction,
-            valid=valid,
-            patience=self.patience,
-            resume=self.checkpoint,
-            clip_norm=self.clip_norm,
-            **more,
-        )
-
-    def doubts(self, net: Network) -> Iterator[str]:
-        """Warnings before a new run."""
-        if not self.pairs:
-            yield from text_doubts(net, [] if self.has_tokens else self.data)
-        if not (self.pairs or self.has_tokens) and (doubt := pairs_doubt(self.path, self.data)):
-            yield doubt
 
 
 def _explain(options: Options, net: Network) -> None:
@@ -374,21 +228,6 @@ def _over(training: Training) -> str:
             "further, start a new run with --weights FILE --clear"
         )
     return f"this run is finished after {batches} batches; --batches N continues it"
-
-
-def _check_batches(net: Network, batches: int, path: object) -> None:
-    if not batches:
-        raise CfgError("no max_batches in [net]; add it, or use --batches N", str(path))
-    if net.batches_seen >= batches:
-        raise click.UsageError(
-            f"these weights have already seen {net.batches_seen} of {batches} batches; "
-            "use a larger --batches, or --clear to count from zero"
-        )
-
-
-def multiply_adds(net: Network, batches: int) -> float:
-    """Multiply-adds of training: one per weight in the forward pass, two in the backward pass."""
-    return 3.0 * net.options.rows * net.options.subdivisions * batches * net.work()
 
 
 def _beginning(training: Training) -> str:
