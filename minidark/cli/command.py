@@ -28,7 +28,10 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
         "allow-other-cfg", "cache", "final",
     ),
     "Training": ("resume", "batches", "epochs", "train.seed", "patience", "clip-norm", "shards"),
-    "Sampling": ("generate.seed", "srand", "generate.len", "temp", "top-k", "top-p", "samples"),
+    "Sampling": (
+        "generate.seed", "seed-file", "escapes", "srand", "generate.len", "stop", "temp", "top-k",
+        "top-p", "samples",
+    ),
     "Output": ("backup", "save-every", "json", "output", "color", "worst", "tensorboard",
                "explain", "force", "anywhere", "bits"),
     "Device": ("device", "kernels", "threads", "rank-timeout"),

@@ -78,6 +78,20 @@ def can_generate(net: Network) -> bool:
     return readable and net.gives_distribution
 
 
+def until(parts: Iterable[bytes], stop: bytes) -> Iterator[bytes]:
+    """The parts up to the end of the first `stop` in them, which may begin in one part and end in
+    another; all of them if there is none. Requests no further part."""
+    before = b""  # the bytes in which a `stop` may have begun
+    for part in parts:
+        text = before + part
+        found = text.find(stop)
+        if found >= 0:
+            yield part[: found + len(stop) - len(before)]
+            return
+        yield part
+        before = text[max(0, len(text) - len(stop) + 1) :]
+
+
 def cut(parts: Iterable[bytes], length: int) -> Iterator[bytes]:
     """The parts up to `length` bytes in total; requests no further part."""
     for part in parts if length else ():

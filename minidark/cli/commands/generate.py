@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import logging
 import secrets
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,23 +15,26 @@ import click
 
 from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.options.compute import Compute, compute_options
+from minidark.cli.options.escapes import KNOWN, encoded
 from minidark.cli.options.numbers import Number, Temperature, cache_option, count
-from minidark.cli.output.stderr import tell
+from minidark.cli.output.stderr import tell, tell_if_waiting
 from minidark.cli.output.stdout import whole_characters, write
 from minidark.data.bytepairs import byte_pairs
 from minidark.data.text import Ids, Text
 from minidark.data.tokens import byte_names
 from minidark.data.vocabulary import Vocabulary
-from minidark.errors import echo
+from minidark.errors import DataError, echo
 from minidark.files import shipped
 from minidark.files.archives import is_archive
-from minidark.inference.generate import cut, default_primer, sample, sample_many
+from minidark.files.disk import named, open_regular
+from minidark.inference.generate import cut, default_primer, sample, sample_many, until
 from minidark.inference.novelty import Copied, longest_copied
 from minidark.network import Network
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 64  # texts sampled side by side
+LONGEST_SEED = 1 << 24  # bytes
 CHARACTER = 2e6  # numpy's overhead for a character, in multiply-adds
 
 
@@ -40,6 +44,9 @@ CHARACTER = 2e6  # numpy's overhead for a character, in multiply-adds
 @click.option(
     "--seed", "seed", default=None, metavar="TEXT", help="Text to continue [two newlines]."
 )
+@click.option("--seed-file", metavar="FILE|-", help="Continue the text of a file, as it is, or of "
+              "standard input.")  # fmt: skip
+@click.option("--escapes", is_flag=True, help=f"In --seed and --stop, read escapes: {KNOWN}.")
 @click.option(
     "--srand",
     type=int,
@@ -48,6 +55,7 @@ CHARACTER = 2e6  # numpy's overhead for a character, in multiply-adds
 )
 @click.option("--len", "length", type=count(0), metavar="N", default=1000, show_default=True,
               help="Number of characters to sample.")  # fmt: skip
+@click.option("--stop", metavar="TEXT", help="End a sample where this text ends in it.")
 @click.option("--temp", "temperature", type=Temperature(), metavar="T", default=0.7,
               show_default=True, help="Sampling temperature: lower is more conservative; 0 always "
               "picks the most likely symbol.")  # fmt: skip
@@ -70,8 +78,11 @@ def generate(
     cfg: str | None,
     weights: str | None,
     seed: str | None,
+    seed_file: str | None,
+    escapes: bool,
     srand: int | None,
     length: int,
+    stop: str | None,
     temperature: float,
     top_k: int | None,
     top_p: float | None,
@@ -90,14 +101,21 @@ def generate(
     minidark generate rnn backup/rnn_final.weights
     minidark generate my.safetensors                       (which contains its cfg)
     minidark generate rnn my.weights --seed "def " --len 300 --temp .5 --srand 1
+    minidark generate rnn my.weights --seed "a\\nb" --escapes --stop "\\n\\n"
     minidark generate rnn my.weights --check-copy data.txt
+    head -c 300 book.txt | minidark generate rnn my.weights --seed-file -
 
-    Prints the seed text, then each character as soon as it is sampled, then a newline. With
+    Prints the seed text, then each character as soon as it is sampled, then a newline. --stop is
+    searched for in the sampled text, not in the seed, and is printed as the end of it. With
     several samples, a line `--- srand N:` precedes each one. With the same --srand, the text is
     the one that darknet's `rnn generate -srand` prints on a CPU.
     """
     if originals and tokens is not None:
         raise click.UsageError("--check-copy compares bytes, and does not work with --tokens")
+    primer = _seed(seed, seed_file, escapes)
+    end = None if stop is None else encoded(stop, escapes)
+    if end == b"":
+        raise click.UsageError("--stop needs a text")
     if cfg is None:
         cfg, weights = shipped.network()
     elif weights is None and not is_archive(cfg):
@@ -106,7 +124,7 @@ def generate(
     if srand is None:
         srand = secrets.randbelow(2**31)
         log.info("--srand %d", srand)
-    symbols = _symbols(net, seed, tokens)
+    symbols = _symbols(net, primer, tokens)
     work = sum(layer.work() for layer in net.layers)
     compute.settle(net, length * (samples * work + CHARACTER))
     net.backend.announce_compiling(layer.compiled_as for layer in net.layers)
@@ -124,13 +142,16 @@ def generate(
             sampled: Iterator[bytes] = (symbols.names[symbol] for symbol in drawn)
             if symbols.lengths is not None:
                 sampled = cut(sampled, length)
-            primer = (symbols.names[symbol] for symbol in symbols.primer)
-            text = itertools.chain(primer, _recorded(sampled, parts), [b"\n"])
+            if end is not None:
+                sampled = until(sampled, end)
+            primed = (symbols.names[symbol] for symbol in symbols.primer)
+            text = itertools.chain(primed, _recorded(sampled, parts), [b"\n"])
             write(whole_characters(text))
             if original:
-                copied.append(longest_copied(b"".join(parts), original))
+                drawn_text = b"".join(parts)
+                copied.append((longest_copied(drawn_text, original), len(drawn_text)))
         if copied:
-            _tell_copied(max(copied, key=lambda c: len(c.span)), originals, length)
+            _tell_copied(*max(copied, key=lambda c: len(c[0].span)), originals)
 
 
 def _texts(
@@ -160,7 +181,28 @@ def _recorded(parts: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
         yield part
 
 
-def _tell_copied(copied: Copied, originals: tuple[str, ...], length: int) -> None:
+def _seed(seed: str | None, seed_file: str | None, escapes: bool) -> bytes | None:
+    """The text of --seed or --seed-file; None without both."""
+    if seed_file is None:
+        return None if seed is None else encoded(seed, escapes)
+    if seed is not None:
+        raise click.UsageError("use either --seed or --seed-file, not both")
+    if seed_file == "-":
+        tell_if_waiting()
+        text = sys.stdin.buffer.read(LONGEST_SEED + 1)
+    else:
+        with open_regular(seed_file, named(seed_file, DataError)) as file:
+            text = file.read(LONGEST_SEED + 1)
+    source = "standard input" if seed_file == "-" else seed_file
+    if not text:
+        raise DataError(f"{source}: empty; a seed needs at least one character")
+    if len(text) > LONGEST_SEED:
+        raise DataError(f"{source}: more than {LONGEST_SEED:,} bytes, the limit for a seed")
+    return text
+
+
+def _tell_copied(copied: Copied, length: int, originals: tuple[str, ...]) -> None:
+    """Report the longest copied stretch of a sample of `length` bytes."""
     where = f"in {', '.join(originals)} at offset {copied.offset:,}"
     shown = f", {where}: {echo(copied.span.decode(errors='replace'), 200)}" if copied.span else ""
     tell(f"minidark: longest copied stretch: {len(copied.span):,} of {length:,} characters{shown}")
@@ -175,16 +217,15 @@ class _Symbols:
     lengths: Ids | None  # characters of each symbol; None if --len counts tokens
 
 
-def _symbols(net: Network, seed: str | None, tokens: str | None) -> _Symbols:
+def _symbols(net: Network, seed: bytes | None, tokens: str | None) -> _Symbols:
     """The primer is the seed, as symbols or tokens; by default two newlines, or a first token."""
-    seed_bytes = None if seed is None else seed.encode("utf-8", "surrogateescape")
     if tokens is None:
         pairs = byte_pairs(net)
         names = pairs.names if pairs.pairs else byte_names(net.outputs)
-        primer = pairs.encode(default_primer(net.inputs) if seed_bytes is None else seed_bytes)
+        primer = pairs.encode(default_primer(net.inputs) if seed is None else seed)
         return _Symbols(names, primer.tolist(), pairs.lengths)
     vocabulary = Vocabulary.read(tokens, net.inputs)
     spelled = [vocabulary.first]
-    if seed_bytes is not None:
-        spelled = vocabulary.encode(seed_bytes).tolist()
+    if seed is not None:
+        spelled = vocabulary.encode(seed).tolist()
     return _Symbols(vocabulary.printed, spelled, None)
