@@ -115,6 +115,12 @@ def bare(name: str, longest: int = LONGEST_ECHO) -> str:
     return cut(repr(str(name))[1:-1], longest)
 
 
+def number_of(count: int, noun: str) -> str:
+    """A count with its noun: "1 stream", "2,500 batches"."""
+    ending = "" if count == 1 else "es" if noun.endswith(("ch", "s")) else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def not_one_of(word: str, known: Iterable[str]) -> str:
     """ "not one of relu, tanh (did you mean 'relu'?)"."""
     return f"not one of {', '.join(known)}{nearest(word, known)}"

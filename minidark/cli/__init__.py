@@ -40,6 +40,24 @@ COMMANDS = {  # name: its module in `minidark.cli.commands`
 }  # fmt: skip
 
 
+SECTIONS = {  # of `minidark --help`: heading, commands; the last one also gets all others
+    "Train and use a network": (
+        "train", "generate", "valid", "predict", "score", "vec", "run", "compare",
+    ),
+    "Understand a network": ("look", "report", "info", "statistics", "ops", "diff", "gradcheck"),
+    "Write cfgs and weights": (
+        "init", "check", "convert", "join", "average", "partial", "denormalize",
+    ),
+    "More": ("rnn", "doctor", "completion"),
+}  # fmt: skip
+
+
+OPTIONS = (
+    "Options: --quiet (only errors), -v (more notes), --debug (tracebacks), --version, -h. "
+    "`minidark COMMAND --help` begins with examples."
+)
+
+
 class _Group(click.Group):
     """The group of all commands. It reports an error as one line and an exit code.
 
@@ -84,6 +102,18 @@ class _Group(click.Group):
         with Interrupts.recorded(), report_errors(ctx), np.errstate(all="ignore"):
             return super().invoke(ctx)
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands in sections, and the options in two lines."""
+        listed = {name for names in SECTIONS.values() for name in names}
+        width, (*_, last) = max(map(len, COMMANDS)), SECTIONS
+        for heading, names in SECTIONS.items():
+            others = [name for name in COMMANDS if name not in listed] if heading == last else []
+            with formatter.section(heading):
+                rows = [(name.ljust(width), help_line(name)) for name in (*names, *others)]
+                formatter.write_dl(rows)
+        formatter.write_paragraph()
+        formatter.write_text(OPTIONS)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -112,9 +142,6 @@ def load(name: str, light: bool = False) -> click.Command:
 @click.group(
     cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="The --help of each command begins with examples. Environment variables can set its "
-    "options. Exit codes: 0 done, 1 a run failed, 2 wrong usage, 3 wrong cfg, 4 wrong weights or "
-    "data, 5 diverged, 130 and 143 interrupted.",
 )
 @click.version_option(__version__, message="minidark %(version)s")
 def cli() -> None:
@@ -122,7 +149,7 @@ def cli() -> None:
 
     \b
     minidark train rnn data.txt
-    minidark generate rnn backup/rnn_final.weights
+    minidark generate backup/
     minidark generate            (from the shipped network)
     """
 

@@ -21,7 +21,7 @@ from minidark.data.bytepairs import BytePairText, check_symbols
 from minidark.data.identity import Identity
 from minidark.data.pairs import Pairs, epoch_order, in_symbols
 from minidark.data.text import Ids, Streams, Symbols
-from minidark.errors import CfgError, DataError, echo
+from minidark.errors import CfgError, DataError, echo, number_of
 from minidark.inference.generate import default_primer, generate
 from minidark.inference.predict import check_predicts, predict
 from minidark.inference.valid import MOST, Pieces, evaluate, evaluate_pairs
@@ -143,7 +143,7 @@ class TextFeed(Feed):
             held_out = (
                 f"{kept_out:,} held out, {self.validated:,} of them, evenly spread, to validate on"
             )
-        return f"{self.size:,} characters to train on, {held_out}{_few(self)}"
+        return f"{number_of(self.size, 'character')} to train on, {held_out}{_few(self)}"
 
     def check(self) -> None:
         self.text.check()
@@ -224,7 +224,7 @@ class PairsFeed(Feed):
         held_out = f"{kept_out:,} to validate on"
         if self.held_out.size < kept_out:
             held_out = f"{kept_out:,} held out, {self.held_out.size:,} of them to validate on"
-        return f"{self.numbers.size:,} pairs to train on, {held_out}{_few(self)}"
+        return f"{number_of(self.numbers.size, 'pair')} to train on, {held_out}{_few(self)}"
 
     def next(self) -> Pass:
         if self.position == len(self.order):

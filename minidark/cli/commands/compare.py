@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
+from rich.table import Column, Table
 
 from minidark.backend import get_backend
 from minidark.cli.command import typed
@@ -20,15 +20,17 @@ from minidark.cli.output.display import validated
 from minidark.cli.output.outputs import PAGE, check_output, force_option
 from minidark.cli.output.stderr import tell
 from minidark.cli.output.stdout import say, say_json
-from minidark.cli.output.tables import print_table
+from minidark.cli.output.tables import add_figures, print_table
 from minidark.data.text import Text
-from minidark.errors import DivergedError, MinidarkError
+from minidark.errors import DivergedError, MinidarkError, number_of
 from minidark.report.comparison import COLUMNS, cells, write_comparison_page
 from minidark.report.extra import needed
 from minidark.training.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
 from minidark.training.report import StepReport
 
 BATCHES = 1000
+LEAST_NAME = 11  # columns for the names of cfgs
+LISTS = ("widths", "seconds")  # columns
 MOST_SECONDS = 10**7  # four months
 
 
@@ -177,15 +179,16 @@ def _taking_part(candidate: Candidate, batches: int) -> str:
     widths = ", ".join(map(str, candidate.widths))
     return (
         f"{candidate.name}: recurrent width {widths}, {candidate.plan.trained:,} parameters, "
-        f"{batches:,} batches"
+        f"{number_of(batches, 'batch')}"
     )
 
 
 def show(facts: dict[str, Any]) -> None:
     """Print the table, then a sample of each cfg."""
-    table = Table("cfg", box=None, pad_edge=False)
-    for name in COLUMNS:
-        table.add_column(name, justify="right")
+    table = Table(Column("cfg", min_width=LEAST_NAME), box=None, pad_edge=False)
+    add_figures(table, *COLUMNS)
+    for name in LISTS:  # a number for each layer, or for each seed
+        table.columns[1 + COLUMNS.index(name)].no_wrap = False
     for cfg in facts["cfgs"]:
         table.add_row(cfg["name"], *cells(cfg))
     print_table(table)

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from minidark.cli.options.cfg_options import CfgChoice, weightless_options
 from minidark.cli.output.stdout import say, say_json
-from minidark.cli.output.tables import print_table
+from minidark.cli.output.tables import add_figures, print_table
 from minidark.training.gradcheck import (
     STEPS,
     STREAMS,
@@ -90,8 +90,7 @@ def _fact(row: Row) -> dict[str, Any]:
 
 def _show(rows: list[Row], passed: bool) -> None:
     table = Table("array", "shape", box=None, pad_edge=False)
-    table.add_column("directions", justify="right")
-    table.add_column("relative error", justify="right")
+    add_figures(table, "directions", "relative error")
     table.add_column("")
     for row in rows:
         shape = " x ".join(map(str, row.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 import click
@@ -9,8 +10,8 @@ from rich.table import Table
 
 from minidark.cli.options.cfg_options import CfgChoice, showing_network_options
 from minidark.cli.output.stdout import say, say_json
-from minidark.cli.output.tables import array_table, print_table
-from minidark.errors import WeightsError
+from minidark.cli.output.tables import WIDTH, add_figures, array_table, print_table
+from minidark.errors import WeightsError, number_of
 from minidark.files.archives import is_archive
 from minidark.layers.base import Layer
 from minidark.network import Network
@@ -93,25 +94,22 @@ def header_facts(header: Header | Named, asked_order: str | None) -> dict[str, A
 
 def show(facts: dict[str, Any]) -> None:
     table = Table("layer", "type", box=None, pad_edge=False)
-    for name in ("inputs", "outputs", "parameters", "multiply-adds per character"):
-        table.add_column(name, justify="right")
+    add_figures(table, "inputs", "outputs", "parameters", "multiply-adds per character")
     keys = ("inputs", "outputs", "parameters", "multiply_adds")
     for layer in facts["layers"]:
         table.add_row(str(layer["layer"]), layer["type"], *(f"{layer[k]:,}" for k in keys))
     totals = (f"{facts[k]:,}" for k in ("parameters", "multiply_adds"))
     table.add_row("", "total", "", "", *totals)
     print_table(table)
-    say(
-        f"\nweight file: {facts['weight_file_bytes']:,} bytes.  A batch: {facts['streams']} "
-        f"streams of {facts['time_steps']} steps, {facts['subdivisions']} "
-        f"pass{'es' if facts['subdivisions'] > 1 else ''}."
-    )
+    streams, steps = number_of(facts["streams"], "stream"), number_of(facts["time_steps"], "step")
+    say(f"\nweight file: {facts['weight_file_bytes']:,} bytes.")
+    say(f"a batch: {streams} of {steps}, {number_of(facts['subdivisions'], 'pass')}.")
     if "weights" in facts:
         w = facts["weights"]
-        contents = (
-            f"version {w['version']} ({w['program']}), {w['order']}'s order of arrays"
-            if w["order"] in ORDERS
-            else f"{w['program']}, arrays by name"
-        )
-        say(f"these weights: {contents}, {w['seen']:,} rows seen.\n")
+        kind, order = f"{w['program']}, arrays by name,", ""
+        if w["order"] in ORDERS:
+            kind = f"version {w['version']} ({w['program']}),"
+            order = f"{w['order']}'s order of arrays, "
+        say(textwrap.fill(f"these weights: {kind}", WIDTH))
+        say(f"{order}{w['seen']:,} rows seen.\n")
         print_table(array_table(facts["arrays"]))

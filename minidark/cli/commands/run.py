@@ -18,11 +18,12 @@ from minidark.cli.exits import EXPECTED, report
 from minidark.cli.options.stopping import stoppable
 from minidark.cli.output.stderr import tell, tell_error
 from minidark.cli.output.stdout import say, say_json
-from minidark.cli.output.tables import print_table
+from minidark.cli.output.tables import add_figures, print_table
 from minidark.errors import WeightsError
 from minidark.training.checkpoint import Checkpoint, newest_sound
 from minidark.training.parallel.mpi import started
 
+LONGEST_RUN = 24  # characters of a name that the table does not break
 USAGE = 2
 INTERRUPTED = 128  # plus the number of the signal
 
@@ -198,12 +199,11 @@ def _facts(one: Done) -> dict[str, Any]:
 
 def _show(done: list[Done]) -> None:
     table = Table("run", "result", box=None, pad_edge=False)
-    for name in ("batches", "best validation", "seconds", "exit code"):
-        table.add_column(name, justify="right")
+    add_figures(table, "batches", "best validation", "seconds", "exit code")
     for one in done:
         loss = one.best_valid_loss
         table.add_row(
-            one.run.name or str(one.run.folder),
+            _breakable(one.run.name or str(one.run.folder)),
             one.result,
             f"{one.batches:,}",
             "-" if loss is None else f"{loss:.4f}",
@@ -211,3 +211,8 @@ def _show(done: list[Done]) -> None:
             "-" if one.exit_code is None else str(one.exit_code),
         )
     print_table(table)
+
+
+def _breakable(name: str) -> str:
+    """A long name with blanks where a table may break it."""
+    return name if len(name) <= LONGEST_RUN else name.replace(",", ", ")

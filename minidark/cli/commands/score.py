@@ -117,7 +117,7 @@ def _show(result: Score, measured: Metrics | None, worst: int) -> None:
         say(f"{name:20} {figure:>14}")
     if result.classes:
         say()
-        print_table(_confusion(result))
+        print_table(_confusion(result), wide=True)
     for pair in result.worst(worst):
         say(f"line {pair.line}: {pair.source} -> {pair.predicted} (not {pair.target})")
 

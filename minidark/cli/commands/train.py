@@ -20,6 +20,7 @@ from minidark.cli.output.display import JsonLines, display, sample_note
 from minidark.cli.output.explained import show
 from minidark.cli.output.next_steps import next_commands
 from minidark.cli.output.stderr import tell
+from minidark.errors import number_of
 from minidark.network import Network
 from minidark.training.backups import SAVE_EVERY, Backups
 from minidark.training.checkpoint import FALLING
@@ -227,18 +228,18 @@ def _over(training: Training) -> str:
             f"this run is finished: its learning-rate schedule ended at batch {batches}; to train "
             "further, start a new run with --weights FILE --clear"
         )
-    return f"this run is finished after {batches} batches; --batches N continues it"
+    return f"this run is finished after {number_of(batches, 'batch')}; --batches N continues it"
 
 
 def _beginning(training: Training) -> str:
     net = training.net
     parameters = sum(p.value.size for p in net.parameters())
-    steps = f"{net.options.time_steps} steps"
+    steps = number_of(net.options.time_steps, "step")
     if net.backend.name != "cpu":
         steps += f" on {net.backend.name}"
     elif net.backend.fast:
         steps += " with the fast kernels"
     return (
-        f"{parameters:,} parameters, {net.streams} streams of {steps}; "
+        f"{parameters:,} parameters, {number_of(net.streams, 'stream')} of {steps}; "
         f"{training.feed.amounts()}; --seed {training.seed}"
     )

@@ -32,6 +32,9 @@ from minidark.inference.valid import Measure, Reading, Tally, readings
 
 BLOCK = 2**16  # symbols read at once
 COLUMNS = ("bits", "offset", "before", "", "after", "most likely")
+MOST_WORDS = 1e6  # a larger perplexity of a word is shown as a dash
+LONGEST_WORD = 20  # characters; a text with longer words, on average, has hardly any blanks
+BEFORE, AFTER = 24, 14  # characters of the text in the table; --json has more
 RIGHT = COLUMNS[:3]  # right-aligned, so that each character is next to its neighbours
 
 
@@ -78,8 +81,9 @@ def valid(
     minidark valid words.cfg words.weights held-out.ids --tokenized
 
     Prints bits per character, perplexity per character (2 to the power of the bits) and perplexity
-    per word. With --tokenized or --tokens, the figures are per token, and nothing is read before
-    DATA. --json uses the same names, where a character is a token.
+    per word, with a dash if it is over a million. With --tokenized or --tokens, the figures are per
+    token, and nothing is read before DATA. --json uses the same names, where a character is a
+    token.
 
     NO_COLOR turns the colours of --color off. FORCE_COLOR=1 keeps them in a pipe, for `less -R`.
     """
@@ -112,13 +116,16 @@ def valid(
                 shown.add(reading)
     if shown:
         shown.end()
-    figures = _figures(tally.measure())
+    measure = tally.measure()
+    figures = _figures(measure)
     most_surprising = [_facts(surprise, pairs) for surprise in surprises.found()]
     if as_json:
         finite = {k: _finite(figure) for k, figure in figures.items()}
         say_json(finite | ({"worst": most_surprising} if worst else {}))
         return
     _print_figures(figures, has_tokens)
+    if not has_tokens:  # a token is a word
+        _print_word_perplexity(measure)
     if worst:
         say()
         print_table(_table(most_surprising, pairs))
@@ -129,9 +136,20 @@ def _print_figures(figures: dict[str, float], tokenized: bool) -> None:
         label = name.replace("_", " ")
         if tokenized:
             label = label.replace("character", "token")
-        if not (tokenized and name == "word_perplexity"):  # a token is a word
+        if name != "word_perplexity":
             rounded = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"
             say(f"{label:20} {rounded:>14}")
+
+
+def _print_word_perplexity(measure: Measure) -> None:
+    """A dash and the reason, if the figure is more than any number of words."""
+    figure, reason = f"{measure.word_perplexity:,.4f}", ""
+    if measure.word_perplexity > MOST_WORDS:
+        length = measure.characters / measure.words
+        few = length > LONGEST_WORD
+        reason = f"{length:,.0f} characters between blanks" if few else "words are not predicted"
+        figure, reason = "-", f"  (over a million: {reason})"
+    say(f"{'word perplexity':20} {figure:>14}{reason}")
 
 
 def _check_tokenized(seed: str, color: bool, worst: int | None, option: str) -> None:
@@ -250,9 +268,10 @@ def _table(surprises: list[dict[str, Any]], pairs: BytePairs) -> Table:
             f"{_printable(_spelled(pairs, [facts['likeliest']]))} "
             f"({_rounded(facts['likeliest_probability'])})"
         )
-        words = (facts["before"], _spelled(pairs, [facts["symbol"]]), facts["after"])
+        before, after = _printable(facts["before"]), _printable(facts["after"])
+        words = (before[-BEFORE:], _printable(_spelled(pairs, [facts["symbol"]])), after[:AFTER])
         figures = (_rounded(facts["bits"]), f"{facts['offset']:,}")
-        table.add_row(*map(Cell, (*figures, *map(_printable, words), likeliest)))
+        table.add_row(*map(Cell, (*figures, *words, likeliest)))
     return table
 
 

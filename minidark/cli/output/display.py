@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from minidark.cli.output.stderr import tell
 from minidark.cli.output.stdout import OutputError, discard_output, say_json
-from minidark.errors import visible
+from minidark.errors import number_of, visible
 from minidark.training.records import is_logged, log_line
 from minidark.training.report import StepReport
 from minidark.training.run import Follower
@@ -138,8 +138,7 @@ class JsonLines(Follower):
 
 def sample_note(report: StepReport) -> str:
     """The sample of a batch, between two lines."""
-    batches = "1 batch" if report.batch == 1 else f"{report.batch} batches"
-    return f"--- a sample after {batches}:\n{report.sample}\n---"
+    return f"--- a sample after {number_of(report.batch, 'batch')}:\n{report.sample}\n---"
 
 
 def report_line(report: StepReport) -> str:

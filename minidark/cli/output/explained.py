@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
+import textwrap
 
 from minidark.cli.output.stdout import say, say_json
+from minidark.cli.output.tables import WIDTH
+from minidark.errors import number_of
 from minidark.training.explain import Explained
 
 BARS = {True: "▁▂▃▄▅▆▇█", False: ".:-=+*#@"}  # by whether the encoding of standard output has them
@@ -17,30 +20,28 @@ def show(e: Explained, as_json: bool) -> None:
         say_json(e.to_json())
         return
     rates = ", ".join(f"{rate:.3g} at {batch}" for batch, rate in e.rates.items())
-    passes = f", {e.subdivisions} passes" if e.subdivisions > 1 else ""
-    what, side, about = ("characters", "streams of", "")
+    passes = f", {number_of(e.subdivisions, 'pass')}" if e.subdivisions > 1 else ""
+    what, side, about = ("characters", f"{number_of(e.streams, 'stream')} of", "")
     if e.pairs:
-        what, side, about = ("characters of targets", "pairs of up to", "about ")
+        side, about = f"{number_of(e.streams, 'pair')} of up to", "about "
+        what = "characters of targets"
     rows = {
         "parameters": f"{e.parameters:,}",
         "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters, gradients and updates, "
         f"at least {e.pass_bytes / MIB:,.1f} MiB for a pass",
-        "a batch": f"{about}{e.characters_per_batch:,} {what}: {e.streams} {side} "
-        f"{e.time_steps} steps{passes}",
-        "the run": f"{e.batches:,} batches{_after(e.batches_seen)}, {e.epochs:.2f} epochs of "
-        f"{e.characters:,} {what}",
+        "a batch": f"{about}{e.characters_per_batch:,} {what}: {side} "
+        f"{number_of(e.time_steps, 'step')}{passes}",
+        "the run": f"{number_of(e.batches, 'batch')}{_after(e.batches_seen)}, {e.epochs:.2f} "
+        f"epochs of {e.characters:,} {what}",
         "rate": sparkline(e.curve, _has_bars()),
         "": rates,
         "speed": f"{e.characters_per_second:,.0f} {what} per second, "
-        f"from {_number(e.timed_batches)}",
+        f"from {number_of(e.timed_batches, 'batch')}",
         "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
-        f"{e.validations:,} validations {duration(e.seconds - e.seconds_training)}",
+        f"{number_of(e.validations, 'validation')} {duration(e.seconds - e.seconds_training)}",
     }
-    say("\n".join(f"{name:12}{text}" for name, text in rows.items()))
-
-
-def _number(batches: int) -> str:
-    return f"{batches} batch{'' if batches == 1 else 'es'}"
+    for name, text in rows.items():
+        say(textwrap.fill(text, WIDTH, initial_indent=f"{name:12}", subsequent_indent=" " * 12))
 
 
 def _after(seen: int) -> str:

@@ -17,26 +17,58 @@ class _Console(Console):
         return super().render_str(visible(text), **kwargs)
 
 
-def print_table(table: Table) -> None:
-    """Print with `say_styled`, because rich exits with 1 if the pipe is closed."""
+WIDTH = 80  # columns of a terminal
+WIDEST = 200
+LONGEST_HEADING = 9  # characters of a line in a heading
+
+
+def print_table(table: Table, wide: bool = False) -> None:
+    """Print with `say_styled`, because rich exits with 1 if the pipe is closed. The table is at
+    most 80 columns wide: it has one blank between columns and folds long names if it must. `wide`:
+    for tables whose number of columns depends on the data."""
+    for column in table.columns:
+        column.vertical, column.overflow = "bottom", "fold"
     # Names are not markup. A pipe and a terminal get the same width; a terminal may wrap.
-    console = _Console(width=200, markup=False, emoji=False)
+    console = _Console(width=WIDEST if wide else WIDTH, markup=False, emoji=False)
+    if (
+        not wide
+        and console.measure(table, options=console.options.update(max_width=WIDEST)).maximum > WIDTH
+    ):
+        table.padding = (0, 1, 0, 0)
     with checked(), console.capture() as shown:
         console.print(table)
     say_styled("".join(f"{line.rstrip()}\n" for line in shown.get().splitlines()))
 
 
+def add_figures(table: Table, *headings: str) -> None:
+    """Add columns of numbers, which are never folded. Long headings take two lines."""
+    for heading in headings:
+        table.add_column(_in_two_lines(heading), justify="right", no_wrap=True)
+
+
+def _in_two_lines(heading: str) -> str:
+    """A long heading with a line break at the blank that makes it narrowest."""
+    words = heading.split()
+    splits = ["\n".join((" ".join(words[:n]), " ".join(words[n:]))) for n in range(1, len(words))]
+    if len(heading) <= LONGEST_HEADING or not splits:
+        return heading
+    return min(splits, key=lambda lines: max(map(len, lines.split("\n"))))
+
+
 def array_table(rows: list[dict[str, Any]]) -> Table:
-    """A table of `weights.arrays.array_statistics`."""
+    """A table of `weights.arrays.array_statistics`, to three digits. Counts of NaN and infinity
+    are a column only if there are any."""
     table = Table("array", "shape", box=None, pad_edge=False)
-    for name in ("mean", "spread", "mean square", "least", "most", "not finite"):
-        table.add_column(name, justify="right")
+    add_figures(table, "mean", "spread", "mean square", "least", "most")
+    damaged = any(row["not_finite"] for row in rows)
+    if damaged:
+        add_figures(table, "not finite")
     for row in rows:
         figures = (row[k] for k in ("mean", "spread", "mean_square", "least", "most"))
         table.add_row(
             row["name"],
             " x ".join(map(str, row["shape"])),
-            *("-" if f is None else f"{f:.6f}" for f in figures),
-            str(row["not_finite"]),
+            *("-" if f is None else f"{f:.3g}" for f in figures),
+            *([str(row["not_finite"])] if damaged else []),
         )
     return table
