@@ -55,3 +55,13 @@ def as_typed(text: str) -> str:
 def names(kind: str, suffix: str) -> list[str]:
     """The bare names of the shipped files."""
     return sorted(path.name.removesuffix(suffix) for path in folder(kind).glob(f"*{suffix}"))
+
+
+def bare_name(path: Path | str) -> str | None:
+    """The bare name of a shipped cfg, by its path; None for other files."""
+    home, path = folder("cfg"), Path(path)
+    try:
+        is_shipped = path.suffix == ".cfg" and path.resolve().parent == home.resolve()
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+    return path.stem if is_shipped else None

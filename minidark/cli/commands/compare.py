@@ -29,7 +29,8 @@ from minidark.training.compare import Candidate, Comparison, Outcome, candidates
 from minidark.training.report import StepReport
 
 BATCHES = 1000
-LEAST_NAME = 11  # columns for the names of cfgs
+LONGEST_NAME = 16  # columns for a word in the name of a cfg
+SHORT = {"bits per character": "bits/char"}  # in the table on a terminal
 LISTS = ("widths", "seconds")  # columns
 MOST_SECONDS = 10**7  # four months
 
@@ -185,8 +186,11 @@ def _taking_part(candidate: Candidate, batches: int) -> str:
 
 def show(facts: dict[str, Any]) -> None:
     """Print the table, then a sample of each cfg."""
-    table = Table(Column("cfg", min_width=LEAST_NAME), box=None, pad_edge=False)
-    add_figures(table, *COLUMNS)
+    names = [cfg["name"] for cfg in facts["cfgs"]]
+    longest = max(len(word) for name in names for word in name.split() or [""])
+    name_column = Column("cfg", min_width=min(longest, LONGEST_NAME))
+    table = Table(name_column, box=None, pad_edge=False)
+    add_figures(table, *(SHORT.get(name, name) for name in COLUMNS))
     for name in LISTS:  # a number for each layer, or for each seed
         table.columns[1 + COLUMNS.index(name)].no_wrap = False
     for cfg in facts["cfgs"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
 import click
@@ -10,7 +9,7 @@ from rich.table import Table
 
 from minidark.cli.options.cfg_options import CfgChoice, showing_network_options
 from minidark.cli.output.stdout import say, say_json
-from minidark.cli.output.tables import WIDTH, add_figures, array_table, print_table
+from minidark.cli.output.tables import add_figures, array_table, print_table
 from minidark.errors import WeightsError, number_of
 from minidark.files.archives import is_archive
 from minidark.layers.base import Layer
@@ -102,14 +101,17 @@ def show(facts: dict[str, Any]) -> None:
     table.add_row("", "total", "", "", *totals)
     print_table(table)
     streams, steps = number_of(facts["streams"], "stream"), number_of(facts["time_steps"], "step")
-    say(f"\nweight file: {facts['weight_file_bytes']:,} bytes.")
-    say(f"a batch: {streams} of {steps}, {number_of(facts['subdivisions'], 'pass')}.")
+    passes = number_of(facts["subdivisions"], "pass")
+    say(
+        f"\nweight file: {facts['weight_file_bytes']:,} bytes.  A batch: {streams} of {steps}, "
+        f"{passes}."
+    )
     if "weights" in facts:
         w = facts["weights"]
-        kind, order = f"{w['program']}, arrays by name,", ""
-        if w["order"] in ORDERS:
-            kind = f"version {w['version']} ({w['program']}),"
-            order = f"{w['order']}'s order of arrays, "
-        say(textwrap.fill(f"these weights: {kind}", WIDTH))
-        say(f"{order}{w['seen']:,} rows seen.\n")
+        contents = (
+            f"version {w['version']} ({w['program']}), {w['order']}'s order of arrays"
+            if w["order"] in ORDERS
+            else f"{w['program']}, arrays by name"
+        )
+        say(f"these weights: {contents}, {w['seen']:,} rows seen.\n")
         print_table(array_table(facts["arrays"]))

@@ -199,7 +199,7 @@ def _facts(one: Done) -> dict[str, Any]:
 
 def _show(done: list[Done]) -> None:
     table = Table("run", "result", box=None, pad_edge=False)
-    add_figures(table, "batches", "best validation", "seconds", "exit code")
+    add_figures(table, "batches", "validation", "seconds", "exit")
     for one in done:
         loss = one.best_valid_loss
         table.add_row(

@@ -34,7 +34,7 @@ BLOCK = 2**16  # symbols read at once
 COLUMNS = ("bits", "offset", "before", "", "after", "most likely")
 MOST_WORDS = 1e6  # a larger perplexity of a word is shown as a dash
 LONGEST_WORD = 20  # characters; a text with longer words, on average, has hardly any blanks
-BEFORE, AFTER = 24, 14  # characters of the text in the table; --json has more
+BEFORE, AFTER = 28, 12  # characters of the text in the table; --json has more
 RIGHT = COLUMNS[:3]  # right-aligned, so that each character is next to its neighbours
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-import textwrap
 
 from minidark.cli.output.stdout import say, say_json
-from minidark.cli.output.tables import WIDTH
 from minidark.errors import number_of
 from minidark.training.explain import Explained
 
@@ -27,7 +25,7 @@ def show(e: Explained, as_json: bool) -> None:
         what = "characters of targets"
     rows = {
         "parameters": f"{e.parameters:,}",
-        "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters, gradients and updates, "
+        "memory": f"{e.parameter_bytes / MIB:,.1f} MiB for parameters and updates, "
         f"at least {e.pass_bytes / MIB:,.1f} MiB for a pass",
         "a batch": f"{about}{e.characters_per_batch:,} {what}: {side} "
         f"{number_of(e.time_steps, 'step')}{passes}",
@@ -40,8 +38,7 @@ def show(e: Explained, as_json: bool) -> None:
         "time": f"{duration(e.seconds)}: training {duration(e.seconds_training)}, "
         f"{number_of(e.validations, 'validation')} {duration(e.seconds - e.seconds_training)}",
     }
-    for name, text in rows.items():
-        say(textwrap.fill(text, WIDTH, initial_indent=f"{name:12}", subsequent_indent=" " * 12))
+    say("\n".join(f"{name:12}{text}" for name, text in rows.items()))
 
 
 def _after(seen: int) -> str:

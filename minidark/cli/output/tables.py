@@ -19,7 +19,6 @@ class _Console(Console):
 
 WIDTH = 80  # columns of a terminal
 WIDEST = 200
-LONGEST_HEADING = 9  # characters of a line in a heading
 
 
 def print_table(table: Table, wide: bool = False) -> None:
@@ -27,13 +26,11 @@ def print_table(table: Table, wide: bool = False) -> None:
     most 80 columns wide: it has one blank between columns and folds long names if it must. `wide`:
     for tables whose number of columns depends on the data."""
     for column in table.columns:
-        column.vertical, column.overflow = "bottom", "fold"
+        column.overflow = "fold"
     # Names are not markup. A pipe and a terminal get the same width; a terminal may wrap.
     console = _Console(width=WIDEST if wide else WIDTH, markup=False, emoji=False)
-    if (
-        not wide
-        and console.measure(table, options=console.options.update(max_width=WIDEST)).maximum > WIDTH
-    ):
+    unlimited = console.options.update(max_width=WIDEST)
+    if not wide and console.measure(table, options=unlimited).maximum > WIDTH:
         table.padding = (0, 1, 0, 0)
     with checked(), console.capture() as shown:
         console.print(table)
@@ -41,28 +38,19 @@ def print_table(table: Table, wide: bool = False) -> None:
 
 
 def add_figures(table: Table, *headings: str) -> None:
-    """Add columns of numbers, which are never folded. Long headings take two lines."""
+    """Add columns of numbers, which are never folded."""
     for heading in headings:
-        table.add_column(_in_two_lines(heading), justify="right", no_wrap=True)
-
-
-def _in_two_lines(heading: str) -> str:
-    """A long heading with a line break at the blank that makes it narrowest."""
-    words = heading.split()
-    splits = ["\n".join((" ".join(words[:n]), " ".join(words[n:]))) for n in range(1, len(words))]
-    if len(heading) <= LONGEST_HEADING or not splits:
-        return heading
-    return min(splits, key=lambda lines: max(map(len, lines.split("\n"))))
+        table.add_column(heading, justify="right", no_wrap=True)
 
 
 def array_table(rows: list[dict[str, Any]]) -> Table:
     """A table of `weights.arrays.array_statistics`, to three digits. Counts of NaN and infinity
     are a column only if there are any."""
     table = Table("array", "shape", box=None, pad_edge=False)
-    add_figures(table, "mean", "spread", "mean square", "least", "most")
+    add_figures(table, "mean", "spread", "mean sq.", "least", "most")
     damaged = any(row["not_finite"] for row in rows)
     if damaged:
-        add_figures(table, "not finite")
+        add_figures(table, "NaN/inf")
     for row in rows:
         figures = (row[k] for k in ("mean", "spread", "mean_square", "least", "most"))
         table.add_row(

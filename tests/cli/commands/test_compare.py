@@ -42,7 +42,7 @@ def test_the_table_says_what_was_trained_and_how_well() -> None:
     assert result.exit_code == 0, result.stderr
     head, *rows = result.stdout.split("\n\n---")[0].splitlines()
     assert re.split(r"  +", head) == [
-        "cfg", "bits per character", "parameters", "widths", "memory", "chars/s", "batches",
+        "cfg", "bits/char", "parameters", "widths", "memory", "chars/s", "batches",
         "seconds",
     ]  # fmt: skip
     for row, name, layer in zip(rows, "ab", ("gru", "lstm"), strict=True):
