@@ -62,10 +62,11 @@ def write_comparison_page(
     """Write the page of `comparison_facts`. Raises BackendError without the extra `report`, and
     SaveError if the file cannot be written."""
     names = [cfg["name"] for cfg in facts["cfgs"]]
+    labels = [cfg["label"] for cfg in facts["cfgs"]]
     write_page(
         path,
         "comparison",
-        title=f"{', '.join(names[:-1])} and {names[-1]}",
+        title=_title(names, labels),
         summary=_summary(facts),
         facts=facts,
         columns=COLUMNS,
@@ -76,6 +77,12 @@ def write_comparison_page(
         hash_label=hash_label,
         quoted=shlex.quote,
     )
+
+
+def _title(names: Sequence[str], labels: Sequence[str]) -> str:
+    """ "a, b and c", or "gru: two GRUs of 256; lstm: one LSTM of 288" if shipped cfgs are among
+    them."""
+    return "; ".join(labels) if labels != names else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _summary(facts: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minidark.cfg.described import title_of_record
 from minidark.errors import DataError
 from minidark.training.backups import base_name
 from minidark.training.records import read_log, read_run, read_whole_run
@@ -35,6 +36,11 @@ class Run:
     def in_nats(self) -> bool:
         """Whether costs are nats per character."""
         return bool(self.facts["in_nats"])
+
+    @property
+    def network(self) -> str:
+        """The cfg's name for people; of a shipped one, with a description."""
+        return title_of_record(self.facts["cfg"], self.facts["cfg_values"])
 
     @property
     def validations(self) -> list[dict[str, Any]]:

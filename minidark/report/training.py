@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minidark.cfg.keys import values_of
-from minidark.cfg.options import LAYER_TYPES, NetOptions
+from minidark.cfg.source import recorded_text
 from minidark.data.identity import SAMPLE_BYTES, SAMPLES
 from minidark.report.curves import gradient_curve, loss_curve, rate_curve, speed_curve
 from minidark.report.pages import write_page
@@ -32,7 +31,7 @@ def write_run_page(path: Path | str, run: Run) -> None:
     write_page(
         path,
         "run",
-        title=f"{Path(run.facts['cfg']).stem}, a training run",
+        title=f"{Path(run.network).stem}, a training run",
         run=run,
         best=run.best,
         validations=rows_of(run),
@@ -45,7 +44,7 @@ def write_run_page(path: Path | str, run: Run) -> None:
             for title, curve, caption in CURVES
             if _can_be_drawn(run, curve)
         ],
-        cfg=cfg_text(run.facts["cfg_values"]),
+        cfg=recorded_text(run.facts["cfg_values"]).rstrip(),
         made_on=MADE_ON,
         hash_label=hash_label,
         quoted=shlex.quote,
@@ -64,36 +63,6 @@ def _can_be_drawn(run: Run, curve: Callable[[Run], object]) -> bool:
     if curve is speed_curve:
         return bool(run.speeds)
     return bool(run.lines) and (curve is not gradient_curve or bool(run.layers))
-
-
-def cfg_text(sections: list[dict[str, Any]]) -> str:
-    """Cfg text of the values that differ from the sections' defaults."""
-    return "\n\n".join("\n".join(_section_lines(section)) for section in sections)
-
-
-def _section_lines(section: dict[str, Any]) -> list[str]:
-    name = str(section["section"])
-    known = NetOptions if name == "net" else LAYER_TYPES.get(name)
-    defaults = values_of(known()) if known else {}
-    return [
-        f"[{name}]",
-        *(
-            f"{key}={_as_in_a_cfg(value)}"
-            for key, value in section.items()
-            if key != "section" and value is not None and value != _like(value, defaults.get(key))
-        ),
-    ]
-
-
-def _like(value: object, default: object) -> object:
-    """A default value as JSON stores it."""
-    return list(default) if isinstance(default, tuple) else default
-
-
-def _as_in_a_cfg(value: object) -> str:
-    if isinstance(value, list):
-        return ",".join(map(_as_in_a_cfg, value))
-    return repr(value) if isinstance(value, float) else str(int(value) if value is True else value)
 
 
 def hash_label(file: dict[str, Any]) -> str:

@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from minidark.backend import Backend
+from minidark.cfg.described import title_of_plan
 from minidark.cfg.plan import Doubts, Plan, check_memory, plan_cfg, replan
 from minidark.cfg.source import read_source
 from minidark.data.text import Symbols
 from minidark.errors import CfgError, DivergedError, WrongLayerError
+from minidark.files.shipped import bare_name
 from minidark.network import Network
 from minidark.network.parser import build_network
 from minidark.training import run
@@ -49,6 +51,12 @@ class Candidate:
     name: str
     path: Path
     plan: Plan
+
+    @property
+    def label(self) -> str:
+        """The name for people; of a shipped cfg, with a description."""
+        is_shipped = bare_name(self.path) == self.name
+        return title_of_plan(self.path, self.plan) if is_shipped else self.name
 
     @property
     def widths(self) -> list[int]:
@@ -371,6 +379,7 @@ def _of_candidate(
     mean, deviation = spread(bits) if bits else (None, None)
     return {
         "name": candidate.name,
+        "label": candidate.label,
         "cfg": str(candidate.path),
         "widths": candidate.widths,
         "parameters": candidate.plan.trained,

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from minidark import load_network
+from minidark.cfg.source import recorded_text
 from minidark.errors import visible
 from minidark.files.shipped import find_cfg
 from minidark.report.curves import gradient_curve, loss_curve, speed_curve
 from minidark.report.run import read_run_folder
-from minidark.report.training import cfg_text, write_run_page
+from minidark.report.training import write_run_page
 from minidark.training.same_run import cfg_values
 from tests.report.browser import opened
 from tests.report.runs import LAYERS, line, logged, trained, written
@@ -196,13 +197,13 @@ def test_the_cfg_that_is_shown_makes_the_same_network(
     monkeypatch.chdir(tmp_path)
     values = cfg_values(load_network(find_cfg(shipped_cfg(name, units))))
     shown = tmp_path / "shown.cfg"
-    shown.write_text(cfg_text(values))
+    shown.write_text(recorded_text(values))
     assert cfg_values(load_network(shown)) == values
 
 
 def test_the_cfg_has_every_digit() -> None:
     sections = [{"section": "net", "learning_rate": 0.00123456789, "decay": 1e-07}]
-    assert cfg_text(sections) == "[net]\nlearning_rate=0.00123456789\ndecay=1e-07"
+    assert recorded_text(sections) == "[net]\nlearning_rate=0.00123456789\ndecay=1e-07\n"
 
 
 ABSURD: dict[str, dict[str, Any]] = {

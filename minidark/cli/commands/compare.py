@@ -178,15 +178,17 @@ def _settle(compute: Compute, comparison: Comparison, batches: int, seeds: int) 
 
 def _taking_part(candidate: Candidate, batches: int) -> str:
     widths = ", ".join(map(str, candidate.widths))
+    name = candidate.name
+    named = f"{name}:" if candidate.label == name else f"{candidate.label},"
     return (
-        f"{candidate.name}: recurrent width {widths}, {candidate.plan.trained:,} parameters, "
+        f"{named} recurrent width {widths}, {candidate.plan.trained:,} parameters, "
         f"{number_of(batches, 'batch')}"
     )
 
 
 def show(facts: dict[str, Any]) -> None:
     """Print the table, then a sample of each cfg."""
-    names = [cfg["name"] for cfg in facts["cfgs"]]
+    names = [cfg["label"] for cfg in facts["cfgs"]]
     longest = max(len(word) for name in names for word in name.split() or [""])
     name_column = Column("cfg", min_width=min(longest, LONGEST_NAME))
     table = Table(name_column, box=None, pad_edge=False)
@@ -194,8 +196,8 @@ def show(facts: dict[str, Any]) -> None:
     for name in LISTS:  # a number for each layer, or for each seed
         table.columns[1 + COLUMNS.index(name)].no_wrap = False
     for cfg in facts["cfgs"]:
-        table.add_row(cfg["name"], *cells(cfg))
+        table.add_row(cfg["label"], *cells(cfg))
     print_table(table)
     for cfg in facts["cfgs"]:
         if sample := next((r["sample"] for r in cfg["runs"] if r["sample"]), None):
-            say(f"\n--- {cfg['name']}:\n{sample}")
+            say(f"\n--- {cfg['label']}:\n{sample}")

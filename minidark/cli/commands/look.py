@@ -98,10 +98,10 @@ def look(
     if output is not None:
         needed("jinja2")  # before any work
     check_output(output, choice.path(cfg), weights, text, form=PAGE, force=force)
-    names = choice.name(cfg), Path(weights).name
     if pairs:
         net = choice.load(cfg, weights, batch=1)
         aligner = Aligner(net, beam, separator, predict=predict)
+        names = choice.title(cfg, net), Path(weights).name
         look_at_pairs(aligner, text, length or LINES, output, names, as_json)
         return
     for option in ("predict", "beam", "separator"):
@@ -109,6 +109,7 @@ def look(
             raise click.UsageError(f"--{option} needs --pairs")
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     _check_shows(net, text)
+    names = choice.title(cfg, net), Path(weights).name
     figures = _look_at_text(net, text, length or CHARACTERS, output, names)
     if as_json:
         say_json(figures)

@@ -11,6 +11,7 @@ import click
 from minidark.cli.output.outputs import PAGE, check_output, force_option
 from minidark.cli.output.stderr import tell
 from minidark.cli.output.stdout import say, say_json
+from minidark.files.shipped import bare_name
 from minidark.report.run import figures, read_run_folder
 from minidark.report.training import write_run_page
 
@@ -43,19 +44,19 @@ def report(rundir: str, output: str | None, as_json: bool, force: bool) -> None:
     if as_json:
         say_json(facts)
     elif output is None:
-        show(facts)
+        show(facts, run.network)
 
 
-def show(facts: dict[str, Any]) -> None:
-    """Print the run in a few lines."""
-    for name, text in summary(facts).items():
+def show(facts: dict[str, Any], network: str) -> None:
+    """Print the run in a few lines. network: the cfg's name for people."""
+    for name, text in summary(facts, network).items():
         say(f"{name:22} {text}")
 
 
-def summary(facts: dict[str, Any]) -> dict[str, str]:
+def summary(facts: dict[str, Any], network: str) -> dict[str, str]:
     in_nats = facts["in_nats"]
     rows = {
-        "cfg": facts["cfg"],
+        "cfg": network if bare_name(facts["cfg"]) else facts["cfg"],
         "state": facts["state"] + (f": {facts['diverged']}" if facts["diverged"] else ""),
         "batches": f"{facts['batch']:,} of {facts['batches']:,}",
         "parameters": f"{facts['parameters']:,}",

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from minidark.cfg.described import title
 from minidark.cli.commands.train_options import Options
 from minidark.cli.options.cfg_options import cfg_options
 from minidark.cli.options.compute import compute_options
@@ -21,6 +22,7 @@ from minidark.cli.output.explained import show
 from minidark.cli.output.next_steps import next_commands
 from minidark.cli.output.stderr import tell
 from minidark.errors import number_of
+from minidark.files.shipped import bare_name
 from minidark.network import Network
 from minidark.training.backups import SAVE_EVERY, Backups
 from minidark.training.checkpoint import FALLING
@@ -202,7 +204,7 @@ def _lead(options: Options, training: Training, stop: Stop) -> StepReport | None
                 shown.note(f"minidark: warning: {doubt}")
             if backups.former or before:
                 shown.note(f"minidark: warning: {_replacing(options.newest, backups)}")
-        shown.note(_beginning(training))
+        shown.note(_named(options.path, net) + _beginning(training))
         return follow(training, [backups, shown, lines], stop)
 
 
@@ -229,6 +231,14 @@ def _over(training: Training) -> str:
             "further, start a new run with --weights FILE --clear"
         )
     return f"this run is finished after {number_of(batches, 'batch')}; --batches N continues it"
+
+
+def _named(cfg: Path, net: Network) -> str:
+    """What a shipped cfg is, for the first line of a run; "" for other cfgs."""
+    if bare_name(cfg) is None:
+        return ""
+    normalizes = any(layer.norms for layer in net.layers)
+    return f"{title(cfg, [(x.type, x.outputs) for x in net.layers], normalizes)}; "
 
 
 def _beginning(training: Training) -> str:

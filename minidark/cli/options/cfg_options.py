@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from minidark.cfg.described import title
 from minidark.cfg.plan import Doubts, Plan, plan_cfg
 from minidark.cfg.source import read_source
 from minidark.cli.command import typed
@@ -80,9 +81,11 @@ class CfgChoice:
     def path(self, cfg: str) -> Path:
         return find_cfg(cfg)
 
-    def name(self, cfg: str) -> str:
-        """The name of the cfg's file, for titles."""
-        return Path(self.run.cfg if self.run else find_cfg(cfg)).name
+    def title(self, cfg: str, net: Network) -> str:
+        """The cfg's name for people; of a shipped one, with a description of the network."""
+        normalizes = any(layer.norms for layer in net.layers)
+        layers = [(layer.type, layer.outputs) for layer in net.layers]
+        return title(self.run.cfg if self.run else find_cfg(cfg), layers, normalizes)
 
     def separator(self, option: str) -> str:
         """The value of --separator; if it was omitted, that of the run whose folder stands for the
