@@ -13,6 +13,7 @@ from minidark.backend import Array
 from minidark.cfg.forms import rewritten
 from minidark.cfg.plan import Doubts, plan_cfg
 from minidark.cfg.sections import read_cfg
+from minidark.cli.command import typed
 from minidark.cli.options.cfg_options import CfgChoice, cfg_options
 from minidark.cli.options.network_files import NetworkFiles, final_option, is_folder
 from minidark.cli.options.numbers import Number
@@ -143,7 +144,7 @@ def _files(source: str, cfg: str | None, final: bool) -> NetworkFiles:
         message = f"{source} is the folder of a run, which records its cfg; omit --cfg"
         raise click.UsageError(message)
     recorded = cfg is None and _suffix(source) in forms.DARKNET and beside(source).exists()
-    if is_folder(source) or final or recorded:
+    if is_folder(source) or recorded or (final and typed("final")):
         return NetworkFiles.of(source, source, final)
     return NetworkFiles(cfg, source)
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from minidark.cli.command import typed
 from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.options.compute import Compute, compute_options
 from minidark.cli.options.escapes import KNOWN, encoded
@@ -183,10 +184,12 @@ def _recorded(parts: Iterable[bytes], into: list[bytes]) -> Iterator[bytes]:
 
 def _seed(seed: str | None, seed_file: str | None, escapes: bool) -> bytes | None:
     """The text of --seed or --seed-file; None without both."""
+    if seed is not None and seed_file is not None:
+        if typed("seed") == typed("seed_file"):
+            raise click.UsageError("use either --seed or --seed-file, not both")
+        seed_file = seed_file if typed("seed_file") else None  # the other is from the environment
     if seed_file is None:
         return None if seed is None else encoded(seed, escapes)
-    if seed is not None:
-        raise click.UsageError("use either --seed or --seed-file, not both")
     if seed_file == "-":
         tell_if_waiting()
         text = sys.stdin.buffer.read(LONGEST_SEED + 1)

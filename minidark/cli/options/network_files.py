@@ -14,8 +14,9 @@ from typing import Any, Self, TypeVar
 
 import click
 
+from minidark.cli.command import typed
 from minidark.cli.options.order import is_cfg
-from minidark.convert import DARKNET, WEIGHTS
+from minidark.convert import CFGS, DARKNET, WEIGHTS
 from minidark.files import shipped
 from minidark.network.own_cfg import own_cfg
 from minidark.weights.made_with import beside
@@ -50,7 +51,7 @@ class NetworkFiles:
     def of(cls, cfg: str | None, weights: str | None, final: bool) -> Self:
         """Raises UsageError, CfgError and WeightsError."""
         if cfg is None or not is_folder(cfg):
-            if final:
+            if final and typed("final"):  # the environment may set it for all commands
                 raise click.UsageError("--final selects weights in the folder of a run; name one")
             alone = cfg is not None and cfg == weights and cfg.lower().endswith(DARKNET)
             return cls._of_weights(cfg) if cfg and alone else cls(cfg, weights)
@@ -77,8 +78,10 @@ class NetworkFiles:
 
 
 def is_folder(word: str) -> bool:
-    """Whether a word names a folder. The bare name of a shipped cfg does not."""
-    return not shipped.is_name(word) and os.path.isdir(word)
+    """Whether a word names a folder, and not a cfg by its suffix or the bare name of a shipped
+    one."""
+    is_named = shipped.is_name(word) or word.lower().endswith(CFGS)
+    return not is_named and os.path.isdir(word)
 
 
 def expanded(command: click.Command, ctx: click.Context, args: Sequence[str]) -> list[str]:

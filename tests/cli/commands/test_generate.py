@@ -241,3 +241,15 @@ def test_the_copied_stretch_is_of_what_was_sampled() -> None:
     Path("one.txt").write_text("bcd")
     result = run(*SAID, "100", "--stop", "f", "--check-copy", "one.txt")
     assert "longest copied stretch: 3 of 6 characters" in result.stderr
+
+
+def test_a_seed_that_is_typed_counts_more_than_one_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("seed.txt").write_text("file")
+    monkeypatch.setenv("MINIDARK_GENERATE_SEED_FILE", "seed.txt")
+    call = ("generate", "a.cfg", "a.weights", "--len", "0")
+    assert run(*call).stdout == "file\n"
+    assert run(*call, "--seed", "typed").stdout == "typed\n"
+    monkeypatch.setenv("MINIDARK_GENERATE_SEED", "set")
+    assert run(*call, "--seed-file", "seed.txt").stdout == "file\n"

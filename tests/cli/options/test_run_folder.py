@@ -161,3 +161,23 @@ def test_a_folder_with_other_arguments_is_wrong_usage() -> None:
 def test_weights_set_aside_are_not_another_run() -> None:
     Path("run/a_best.weights").rename("run/a_best.weights.before")
     assert run("generate", "run", *SAMPLE).exit_code == 0
+
+
+def test_final_from_the_environment_is_for_folders_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    final = output("generate", "run", "--final", *SAMPLE)
+    monkeypatch.setenv("MINIDARK_FINAL", "1")
+    assert output("generate", "run", *SAMPLE) == final
+    assert run("generate", *FILES, *SAMPLE).exit_code == 0
+    assert run("convert", "run/a_best.weights", "x.npz", "--cfg", "a.cfg", *SET).exit_code == 0
+
+
+def test_a_folder_with_the_suffix_of_a_cfg_is_a_wrong_cfg() -> None:
+    Path("b.cfg").mkdir()
+    refused = "b.cfg: a folder; pass the files in it"
+    assert_refused(run("generate", "b.cfg", "run/a_best.weights"), 3, refused)
+
+
+def test_options_that_are_wrong_are_told_before_a_folder_is_read() -> None:
+    result = run("valid", "run", "text.txt", "--zzz")
+    assert_wrong_usage(result, "No such option '--zzz'.")
+    assert run("valid", "run", "--help").stdout.startswith("Usage: minidark valid ")
