@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 import numpy as np
 
 from minidark.backend import Array, Backend, Scalar, get_backend
-from minidark.errors import CfgError, MinidarkError
+from minidark.errors import CfgError, MinidarkError, number_of
 
 if TYPE_CHECKING:
     from minidark.layers.batchnorm import BatchNorm
@@ -112,7 +112,8 @@ class Layer(ABC):
 
     def __repr__(self) -> str:
         states = f", carries {', '.join(self.states)}" if self.states else ""
-        return f"<{self.name}: {self.inputs} -> {self.outputs}, {self.streams} streams{states}>"
+        streams = number_of(self.streams, "stream")
+        return f"<{self.name}: {self.inputs} -> {self.outputs}, {streams}{states}>"
 
     @property
     def compiled_as(self) -> str:

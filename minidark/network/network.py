@@ -23,7 +23,7 @@ from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.cfg.forms import format_cfg
 from minidark.cfg.options import LayerOptions, NetOptions
 from minidark.cfg.sections import Pair, Section
-from minidark.errors import CfgError, DataError, MinidarkError, echo, nearest
+from minidark.errors import CfgError, DataError, MinidarkError, echo, nearest, number_of
 from minidark.files.disk import write_atomically
 from minidark.layers.base import CostLayer, Layer, Parameter, Stored, cost_layer, is_ids, one_hot
 from minidark.layers.batchnorm import CPU, DIVISORS
@@ -92,7 +92,7 @@ class Network:
         layers = ", ".join(f"{layer.type} {layer.outputs}" for layer in self.layers)
         return (
             f"<Network: {self.inputs} -> {layers}; {self._size():,} parameters, "
-            f"{self.streams} streams, {self.seen:,} rows seen>"
+            f"{number_of(self.streams, 'stream')}, {self.seen:,} rows seen>"
         )
 
     def _repr_html_(self) -> str:
@@ -101,7 +101,8 @@ class Network:
             (layer.name, layer.inputs, layer.outputs, sum(p.value.size for p in parameters))
             for layer, parameters in zip(self.layers, self.layer_parameters, strict=True)
         ]
-        title = f"{self._size():,} parameters, {self.streams} streams, {self.seen:,} rows seen"
+        streams = number_of(self.streams, "stream")
+        title = f"{self._size():,} parameters, {streams}, {self.seen:,} rows seen"
         return html_table(title, ("layer", "inputs", "outputs", "parameters"), rows)
 
     def _size(self) -> int:
