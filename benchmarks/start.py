@@ -61,7 +61,7 @@ def text_rows(runs: int) -> list[Row]:
         short = [[timed(text, *alone)[0] for text in texts] for _ in range(runs)]
         whole = [timed(text, "--batches", "3") for text in texts]
     firsts = [tuple(map(min, zip(*times, strict=True))) for times in zip(*short, strict=True)]
-    (small_line, small_batch, _), (line, batch, _) = firsts
+    (small_line, small_batch, *_), (line, batch, *_) = firsts
     ((*_, small_end), small_resident), ((*_, end), resident) = whole
     return [
         Row("train on 10 GB: first line", line, 1, "s", True, f"of 10 MB {small_line:.3f} s"),

@@ -25,8 +25,8 @@ def test_the_best_of_several_runs_counts_and_a_failure_does_not() -> None:
 def test_training_on_a_text_is_timed_line_by_line(tmp_path: Path) -> None:
     text = sparse(tmp_path / "text", 20_000)
     times, resident = timed(text, "--batches", "1", "--valid-fraction", "0")
-    assert len(times) == 3  # what is trained, the first batch, where the weights are
-    assert 0 < times[0] < times[1] < times[2] < 60
+    assert len(times) > 3  # what is trained, the first batch, a sample, where the weights are
+    assert 0 < times[0] < times[1] < times[-1] < 60
     assert 30e6 < resident < 1e9  # numpy and a network of 2.5 MB, with its gradients
     with pytest.raises(subprocess.CalledProcessError):
         timed(tmp_path / "none")
