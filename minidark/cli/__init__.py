@@ -42,7 +42,7 @@ COMMANDS = {  # name: its module in `minidark.cli.commands`
 
 SECTIONS = {  # of `minidark --help`: heading, commands; the last one also gets all others
     "Train and use a network": (
-        "train", "generate", "valid", "predict", "score", "vec", "run", "compare",
+        "train", "generate", "play", "valid", "predict", "score", "vec", "run", "compare",
     ),
     "Understand a network": ("look", "report", "info", "statistics", "ops", "diff", "gradcheck"),
     "Write cfgs and weights": (

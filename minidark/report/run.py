@@ -15,8 +15,8 @@ from typing import Any
 
 from minidark.cfg.described import title_of_record
 from minidark.errors import DataError
-from minidark.training.backups import base_name
 from minidark.training.records import read_log, read_run, read_whole_run
+from minidark.weights.run_folder import base_name
 
 NUMBERS = ("batch", "loss", "average", "rate", "symbols", "epochs", "seconds")
 MADE_ON = ("device", "kernels", "dtype", "threads", "machine", "minidark", "numpy", "python")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minidark.cli.options.cfg_options import CfgChoice, cfg_options
+from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.output.outputs import PAGE, check_output, force_option
 from minidark.cli.output.stdout import say_json
 from minidark.errors import CfgError
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 @click.option("--tokens", metavar="FILE", help="Names of the symbols, as for `generate`.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
 @force_option
-@cfg_options
+@network_options
 def play(
     cfg: str | None,
     weights: str | None,
@@ -46,6 +46,7 @@ def play(
 
     \b
     minidark play                                          (the shipped network)
+    minidark play backup/
     minidark play rnn backup/rnn_best.weights -o rnn.html
     minidark play rnn my.weights --bits 32
 
@@ -63,7 +64,7 @@ def play(
         raise CfgError("was trained on pairs; a page cannot run such a network yet")
     net = choice.load(cfg, weights, batch=1, time_steps=1)
     page = Play(net, None if bits is None else int(bits), tokens)
-    size = page.write(output, Path(choice.path(cfg)).name, Path(weights or cfg).name)
+    size = page.write(output, choice.title(cfg, net), Path(weights or cfg).name)
     figures = {**page.figures(), "page": output, "page_bytes": size}
     log.info(
         "wrote %s: %s bytes; weights of %d bits, mean error of a probability %s",

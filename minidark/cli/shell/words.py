@@ -102,7 +102,7 @@ def weights_or_data(ctx: click.Context, param: click.Parameter, begun: str) -> l
 
 
 # Commands in which the folder of a run, or weights with a record, stands for CFG and WEIGHTS.
-WITH_NETWORK = ("generate", "valid", "predict", "score", "info", "vec", "look")
+WITH_NETWORK = ("generate", "play", "valid", "predict", "score", "info", "vec", "look")
 
 
 COMPLETERS: dict[str, Completer] = {
