@@ -3,7 +3,7 @@
 Each source has K streams of a frozen network, one for each hypothesis. A pass through the sequence
 kernels reads the sources, those of one length together. Then, after each step, the K best
 hypotheses of a source remain, and the streams are reordered to match. A finished hypothesis stays
-among the K unchanged. Sources that are done leave when they are a quarter of all.
+among the K unchanged. Sources that are done leave when they are half of all.
 
 A hypothesis of n symbols with the end mark and the summed log probability s has the rank
 
@@ -187,9 +187,9 @@ class _Beam:
         return hypotheses[: self.rules.n_best]
 
     def _leave(self, done: Flags) -> Flags:
-        """Drop the sources that are done, if they are at least a quarter of those here, because the
+        """Drop the sources that are done, if they are at least half of those here, because the
         states of the others are copied."""
-        if len(done) < LEAST_LINES or 4 * np.count_nonzero(done) < len(done):
+        if len(done) < LEAST_LINES or 2 * np.count_nonzero(done) < len(done):
             return done
         rest, beam = np.flatnonzero(~done), self.rules.beam
         for name in ("lines", "scores", "ended", "cut", "lengths", "texts"):

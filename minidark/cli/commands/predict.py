@@ -72,9 +72,11 @@ def predict(
         separator=choice.separator(separator),
         length_penalty=length_penalty,
     )
-    number, cut = 1, 0
+    number, cut, work = 1, 0, 0
     tell_if_waiting()
     for lines in arriving(AHEAD):
+        work += beam * sum(map(len, lines)) * net.work()  # as if targets were as long as sources
+        compute.settle(net, work)
         for source, predictions in zip(lines, predictor.search(lines, number), strict=True):
             write([_output(source, predictions, scores, as_json)])
             cut += predictions[0].cut
