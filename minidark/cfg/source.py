@@ -22,11 +22,18 @@ from minidark.files.schema import Anything, ListOf, Optional, Record, String, Va
 RUN = "run.json"
 LARGEST_RUN = 1 << 24  # bytes
 SHORT = String(longest=1000, utf8=True)
+NAMES = Optional(String(utf8=True))  # of the source and the target
 CFG_VALUES = ListOf(Record({"section": SHORT}, others=Value()), least=2)
 NETWORK = Record(  # keys of run.json that say which network was trained
-    {"cfg": String(path=True), "cfg_values": CFG_VALUES, "separator": Optional(SHORT)},
+    {
+        "cfg": String(path=True),
+        "cfg_values": CFG_VALUES,
+        "separator": Optional(SHORT),
+        "columns": NAMES,
+        "fields": NAMES,
+    },
     others=Anything(),
-    absent=frozenset({"separator"}),
+    absent=frozenset({"separator", "columns", "fields"}),
 )
 
 

@@ -4,7 +4,8 @@
 
 in UTF-8, one pair a line. A network reads the source and the separator, then predicts the target
 and the end mark, a line feed. So a source or target contains neither the separator nor a line feed,
-and is not empty. A line may end in CR LF; a byte order mark at the beginning is skipped.
+and is not empty. A line may end in CR LF; a byte order mark at the beginning is skipped. Pairs can
+also be two columns of a table (`tables`).
 
 Symbols are bytes, or byte pairs if the network has a [bytepairs] (`Pairs.encoded`). The separator
 and the end mark are always single bytes.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,7 @@ import numpy.typing as npt
 from minidark.cfg.options import BYTES
 from minidark.data.bytepairs import BytePairs, learn_from_lines
 from minidark.data.identity import Identity
+from minidark.data.tables import MARK, Columns, Names, Pair, hint, not_utf8, read_table
 from minidark.data.text import Ids
 from minidark.errors import DataError, echo
 from minidark.files.disk import named, open_regular
@@ -37,7 +39,6 @@ from minidark.network import Network
 TAB = "\t"
 END = ord("\n")
 POOL = 32  # passes sorted by length together: similar lengths, in changing combinations
-MARK = b"\xef\xbb\xbf"
 EITHER = (
     "pairs are one file of lines, or a file of sources and a file of targets without separators"
 )
@@ -77,8 +78,9 @@ class Pairs:
     """The pairs of one file, or of a file of sources and a file of targets with equally many lines,
     in memory. Raises DataError for the first malformed line; with `skip_bad`, skips such lines.
 
-    `sources` and `targets` are bytes, and `line_numbers` where they are. Lengths count symbols:
-    bytes, until `encoded`.
+    columns: the names of the source and the target in a .csv or .tsv file with a header. fields:
+    the same for a .jsonl file. `sources` and `targets` are bytes, and `line_numbers` where they
+    are. Lengths count symbols: bytes, until `encoded`.
     """
 
     def __init__(
@@ -86,6 +88,8 @@ class Pairs:
         path: Path | str | Sequence[Path | str],
         separator: str = TAB,
         *,
+        columns: Names | None = None,
+        fields: Names | None = None,
         skip_bad: bool = False,
     ):
         paths = [path] if isinstance(path, Path | str) else [*path]
@@ -93,29 +97,48 @@ class Pairs:
             raise DataError(f"{len(paths)} files; {EITHER}")
         self.path = ", ".join(map(str, paths)) if len(paths) == 2 else paths[0]
         self.paths, self.separator, self.skip_bad = paths, separator, skip_bad
+        self.columns = Columns(columns, fields)
         self.byte_pairs = BytePairs(())
         self._symbols: tuple[list[Ids], list[Ids]] | None = None  # of sources, of targets
+        self.blanked = 0  # pairs of a table with line breaks or tabs, which are now blanks
         mark = separator_byte(separator)
-        files = [_lines(path) for path in paths]
-        self.identity = Identity(tuple(f for identity, _ in files for f in identity.files))
-        self._check_counts([len(lines) for _, lines in files], mark)
         self.sources: list[bytes] = []
         self.targets: list[bytes] = []
         self.line_numbers: list[int] = []
         self.skipped: list[str] = []  # the message of each line
-        for number, parts in enumerate(zip(*(lines for _, lines in files), strict=True), start=1):
-            try:
-                source, target = self._pair(parts, mark, number)
-            except DataError as error:
+        for number, pair in self._rows(mark):
+            if isinstance(pair, DataError):
                 if not skip_bad:
-                    raise
-                self.skipped.append(str(error))
+                    raise pair
+                self.skipped.append(str(pair))
                 continue
-            self.sources.append(source)
-            self.targets.append(target)
+            self.sources.append(pair[0])
+            self.targets.append(pair[1])
             self.line_numbers.append(number)
         if not self.sources:
             raise DataError(f"{self.path}: no line is a pair; the first: {self.skipped[0]}")
+
+    def _rows(self, mark: bytes) -> Iterator[tuple[int, Pair | DataError]]:
+        """The number and the pair of each line, or of each row of a table. Sets `identity`."""
+        names = [self.columns.of(path) for path in self.paths]
+        if named := names[0]:
+            if len(self.paths) == 2:
+                raise DataError(f"{self.path}: a table of pairs is one file with both columns")
+            table = read_table(self.paths[0], named)
+            self.identity, self.blanked = table.identity, table.blanked
+            rows: Iterable[tuple[int, Sequence[bytes] | DataError]] = table.rows
+        else:
+            files = [_lines(path) for path in self.paths]
+            self.identity = Identity(tuple(f for identity, _ in files for f in identity.files))
+            self._check_counts([len(lines) for _, lines in files], mark)
+            rows = enumerate(zip(*(lines for _, lines in files), strict=True), start=1)
+        for number, parts in rows:
+            try:
+                if isinstance(parts, DataError):
+                    raise parts
+                yield number, self._pair(parts, mark, number)
+            except DataError as error:
+                yield number, error
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -134,25 +157,29 @@ class Pairs:
         if not counts[0]:
             raise DataError(f"{self.path}: empty; {EITHER}")
 
-    def _pair(self, lines: Sequence[bytes], mark: bytes, number: int) -> tuple[bytes, bytes]:
-        """The pair in a line of one file, or in a line of each of two files."""
-        parts, paths = [*lines], self.paths
-        if len(lines) == 1:
-            parts, paths = lines[0].split(mark), self.paths * 2
-            if len(parts) != 2:
-                found = f"has {len(parts) - 1} separators" if len(parts) > 2 else "has no separator"
-                pair = f"a pair is a source, {separator_name(mark)}, a target"
-                raise self.wrong(number, f"{found}; {pair}")
-        for part, name, path in zip(parts, ("source", "target"), paths, strict=True):
+    def _pair(self, parts: Sequence[bytes], mark: bytes, number: int) -> Pair:
+        """The pair in a line of one file, in a line of each of two files, or in two cells."""
+        source, target = parts if len(parts) == 2 else self._split(parts[0], mark, number)
+        paths = (self.paths * 2)[:2]
+        for part, name, path in zip((source, target), ("source", "target"), paths, strict=True):
             if not part:
                 raise DataError(f"{path}: line {number} has an empty {name}")
             if mark in part:
                 message = f"line {number} contains the separator, {separator_name(mark)}"
-                raise DataError(f"{path}: {message}; {EITHER}")
-        for line, path in zip(lines, self.paths, strict=True):
-            if wrong := not_utf8(line):
+                advice = EITHER if len(self.paths) == 2 else "choose another --separator"
+                raise DataError(f"{path}: {message}; {advice}")
+        for part, path in zip(parts, paths, strict=False):
+            if wrong := not_utf8(part):
                 raise DataError(f"{path}: line {number} {wrong}")
-        return parts[0], parts[1]
+        return source, target
+
+    def _split(self, line: bytes, mark: bytes, number: int) -> Sequence[bytes]:
+        parts = line.split(mark)
+        if len(parts) != 2:
+            found = f"has {len(parts) - 1} separators" if len(parts) > 2 else "has no separator"
+            pair = f"a pair is a source, {separator_name(mark)}, a target"
+            raise self.wrong(number, f"{found}; {pair}{hint(self.paths[0])}")
+        return parts
 
     def wrong(self, number: int, message: str) -> DataError:
         return DataError(f"{self.path}: line {number} {message}")
@@ -331,15 +358,6 @@ def check_byte_pairs(byte_pairs: BytePairs, separator: str) -> None:
                 "contains the separator or a line feed; pairs need symbols that were learned from "
                 "pairs with this separator"
             )
-
-
-def not_utf8(line: bytes) -> str | None:
-    """A message if the line is not UTF-8."""
-    try:
-        line.decode()
-    except UnicodeDecodeError as error:
-        return f"is not UTF-8: byte {line[error.start]} at {error.start}"
-    return None
 
 
 def beyond(line: bytes, inputs: int) -> str | None:

@@ -22,9 +22,9 @@ from minidark.data.pairs import (
     beyond,
     check_byte_pairs,
     check_separator,
-    not_utf8,
     separator_byte,
 )
+from minidark.data.tables import not_utf8
 from minidark.data.text import Ids
 from minidark.errors import CfgError, DataError, echo
 from minidark.inference.search import Rules, search
@@ -111,21 +111,24 @@ class Predictor:
         line feed, the separator or an unknown symbol, or is not UTF-8; the message has its number,
         counted from `first`. Raises DivergedError for an output of NaN or infinity.
         """
+        for group in self.groups(sources, first):
+            yield from self._search(group)
+
+    def groups(self, sources: Iterable[str | bytes], first: int = 1) -> Iterator[list[Ids]]:
+        """Yields up to `AHEAD` sources at a time as symbols. The error of a source is raised after
+        the sources before it are yielded; see `search`."""
         if isinstance(sources, str | bytes):
             raise DataError("sources is a single string; pass a list of strings")
         numbered = enumerate(sources, start=first)
         while group := list(islice(numbered, AHEAD)):
             checked: list[Ids] = []
-            error = None
             for number, source in group:
                 try:
                     checked.append(self._source(source, number))
-                except DataError as wrong:
-                    error = wrong
-                    break
-            yield from self._search(checked)
-            if error:
-                raise error
+                except DataError:
+                    yield checked
+                    raise
+            yield checked
 
     def _search(self, sources: Sequence[Ids]) -> list[list[Prediction]]:
         """The targets of these sources, which are searched in the order of their lengths."""

@@ -60,6 +60,8 @@ ADDED: dict[str, Any] = {  # fields missing from older checkpoints, with their v
     "separator": None,
     "valid": [],
     "skip_bad": False,
+    "columns": None,
+    "fields": None,
 }
 FALLING = ("poly", "cosine")  # policies whose rate depends on max_batches
 
@@ -80,6 +82,8 @@ FIELDS: dict[str, Kind] = {  # required JSON fields; see `Checkpoint`
     "text": ListOf(IDENTITY, least=1),
     "valid": ListOf(IDENTITY),
     "skip_bad": Flag(),
+    "columns": Optional(String(utf8=True)),
+    "fields": Optional(String(utf8=True)),
     "tokenized": Flag(),
     "separator": Optional(SHORT),
     "seed": Whole(most=None),
@@ -118,6 +122,8 @@ class Checkpoint:
     separator: str | None  # for pairs; None for a text
     valid: list[dict[str, Any]]  # of the data to validate on, if it was not held out
     skip_bad: bool  # for pairs
+    columns: str | None  # for pairs in .csv or .tsv: the names of source and target
+    fields: str | None  # for pairs in .jsonl
     seed: int
     valid_fraction: float
     clip_norm: float

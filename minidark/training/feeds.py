@@ -54,6 +54,8 @@ class Feed(ABC):
     tokenized: bool = False
     separator: str | None = None  # for pairs
     skip_bad: bool = False  # for pairs
+    columns: str | None = None  # for pairs in .csv or .tsv: the names of source and target
+    fields: str | None = None  # for pairs in .jsonl
     valid_identity: Identity | None = None  # of the data to validate on, if it is not held out
     size: int
     epoch_passes: Fraction
@@ -195,6 +197,8 @@ class PairsFeed(Feed):
         self.pairs, self.streams, self.seed, self.own = pairs, net.streams, seed, own
         self.separator, self.identity = pairs.separator, pairs.identity
         self.skip_bad = pairs.skip_bad
+        names = pairs.columns.to_json()
+        self.columns, self.fields = names["columns"], names["fields"]
         self.lengths = pairs.lengths()
         self.size = int(pairs.characters()[self.numbers].sum())
         self.held = pairs  # the pairs to validate on are in it

@@ -148,6 +148,8 @@ class Records:
             "cfg_values": values,
             "text": training.identity.to_json(),
             "separator": training.feed.separator,
+            "columns": training.feed.columns,
+            "fields": training.feed.fields,
             "valid": [f.path for f in valid.files]
             if (valid := training.feed.valid_identity)
             else [],

@@ -29,12 +29,11 @@ def check_text(feed: Feed, since: Checkpoint) -> None:
     """Raise DataError if the data is not the checkpoint's. Sizes and samples identify a text; a
     file's modification time may differ, as in a copy."""
     now, before = feed.identity, Identity.from_json(since.text)
-    for name in ("tokenized", "separator"):
+    for name in ("tokenized", "separator", "columns", "fields"):
         current, saved = getattr(feed, name), getattr(since, name)
         if current != saved:
-            change: str | None = (
-                f"{name}={_format(current)}, and {_format(saved)} in the checkpoint"
-            )
+            current, saved = _format(name, current), _format(name, saved)
+            change: str | None = f"{name}={current}, and {saved} in the checkpoint"
             break
     else:
         change = now.undated().change(before.undated())
@@ -62,8 +61,9 @@ def _check_valid(now: Identity | None, since: Checkpoint) -> None:
         raise DataError(f"{change}; a run resumes only with the same data to validate on")
 
 
-def _format(value: bool | str | None) -> str:
-    return "none (a text)" if value is None else repr(value)
+def _format(name: str, value: bool | str | None) -> str:
+    none = "none (a text)" if name == "separator" else "none"
+    return none if value is None else repr(value)
 
 
 def cfg_values(net: Network) -> list[dict[str, Any]]:

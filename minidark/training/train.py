@@ -307,6 +307,8 @@ class Training(Iterator[StepReport]):
             separator=self.feed.separator,
             valid=other.to_json() if (other := self.feed.valid_identity) else [],
             skip_bad=self.feed.skip_bad,
+            columns=self.feed.columns,
+            fields=self.feed.fields,
             seed=self.seed,
             valid_fraction=float(self.valid_fraction),
             clip_norm=float(net.learner.clip_norm),
@@ -365,6 +367,7 @@ class Training(Iterator[StepReport]):
                 "a device or kernels": [computing(net.backend), transport(net.backend)],
                 "data": [
                     *(self.feed.tokenized, self.feed.separator, self.feed.skip_bad),
+                    *(self.feed.columns, self.feed.fields),
                     *(i and i.content() for i in (self.identity, self.feed.valid_identity)),
                 ],
                 "options": [

@@ -17,12 +17,14 @@ WEIGHTS = re.compile(r"(.+?)(\.backup|_(best|final|[0-9]+)\.weights)")
 class RunFolder:
     """The files of a run's network. `record` is the path of run.json, which stands for the cfg;
     `cfg` is the name of the cfg that the run was started with; `separator` is that of its pairs,
-    None for a text."""
+    None for a text; `columns` and `fields` name their parts in tables, as on a command line."""
 
     record: Path
     weights: Path
     cfg: str
     separator: str | None
+    columns: str | None = None
+    fields: str | None = None
 
 
 def base_name(cfg: Path | str) -> str:
@@ -48,7 +50,8 @@ def find_run(folder: Path | str, final: bool = False) -> RunFolder:
     if weights is None:
         hint = "this run has not ended; omit --final" if final else "this run has not saved yet"
         raise WeightsError(f"{folder}: no {bare(paths[0].name)}; {hint}")
-    return RunFolder(record, weights, run["cfg"], run.get("separator"))
+    read = (run.get(name) for name in ("separator", "columns", "fields"))
+    return RunFolder(record, weights, run["cfg"], *read)
 
 
 def _check_alone(folder: Path, base: str) -> None:

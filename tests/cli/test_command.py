@@ -83,6 +83,8 @@ def provide(word: str) -> None:
         path.write_text("1 2 3 " * 40)
     elif path.suffix == ".tsv":
         path.write_bytes(b"one\t1\ntwo\t2\n" * 2)
+    elif path.suffix == ".csv":
+        path.write_bytes(b"review,label\n" + b"one,1\ntwo,2\n" * 2)
     elif path.suffix in (".de", ".en"):
         path.write_bytes(b"one\ntwo\n")
     elif path.suffix == ".yaml" and path.stem == "experiment":

@@ -104,9 +104,9 @@ def test_of_pairs_that_are_too_long_the_longest_is_named_at_once(write_text: Wri
 
 
 def two(
-    write_text: WriteText, a: bytes, b: bytes, separator: str = "\t", **keywords: bool
+    write_text: WriteText, a: bytes, b: bytes, separator: str = "\t", skip_bad: bool = False
 ) -> Pairs:
-    return Pairs((write_text(a), write_text(b)), separator, **keywords)
+    return Pairs((write_text(a), write_text(b)), separator, skip_bad=skip_bad)
 
 
 def test_two_files_stand_for_pairs(write_text: WriteText) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minidark.cfg.rules import ONE_SYMBOL_HINT, UTF16, one_symbol
-from minidark.data.pairs import looks_like_pairs
+from minidark.data.classes import rare_classes
+from minidark.data.pairs import Pairs, looks_like_pairs
 from minidark.data.text import looks_like_utf16
+from minidark.errors import echo
 from minidark.network import Network
 from minidark.weights.run_folder import base_name
 
@@ -28,3 +30,14 @@ def pairs_doubt(cfg: Path, data: Sequence[str]) -> str | None:
     if len(data) == 1 and (base_name(cfg) == PAIRS_CFG or looks_like_pairs(data[0])):
         return f"{data[0]} looks like pairs; use --pairs to learn to predict their targets"
     return None
+
+
+def classes_doubt(pairs: Pairs) -> str | None:
+    """A warning that names classes with few pairs."""
+    if not (rare := rare_classes(pairs.targets)):
+        return None
+    counts = ", ".join(f"{echo(name.decode())} {count:,}" for name, count in rare.items())
+    return (
+        f"{pairs.path}: few of the {len(pairs):,} pairs have these targets: {counts}; the network "
+        "may never predict them"
+    )

@@ -17,7 +17,8 @@ AUTO = "auto"
 STARTING = ("weights", "clear")  # options that start a new run
 # Options that cannot change when a run resumes.
 FIXED = (
-    "seed", "valid_fraction", "clip_norm", "shards", "tokenized", "pairs", "separator", "skip_bad"
+    "seed", "valid_fraction", "clip_norm", "shards", "tokenized", "pairs", "separator", "skip_bad",
+    "columns", "fields",
 )  # fmt: skip
 
 
@@ -44,6 +45,8 @@ def find(resume: str, newest: Path) -> tuple[Path, Checkpoint]:
             option = f"--{name.replace('_', '-')}"
             now = current(name)
             was, now = (echo(v) if isinstance(v, str) else v for v in (was, now))
+            if was is None:
+                raise click.UsageError(f"{path}: this run was started without {option}")
             raise click.UsageError(f"{path}: this run was started with {option} {was}, not {now}")
     more = current("batches") not in (None, checkpoint.batches)
     if more and checkpoint.falls and checkpoint.batch >= checkpoint.batches:

@@ -14,7 +14,7 @@ from minidark.cli.commands.train_options import Options
 from minidark.cli.options.cfg_options import cfg_options
 from minidark.cli.options.compute import compute_options
 from minidark.cli.options.numbers import Number, count
-from minidark.cli.options.pair_options import separator_option, skip_option
+from minidark.cli.options.pair_options import separator_option, skip_option, table_options
 from minidark.cli.options.ranks import Finished, ranks_option
 from minidark.cli.options.stopping import Stop, stoppable
 from minidark.cli.output.display import JsonLines, display, sample_note
@@ -86,6 +86,7 @@ log = logging.getLogger(__name__)
 @click.option("--pairs", is_flag=True, help="DATA is a file of pairs: source, tab and target on "
               "each line, or a file of sources and a file of targets. The network learns to "
               "predict the targets.")  # fmt: skip
+@table_options("With --pairs: pairs")
 @separator_option("With --pairs: character")
 @skip_option("With --pairs: skip")
 @cfg_options
@@ -101,6 +102,7 @@ def train(**values: Any) -> None:
     minidark train rnn data.txt --explain
     minidark train pairs pairs.tsv --pairs
     minidark train pairs a.de a.en --pairs --valid b.de --valid b.en
+    minidark train pairs reviews.csv --pairs --columns review,label
 
     Several DATA files are read one after another, as one text of bytes. The run writes
     BASE.backup, BASE_best.weights, BASE_final.weights and the checkpoint BASE.ckpt to the backup
@@ -200,7 +202,7 @@ def _lead(options: Options, training: Training, stop: Stop) -> StepReport | None
         JsonLines(options.as_json) as lines,
     ):
         if not options.checkpoint:
-            for doubt in options.doubts(net):
+            for doubt in options.doubts(training):
                 shown.note(f"minidark: warning: {doubt}")
             if backups.former or before:
                 shown.note(f"minidark: warning: {_replacing(options.newest, backups)}")

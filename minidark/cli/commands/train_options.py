@@ -15,7 +15,7 @@ import click
 
 from minidark.cli.command import typed
 from minidark.cli.commands import resuming
-from minidark.cli.commands.doubts import pairs_doubt, text_doubts
+from minidark.cli.commands.doubts import classes_doubt, pairs_doubt, text_doubts
 from minidark.cli.options.cfg_options import CfgChoice
 from minidark.cli.options.compute import Compute
 from minidark.cli.options.numbers import LARGEST_INT
@@ -27,7 +27,7 @@ from minidark.errors import CfgError
 from minidark.network import Network
 from minidark.network.parser import set_max_batches
 from minidark.training.checkpoint import Checkpoint, restore_byte_pairs
-from minidark.training.feeds import feed
+from minidark.training.feeds import PairsFeed, feed
 from minidark.training.parallel.ranks import Ranks
 from minidark.training.train import Training
 from minidark.training.train import train as train_network
@@ -61,6 +61,8 @@ class Options:
     explain: bool
     pairs: bool
     separator: str
+    columns: str | None
+    fields: str | None
     valid: tuple[str, ...]
     skip_bad: bool
     choice: CfgChoice
@@ -93,6 +95,7 @@ class Options:
             self.tokenized, self.pairs = checkpoint.tokenized, checkpoint.pairs
             self.separator = checkpoint.separator or TAB
             self.skip_bad = checkpoint.skip_bad
+            self.columns, self.fields = checkpoint.columns, checkpoint.fields
             if not self.valid:
                 files = [str(file["path"]) for file in checkpoint.valid]
                 self.valid = tuple(files[:1] if self.tokenized else files)
@@ -170,11 +173,12 @@ class Options:
     ) -> Symbols | Pairs:
         if not self.pairs:
             return stack.enter_context(open_text(paths, net, self.tokenized, self.tokens))
-        return open_pairs(paths, self.separator, self.skip_bad)
+        return open_pairs(paths, self.separator, self.skip_bad, self.columns, self.fields)
 
     def _check_data(self) -> None:
         """Raises UsageError for options that do not go together."""
-        for name in ("separator", "skip_bad") if not self.pairs else ():
+        of_pairs = ("separator", "skip_bad", "columns", "fields")
+        for name in of_pairs if not self.pairs else ():
             if typed(name):
                 raise click.UsageError(f"--{name.replace('_', '-')} needs --pairs")
         if typed("tokenized") and typed("tokens"):
@@ -205,11 +209,14 @@ class Options:
             **more,
         )
 
-    def doubts(self, net: Network) -> Iterator[str]:
+    def doubts(self, training: Training) -> Iterator[str]:
         """Warnings before a new run."""
-        if not self.pairs:
-            yield from text_doubts(net, [] if self.has_tokens else self.data)
-        if not (self.pairs or self.has_tokens) and (doubt := pairs_doubt(self.path, self.data)):
+        if isinstance(training.feed, PairsFeed):
+            if doubt := classes_doubt(training.feed.pairs):
+                yield doubt
+            return
+        yield from text_doubts(training.net, [] if self.has_tokens else self.data)
+        if not self.has_tokens and (doubt := pairs_doubt(self.path, self.data)):
             yield doubt
 
 
