@@ -3,26 +3,27 @@
 A prediction is compared with its target exactly and by characters. Edits are the fewest insertions,
 deletions and replacements of code points that turn one into the other. The character error rate is
 the edits of all pairs divided by the characters of all targets; it can exceed 1. If the targets are
-a few classes, the confusion table shows predicted against true classes.
+classes, `classification` measures how well they are predicted.
 
 Levenshtein 1966; Wagner and Fischer 1974, "The String-to-String Correction Problem".
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from minidark.data.bytepairs import byte_pairs
 from minidark.data.pairs import Pairs
+from minidark.inference.classification import Classification
 from minidark.inference.metrics import Metrics, metrics
-from minidark.inference.predict import check_predicts, predict
+from minidark.inference.predict import Predictor, check_predicts
 from minidark.inference.valid import evaluate_pairs
 from minidark.network import Network
 
-FEW = 20  # up to this many distinct targets are classes
+LONGEST = 1 << 20  # symbols of a pair, or time_steps if that is more; reading it takes a minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +62,19 @@ class Score:
         return metrics(predicted, [pair.target for pair in self.pairs], lowercase)
 
     @property
+    def classification(self) -> Classification:
+        return Classification(
+            [pair.target for pair in self.pairs], [pair.predicted for pair in self.pairs]
+        )
+
+    @property
     def classes(self) -> list[str]:
         """The distinct targets if they are few and repeat; otherwise none."""
-        distinct = {pair.target for pair in self.pairs}
-        few = len(distinct) <= FEW and 2 * len(distinct) <= len(self.pairs)
-        return sorted(distinct) if few else []
+        return self.classification.classes
 
     def confusion(self) -> dict[str, dict[str, int]]:
         """Counts by true class and prediction; predictions outside the classes are included."""
-        counts = Counter((pair.target, pair.predicted) for pair in self.pairs)
-        return {
-            true: {p: n for (t, p), n in sorted(counts.items()) if t == true}
-            for true in self.classes
-        }
+        return self.classification.confusion()
 
     def worst(self, count: int) -> list[ScoredPair]:
         """The pairs with the highest error rates, ties in their original order, without
@@ -89,35 +90,54 @@ def score(
     beam: int = 1,
     max_length: int | None = None,
     length_penalty: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Score:
     """Predict every source and compare; leaves `net` unchanged.
 
     max_length: largest number of symbols in a prediction (None: time_steps, or the longest target
-    if that is longer). length_penalty: see `Predictor`. Raises DataError for pairs with unknown
-    symbols, CfgError for a network that predicts no symbols.
+    if that is longer). length_penalty: see `Predictor`. progress: called with the steps done and
+    their total, two for each pair. Raises DataError for pairs with unknown symbols or of more than
+    LONGEST symbols, CfgError for a network that predicts no symbols.
     """
     check_predicts(net, pairs.separator)
     pairs.check(net.inputs)
-    pairs = pairs.encoded(byte_pairs(net))
+    pairs = _encoded(pairs, net)
     longest = max(net.options.time_steps, int(pairs.counted().max()) - 1)
-    predicted = predict(
+    predictor = Predictor(
         net,
-        pairs.sources,
-        beam=beam,
+        beam,
         max_length=longest if max_length is None else max_length,
         separator=pairs.separator,
         length_penalty=length_penalty,
     )
-    scored = [
-        ScoredPair(
-            line, source.decode(), target.decode(), prediction, edits(target.decode(), prediction)
-        )
-        for line, source, target, prediction in zip(
-            pairs.line_numbers, pairs.sources, pairs.targets, predicted, strict=True
-        )
-    ]
-    measured = evaluate_pairs(net, pairs, np.arange(len(pairs)))
+    scored, count = [], len(pairs)
+    for n, (best, *_) in enumerate(predictor.search(pairs.sources)):
+        source, target = pairs.sources[n].decode(), pairs.targets[n].decode()
+        wrong = edits(target, best.text)
+        scored.append(ScoredPair(pairs.line_numbers[n], source, target, best.text, wrong))
+        progress(n + 1, 2 * count)
+    measured = evaluate_pairs(
+        net, pairs, np.arange(count), done=lambda n: progress(count + n, 2 * count)
+    )
     return Score(scored, measured.nats / measured.symbols, measured.nats / measured.characters)
+
+
+def _encoded(pairs: Pairs, net: Network) -> Pairs:
+    """The pairs in the network's symbols. Raises DataError for a pair that would take minutes."""
+    symbols = byte_pairs(net)
+    longest = max(LONGEST, net.options.time_steps)
+    fewest = pairs.lengths() // int(symbols.lengths.max())  # symbols, known before encoding
+    if int(fewest.max()) <= longest:
+        pairs = pairs.encoded(symbols)
+        fewest = pairs.lengths()
+    at = int(fewest.argmax())
+    if fewest[at] > longest:
+        least = "" if pairs.byte_pairs.pairs == symbols.pairs else "at least "
+        raise pairs.wrong(
+            pairs.line_numbers[at],
+            f"has {least}{fewest[at]:,} symbols; a pair can have {longest:,}; shorten or remove it",
+        )
+    return pairs
 
 
 def edits(a: str, b: str) -> int:

@@ -75,7 +75,7 @@ def search(
     side. Sources end in the separator and are sorted by length. Leaves `net` unchanged. Raises
     DivergedError for an output of NaN or infinity."""
     found: list[list[Hypothesis]] = [[] for _ in sources]
-    reader = _Reader(net, sources)
+    reader = Reader(net, sources)
     for begin in range(0, len(sources), at_once):
         for line, hypotheses in _Beam(reader, begin, begin + at_once, rules).run():
             found[line] = hypotheses
@@ -85,7 +85,7 @@ def search(
 class _Beam:
     """L sources with K hypotheses each. Arrays are (L, K), sorted by rank."""
 
-    def __init__(self, reader: _Reader, begin: int, end: int, rules: Rules):
+    def __init__(self, reader: Reader, begin: int, end: int, rules: Rules):
         net, end = reader.net, min(end, len(reader.sources))
         self.net, self.backend, self.rules = net, net.backend, rules
         self.lines = np.arange(begin, end)  # numbers of the sources that are still here
@@ -196,7 +196,7 @@ class _Beam:
             setattr(self, name, getattr(self, name)[rest])
         streams = (rest[:, None] * beam + np.arange(beam)).reshape(-1)
         fewer = self.net.twin(len(streams))
-        _take(fewer, slice(None), self.step.layers, self.backend.asids(streams))
+        take_states(fewer, slice(None), self.step.layers, self.backend.asids(streams))
         self.step = fewer.stepping()
         return np.zeros(len(rest), bool)
 
@@ -205,12 +205,12 @@ class _Beam:
             self.texts = np.concatenate([self.texts, np.full_like(self.texts, END)], axis=2)
 
 
-class _Reader:
+class Reader:
     """Reads sources, sorted by length, in passes of up to PASS sources of one length. A pass serves
     several groups of sources that are searched side by side."""
 
     def __init__(self, net: Network, sources: Sequence[Ids]):
-        self.net, self.sources = _packing_once(net), sources
+        self.net, self.sources = packing_once(net), sources
         self.begin = self.end = 0  # the sources of the last pass
         self.one, self.p = self.net, np.empty(0)
 
@@ -224,7 +224,7 @@ class _Reader:
             until = min(end, self.end)
             lines = np.arange(at, until) - self.begin
             streams = slice((at - begin) * beam, (until - begin) * beam)
-            _take(net, streams, self.one.layers, net.backend.asids(np.repeat(lines, beam)))
+            take_states(net, streams, self.one.layers, net.backend.asids(np.repeat(lines, beam)))
             rows.append(self.p[lines])
             at = until
         return net, np.concatenate(rows)
@@ -236,11 +236,11 @@ class _Reader:
             end += 1
         ids = np.stack(self.sources[begin:end], axis=1)
         self.begin, self.end, self.one = begin, end, self.net.twin(end - begin)
-        _read_without_outputs(self.one, ids[:-1])
+        read_without_outputs(self.one, ids[:-1])
         self.p = self.net.backend.asnumpy(self.one.forward(ids[-1:])[0])
 
 
-def _packing_once(net: Network) -> Network:
+def packing_once(net: Network) -> Network:
     """A network over the same parameters, whose twins share what their steps pack."""
     twin = net.twin()
     for layer in twin.layers:
@@ -248,12 +248,12 @@ def _packing_once(net: Network) -> Network:
     return twin
 
 
-def _take(net: Network, at: slice, layers: Sequence[Layer], origin: Array) -> None:
+def take_states(net: Network, at: slice, layers: Sequence[Layer], origin: Array) -> None:
     for ours, theirs in zip(net.layers, layers, strict=True):
         ours.take(at, theirs, origin)
 
 
-def _read_without_outputs(net: Network, ids: Ids) -> None:
+def read_without_outputs(net: Network, ids: Ids) -> None:
     """Read ids (T, S) for the states only: layers above the last one with a state are idle."""
     stateful = [i for i, layer in enumerate(net.layers) if layer.states]
     if not stateful:

@@ -18,14 +18,17 @@ import numpy.typing as npt
 
 from minidark.backend import Array, Scalar
 from minidark.data.bytepairs import BytePairs, byte_pairs
-from minidark.data.pairs import Pairs
+from minidark.data.pairs import Batch, Pairs
 from minidark.data.text import Ids, Part, Symbols
 from minidark.errors import DataError
 from minidark.inference.cache import remembering, topmost
+from minidark.inference.search import read_without_outputs
 from minidark.network import Network
 
 WINDOW = 128  # steps at a time
 WARM = 100  # symbols that each stream reads before it is scored
+LONG = 8192  # steps of pairs that are still read in one pass
+GROUP_ROWS = 1 << 16  # steps of all pairs of a group together, unless it is a single pair
 MOST = 2**19  # largest number of scored symbols (5 % of 10 MiB), which bounds the time
 WORD_ENDS = np.array([*b" \n\t"])
 
@@ -106,30 +109,72 @@ class PairsMeasure:
     exact: int
 
 
-def evaluate_pairs(net: Network, pairs: Pairs, numbers: Ids, streams: int = 64) -> PairsMeasure:
-    """Evaluate the pairs with these numbers, each symbol given the true ones before it.
+def evaluate_pairs(
+    net: Network,
+    pairs: Pairs,
+    numbers: Ids,
+    streams: int = 64,
+    done: Callable[[int], None] = lambda pairs: None,
+) -> PairsMeasure:
+    """Evaluate the pairs with these numbers, each symbol given the true ones before it. done:
+    called with the number of evaluated pairs.
 
     This also shows whether greedy search would write the exact target: as long as every symbol is
     right, the true symbols are the predicted ones.
     """
     pairs = pairs.encoded(byte_pairs(net))
-    numbers = numbers[np.argsort(pairs.lengths()[numbers], kind="stable")]
-    one = net.twin(min(streams, max(1, numbers.size)))
-    cost: Scalar = 0.0
-    symbols = exact = 0
-    for at in range(0, numbers.size, one.streams):
-        batch = pairs.batch(numbers[at : at + one.streams], one.streams)
+    lengths = pairs.lengths()
+    numbers = numbers[np.argsort(lengths[numbers], kind="stable")]
+    one, cost = net.twin(1), 0.0
+    symbols = exact = evaluated = 0
+    for group in _groups(lengths[numbers], streams):
+        if one.streams != len(group):
+            one = net.twin(len(group))
         one.reset_state()
-        nats, y = one.measured(batch.x, batch.truth)
+        batch = pairs.batch(numbers[group], len(group))
+        nats, right = _measured(one, batch)
         cost += nats
-        likeliest = net.backend.asnumpy(y.argmax(axis=-1)).reshape(-1)
-        counted = np.nonzero(batch.truth >= 0)
-        right = np.ones(batch.truth.shape, bool)
-        right[counted] = likeliest == batch.truth[counted]
-        exact += int(right[:, : batch.pairs].all(axis=0).sum())
+        exact += int(right.all(axis=0).sum())
         symbols += batch.symbols
+        evaluated += len(group)
+        done(evaluated)
     characters = int(pairs.characters()[numbers].sum())
-    return PairsMeasure(numbers.size, symbols, characters, float(cost), exact)
+    return PairsMeasure(numbers.size, symbols, characters, cost, exact)
+
+
+def _groups(lengths: npt.NDArray[np.intp], streams: int) -> Iterator[range]:
+    """Ranges of up to `streams` pairs that are read side by side, of ascending lengths. The longest
+    pair of a group is at most about twice as long as the shortest one, which bounds the padding,
+    and a group of long pairs has fewer, which bounds the memory."""
+    begin = 0
+    while begin < lengths.size:
+        end = min(begin + streams, lengths.size)
+        within = lengths[begin:end]
+        similar = within <= 2 * within[0] + WINDOW
+        few = within * np.arange(1, within.size + 1) <= GROUP_ROWS
+        end = begin + max(1, int(np.cumprod(similar & few).sum()))
+        yield range(begin, end)
+        begin = end
+
+
+def _measured(one: Network, batch: Batch) -> tuple[float, npt.NDArray[np.bool_]]:
+    """The summed cost of a batch, and which symbols (T, S) are right; those without a truth are.
+    Long pairs are read in windows."""
+    steps = len(batch.x)
+    window = steps if steps <= LONG else WINDOW
+    cost: Scalar = 0.0
+    right = np.ones(batch.truth.shape, bool)
+    for at in range(0, steps, window):
+        x, truth = (ids[at : at + window] for ids in (batch.x, batch.truth))
+        counted = np.nonzero(truth >= 0)
+        if not counted[0].size:
+            read_without_outputs(one, x)
+            continue
+        nats, y = one.measured(x, truth)
+        cost += nats
+        likeliest = one.backend.asnumpy(y.argmax(axis=-1)).reshape(-1)
+        right[at : at + window][counted] = likeliest == truth[counted]
+    return float(cost), right
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,14 +85,20 @@ class Bar(Display):
         self.progress.console.print(visible(text), markup=False, highlight=False)
 
 
+def terminal() -> Console | None:
+    """The console of standard error; None if it cannot show a progress bar."""
+    console = Console(stderr=True)
+    return console if sys.stderr.isatty() and not console.is_dumb_terminal else None
+
+
 @contextlib.contextmanager
 def display(batches: int, in_bits: bool) -> Iterator[Display]:
     """in_bits: the cost is in nats per character, so show bits too."""
     if not log.isEnabledFor(logging.INFO):
         yield Display()
         return
-    console = Console(stderr=True)
-    if not sys.stderr.isatty() or console.is_dumb_terminal:
+    console = terminal()
+    if console is None:
         yield Lines(in_bits)
         return
     columns = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,26 +12,29 @@ from rich.text import Text
 from minidark.cli.output.stdout import checked, say_styled
 from minidark.errors import visible
 
+WIDTH = 80  # columns of a terminal
+WIDEST = 200
+
+
+def clipped(text: str, width: int) -> str:
+    """A text of at most `width` columns."""
+    return set_cell_size(text, width - 1) + "…" if cell_len(text) > width else text
+
 
 class _Console(Console):
     def render_str(self, text: str, **kwargs: Any) -> Text:  # of a cell
         return super().render_str(visible(text), **kwargs)
 
 
-WIDTH = 80  # columns of a terminal
-WIDEST = 200
-
-
-def print_table(table: Table, wide: bool = False) -> None:
+def print_table(table: Table) -> None:
     """Print with `say_styled`, because rich exits with 1 if the pipe is closed. The table is at
-    most 80 columns wide: it has one blank between columns and folds long names if it must. `wide`:
-    for tables whose number of columns depends on the data."""
+    most 80 columns wide: it has one blank between columns and folds long names if it must."""
     for column in table.columns:
         column.overflow = "fold"
     # Names are not markup. A pipe and a terminal get the same width; a terminal may wrap.
-    console = _Console(width=WIDEST if wide else WIDTH, markup=False, emoji=False)
+    console = _Console(width=WIDTH, markup=False, emoji=False)
     unlimited = console.options.update(max_width=WIDEST)
-    if not wide and console.measure(table, options=unlimited).maximum > WIDTH:
+    if console.measure(table, options=unlimited).maximum > WIDTH:
         table.padding = (0, 1, 0, 0)
     with checked(), console.capture() as shown:
         console.print(table)
