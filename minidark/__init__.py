@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from minidark.errors import DivergedError as DivergedError
     from minidark.errors import MinidarkError as MinidarkError
     from minidark.errors import WeightsError as WeightsError
+    from minidark.inference.classify import Classifier as Classifier
     from minidark.inference.generate import generate as generate
     from minidark.inference.predict import Prediction as Prediction
     from minidark.inference.predict import Predictor as Predictor
@@ -49,6 +50,7 @@ _HOMES = {  # public name: its module
     "DivergedError": "minidark.errors",
     "MinidarkError": "minidark.errors",
     "WeightsError": "minidark.errors",
+    "Classifier": "minidark.inference.classify",
     "generate": "minidark.inference.generate",
     "Prediction": "minidark.inference.predict",
     "Predictor": "minidark.inference.predict",

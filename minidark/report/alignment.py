@@ -6,13 +6,16 @@ import functools
 import logging
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from minidark.errors import visible
 from minidark.files.disk import write_atomically
 from minidark.inference.alignment import Alignment
+from minidark.inference.prefixes import Prefixes
 from minidark.report.look import LARGEST, symbol_text
 from minidark.report.pages import encoded, render_page
 
@@ -21,10 +24,10 @@ log = logging.getLogger(__name__)
 SHOWN_FROM = 10  # percent, from which a cell shows its number without being pointed at
 
 
-def figures(alignment: Alignment) -> dict[str, Any]:
+def figures(alignment: Alignment, prefixes: Prefixes | None = None) -> dict[str, Any]:
     """A pair for JSON: its texts, its symbols, and each layer's weights: a row for each target
-    symbol, rounded to six digits."""
-    return {
+    symbol, rounded to six digits. With `prefixes`, the classes and a row for each source symbol."""
+    found = {
         "line": alignment.line,
         "source": alignment.source,
         "target": alignment.target,
@@ -38,17 +41,28 @@ def figures(alignment: Alignment) -> dict[str, Any]:
             for name, weights in alignment.weights.items()
         ],
     }
+    if prefixes:
+        found["classes"] = [*prefixes.classes]
+        found["class_probabilities"] = np.round(prefixes.probabilities, 6).tolist()
+    return found
 
 
 def write_alignment_page(
-    path: Path | str, alignments: Sequence[Alignment], cfg: str, weights: str, pairs: str
+    path: Path | str,
+    alignments: Sequence[Alignment],
+    cfg: str,
+    weights: str,
+    pairs: str,
+    prefixes: Sequence[Prefixes] = (),
 ) -> int:
     """Write the page atomically and return its size in bytes. cfg, weights, pairs: their names.
+    prefixes: of each alignment's source, if the targets are classes.
 
     The page has as many pairs as fit into LARGEST bytes, and says so. Raises BackendError without
     the extra `report`, and SaveError if the file cannot be written.
     """
-    shown = [_shown(alignment) for alignment in alignments]
+    classes = map(_shown_classes, prefixes) if prefixes else repeat(None, len(alignments))
+    shown = [_shown(a, of_a) for a, of_a in zip(alignments, classes, strict=True)]
 
     @functools.cache
     def rendered(count: int) -> bytes:
@@ -62,6 +76,7 @@ def write_alignment_page(
             of_pairs=len(shown),
             separator=symbol_text(alignments[0].source_symbols[-1]),
             shown_from=SHOWN_FROM,
+            has_classes=bool(prefixes),
         )
         return encoded(page)
 
@@ -77,10 +92,11 @@ def write_alignment_page(
     return len(page)
 
 
-def _shown(alignment: Alignment) -> dict[str, Any]:
+def _shown(alignment: Alignment, classes: dict[str, Any] | None) -> dict[str, Any]:
     """A pair as the template shows it: weights in percent, symbols with their blanks visible."""
     return {
         "alignment": alignment,
+        "classes": classes,
         "source_symbols": [symbol_text(text) for text in alignment.source_symbols],
         "layers": [
             {
@@ -95,5 +111,27 @@ def _shown(alignment: Alignment) -> dict[str, Any]:
                 ],
             }
             for name, weights in alignment.weights.items()
+        ],
+    }
+
+
+def _shown_classes(prefixes: Prefixes) -> dict[str, Any]:
+    """The classes after the source, each symbol with its change and the tint of it, in percent of
+    the largest change, and the symbols of the largest changes."""
+    changes, name = prefixes.changes, prefixes.classes[prefixes.predicted]
+    tints = np.rint(100 * np.abs(changes) / max(np.abs(changes).max(), 1e-9)).astype(int)
+    course = prefixes.probabilities[:, prefixes.predicted]
+    return {
+        "predicted": name,
+        "ranked": [(text, f"{100 * p:.0f}") for text, p in prefixes.ranked()],
+        "symbols": [
+            (visible(symbol), int(tint), bool(change < 0), f"{name} {100 * p:.0f} %")
+            for symbol, tint, change, p in zip(
+                prefixes.symbols, tints, changes, course, strict=True
+            )
+        ],
+        "strongest": [
+            (visible(before), visible(symbol), f"{100 * change:+.0f}")
+            for before, symbol, change in prefixes.strongest()
         ],
     }

@@ -12,6 +12,7 @@ import pytest
 from minidark import Network
 from minidark.data.pairs import Line
 from minidark.inference.alignment import Aligner, Alignment
+from minidark.inference.prefixes import Prefixes
 from minidark.report import alignment as page_module
 from minidark.report.alignment import figures, write_alignment_page
 from minidark.report.look import LARGEST
@@ -25,6 +26,11 @@ pytest.importorskip("jinja2", reason="needs the extra report")
 SOURCE, TARGET = "<b>Männer & Frauen\x1b lesen</b>", "“Women” read"
 CELLS = """(layer) => [...document.querySelectorAll("table.weights")[layer].rows].map(
     (row) => [...row.cells].map((cell) => cell.textContent))"""
+
+FULL_TINT = """(span) => {
+    span.style.background = `var(--${span.className === "rises" ? "high" : "low"})`;
+    return [getComputedStyle(span).color, getComputedStyle(span).backgroundColor];
+}"""
 
 
 def two_layers() -> Network:
@@ -217,3 +223,42 @@ def test_the_same_alignments_give_the_same_bytes(tmp_path: Path) -> None:
     for file in (one, other):
         write(file, two_layers(), ("a", "b"))
     assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def classified(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Prefixes]:
+    """A page with the classes of a source."""
+    file, net = tmp_path_factory.mktemp("classified") / "alignment.html", two_layers()
+    (alignment,) = Aligner(net).align([Line(1, SOURCE.encode(), b"yes")])
+    p = np.random.default_rng(0).dirichlet([1, 1], len(SOURCE))
+    found = Prefixes([*SOURCE], ("yes", "<no>"), p)
+    write_alignment_page(file, [alignment], "a.cfg", "a.weights", "pairs.tsv", [found])
+    return file, found
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_symbols_are_tinted_by_how_they_change_the_class(
+    classified: tuple[Path, Prefixes], scheme: str, chromium: Any
+) -> None:
+    file, found = classified
+    with opened(chromium, file, color_scheme=scheme) as page:
+        spans = page.locator(".course span")
+        shown = spans.evaluate_all(
+            """(spans) => spans.map((span) => [span.textContent, span.className, span.title,
+                parseFloat(span.style.getPropertyValue("--w") || 0)])"""
+        )
+        assert [text for text, *_ in shown] == [s.replace("\x1b", "\\x1b") for s in found.symbols]
+        tints = np.array([-w if kind == "falls" else w for _, kind, _, w in shown])
+        largest = np.abs(found.changes).max()
+        np.testing.assert_allclose(tints, 100 * found.changes / largest, atol=0.5001)
+        assert tints.max() > 10
+        assert tints.min() < -10
+        name = found.classes[found.predicted]
+        last = found.probabilities[-1, found.predicted]
+        assert shown[-1][2] == f"{name} {100 * last:.0f} %"
+        for kind in ("rises", "falls"):
+            full = page.locator(f".course .{kind}").first.evaluate(FULL_TINT)
+            assert contrast(*full) >= 4.5  # WCAG 2.2, AA
+        listed = page.locator(".changes li").all_text_contents()
+        points = [f"{100 * change:+.0f}" for *_, change in found.strongest()]
+        assert [text.split()[-1] for text in listed] == points

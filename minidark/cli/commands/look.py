@@ -14,7 +14,7 @@ from minidark.cli.command import typed
 from minidark.cli.commands.look_pairs import look_at_pairs
 from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.options.numbers import count
-from minidark.cli.options.pair_options import separator_option
+from minidark.cli.options.pair_options import class_names, classes_option, separator_option
 from minidark.cli.output.outputs import PAGE, check_output, force_option
 from minidark.cli.output.stdout import say, say_json
 from minidark.data.pairs import looks_like_pairs
@@ -53,6 +53,8 @@ LINES = 20  # of pairs
 )
 @click.option("--beam", type=count(), default=BEAM, show_default=True, metavar="K",
               help="With --pairs, the width of the beam search for predictions.")  # fmt: skip
+@classes_option("With --pairs, show the probability of each of these targets after each symbol of "
+                "a source. Default: the targets in TEXT, if they repeat.")  # fmt: skip
 @separator_option("With --pairs, the character")
 @click.option(
     "--json",
@@ -71,6 +73,7 @@ def look(
     pairs: bool,
     predict: bool,
     beam: int,
+    classes: str | None,
     separator: str,
     as_json: bool,
     force: bool,
@@ -91,7 +94,8 @@ def look(
 
     With --pairs, the page shows the weights of each [attention] with over=source: which source
     symbols the network attends to when it predicts each target symbol. A line without a target
-    gets the network's prediction.
+    gets the network's prediction. If the targets are classes, the page also shows how each source
+    symbol changes the probability of the predicted class.
     """
     if output is None and not as_json:
         output = "alignment.html" if pairs else "look.html"
@@ -102,9 +106,10 @@ def look(
         net = choice.load(cfg, weights, batch=1)
         aligner = Aligner(net, beam, separator, predict=predict)
         names = choice.title(cfg, net), Path(weights).name
-        look_at_pairs(aligner, text, length or LINES, output, names, as_json)
+        of_classes = class_names(classes) if classes else ()
+        look_at_pairs(aligner, text, length or LINES, output, names, as_json, of_classes)
         return
-    for option in ("predict", "beam", "separator"):
+    for option in ("predict", "beam", "classes", "separator"):
         if typed(option):
             raise click.UsageError(f"--{option} needs --pairs")
     net = choice.load(cfg, weights, batch=1, time_steps=1)

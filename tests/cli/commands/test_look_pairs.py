@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from minidark import load_network
+from minidark import Classifier, load_network
 from minidark.cli.commands import look_pairs
+from minidark.cli.output import tables
+from minidark.inference.prefixes import class_prefixes
 from tests.cli.running import TWO_CELLS, assert_refused, assert_wrong_usage, lay_out, output, run
 from tests.helpers import cfg, randomize
 from tests.inference.sorter import set_by_hand, write_cfg
@@ -126,7 +128,7 @@ def test_lines_fit_into_80_columns() -> None:
     words = "漢字" * 30 + " " + "word " * 30 + "\x1b[1m"
     Path("pairs.tsv").write_bytes(f"{words}\t{words}\n".encode())
     lines = output(*LOOK, "--set", "attention.memory=300").decode().splitlines()
-    assert max(map(cell_len, lines)) <= look_pairs.WIDTH == 80
+    assert max(map(cell_len, lines)) <= tables.WIDTH == 80
     assert lines[:2] == ["line 1:", "漢字" * 20]
     assert lines.index("weights of 1.attention:") > 6
     assert any(line.startswith("  漢  ") for line in lines)
@@ -202,3 +204,47 @@ def test_a_malformed_line_is_refused(data: bytes, message: str) -> None:
 def test_missing_pairs_are_refused() -> None:
     Path("pairs.tsv").unlink()
     assert_refused(run(*LOOK), 4, "pairs.tsv: cannot read: No such file or directory")
+
+
+# --- classes ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def classes() -> Classifier:
+    """A network with random weights, and pairs whose targets repeat."""
+    net = load_network("a.cfg")
+    randomize(net.layers, seed=1)
+    net.save_weights("a.weights")
+    Path("pairs.tsv").write_bytes(b"cab bed\tyes\nba\tno\nfad\tyes\nabc\tno\n")
+    return Classifier(load_network("a.cfg", "a.weights", batch=1), ["no", "yes"])
+
+
+def test_the_classes_in_the_file_are_shown_while_reading(classes: Classifier) -> None:
+    first, *_ = (json.loads(line) for line in output(*LOOK, "--json").splitlines())
+    found = class_prefixes(classes, b"cab bed")
+    assert first["classes"] == ["no", "yes"]
+    np.testing.assert_allclose(first["class_probabilities"], found.probabilities, atol=1e-6)
+    lines = output(*LOOK).decode().splitlines()
+    at = next(n for n, line in enumerate(lines) if line.startswith("classes after the source: "))
+    (name, p), (other, q) = found.ranked()
+    assert lines[at] == f"classes after the source: {name} {100 * p:.0f} %, {other} {100 * q:.0f} %"
+    assert lines[at + 1] == f"symbols that changed {name} most, in percentage points:"
+    for line, (before, symbol, change) in zip(lines[at + 2 :], found.strongest(), strict=False):
+        where = f"after {before}" if before else "at the beginning"
+        assert line == f"  {symbol.replace(' ', '␣')}  {100 * change:+4.0f}  {where}".rstrip()
+    page = Path("alignment.html").read_text()
+    assert page.count("Classes while reading</h3>") == 4
+
+
+def test_classes_can_be_named_and_are_not_shown_otherwise(classes: Classifier) -> None:
+    Path("pairs.tsv").write_bytes(b"cab bed\n")
+    (line,) = map(json.loads, output(*LOOK, "--json").splitlines())
+    assert "classes" not in line
+    assert b"classes" not in output(*LOOK)
+    assert "Classes while reading" not in Path("alignment.html").read_text()
+    (line,) = map(json.loads, output(*LOOK, "--json", "--classes", "yes,no").splitlines())
+    assert line["classes"] == ["yes", "no"]
+    wanted = class_prefixes(classes, b"cab bed").probabilities[:, ::-1]
+    np.testing.assert_allclose(line["class_probabilities"], wanted, atol=1e-6)
+    result = run("look", "a.cfg", "a.weights", "pairs.tsv", "--classes", "yes,no")
+    assert_wrong_usage(result, "--classes needs --pairs")
