@@ -13,6 +13,7 @@ from minidark.files.shipped import find_cfg, names
 
 NARROW, FULL = 16, 0
 RECURRENT_WIDTH = re.compile(r"^(\[(?:gru|lstm|rnn)\].*\noutput=)\d+\b", re.MULTILINE)
+EVERY_WIDTH = re.compile(r"^(output=)\d+\b", re.MULTILINE)
 
 each_shipped_cfg = pytest.mark.parametrize(
     ("name", "units"),
@@ -28,10 +29,12 @@ WIDTHS = [NARROW, pytest.param(FULL, marks=pytest.mark.slow)]
 
 
 def narrowed(text: str, units: int) -> str:
-    """A cfg whose recurrent layers have so many units, or for FULL as many as they had."""
+    """A cfg whose recurrent layers have so many units, or for FULL as many as they had. If a
+    [shortcut] adds outputs, all layers have."""
     if units == FULL:
         return text
-    found, count = RECURRENT_WIDTH.subn(rf"\g<1>{units}", text)
+    widths = EVERY_WIDTH if "[shortcut]" in text else RECURRENT_WIDTH
+    found, count = widths.subn(rf"\g<1>{units}", text)
     assert count
     return found
 

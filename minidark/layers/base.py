@@ -239,6 +239,13 @@ def cost_layer(layers: Sequence[Layer]) -> CostLayer | None:
     return last if isinstance(last, CostLayer) and last.has_cost else None
 
 
+def required_cost_layer(layers: Sequence[Layer]) -> CostLayer:
+    """Raises CfgError without one."""
+    if (layer := cost_layer(layers)) is None:
+        raise CfgError("this network has no cost; end the cfg in [softmax], [logistic] or [cost]")
+    return layer
+
+
 def kept(
     rng: np.random.Generator, shape: tuple[int, ...], probability: float, backend: Backend
 ) -> Array:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from minidark.backend import Array, Backend
 from minidark.errors import DataError
-from minidark.layers.base import is_ids
+from minidark.layers.base import Layer, is_ids, one_hot, required_cost_layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +27,10 @@ class Truth:
     places: Array | None = None
 
     @classmethod
-    def of(cls, argument: Array, shape: tuple[int, ...], backend: Backend) -> Self:
+    def of(cls, argument: npt.ArrayLike, shape: tuple[int, ...], backend: Backend) -> Self:
         """Check a truth for outputs of `shape` (T, S, outputs), in either memory: floats of that
         shape, or ids (T, S). Raises DataError."""
-        array = checked_dtype("truth", argument)
+        array = checked_dtype("truth", as_array(argument, backend))
         expected = shape[:2] if is_ids(array) else shape
         if array.shape != expected:
             raise DataError(f"truth has shape {array.shape}; expected {expected}")
@@ -57,6 +59,40 @@ class Truth:
             return gradient
         rows = gradient.reshape(-1, gradient.shape[-1])
         return backend.xp.concatenate([rows, backend.zeros(1, rows.shape[1])])[self.places]
+
+
+def checked_input(x: npt.ArrayLike, first: Layer) -> Array:
+    """Check the input of a network with this first layer: floats (T, S, inputs), or ids (T, S),
+    which become one-hot rows for a layer that does not read ids. Raises DataError."""
+    backend = first.backend
+    array = checked_dtype("x", as_array(x, backend))
+    if array.shape[1:] != tail(array, first) or not len(array):
+        raise wrong_shape("x", array, tail(array, first))
+    if not is_ids(array):
+        return backend.asarray(array)
+    check_ids("x", array, first.inputs)
+    ids = backend.asids(array)
+    return ids if first.reads_ids else one_hot(ids, first.inputs, backend)
+
+
+def checked_pass(
+    layers: Sequence[Layer], x: npt.ArrayLike, truth: npt.ArrayLike
+) -> tuple[Array, Truth]:
+    """Check both arguments of a pass with a cost, before any state changes."""
+    required_cost_layer(layers)
+    rows = checked_input(x, layers[0])
+    shape = (*rows.shape[:2], layers[-1].outputs)
+    return rows, Truth.of(truth, shape, layers[0].backend)
+
+
+def as_array(argument: npt.ArrayLike, backend: Backend) -> Array:
+    """The argument, converted to numpy unless it is in the backend's memory."""
+    return argument if backend.holds(argument) else np.asarray(argument)  # type: ignore[return-value]
+
+
+def tail(x: Array, first: Layer) -> tuple[int, ...]:
+    """The axes of an input after the steps."""
+    return (first.streams,) if is_ids(x) else (first.streams, first.inputs)
 
 
 def checked_dtype(what: str, array: Array) -> Array:

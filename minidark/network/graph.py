@@ -17,6 +17,10 @@ from minidark.layers.base import Layer
 INPUT = -1  # the network's input, as a number of a layer
 
 
+def ignore_done(layer: int) -> None:
+    """A callback for each layer's number that does nothing."""
+
+
 class Graph:
     """reads: for each layer, the numbers of those that it reads, in order. head: the first of the
     last layers that each treat rows alone and read only the layer before; their number if the last

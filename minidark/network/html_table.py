@@ -5,6 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from minidark.errors import number_of
+from minidark.layers.base import Layer
+
+
+def network_table(layers: Sequence[Layer], size: int, seen: int) -> str:
+    """The layers of a network with `size` parameters that has seen so many rows."""
+    rows = [
+        (layer.name, layer.inputs, layer.outputs, sum(p.value.size for p in layer.parameters()))
+        for layer in layers
+    ]
+    streams = number_of(layers[0].streams, "stream")
+    title = f"{size:,} parameters, {streams}, {seen:,} rows seen"
+    return html_table(title, ("layer", "inputs", "outputs", "parameters"), rows)
+
 
 def html_table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Text is left-aligned; numbers are right-aligned with commas between thousands."""

@@ -23,21 +23,25 @@ from minidark.backend import Array, Backend, Scalar, get_backend
 from minidark.cfg.forms import format_cfg
 from minidark.cfg.options import LayerOptions, NetOptions
 from minidark.cfg.sections import Pair, Section
-from minidark.errors import CfgError, DataError, MinidarkError, echo, nearest, number_of
+from minidark.errors import DataError, MinidarkError, echo, nearest, number_of
 from minidark.files.disk import write_atomically
-from minidark.layers.base import CostLayer, Layer, Parameter, Stored, cost_layer, is_ids, one_hot
+from minidark.layers.base import (
+    Layer,
+    Parameter,
+    Stored,
+    cost_layer,
+    is_ids,
+    required_cost_layer,
+)
 from minidark.layers.batchnorm import CPU, DIVISORS
 from minidark.layers.softmax import SoftmaxLayer
-from minidark.network.arguments import Truth, check_ids, checked_dtype, wrong_shape
+from minidark.network import arguments
+from minidark.network.arguments import Truth, checked_input, checked_pass
 from minidark.network.frozen import Frozen, show_symbols
-from minidark.network.graph import INPUT, Graph
-from minidark.network.html_table import html_table
+from minidark.network.graph import INPUT, Graph, ignore_done
+from minidark.network.html_table import network_table
 from minidark.network.learner import Learner
 from minidark.weights import darknet
-
-
-def ignore_done(layer: int) -> None:
-    """Default `done` callback: does nothing."""
 
 
 class Network:
@@ -96,14 +100,7 @@ class Network:
         )
 
     def _repr_html_(self) -> str:
-        """The layers as a table, for notebooks."""
-        rows = [
-            (layer.name, layer.inputs, layer.outputs, sum(p.value.size for p in parameters))
-            for layer, parameters in zip(self.layers, self.layer_parameters, strict=True)
-        ]
-        streams = number_of(self.streams, "stream")
-        title = f"{self._size():,} parameters, {streams}, {self.seen:,} rows seen"
-        return html_table(title, ("layer", "inputs", "outputs", "parameters"), rows)
+        return network_table(self.layers, self._size(), self.seen)
 
     def _size(self) -> int:
         return sum(p.value.size for p in self.parameters())
@@ -127,7 +124,7 @@ class Network:
 
     def check_has_cost(self) -> None:
         """Raise CfgError if the network has no cost layer."""
-        self._cost_layer()
+        required_cost_layer(self.layers)
 
     @property
     def predicts_symbols(self) -> bool:
@@ -182,16 +179,16 @@ class Network:
 
         Raises DataError for another shape, and for an id of `inputs` or above.
         """
-        array = self._as_array(x)
+        array = arguments.as_array(x, self.backend)
         if array.ndim != (1 if is_ids(array) else 2):
             return self.forward(array)
         if self.streams != 1:
-            raise wrong_shape("x", array, self._tail(array))
+            raise arguments.wrong_shape("x", array, arguments.tail(array, self.layers[0]))
         return self.forward(array[:, None])[:, 0]
 
     def forward(self, x: npt.ArrayLike, train: bool = False) -> Array:
         """x (T, S, inputs) or ids (T, S) to (T, S, outputs); with `train`, in training mode."""
-        y = self._forward(self._input(x), train)
+        y = self._forward(checked_input(x, self.layers[0]), train)
         if train:
             self._y = y
         return y.copy()
@@ -199,7 +196,7 @@ class Network:
     def traced(self, x: npt.ArrayLike) -> tuple[Array, list[dict[str, Array]]]:
         """Inference like `forward`, and the gates and states of each layer after each step, by
         name: (T, S, H) each, empty for layers without."""
-        given, traces = self._input(x), []
+        given, traces = checked_input(x, self.layers[0]), []
         show_symbols(self.layers, given)
 
         def step(i: int, x: Array) -> Array:
@@ -253,9 +250,9 @@ class Network:
         """
         if self._y is None:
             raise MinidarkError("call forward with train=True before backward")
-        checked = self._truth(truth, self._y.shape)
+        checked = Truth.of(truth, self._y.shape, self.backend)
         y, self._y = self._y, None
-        top = self.layers.index(self._cost_layer())
+        top = self.layers.index(required_cost_layer(self.layers))
         return self._descend(checked.counted(y), checked, top)[0]
 
     def _descend(
@@ -272,9 +269,9 @@ class Network:
         y: the outputs of the rows with a truth. head: the lowest layer that computed only these
         rows. done: called with each layer's number.
         """
-        cost, gradient = self._cost_layer().cost(y, truth.array)
+        cost, gradient = required_cost_layer(self.layers).cost(y, truth.array)
         self.accumulated += truth.rows
-        top, bottom = self.layers.index(self._cost_layer()), self.frozen_layers
+        top, bottom = self.layers.index(required_cost_layer(self.layers)), self.frozen_layers
         for layer in self.layers[top:]:
             layer.saved = None
         del y  # frees it and the arrays saved by cost layers, which are as large as all outputs
@@ -304,15 +301,17 @@ class Network:
 
     def cost(self, y: Array, truth: npt.ArrayLike) -> Scalar:
         """The summed cost of outputs y (T, S, outputs); truth as for `backward`."""
-        checked = self._truth(truth, y.shape)
-        return self._cost_layer().cost(checked.counted(self.backend.asarray(y)), checked.array)[0]
+        checked = Truth.of(truth, y.shape, self.backend)
+        return required_cost_layer(self.layers).cost(
+            checked.counted(self.backend.asarray(y)), checked.array
+        )[0]
 
     def measured(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> tuple[Scalar, Array]:
         """Inference: the summed cost, and the outputs, which are not a copy: (T, S, outputs), or
         (R, 1, outputs) of the R rows with a truth if some have none."""
-        rows, checked = self._pass(x, truth)
+        rows, checked = checked_pass(self.layers, x, truth)
         y = self._forward(rows, False, checked)
-        return self._cost_layer().cost(y, checked.array)[0], y
+        return required_cost_layer(self.layers).cost(y, checked.array)[0], y
 
     def accumulate(
         self, x: npt.ArrayLike, truth: npt.ArrayLike, *, done: Callable[[int], None] = ignore_done
@@ -323,21 +322,21 @@ class Network:
         a softmax), like darknet's net.cost. done: called with each layer's number when its
         gradients are complete, from the output down.
         """
-        rows, checked = self._pass(x, truth)
+        rows, checked = checked_pass(self.layers, x, truth)
         head = self.graph.head
         return self._descend(self._forward(rows, True, checked), checked, head, done=done)[0]
 
     def objective(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> float:
         """What training descends, of one training pass over x: accumulate without its gradients.
         darknet's cost can differ from it by a factor."""
-        rows, checked = self._pass(x, truth)
+        rows, checked = checked_pass(self.layers, x, truth)
         y = self._forward(rows, True, checked)
-        return float(self._cost_layer().objective(y, checked.array))
+        return float(required_cost_layer(self.layers).objective(y, checked.array))
 
     def input_gradient(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> Array | None:
         """`accumulate`, and returns the gradient of x (T, S, inputs); None if a stopbackward blocks
         it."""
-        rows, checked = self._pass(x, truth)
+        rows, checked = checked_pass(self.layers, x, truth)
         y = self._forward(rows, True, checked)
         return self._descend(y, checked, self.graph.head, need_dx=True)[1]
 
@@ -399,40 +398,3 @@ class Network:
         other = object.__new__(type(self))
         vars(other).update(vars(self), learner=self.learner.beside(other))
         return other
-
-    # --- checks of arguments --------------------------------------------------------------
-
-    def _input(self, x: npt.ArrayLike) -> Array:
-        array = checked_dtype("x", self._as_array(x))
-        if array.shape[1:] != self._tail(array) or not len(array):
-            raise wrong_shape("x", array, self._tail(array))
-        if not is_ids(array):
-            return self.backend.asarray(array)
-        check_ids("x", array, self.inputs)
-        ids = self.backend.asids(array)
-        return ids if self.layers[0].reads_ids else one_hot(ids, self.inputs, self.backend)
-
-    def _as_array(self, array: npt.ArrayLike) -> Array:
-        """The argument, converted to numpy unless it is in this network's memory."""
-        return array if self.backend.holds(array) else np.asarray(array)  # type: ignore[return-value]
-
-    def _tail(self, x: Array) -> tuple[int, ...]:
-        """The axes of an input after the steps."""
-        return (self.streams,) if is_ids(x) else (self.streams, self.inputs)
-
-    def _pass(self, x: npt.ArrayLike, truth: npt.ArrayLike) -> tuple[Array, Truth]:
-        """Check both arguments of a training pass, before any state changes."""
-        self._cost_layer()
-        rows = self._input(x)
-        return rows, self._truth(truth, (*rows.shape[:2], self.outputs))
-
-    def _truth(self, truth: npt.ArrayLike, shape: tuple[int, ...]) -> Truth:
-        """Check a truth: floats of `shape` (T, S, outputs), or ids (T, S)."""
-        return Truth.of(self._as_array(truth), shape, self.backend)
-
-    def _cost_layer(self) -> CostLayer:
-        if (layer := cost_layer(self.layers)) is None:
-            raise CfgError(
-                "this network has no cost; end the cfg in [softmax], [logistic] or [cost]"
-            )
-        return layer

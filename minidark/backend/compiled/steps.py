@@ -11,14 +11,13 @@ depend on the number of streams.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minidark.backend import RNN_ACTIVATIONS, Array
 from minidark.backend.compiled.kernel import PANEL, kernel
-from minidark.backend.compiled.products import panels_of_transposed
+from minidark.backend.compiled.packs import Input, Packs, once, panels_by_gate
 from minidark.backend.compiled.rnn import squash
 from minidark.backend.compiled.scalar import copy, logistic, tanh
 from minidark.backend.compiled.threads import share, spread
@@ -26,49 +25,6 @@ from minidark.backend.compiled.tile import ROWS, add_product, panels
 
 READ = 4  # multiply-adds per elementary operation in time, when weights come from distant caches
 MANY = 4 * ROWS  # streams from which the threads divide the streams, not the units
-
-
-class Input:
-    """The input's part of K gates of H units each, biases included: (S, K H).
-
-    For ids it is a table lookup. For rows of numbers it is a product with the packs, which the
-    kernel adds to the biases. Biases may cover more gates than the weights. `parts` returns the
-    kernel's arguments for both kinds.
-    """
-
-    def __init__(self, weights: Array, biases: Array, gates: int, ids: bool):
-        self.ids = ids
-        if ids:
-            more = len(biases) - len(weights)
-            self.table = np.ascontiguousarray(np.pad(weights.T, ((0, 0), (0, more)))) + biases
-            self.packs = np.empty((gates, 0, 0, PANEL), np.float32)
-        else:
-            self.table = biases[None].copy()
-            self.packs = panels_by_gate(weights, gates)
-
-    def parts(self, x: Array) -> tuple[Array, Array, Array, Array]:
-        """ids (S,), the table (I, K H) or (1, K H), rows (S, I) and packs; for ids, packs are
-        empty and rows unused."""
-        if self.ids:
-            return x, self.table, self.table, self.packs
-        return np.zeros(len(x), np.intp), self.table, x, self.packs
-
-
-Packs = dict[str, Any]
-
-
-def once(packs: Packs | None, name: str, make: Callable[[], Any]) -> Any:
-    """What is in `packs` by that name, or else what `make` returns."""
-    if packs is None:
-        return make()
-    if name not in packs:
-        packs[name] = make()
-    return packs[name]
-
-
-def panels_by_gate(weights: Array, gates: int) -> Array:
-    """(K H, I) as (K, panels of H, I, PANEL)."""
-    return np.stack([panels_of_transposed(gate) for gate in np.split(weights, gates)])
 
 
 def _share(by_units: Any, by_streams: Any, units: int, macs: int, v: Array, *args: Any) -> None:

@@ -30,7 +30,8 @@ from minidark.backend import Array, Scalar
 from minidark.data.text import Ids
 from minidark.errors import CfgError, MinidarkError
 from minidark.layers.base import Layer
-from minidark.network.network import Network, ignore_done
+from minidark.network.graph import ignore_done
+from minidark.network.network import Network
 from minidark.training.feeds import Pass
 from minidark.training.parallel.gpus import reaching
 from minidark.training.parallel.ranks import Ranks

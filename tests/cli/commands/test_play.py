@@ -61,7 +61,10 @@ def test_without_arguments_it_is_the_shipped_network_in_less_than_2_mb() -> None
     assert figures["parameters"] == 637_056
     assert figures["mean_error"] < 1e-3
     assert figures["page_bytes"] == Path("play.html").stat().st_size < 2_000_000
-    assert "<code>rnn.cfg</code> with <code>rnn.weights</code>" in Path("play.html").read_text()
+    assert (
+        "<code>rnn: one GRU of 320</code> with <code>rnn.weights</code>"
+        in Path("play.html").read_text()
+    )
 
 
 def test_the_same_call_gives_the_same_page() -> None:
