@@ -299,7 +299,7 @@ def test_what_was_there_at_the_start_is_read_on(name: str) -> None:
         NO_CHANGES[name]()
         told = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 0
-    assert told.splitlines()[-1] == "minidark: wrote backup/a_final.weights"
+    assert "minidark: wrote backup/a_final.weights" in told.splitlines()
 
 
 def training(*args: str) -> Started:

@@ -194,17 +194,17 @@ def test_weights_are_packed_once_for_a_search_and_again_for_the_next(
     layers: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("numba", reason="the fast kernels need numba")
-    steps: Any = pytest.importorskip("minidark.backend.compiled.steps")
+    packs: Any = pytest.importorskip("minidark.backend.compiled.packs")
     net = make(*layers, dtype="float32")
     net.backend.use_kernels("fast")
     packed: list[Array] = []
-    original = steps.panels_of_transposed
+    original = packs.panels_of_transposed
 
     def watched(weights: Array) -> Array:
         packed.append(weights)
         return original(weights)
 
-    monkeypatch.setattr(steps, "panels_of_transposed", watched)
+    monkeypatch.setattr(packs, "panels_of_transposed", watched)
 
     def found(at_once: int) -> tuple[list[bytes], list[float], int]:
         packed.clear()
