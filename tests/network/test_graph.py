@@ -398,8 +398,10 @@ def test_rows_without_a_truth_are_not_computed_where_rows_are_alone(name: str, d
             rows.append(x.shape[:2])
         return forward(self, x, train=train)
 
-    kind = type(getattr(net.layers[head], "thing", net.layers[head]))  # the stand-in wraps layers
-    forward: Any = kind.forward
+    kind: Any = type(
+        getattr(net.layers[head], "thing", net.layers[head])
+    )  # the stand-in wraps layers
+    forward = kind.forward
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kind, "forward", noticed)
         cost = float(net.accumulate(ids(), truth))
