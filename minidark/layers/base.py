@@ -108,7 +108,8 @@ class Layer(ABC):
         self.dstates: dict[str, Array] = {}
         self.saved: Any = None  # values of the last training forward that backward needs
         self.rng: np.random.Generator | None = None  # set if the layer draws in training
-        self.packs: dict[str, Any] | None = None  # of `frozen`, for twins; None: kept by none
+        # Packed weights that `frozen` of this layer and its twins share; None: each packs its own.
+        self.packs: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         states = f", carries {', '.join(self.states)}" if self.states else ""
@@ -196,8 +197,8 @@ class Layer(ABC):
             self.rng = rng
 
     def frozen(self, ids: bool) -> Callable[[Array], Array]:
-        """A function for step-by-step inference, valid while the parameters do not change, as are
-        `packs`.
+        """A function for step-by-step inference. It is valid while the parameters do not change,
+        and so is what `packs` holds.
 
         It maps (S, inputs), or ids (S,) if `ids`, to (S, outputs). The next step may overwrite the
         result. The state carries over from step to step.
