@@ -33,9 +33,10 @@ test-all: lint
 	$(TEST) -m "not long and not gpu" --ignore tests/backend
 
 # Each loop over mutated files takes many minutes on one processor, so they run in parallel.
+# SHORT=1 reads a tenth of the files.
 test-long: .venv/dev
 	$(BIN)/pytest -m long --ignore tests/fuzz
-	$(BIN)/pytest -m long --numprocesses auto --dist worksteal tests/fuzz
+	$(BIN)/pytest -m long --numprocesses auto --dist worksteal tests/fuzz $(if $(SHORT),--short)
 
 # Runs the numeric tests with other BLAS kernels, instruction sets, threads, Pythons and
 # dependencies. SHORT=1 runs only three BLAS kernels and two instruction sets.

@@ -82,7 +82,12 @@ def _no_cupy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 WHOLLY_SLOW = re.compile(r"^pytestmark = (\[\s*.*\b)?pytest\.mark\.slow\b", re.MULTILINE)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--short", action="store_true", help="a tenth of the mutated files")
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    selection.short = config.getoption("--short")
     selection.full = "not slow" not in config.option.markexpr
     if not selection.full:
         settings.register_profile("short", max_examples=selection.examples(100))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+short = False  # try a tenth of the mutated files of `make test-long`, as CI does
 full = True  # False without the tests that are marked slow; set before test modules are imported
 
 

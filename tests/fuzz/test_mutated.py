@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import selection
 from tests.fuzz.loop import Loop
 from tests.fuzz.mutation import corpus, mutations
 from tests.fuzz.survivor import survive
@@ -63,7 +64,7 @@ def test_mutated_files(kind: str) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", TARGETS)
 def test_a_great_many_mutated_files(kind: str) -> None:
-    hammer(kind, LONG.get(kind, MANY), SEED + 1)
+    hammer(kind, LONG.get(kind, MANY) // (10 if selection.short else 1), SEED + 1)
 
 
 def hammer(kind: str, count: int, seed: int) -> None:
