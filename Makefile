@@ -78,13 +78,13 @@ bench-scale: .venv/dev
 
 # Accuracy against goals and scikit-learn. TEXT=FILE adds text generation; NANOGPT=DIR, a checkout
 # with a prepared data/shakespeare_char, adds nanoGPT's own recipe; MULTI30K=DIR adds translation, of
-# SEEDS=1 networks, and PyTorch's. ROWS="numbers translation" measures these tasks; without it, tasks
+# SEEDS=1 networks, and PyTorch's; REVIEWS=DIR adds sentiment. ROWS="numbers translation" measures these tasks; without it, tasks
 # that were measured before, with results in build/learning, are not measured again.
 bench-learning: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[learning$(if $(NANOGPT)$(MULTI30K),$(comma)peers)]"
 	$(BIN)/python -m benchmarks.learning $(ROWS) $(if $(TEXT),--text "$(TEXT)") \
 	    $(if $(NANOGPT),--nanogpt "$(NANOGPT)") $(if $(MULTI30K),--multi30k "$(MULTI30K)") \
-	    $(if $(SEEDS),--seeds $(SEEDS))
+	    $(if $(REVIEWS),--reviews "$(REVIEWS)") $(if $(SEEDS),--seeds $(SEEDS))
 
 data.txt:
 	$(PYTHON) -c "import pydoc_data.topics as t; print('\n\n'.join(t.topics[k] for k in sorted(t.topics)))" > $@

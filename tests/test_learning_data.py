@@ -10,7 +10,11 @@ import pytest
 from benchmarks.learning import data
 from minidark import Pairs
 
-NEEDED = {"numbers": "num2words", "romanization": "korean_romanizer", "sentiment": "vaderSentiment"}
+NEEDED = {
+    "numbers": "num2words",
+    "romanization": "korean_romanizer",
+    "rated-words": "vaderSentiment",
+}
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ def test_a_family_is_all_that_is_tied_by_stems_or_first_letters() -> None:
 SMALL: dict[str, Callable[[], data.Task]] = {
     "numbers": lambda: data.numbers(1, 999),
     "romanization": lambda: data.romanization(1, 400),
-    "sentiment": lambda: data.sentiment(1),
+    "rated-words": lambda: data.rated_words(1),
 }
 
 
@@ -47,11 +51,11 @@ def test_held_out_pairs_are_a_share_and_are_not_learned_from(name: str, tmp_path
     task, again = SMALL[name](), SMALL[name]()
     assert (task.train, task.held_out) == (again.train, again.held_out)
     whole = len(task.train) + len(task.held_out)
-    share = 0.2 if name == "sentiment" else 0.05
+    share = 0.2 if name == "rated-words" else 0.05
     assert len(task.held_out) == pytest.approx(share * whole, rel=0.03)
     learned = {source for source, _ in task.train}
     assert not learned & {source for source, _ in task.held_out}
-    if name == "sentiment":
+    if name == "rated-words":
         kept = {k for s, _ in task.held_out for k in (data.stem(s), s[:5])}
         assert not kept & {k for source in learned for k in (data.stem(source), source[:5])}
     for path, pairs in zip(task.write(tmp_path), (task.train, task.held_out), strict=True):

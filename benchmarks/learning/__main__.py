@@ -4,9 +4,10 @@ bench-learning`.
 Names select tasks: `python -m benchmarks.learning numbers`. Results are kept in build/learning.
 Without names, tasks with a kept result are not measured again.
 
-numbers, romanization and sentiment need the extra `learning`. `generation` needs a text, --text;
+numbers, romanization and rated-words need the extra `learning`. `generation` needs a text, --text;
 with a checkout of nanoGPT, --nanogpt, it also measures nanoGPT. The tasks of translation need the
-data, --multi30k. All tasks together take three hours on two cores.
+data, --multi30k, and those of reviews need --reviews. All tasks together take four hours on two
+cores.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.learning import commands, pairs, translation
+from benchmarks.learning import commands, pairs, reviews, translation
 from benchmarks.learning.generation import generation
 from benchmarks.learning.kept import kept
 from benchmarks.table import Row, machine, show
@@ -25,7 +26,7 @@ KEPT = Path("build", "learning")
 TASKS: dict[str, Callable[[], Iterator[Row]]] = {
     "numbers": pairs.numbers,
     "romanization": pairs.romanization,
-    "sentiment": pairs.sentiment,
+    "rated-words": pairs.rated_words,
 }
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, metavar="FILE", help="text for generation")
     parser.add_argument("--nanogpt", type=Path, metavar="DIR", help="nanoGPT checkout to compare")
     parser.add_argument("--multi30k", type=Path, metavar="DIR", help="data for translation")
+    parser.add_argument("--reviews", type=Path, metavar="DIR", help="data for sentiment")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="networks to train each")
     options = parser.parse_args()
     if options.threads:
@@ -45,9 +47,11 @@ def main() -> None:
         tasks["generation"] = lambda: generation(options.text, options.nanogpt)
     if options.multi30k:
         tasks |= translation.tasks(options.multi30k, KEPT / "translation", options.seeds)
+    if options.reviews:
+        tasks |= reviews.tasks(options.reviews, KEPT / "reviews", options.seeds)
     for name in options.tasks:
         if name not in tasks:
-            more = "with --text, generation; with --multi30k, translation..."
+            more = "more with --text, --multi30k and --reviews"
             parser.error(f"{name!r} is not one of {', '.join(tasks)}; {more}")
     names, again = options.tasks or [*tasks], bool(options.tasks)
     facts = {"seeds": options.seeds, "threads": options.threads}

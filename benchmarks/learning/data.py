@@ -2,7 +2,7 @@
 
     numbers          num2words: 0 to 99,999 in English and in Korean words
     romanization     korean-romanizer: random Hangul words, in Latin letters
-    sentiment        vaderSentiment: rated words, positive or negative
+    rated-words      vaderSentiment: rated words, positive or negative
 
 Each function returns training and held-out pairs, which depend only on the seed. They need the
 extra `learning`.
@@ -81,10 +81,10 @@ SYLLABLES = [s for s in map(chr, range(0xAC00, 0xD7A4)) if _in_use(s)]
 VOWEL_FIRST = [s for s in SYLLABLES if "아" <= s <= "잏"]
 
 
-def sentiment(seed: int = 1) -> Task:
+def rated_words(seed: int = 1) -> Task:
     """Rated words and whether they are positive or negative, 20 % held out. The words of a family
     stay together."""
-    words = dict(rated_words())
+    words = dict(_lexicon())
     families = families_of(words)
     random.Random(seed).shuffle(families)
     task = Task([], [])
@@ -94,7 +94,7 @@ def sentiment(seed: int = 1) -> Task:
     return task
 
 
-def rated_words() -> Iterable[tuple[str, float]]:
+def _lexicon() -> Iterable[tuple[str, float]]:
     """The words of vaderSentiment's lexicon with only English letters, and their mean ratings."""
     text = resources.files("vaderSentiment").joinpath("vader_lexicon.txt").read_text("utf-8")
     for line in text.splitlines():
@@ -139,5 +139,5 @@ def _split(pairs: list[Pair], share: float, seed: int) -> Task:
 MAKERS: dict[str, Callable[[int], Task]] = {
     "numbers": numbers,
     "romanization": romanization,
-    "sentiment": sentiment,
+    "rated-words": rated_words,
 }

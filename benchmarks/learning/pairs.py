@@ -20,7 +20,7 @@ from minidark.weights.run_folder import base_name
 MOST_SECONDS = 600
 MORE = ("--batches", "24000")  # for many short words
 CFG = "pairs"  # the shipped cfg
-SMALL = str(Path(__file__).with_name("sentiment.cfg"))
+SMALL = str(Path(__file__).with_name("rated-words.cfg"))
 TOGETHER = 16  # networks in an ensemble
 SPLITS = (1, 2, 3)  # seeds; a single split has too few held-out words to compare methods
 
@@ -42,9 +42,9 @@ def _exact(work: str, task: data.Task, goal: float, *options: str) -> Iterator[R
     yield _time(seconds, f"{len(task.train):,} pairs; {processor:.0f} s of processor time")
 
 
-def sentiment() -> Iterator[Row]:
+def rated_words() -> Iterator[Row]:
     """Accuracy against the majority class, and against logistic regression on the same words."""
-    tasks = [data.sentiment(split) for split in SPLITS]
+    tasks = [data.rated_words(split) for split in SPLITS]
     ours = [joined(task, SMALL, TOGETHER) for task in tasks]
     majority, regression = (
         round(100 * _mean([judge(task) for task in tasks]), 1)

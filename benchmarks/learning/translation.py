@@ -9,7 +9,6 @@ Training runs as a user would run it: `minidark train translate train.tsv --pair
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 import statistics
@@ -21,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.learning.commands import run
+from benchmarks.learning.files import unpacked
 from benchmarks.table import Row
 
 CFG = "translate"
@@ -51,13 +51,8 @@ def tasks(folder: Path, kept: Path, seeds: int) -> dict[str, Callable[[], Iterat
 
 def prepared(folder: Path, kept: Path) -> Data:
     """The data without .gz."""
-    kept.mkdir(parents=True, exist_ok=True)
-    found = {}
-    for path in sorted(folder.glob("multi30k.*.de-en.tsv*")):
-        plain = kept / path.name.removesuffix(".gz")
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            plain.write_bytes(file.read())
-        found[path.name.split(".")[1]] = plain
+    plain = unpacked(sorted(folder.glob("multi30k.*.de-en.tsv*")), kept)
+    found = {path.name.split(".")[1]: path for path in plain}
     tests = [path for name, path in found.items() if name.startswith("test")]
     return Data(found["train"], found["val"], tests)
 

@@ -2,9 +2,10 @@
 
 Networks trained from different seeds make different mistakes, so their averaged prediction beats
 their average score, and usually the best of them. The joined network has the same layers, each as
-wide as all the networks side by side. Weights between different networks are zero, and a last
-`[connected]` averages the inputs of their softmaxes. Every command works with it; it costs as much
-as a network of that width.
+wide as all the networks side by side, and an [attention] has the heads of all. Weights between
+different networks are zero, and a last `[connected]` averages the inputs of their softmaxes. If it
+is tied in the networks, it gets weights of its own. Every command works with the joined network; it
+costs as much as a network of that width.
 
 minidark's own. Source: Hansen and Salamon 1990, "Neural network ensembles". Logarithms of
 probabilities are averaged, as in Hinton 1999, "Products of experts".
@@ -16,17 +17,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Unpack
 
+import numpy as np
+
 from minidark.data.bytepairs import byte_pairs
+from minidark.data.text import Ids
 from minidark.errors import CfgError, WeightsError
 from minidark.layers import Layer
+from minidark.layers.affine import PackedLayer
+from minidark.layers.attention import PARTS, AttentionLayer
 from minidark.layers.base import Stored
 from minidark.layers.connected import ConnectedLayer
+from minidark.layers.tied import TiedLayer
 from minidark.network import Network
+from minidark.network.graph import INPUT
 from minidark.network.parser import rebuilt
 from minidark.weights.darknet import LoadOptions, load_weights
 
-# Layers without a width of their own that do not mix features of different networks.
-APART = frozenset({"bytepairs", "dropout", "activation", "logistic", "batchnorm", "shortcut"})
+# Layers without parameters that treat each feature alone.
+SINGLY = frozenset({"bytepairs", "dropout", "activation", "logistic", "batchnorm", "route"})
 BEHIND = frozenset({"softmax", "cost"})  # layers allowed after the mean
 
 
@@ -43,13 +51,9 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[LoadOption
     if not paths:
         raise WeightsError("no weight files to join")
     last = _last(net)
+    places = _Places(net, len(paths), last)
     joined = rebuilt(
-        net,
-        {
-            number: {key: width * len(paths) for key, width in _widths(layer).items()}
-            for number, layer in enumerate(net.layers[:last], start=1)
-            if net.layer_options[number - 1].has_width
-        },
+        net, {i + 1: _widths(layer, len(paths), i == last) for i, layer in enumerate(net.layers)}
     )
     for layer in joined.layers:
         for array in layer.arrays():
@@ -69,22 +73,21 @@ def join(net: Network, paths: Sequence[Path | str], **reading: Unpack[LoadOption
         if pairs[-1] != pairs[0]:
             raise WeightsError(f"{path}: its byte pairs differ from those of {paths[0]}")
         for i, (whole, part) in enumerate(zip(joined.layers, net.layers, strict=True)):
-            for target, source in zip(whole.arrays(), part.arrays(), strict=True):
-                _put(target, source, number, len(paths), mean=i == last)
+            for target, source in zip(whole.arrays(), _arrays(part, i == last), strict=True):
+                if source.kind == "pairs":
+                    target.value[...] = source.value
+                    continue
+                share = len(paths) if i == last else 1
+                target.value[places.of(part, i, source, number)] += source.value / share
     return joined
 
 
 def _last(net: Network) -> int:
     """The index of the layer that averages. Raises CfgError as `join` does."""
     last = max((i for i, layer in enumerate(net.layers) if layer.parameters()), default=0)
-    layer, wide = net.layers[last], False
-    if layer.shares is not None:
-        raise CfgError(
-            f"{layer.name}: the layer that averages joined networks has weights of its own, so it "
-            "cannot be tied"
-        )
+    layer = net.layers[last]
     if (
-        not isinstance(layer, ConnectedLayer)
+        not isinstance(layer, ConnectedLayer | TiedLayer)
         or layer.activation.name != "linear"
         or layer.normalized
     ):
@@ -92,11 +95,6 @@ def _last(net: Network) -> int:
             f"{layer.name}: to join networks, the last layer with weights must be a [connected] "
             "with activation=linear, without batch_normalize"
         )
-    for options, other in zip(net.layer_options[:last], net.layers[:last], strict=True):
-        wide |= options.has_width
-        apart = options.has_width or other.type in APART
-        if not apart or (other.type == "batchnorm" and not wide):
-            raise CfgError(f"{other.name}: a [{other.type}] here would mix the joined networks")
     for other in net.layers[last + 1 :]:
         if other.type not in BEHIND:
             raise CfgError(f"{other.name}: a [{other.type}] cannot follow the averaging layer")
@@ -106,20 +104,80 @@ def _last(net: Network) -> int:
     return last
 
 
-def _widths(layer: Layer) -> dict[str, int]:
+def _widths(layer: Layer, count: int, averages: bool) -> dict[str, object]:
+    """The cfg values of a layer of the joined network that differ."""
+    if averages:
+        return {"tied": None, "output": layer.outputs} if layer.shares is not None else {}
+    if isinstance(layer, AttentionLayer):
+        output = layer.outputs * count if "output" in layer.parts else 0
+        heads, keys = layer.heads, layer.keys
+        return {"heads": heads * count, "keys": keys, "output": output}
+    if not isinstance(layer, PackedLayer):
+        return {}
     hidden = getattr(layer, "hidden", None)
-    return {"output": layer.outputs} | ({"hidden": hidden} if hidden else {})
+    return {"output": layer.outputs * count} | ({"hidden": hidden * count} if hidden else {})
 
 
-def _put(whole: Stored, part: Stored, number: int, count: int, mean: bool) -> None:
-    """Put an array (O, I) of one of `count` networks into its block of (count O, count I), or of
-    (count O, I) in layers whose input all networks share. mean: add 1 / count of it instead."""
-    source, target = part.value, whole.value
-    if part.kind == "pairs":
-        target[...] = source
-        return
-    place = tuple(
-        slice(number * own, (number + 1) * own) if size == count * own else slice(None)
-        for size, own in zip(target.shape, source.shape, strict=True)
-    )
-    target[place] += source / count if mean else source
+class _Places:
+    """Where each of `count` networks is within the joined network: the numbers of its features
+    among those that layers read (`inputs`) and write (`outputs`), (count, F), by layer. Features
+    that all networks share, such as the symbols, have the same numbers for all."""
+
+    def __init__(self, net: Network, count: int, last: int):
+        self.count, self.last = count, last
+        shared = np.tile(np.arange(net.inputs), (count, 1))
+        self.inputs: list[Ids] = []
+        self.outputs, self.widths, self.shared = {INPUT: shared}, {INPUT: net.inputs}, {INPUT}
+        for i, layer in enumerate(net.layers[: last + 1]):
+            reads = net.graph.reads[i]
+            begins = np.cumsum([0, *(self.widths[j] for j in reads)])
+            parts = [self.outputs[j] + at for j, at in zip(reads, begins, strict=False)]
+            self.inputs.append(np.concatenate(parts, axis=1))
+            if i < last:
+                if self.shared.issuperset(reads):
+                    self.shared.add(i)
+                self._add(i, layer, int(begins[-1]))
+
+    def _add(self, i: int, layer: Layer, width: int) -> None:
+        """Set where the outputs of a layer are, which reads so many features of the joined network.
+        Raises CfgError if the layer would mix the networks."""
+        inputs, mixes = self.inputs[i], False
+        if isinstance(layer, PackedLayer) and not isinstance(layer, TiedLayer):
+            if isinstance(layer, AttentionLayer) and not layer.parts.keys() >= {*PARTS[:3]}:
+                # Heads read the inputs themselves, in equal parts.
+                mixes = i in self.shared or (inputs != self._blocks(layer.inputs)).any()
+            self.outputs[i], self.widths[i] = (
+                self._blocks(layer.outputs),
+                self.count * layer.outputs,
+            )
+            self.shared.discard(i)
+        elif layer.type == "shortcut":
+            one, other = inputs[:, : layer.outputs], inputs[:, layer.outputs :]
+            self.outputs[i], self.widths[i] = one, width // 2
+            mixes = (other - width // 2 != one).any()
+        else:
+            self.outputs[i], self.widths[i] = inputs, width
+            mixes = layer.type not in SINGLY or (layer.type == "batchnorm" and i in self.shared)
+        if mixes:
+            raise CfgError(f"{layer.name}: a [{layer.type}] here would mix the joined networks")
+
+    def _blocks(self, width: int) -> Ids:
+        return np.arange(self.count * width).reshape(self.count, width)
+
+    def of(self, layer: Layer, i: int, array: Stored, number: int) -> tuple[Ids, ...]:
+        """The indices of an array (O, I) or (O,) of one network within the joined network's."""
+        own = [np.arange(size) + number * size for size in array.value.shape]
+        if not isinstance(layer, PackedLayer):
+            return (self.inputs[i][number],)
+        if i == self.last:
+            own[0] = np.arange(layer.outputs)
+        if len(own) == 2 and array.name in layer.reading_weights():
+            own[1] = self.inputs[i][number]
+        return np.ix_(*own)
+
+
+def _arrays(layer: Layer, averages: bool) -> Sequence[Stored]:
+    """The arrays of a layer, with those that it shares if it averages."""
+    if averages and isinstance(layer, TiedLayer):
+        return layer.sublayers[""].arrays
+    return layer.arrays()

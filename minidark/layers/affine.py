@@ -12,6 +12,7 @@ Source: darknet src/connected_layer.c; gru_layer.c and its siblings run each sub
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -188,6 +189,7 @@ class PackedLayer(Layer):
     file_orders: ClassVar[dict[str, tuple[str, ...]]]
 
     sublayers: dict[str, Sublayer] = {}  # noqa: RUF012  `_pack` makes a new one
+    reading: Collection[str] = ()  # the sublayers that read the layer's input
     affines: tuple[Affine, ...] = ()
     normalized = False
 
@@ -202,6 +204,11 @@ class PackedLayer(Layer):
     def _has_cell_kernels(self) -> bool:
         """Whether the backend has a kernel for a whole sampling step of this layer."""
         return self.backend.fast and not self.normalized
+
+    def reading_weights(self) -> set[str]:
+        """The names of the weights (O, I) whose columns belong to the layer's input."""
+        arrays = [a for name in self.reading for a in self.sublayers[name].arrays]
+        return {array.name for array in arrays if array.kind == "weights"}
 
     def stored_arrays(self, order: str = PJREDDIE) -> list[Stored]:
         names = [name for name in self.file_orders[order] if name in self.sublayers]

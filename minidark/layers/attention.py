@@ -103,9 +103,10 @@ class AttentionLayer(PackedLayer):
         self.heads, self.memory, self.separator = heads, memory, separator
         self.watches_symbols = separator is not None
         wide = heads * (keys or inputs // heads)
-        self.width = inputs if "value" in without else wide
-        self.scale = self.backend.dtype.type((wide // heads) ** -0.5)
+        self.width, self.keys = inputs if "value" in without else wide, wide // heads
+        self.scale = self.backend.dtype.type(self.keys**-0.5)
         present = [part for part in PARTS[:3] if part not in without]
+        self.reading = present
         self.parts: dict[str, Affine] = {n: self._pack((n,), inputs, wide, False) for n in present}
         if output:
             self.parts["output"] = self._pack(("output",), self.width, output, False)

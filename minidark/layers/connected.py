@@ -32,6 +32,7 @@ class ConnectedLayer(PackedLayer):
 
     type = "connected"
     created = ("",)
+    reading = ("",)
     file_orders = one_order("")
 
     def __init__(
@@ -50,7 +51,7 @@ class ConnectedLayer(PackedLayer):
         self.activation = checked_activation(activation, self.backend.xp)
         self.affine = self._pack(("",), inputs, outputs, batch_normalize)
         self.by_rows = not batch_normalize
-        initialize(self, rand, reading=[""], input_scale=input_scale)
+        initialize(self, rand, input_scale=input_scale)
 
     def forward(self, x: Array, *, train: bool = False) -> Array:
         steps, streams = x.shape[:2]

@@ -20,14 +20,13 @@ def initialize(
     rand: GlibcRand | None,
     init: str = "darknet",
     square: Sequence[str] = (),
-    reading: Sequence[str] = (),
     input_scale: float = 1.0,
 ) -> None:
     """Draw the weights of every sublayer in the order of creation.
 
     Weights are sqrt(2 / inputs) * uniform(-1, 1), row by row. init: "orthogonal" then makes the
-    sublayers named in `square` orthogonal. reading: the sublayers that read the layer's input;
-    their weights are multiplied by `input_scale`. rand: None is the generator after srand(0);
+    sublayers named in `square` orthogonal. The weights that read the layer's input are multiplied
+    by `input_scale`. rand: None is the generator after srand(0);
     UNDRAWN draws nothing. Raises CfgError for an unknown `init`.
 
     Source: darknet src/connected_layer.c (make_connected_layer). Orthogonal is minidark's own
@@ -44,7 +43,7 @@ def initialize(
         draws *= np.float32((2.0 / weights.shape[1]) ** 0.5)
         if init == "orthogonal" and name in square:
             draws = orthogonal(draws)
-        if name in reading:
+        if name in layer.reading:
             draws *= np.float32(input_scale)
         weights[...] = layer.backend.asarray(draws)
 

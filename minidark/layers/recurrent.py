@@ -59,7 +59,8 @@ class RecurrentLayer(PackedLayer):
         2017, arXiv:1708.02182, apply it to the weights that read the state.
         """
         square = [name for affine in reads_state for name in affine.sublayers]
-        initialize(self, rand, init, square, [*reads_input.sublayers], input_scale)
+        self.reading = [*reads_input.sublayers]
+        initialize(self, rand, init, square, input_scale)
         self.dropconnect, self.dropping = dropconnect, reads_state
         if dropconnect:
             self.rng = rng or np.random.default_rng(0)

@@ -44,6 +44,7 @@ class TiedLayer(PackedLayer):
     reads_ids = False
     by_rows = True
     created = ()
+    reading = ("",)
     file_orders = one_order("")
 
     def __init__(
