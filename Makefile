@@ -77,9 +77,10 @@ bench-scale: .venv/dev
 	$(BIN)/python -m benchmarks.scale
 
 # Accuracy against goals and scikit-learn. TEXT=FILE adds text generation; NANOGPT=DIR, a checkout
-# with a prepared data/shakespeare_char, adds nanoGPT's own recipe; MULTI30K=DIR adds translation, of
-# SEEDS=1 networks, and PyTorch's; REVIEWS=DIR adds sentiment. ROWS="numbers translation" measures these tasks; without it, tasks
-# that were measured before, with results in build/learning, are not measured again.
+# with a prepared data/shakespeare_char, adds nanoGPT's own recipe; MULTI30K=DIR adds translation
+# and PyTorch's; REVIEWS=DIR adds sentiment. SEEDS=1 networks are trained for each row.
+# ROWS="numbers translation" measures these tasks; without it, tasks that were measured before, with
+# results in build/learning, are not measured again.
 bench-learning: .venv/dev
 	$(BIN)/pip install --quiet --editable ".[learning$(if $(NANOGPT)$(MULTI30K),$(comma)peers)]"
 	$(BIN)/python -m benchmarks.learning $(ROWS) $(if $(TEXT),--text "$(TEXT)") \

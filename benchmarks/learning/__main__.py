@@ -4,10 +4,10 @@ bench-learning`.
 Names select tasks: `python -m benchmarks.learning numbers`. Results are kept in build/learning.
 Without names, tasks with a kept result are not measured again.
 
-numbers, romanization and rated-words need the extra `learning`. `generation` needs a text, --text;
-with a checkout of nanoGPT, --nanogpt, it also measures nanoGPT. The tasks of translation need the
-data, --multi30k, and those of reviews need --reviews. All tasks together take four hours on two
-cores.
+numbers, romanization and rated-words need the extra `learning`. generation and attention need a
+text, --text; with a checkout of nanoGPT, --nanogpt, nanogpt measures it. The tasks of translation
+need the data, --multi30k, and those of reviews need --reviews. All tasks together take four hours
+on two cores.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.learning import commands, pairs, reviews, translation
-from benchmarks.learning.generation import generation
+from benchmarks.learning import commands, generation, pairs, reviews, translation
 from benchmarks.learning.kept import kept
 from benchmarks.table import Row, machine, show
 
@@ -44,7 +43,8 @@ def main() -> None:
         commands.THREADS += ["--threads", options.threads]
     tasks = dict(TASKS)
     if options.text:
-        tasks["generation"] = lambda: generation(options.text, options.nanogpt)
+        own = KEPT / "generation"
+        tasks |= generation.tasks(options.text, options.nanogpt, own, options.seeds)
     if options.multi30k:
         tasks |= translation.tasks(options.multi30k, KEPT / "translation", options.seeds)
     if options.reviews:
