@@ -1,4 +1,5 @@
-# make demo       trains a network on Python's documentation and samples from it (three minutes)
+# make demo       trains a network on Alice in Wonderland, samples from it and writes its page (three
+#                 minutes); TEXT=FILE names another text
 # make test       lint, types, import contract, and the tests to run after every change (two minutes)
 # make test-all   the same plus the slower tests: browser, MPI, killed processes, simulated GPU
 # make docs       builds the site from docs/ into build/docs
@@ -9,18 +10,15 @@ PYTHON ?= python3
 BIN = .venv/bin
 comma := ,
 
-# Prints a command, then runs it with the programs of .venv.
-run = @echo "$(1)"; PATH="$(CURDIR)/$(BIN):$$PATH" $(1)
-
 # Write bytecode even if the environment disables it. Without it, every process that a test starts
 # compiles all modules, and pytest rewrites all assertions.
 test test-all test-long machines: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test test-all test-long machines lint docs fuzz bench bench-busy bench-learning bench-scale clean
 
-demo: .venv/minidark data.txt
-	$(call run,minidark train cfg/rnn.cfg data.txt)
-	$(call run,minidark generate cfg/rnn.cfg backup/rnn_final.weights)
+# The command prints `minidark train cfg/rnn.cfg ...` and its other commands before it runs them.
+demo: .venv/minidark
+	@$(BIN)/minidark demo $(if $(TEXT),"$(TEXT)")
 
 # The first pytest compiles the kernels; the processes of the second only load them.
 TEST = $(BIN)/pytest --numprocesses auto --dist loadfile
@@ -92,7 +90,7 @@ data.txt:
 
 .venv/minidark: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable ".[report]"
 	touch $@
 
 .venv/dev: .venv/minidark
@@ -100,4 +98,4 @@ data.txt:
 	touch $@
 
 clean:
-	rm -rf .venv backup data.txt build dist
+	rm -rf .venv backup data.txt play.html build dist

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 from minidark import load_network
-from minidark.files.shipped import find_cfg, names
+from minidark.files.shipped import find_cfg, folder, names
 
 NARROW, FULL = 16, 0
 RECURRENT_WIDTH = re.compile(r"^(\[(?:gru|lstm|rnn)\].*\noutput=)\d+\b", re.MULTILINE)
@@ -71,4 +72,5 @@ def shipped_files(
     for name in names("weights", ".weights"):
         net = load_network(home / "cfg" / f"{name}.cfg", seed=1)
         net.save_weights(home / "weights" / f"{name}.weights")
+    shutil.copytree(folder("texts"), home / "texts")
     monkeypatch.setattr("minidark.files.shipped.folder", lambda kind: home / kind)

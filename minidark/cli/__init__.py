@@ -29,9 +29,9 @@ COMMANDS = {  # name: its module in `minidark.cli.commands`
     **{
         name: name
         for name in (
-            "train", "generate", "valid", "predict", "score", "vec", "check", "diff", "gradcheck",
-            "doctor", "init", "compare", "look", "play", "info", "report", "rnn", "run", "convert",
-            "completion",
+            "demo", "train", "generate", "valid", "predict", "score", "vec", "check", "diff",
+            "gradcheck", "doctor", "init", "compare", "look", "play", "info", "report", "rnn",
+            "run", "convert", "completion",
         )
     },
     **dict.fromkeys(
@@ -42,7 +42,7 @@ COMMANDS = {  # name: its module in `minidark.cli.commands`
 
 SECTIONS = {  # of `minidark --help`: heading, commands; the last one also gets all others
     "Train and use a network": (
-        "train", "generate", "play", "valid", "predict", "score", "vec", "run", "compare",
+        "demo", "train", "generate", "play", "valid", "predict", "score", "vec", "run", "compare",
     ),
     "Understand a network": ("look", "report", "info", "statistics", "ops", "diff", "gradcheck"),
     "Write cfgs and weights": (

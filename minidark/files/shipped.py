@@ -1,4 +1,4 @@
-"""The cfgs and weights that ship with the package, by their bare names."""
+"""The cfgs, weights and texts that ship with the package; cfgs and weights by bare names."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _NETWORK = "rnn"  # weights/rnn.weights, made with cfg/rnn.cfg
 
 
 def folder(kind: str) -> Path:
-    """The folder of the shipped "cfg" or "weights" files: inside an installed package, beside it in
-    a checkout."""
+    """The folder of the shipped "cfg", "weights" or "texts": inside an installed package, beside it
+    in a checkout."""
     inside = _PACKAGE / "shipped" / kind
     return inside if inside.is_dir() else _PACKAGE.parent / kind
 
