@@ -1,0 +1,34 @@
+"""The chart in the README shows the figures of the pages, and the counted lines are true."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+from benchmarks import chart
+from tests.docs.pages import ROOT
+
+
+def test_the_chart_is_what_the_script_draws() -> None:
+    assert chart.CHART.read_text("utf-8") == chart.drawn()
+
+
+def test_its_bars_have_the_recorded_figures_in_proportion() -> None:
+    svg = unescape(chart.CHART.read_text("utf-8"))
+    widths = re.findall(r'<rect [^>]*width="(\d+)" [^>]*fill="#\w{6}"', svg)
+    shares = [0.39, 0.65, 1, 0.51, 1, 0.88, 0.85, 1]  # of the longest bar of the panel
+    assert [round(int(width) / chart.BARS, 2) for width in widths] == shares
+    labels = ["23.0", "38.1", "59.0", "25.4", "49.8", "44.0"]
+    for label in (*labels, "1.616 (at most 89 s)", "1.89 (105 s)"):
+        assert f">{label}</text>" in svg
+
+
+def test_the_core_has_as_many_lines_as_the_readme_says() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    section = page.split("## Read first")[1].split("\n## ")[0]
+    files = re.findall(r"`(\w+/\w+\.py)`", section)
+    lines = sum(len((ROOT / "minidark" / f).read_text("utf-8").splitlines()) for f in files)
+    assert len(files) == 9
+    counted = f"{round(lines, -2):,} lines"
+    assert f"about {counted}" in section
+    assert f"about {counted}" in (ROOT / "README.md").read_text("utf-8")
