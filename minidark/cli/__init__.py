@@ -148,8 +148,7 @@ def cli() -> None:
     """Train, sample and measure recurrent networks from darknet's cfg files.
 
     \b
-    minidark train rnn data.txt
-    minidark generate backup/
+    minidark demo my.txt
     minidark generate            (from the shipped network)
     """
 

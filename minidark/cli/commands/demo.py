@@ -41,7 +41,7 @@ INTERRUPTED = 128  # an interrupted command exits with this plus the number of t
               help="Page to write.")  # fmt: skip
 @force_option
 def demo(text: str | None, batches: int, backup: str, output: str, force: bool) -> None:
-    """Train on a text for two minutes, sample, and write the page of `play`.
+    """Train for two minutes on a text, sample, and write a page of it.
 
     \b
     minidark demo                          (Alice's Adventures in Wonderland)
