@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from minidark.cfg.source import RUN
 from minidark.cli import load
 from minidark.cli.options.numbers import count
 from minidark.cli.output.outputs import PAGE, check_output, force_option
@@ -20,7 +22,7 @@ from minidark.files.disk import named, open_regular
 from minidark.inference.generate import generate
 from minidark.network.parser import load_network
 from minidark.training.parallel.mpi import started
-from minidark.training.records import read_run
+from minidark.training.records import read_whole_run
 from minidark.weights.run_folder import WEIGHTS, base_name
 
 CFG, TEXT = "rnn", "alice.txt"  # the shipped cfg and text
@@ -90,11 +92,13 @@ def _near(path: Path) -> str:
 def _is_resumable(folder: Path, data: str, batches: int) -> bool:
     """Whether the folder contains a checkpoint of this demo. Raises UsageError if it contains
     another run."""
-    run = read_run(folder)
-    same = run.get("batches") == batches and base_name(str(run.get("cfg"))) == CFG
-    if same and [file["path"] for file in run["text"]] == [data]:
-        return (folder / f"{CFG}.ckpt").exists()
-    if run or (folder.is_dir() and any(WEIGHTS.fullmatch(p.name) for p in folder.iterdir())):
+    with contextlib.suppress(DataError):  # of a damaged or missing record
+        run = read_whole_run(folder)
+        same = base_name(run["cfg"]) == CFG and run["batches"] == batches
+        if same and [file["path"] for file in run["text"]] == [str(Path(data))]:
+            return (folder / f"{CFG}.ckpt").exists()
+    files = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    if any(name == RUN or WEIGHTS.fullmatch(name) for name in files):
         raise click.UsageError(f"{folder} contains another run; name a new one with --backup")
     return False
 

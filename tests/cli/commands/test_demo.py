@@ -93,27 +93,25 @@ def test_repeated_it_does_not_train_again() -> None:
     shown("my.txt")
     before = bytes_of("backup")
     Path("play.html").unlink()
-    again = shown("my.txt")
-    assert commands(again)[0] == "minidark train rnn my.txt --batches 2 --resume auto"
+    again = shown("./my.txt")
+    assert commands(again)[0] == "minidark train rnn ./my.txt --batches 2 --resume auto"
     assert "Before training" not in again.stdout
     assert "this run is finished" in again.stderr
     assert bytes_of("backup") == before
     assert Path("play.html").exists()
 
 
-@pytest.mark.parametrize("other", ["another text", "a run of `train`", "weights alone"])
+@pytest.mark.parametrize("other", ["another text", "another length", "damaged", "weights alone"])
 def test_it_does_not_touch_another_run(other: str) -> None:
+    Path("backup").mkdir()
     if other == "weights alone":
-        Path("backup").mkdir()
         Path("backup/old_final.weights").write_bytes(b"x")
-    elif other == "another text":
-        Path("my.txt").rename("your.txt")
-        shown("your.txt")
-        Path("your.txt").rename("my.txt")
-        Path("play.html").unlink()
+    elif other == "damaged":
+        Path("backup/run.json").write_text('{"resumed": [], "cfg": 1, "text": 2}')
     else:
-        small = ("--set", "gru.output=4", "--batches", "1")
-        assert run("train", "gru", "my.txt", *small).exit_code == 0
+        Path("your.txt").write_bytes(TEXT)
+        data, batches = ("your.txt", "2") if other == "another text" else ("my.txt", "3")
+        assert run("train", "rnn", data, "--batches", batches).exit_code == 0
     before = bytes_of("backup")
     refused = run("demo", "my.txt", *SHORT)
     assert_wrong_usage(refused, "backup contains another run; name a new one with --backup")
