@@ -46,7 +46,7 @@ def demo(text: str | None, batches: int, backup: str, output: str, force: bool) 
     """Train for two minutes on a text, sample, and write a page of it.
 
     \b
-    minidark demo                          (Alice's Adventures in Wonderland)
+    minidark demo                                   (on Alice in Wonderland)
     minidark demo my.txt --backup mine -o mine.html
 
     Prints three commands, `train`, `generate` and `play`, and runs them. If training is
