@@ -149,7 +149,7 @@ def cli() -> None:
 
     \b
     minidark demo my.txt
-    minidark generate            (from the shipped network)
+    minidark train rnn data.txt
     """
 
 
