@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from minidark.data.characters import characters
 from minidark.files.disk import write_atomically
 from minidark.inference.trace import Floats, LayerTrace, Trace
+from minidark.report.finds import Find, Places, by_likeness, different_units, finds
 from minidark.report.packing import GATES, pack
 from minidark.report.pages import encoded, render_page
-from minidark.report.properties import by_chance, trackers
+from minidark.report.properties import Tracker, by_chance, trackers
 
 log = logging.getLogger(__name__)
 
 LARGEST = 3_000_000  # bytes of a page
 STEPS = (254, 126, 62, 46, 30, 22, 14, 10, 6)  # even, so that 0 is a level between -1 and 1
 LIKELIEST = 5  # symbols shown of each prediction
+PANELS = 6  # units shown at a time
 SHOWN = {" ": "␣", "\n": "↵", "\t": "⇥"}
 TITLES = {
     ("gru", "z"): "update gate: the share of the old state that is kept",
@@ -44,7 +48,7 @@ TITLES = {
 
 @dataclass(frozen=True, slots=True)
 class Saturation:
-    """The number of steps in which each unit (H,) is below `low` or above `high`."""
+    """The number of characters at which each unit (H,) is below `low` or above `high`."""
 
     below: Floats
     above: Floats
@@ -61,29 +65,52 @@ class Saturation:
 class Look:
     """A trace of a text's bytes, and statistics of it.
 
+    A character of several bytes has the values after its last byte and the properties of its first.
     of_bytes: the length of the whole text, if only its beginning was read.
     """
 
     def __init__(self, trace: Trace, of_bytes: int | None = None):
         self.trace, self.of_bytes = trace, of_bytes
         self.text = trace.symbols.astype(np.uint8).tobytes()
+        self.characters, self.ends = characters(self.text)
         self.surprise = trace.surprise()
-        self.trackers = trackers(trace.layers, self.text)
-        self.by_chance = by_chance(trace.layers, self.text)
+        starts = np.concatenate([[0], self.ends[:-1] + 1])
+        self.layers = tuple(_at(layer, self.ends) for layer in trace.layers)
+        self.trackers = trackers(self.layers, self.text, starts=starts)
+        self.by_chance = by_chance(self.layers, self.text, starts)
+        self.places = Places(self.layers, self.text, starts)
         self.saturation = {
             (layer.name, value): Saturation.of(value, rows)
-            for layer in trace.layers
+            for layer in self.layers
             for value, rows in layer.values.items()
         }
 
+    @functools.cached_property
+    def order(self) -> dict[tuple[str, str], list[int]]:
+        """The units of each layer and value, with similar ones beside each other."""
+        return {
+            (layer.name, value): by_likeness(rows).tolist()
+            for layer in self.layers
+            for value, rows in layer.values.items()
+        }
+
+    def bits_per_character(self) -> float:
+        """The mean over all characters but the first. A character has the bits of its bytes."""
+        count = len(self.characters) - 1
+        scored = self.surprise[self.ends[0] :] if count else self.surprise
+        return float(scored.sum() / max(1, count))
+
     def figures(self) -> dict[str, Any]:
-        """Characters, bits per character, the saturation of each value (mean share of time over
-        its units), the five best trackers of each property, and the chance baselines."""
-        steps = self.trace.symbols.size
+        """Characters and bytes, the bits of each, the saturation of each value (mean share of
+        characters over its units), the five best trackers of each property, and the chance
+        baselines."""
+        steps = len(self.characters)
         return {
             "characters": steps,
-            "of_characters": self.of_bytes or steps,
-            "bits_per_character": float(self.surprise.mean()),
+            "bytes": len(self.text),
+            "of_bytes": self.of_bytes or len(self.text),
+            "bits_per_character": self.bits_per_character(),
+            "bits_per_byte": float(self.surprise.mean()),
             "saturation": [
                 {
                     "layer": layer,
@@ -122,22 +149,7 @@ class Look:
         return len(page)
 
     def _rendered(self, cfg: str, weights: str, steps: int) -> bytes:
-        order, p = likeliest(self.trace.outputs)
-        names = {int(symbol): symbol_name(int(symbol)) for symbol in np.unique(order)}
-        data = {
-            "cells": cells(self.text),
-            "bytes": [*self.text],
-            "names": names,
-            "likeliest": order.tolist(),
-            "probabilities": np.round(p.astype(np.float64), 5).tolist(),
-            "surprise": np.round(self.surprise, 3).tolist(),
-            "layers": [self._layer(layer, steps) for layer in self.trace.layers],
-            "by_chance": {name: round(r, 3) for name, r in self.by_chance.items()},
-            "trackers": {
-                name: [[t.layer, t.value, t.unit, round(t.correlation, 4)] for t in units]
-                for name, units in self.trackers.items()
-            },
-        }
+        multibyte = len(self.characters) < len(self.text)
         page = render_page(
             "look",
             title=f"The units of {cfg}",
@@ -145,10 +157,55 @@ class Look:
             weights=weights,
             levels=steps + 1,
             figures=self.figures(),
+            multibyte=multibyte,
             properties=[*self.trackers],
-            data=data,
+            data={
+                **self._predictions(),
+                **self._finds(),
+                "cells": self.cells(),
+                "ends": self.ends.tolist() if multibyte else None,
+                "bytes": [*self.text],
+                "surprise": np.round(self.surprise, 3).tolist(),
+                "layers": [self._layer(layer, steps) for layer in self.trace.layers],
+            },
         )
         return encoded(page)
+
+    def _predictions(self) -> dict[str, Any]:
+        """The most likely symbols after each character."""
+        order, p = likeliest(self.trace.outputs[self.ends])
+        return {
+            "names": {int(symbol): symbol_name(int(symbol)) for symbol in np.unique(order)},
+            "likeliest": order.tolist(),
+            "probabilities": np.round(p.astype(np.float64), 5).tolist(),
+        }
+
+    def cells(self) -> list[str]:
+        """The text of each character. Invalid UTF-8 and invisible characters are escaped as in
+        Python."""
+        return [_visible(character) for character in self.characters]
+
+    def _finds(self) -> dict[str, Any]:
+        """Units that track properties, with the characters where they are easiest to see."""
+
+        def row(find: Find) -> list[Any]:
+            return [find.label, find.name, *self._tracker(find.name, find.tracker)]
+
+        best = finds(self.trackers, self.by_chance)
+        several = different_units(self.trackers, self.by_chance, PANELS)
+        return {
+            "finds": [*map(row, best)],
+            "panels": [*map(row, several)],
+            "by_chance": {name: round(r, 3) for name, r in self.by_chance.items()},
+            "trackers": {
+                name: [self._tracker(name, unit) for unit in units]
+                for name, units in self.trackers.items()
+            },
+        }
+
+    def _tracker(self, name: str, unit: Tracker) -> list[Any]:
+        place = self.places.of(name, unit)
+        return [unit.layer, unit.value, unit.unit, round(unit.correlation, 4), place]
 
     def _layer(self, layer: LayerTrace, steps: int) -> dict[str, Any]:
         packed = pack(layer, steps)
@@ -161,6 +218,7 @@ class Look:
                     "title": TITLES[layer.type, name],
                     **asdict(packed[name].scale),
                     "data": packed[name].data,
+                    "order": self.order[layer.name, name],
                     "below": [saturation.low, saturation.below.tolist()],
                     "above": [saturation.high, saturation.above.tolist()],
                 }
@@ -169,21 +227,17 @@ class Look:
         return {"name": layer.name, "type": layer.type, "units": units, "values": values}
 
 
+def _at(layer: LayerTrace, rows: npt.NDArray[np.intp]) -> LayerTrace:
+    """These rows of a trace."""
+    values = {name: values[rows] for name, values in layer.values.items()}
+    return LayerTrace(layer.name, layer.type, values)
+
+
 def likeliest(outputs: Floats) -> tuple[np.ndarray, np.ndarray]:
     """The LIKELIEST most likely symbols of each row of outputs (T, O), and their probabilities:
     (T, 5) each, or fewer columns if O is smaller."""
     order = np.argsort(-outputs, axis=1, kind="stable")[:, :LIKELIEST]
     return order, np.take_along_axis(outputs, order, axis=1)
-
-
-def cells(text: bytes) -> list[str]:
-    """The text shown for each byte. The first byte of a character shows the character, the others
-    are empty. Invalid UTF-8 and invisible characters are escaped as in Python."""
-    labels = []
-    for character in text.decode("utf-8", "surrogateescape"):
-        size = len(character.encode("utf-8", "surrogateescape"))
-        labels += [_visible(character), *[""] * (size - 1)]
-    return labels
 
 
 def symbol_name(symbol: int) -> str:

@@ -9,8 +9,8 @@
    and adds the difference.
 3. The levels are stored unit by unit, one byte each, deflated (zlib's format), in base64.
 
-The reader is `templates/look.js`. It has the same `EQUATIONS`, with the same order of operations,
-so that both round identically.
+The reader is `templates/unpacking.js`. It has the same `EQUATIONS`, with the same order of
+operations, so that both round identically.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHARED = {  # styles and scripts that a page needs before its own
-    "look": ("values",),
+    "look": ("values", "unpacking", "alike"),
     "play": ("values", "network", "symbols"),
 }
 

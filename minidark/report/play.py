@@ -22,6 +22,7 @@ from minidark.files.disk import write_atomically
 from minidark.inference.generate import default_primer, sample
 from minidark.inference.trace import LayerTrace, trace
 from minidark.network import Network
+from minidark.report.finds import finds
 from minidark.report.look import TITLES, symbol_text
 from minidark.report.network_packing import BITS, check_packable, packed, rounded
 from minidark.report.packing import Scale
@@ -170,7 +171,7 @@ class Play:
         }
 
     def finds(self) -> list[tuple[str, str, str, int, float]]:
-        """Of each property, the unit that tracks it best, as `look` ranks them: property, layer,
+        """Of each property, the unit that tracks it best, as `look` has them: property, layer,
         value, unit and correlation. The strongest comes first; those within the chance baseline
         are left out."""
         if not self.traced.layers:
@@ -178,14 +179,9 @@ class Play:
         names = [self.symbols.names[symbol] for symbol in self.text]
         layers = tuple(_per_byte(layer, names) for layer in self.traced.layers)
         text = b"".join(names)
-        chance = by_chance(layers, text)
-        best = [(name, units[0]) for name, units in trackers(layers, text, 1).items() if units]
-        best.sort(key=lambda one: -abs(one[1].correlation))
-        return [
-            (name, unit.layer, unit.value, unit.unit, round(unit.correlation, 4))
-            for name, unit in best
-            if abs(unit.correlation) > chance[name]
-        ]
+        best = finds(trackers(layers, text, 1), by_chance(layers, text))
+        best.sort(key=lambda find: -abs(find.tracker.correlation))
+        return [(one.name, *one.unit, round(one.tracker.correlation, 4)) for one in best]
 
 
 def as_decimal(error: float) -> str:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from minidark.inference.trace import LayerTrace
 
 Floats = npt.NDArray[np.float64]
+Starts = npt.NDArray[np.intp] | None
 Property = Callable[[bytes], Floats]  # from T bytes to (T,)
 
 
@@ -85,6 +86,18 @@ PROPERTIES: dict[str, Property] = {
 }
 
 
+LABELS = {  # short names
+    "inside double quotes": "quotes",
+    "position in the line": "place in line",
+    "length of the line": "line length",
+    "depth of brackets": "brackets",
+    "a digit": "digits",
+    "an upper-case letter": "capitals",
+    "white space": "white space",
+    "the first letter of a word": "word starts",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Tracker:
     """A unit of one layer's gate or state, and its correlation with a property."""
@@ -98,12 +111,12 @@ class Tracker:
 def correlations(values: npt.NDArray[np.floating], wanted: Floats) -> Floats:
     """Pearson's correlation of each property (P, T) with each unit's values (T, H): (P, H).
     0 if either of them is constant."""
-    units = _standard(values.T.astype(np.float64))
-    result: Floats = _standard(wanted) @ units.T
+    units = standardized(values.T.astype(np.float64))
+    result: Floats = standardized(wanted) @ units.T
     return result
 
 
-def _standard(rows: Floats) -> Floats:
+def standardized(rows: Floats) -> Floats:
     """Each row shifted to mean 0 and scaled to norm 1, or all zeros if it is constant."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(centred, axis=1, keepdims=True)
@@ -112,11 +125,15 @@ def _standard(rows: Floats) -> Floats:
 
 
 def trackers(
-    layers: tuple[LayerTrace, ...], text: bytes, most: int = 10
+    layers: tuple[LayerTrace, ...], text: bytes, most: int = 10, starts: Starts = None
 ) -> dict[str, list[Tracker]]:
     """For each property, the `most` best units of every layer's gate or state, the best first. A
-    property that is constant over the text has none."""
-    wanted = _all_properties(text)
+    property that is constant over the text has none.
+
+    starts: the first byte of each character, if the layers have a row for each character instead of
+    one for each byte. A character has the property of its first byte.
+    """
+    wanted = all_properties(text, starts)
     result: dict[str, list[Tracker]] = {name: [] for name in PROPERTIES}
     for layer in layers:
         for value, rows in layer.values.items():
@@ -132,15 +149,20 @@ def trackers(
     return result
 
 
-def by_chance(layers: tuple[LayerTrace, ...], text: bytes) -> dict[str, float]:
+def by_chance(
+    layers: tuple[LayerTrace, ...], text: bytes, starts: Starts = None
+) -> dict[str, float]:
     """For each property, the chance baseline: the largest absolute correlation of any unit with the
     property shifted by half the text, in a circle. Among so many units, a correlation up to it can
-    occur although no unit tracks the property."""
-    elsewhere = np.roll(_all_properties(text), len(text) // 2, axis=1)
+    occur although no unit tracks the property. starts: as in `trackers`."""
+    wanted = all_properties(text, starts)
+    elsewhere = np.roll(wanted, wanted.shape[1] // 2, axis=1)
     every = [np.abs(correlations(v, elsewhere)) for one in layers for v in one.values.values()]
     best = np.concatenate(every, axis=1).max(axis=1)
     return dict(zip(PROPERTIES, best.tolist(), strict=True))
 
 
-def _all_properties(text: bytes) -> Floats:
-    return np.stack([of(text) for of in PROPERTIES.values()])
+def all_properties(text: bytes, starts: Starts = None) -> Floats:
+    """All properties of each byte, or of each character that begins at one of `starts`: (P, T)."""
+    every = np.stack([of(text) for of in PROPERTIES.values()])
+    return every if starts is None else every[:, starts]

@@ -17,6 +17,7 @@ from minidark.cli.options.numbers import count
 from minidark.cli.options.pair_options import class_names, classes_option, separator_option
 from minidark.cli.output.outputs import PAGE, check_output, force_option
 from minidark.cli.output.stdout import say, say_json
+from minidark.data.characters import whole_characters
 from minidark.data.pairs import looks_like_pairs
 from minidark.data.text import Ids, Text
 from minidark.errors import CfgError
@@ -157,18 +158,25 @@ def _look_at_text(
 
 
 def _read(text: str, length: int, inputs: int) -> tuple[Ids, int]:
-    """The first `length` symbols, and the size of the text."""
+    """The first `length` symbols, less the beginning of a character that is cut, and the size of
+    the text."""
     if text == "-":
         data = sys.stdin.buffer.read()
-        return np.frombuffer(data[:length], dtype=np.uint8).astype(np.intp), len(data)
-    with Text([text], inputs) as file:
-        return file.read(0, min(length, file.size)), file.size
+        symbols, size = np.frombuffer(data[:length], dtype=np.uint8).astype(np.intp), len(data)
+    else:
+        with Text([text], inputs) as file:
+            symbols, size = file.read(0, min(length, file.size)), file.size
+    if symbols.size < size:
+        symbols = symbols[: len(whole_characters(symbols.astype(np.uint8).tobytes()))]
+    return symbols, size
 
 
 def _show(figures: dict[str, Any]) -> None:
-    """Print bits per character and, for each property, the unit that tracks it best."""
-    say(f"{'characters':28} {figures['characters']:>8,}")
-    say(f"{'bits per character':28} {figures['bits_per_character']:>8.4f}")
+    """Print bits per character, per byte if they differ, and the best unit of each property."""
+    units = ["character"] if figures["bytes"] == figures["characters"] else ["character", "byte"]
+    for unit in units:
+        say(f"{unit + 's':28} {figures[unit + 's']:>8,}")
+        say(f"{'bits per ' + unit:28} {figures['bits_per_' + unit]:>8.4f}")
     for name, units in figures["trackers"].items():
         if units:
             best = units[0]

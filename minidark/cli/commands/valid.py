@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import click
 import numpy as np
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text as Cell
 
 from minidark.cli.command import typed
 from minidark.cli.options.cfg_options import CfgChoice, network_options
 from minidark.cli.options.numbers import cache_option, count
 from minidark.cli.output.stderr import tell_if_waiting
 from minidark.cli.output.stdout import say, say_json, write
+from minidark.cli.output.surprises import finite, surprise_facts, surprise_table
 from minidark.cli.output.tables import print_table
 from minidark.cli.output.tint import Tint
 from minidark.data.bytepairs import BytePairs, byte_pairs, check_symbols
@@ -27,15 +25,12 @@ from minidark.data.tokens import token_blocks
 from minidark.data.vocabulary import NamedText, Vocabulary
 from minidark.errors import CfgError, DataError
 from minidark.files.disk import named, open_regular
-from minidark.inference.surprise import Surprise, Worst
+from minidark.inference.surprise import Worst
 from minidark.inference.valid import Measure, Reading, Tally, readings
 
 BLOCK = 2**16  # symbols read at once
-COLUMNS = ("bits", "offset", "before", "", "after", "most likely")
 MOST_WORDS = 1e6  # a larger perplexity of a word is shown as a dash
 LONGEST_WORD = 20  # characters; a text with longer words, on average, has hardly any blanks
-BEFORE, AFTER = 28, 12  # characters of the text in the table; --json has more
-RIGHT = COLUMNS[:3]  # right-aligned, so that each character is next to its neighbours
 
 
 @click.command()
@@ -118,17 +113,17 @@ def valid(
         shown.end()
     measure = tally.measure()
     figures = _figures(measure)
-    most_surprising = [_facts(surprise, pairs) for surprise in surprises.found()]
+    most_surprising = [surprise_facts(surprise, pairs) for surprise in surprises.found()]
     if as_json:
-        finite = {k: _finite(figure) for k, figure in figures.items()}
-        say_json(finite | ({"worst": most_surprising} if worst else {}))
+        facts = {k: finite(figure) for k, figure in figures.items()}
+        say_json(facts | ({"worst": most_surprising} if worst else {}))
         return
     _print_figures(figures, has_tokens)
     if not has_tokens:  # a token is a word
         _print_word_perplexity(measure)
     if worst:
         say()
-        print_table(_table(most_surprising, pairs))
+        print_table(surprise_table(most_surprising))
 
 
 def _print_figures(figures: dict[str, float], tokenized: bool) -> None:
@@ -235,51 +230,3 @@ def _figures(m: Measure) -> dict[str, float]:
         "perplexity": m.perplexity,
         "word_perplexity": m.word_perplexity,
     }
-
-
-def _finite(figure: float) -> float | None:
-    """None for NaN and infinity, which JSON does not have."""
-    return figure if math.isfinite(figure) else None
-
-
-def _facts(surprise: Surprise, pairs: BytePairs) -> dict[str, Any]:
-    return {
-        "offset": surprise.offset,
-        "bits": _finite(surprise.bits),
-        "symbol": surprise.symbol,
-        "likeliest": surprise.likeliest,
-        "likeliest_probability": _finite(surprise.probability),
-        "before": _spelled(pairs, surprise.before),
-        "after": _spelled(pairs, surprise.after),
-    }
-
-
-def _spelled(pairs: BytePairs, symbols: Ids | Sequence[int]) -> str:
-    return pairs.decode(symbols).decode(errors="replace")
-
-
-def _table(surprises: list[dict[str, Any]], pairs: BytePairs) -> Table:
-    """A table with each character between the text before it and the text after it."""
-    table = Table(box=None, pad_edge=False)
-    for name in COLUMNS:
-        table.add_column(name, justify="right" if name in RIGHT else "left", no_wrap=True)
-    for facts in surprises:
-        likeliest = (
-            f"{_printable(_spelled(pairs, [facts['likeliest']]))} "
-            f"({_rounded(facts['likeliest_probability'])})"
-        )
-        before, after = _printable(facts["before"]), _printable(facts["after"])
-        words = (before[-BEFORE:], _printable(_spelled(pairs, [facts["symbol"]])), after[:AFTER])
-        figures = (_rounded(facts["bits"]), f"{facts['offset']:,}")
-        table.add_row(*map(Cell, (*figures, *words, likeliest)))
-    return table
-
-
-def _rounded(figure: float | None) -> str:
-    """Two decimals, or a dash for NaN and infinity, which damaged weights cause."""
-    return "-" if figure is None else f"{figure:.2f}"
-
-
-def _printable(text: str) -> str:
-    """One line, with unprintable characters escaped."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

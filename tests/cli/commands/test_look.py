@@ -37,9 +37,10 @@ def test_the_figures_are_the_traces_and_valids() -> None:
     figures = json.loads(output(*call, "-o", "look.html"))
     net = load_network("a.cfg", "a.weights", batch=1, kernels="numpy")
     symbols = np.frombuffer(TEXT, dtype=np.uint8)
-    assert figures["characters"] == figures["of_characters"] == len(TEXT)
+    assert figures["characters"] == figures["bytes"] == figures["of_bytes"] == len(TEXT)
     bits = measure(net, symbols.astype(np.intp)).bits_per_character
     assert figures["bits_per_character"] == pytest.approx(bits)
+    assert figures["bits_per_byte"] == pytest.approx(bits)
     assert figures["page"] == "look.html"
     assert figures["page_bytes"] == Path("look.html").stat().st_size
 
@@ -80,9 +81,31 @@ def test_it_prints_bits_and_the_best_units_and_names_the_page() -> None:
 def test_a_text_that_is_cut_is_said_to_be() -> None:
     output("look", "a.cfg", "a.weights", "text.txt", "--len", "50")
     page = " ".join(Path("look.html").read_text().split())
-    assert f"the first 50 of {len(TEXT)} characters" in page
+    assert f"the first 50 characters of a text of {len(TEXT)} bytes" in page
     output("look", "a.cfg", "a.weights", "text.txt", "--len", str(len(TEXT)))
     assert "the first" not in Path("look.html").read_text().partition("<form")[0]
+
+
+def test_characters_of_several_bytes_are_counted_and_never_cut() -> None:
+    text = "영화, 좋아요!\n".encode() * 5
+    Path("text.txt").write_bytes(text)
+    call = ("look", "a.cfg", "a.weights", "text.txt", "--len", "50", "--json")
+    figures = json.loads(output(*call))
+    read = text[:50].decode(errors="ignore")
+    size = len(read.encode())
+    assert size < 50
+    assert [figures[name] for name in ("characters", "bytes", "of_bytes")] == [
+        len(read), size, len(text),
+    ]  # fmt: skip
+    net = load_network("a.cfg", "a.weights", batch=1, kernels="numpy")
+    surprise = trace(net, np.frombuffer(text[:size], dtype=np.uint8)).surprise()
+    assert figures["bits_per_byte"] == pytest.approx(surprise.mean())
+    whole = surprise[2:].sum() / (len(read) - 1)  # without the other bytes of the first character
+    assert figures["bits_per_character"] == pytest.approx(whole)
+    shown = output(*call[:-1]).decode().splitlines()[:4]
+    assert [line.rsplit(" ", 1)[0].strip() for line in shown] == [
+        "characters", "bits per character", "bytes", "bits per byte",
+    ]  # fmt: skip
 
 
 def test_standard_input_is_read_as_a_file_is() -> None:

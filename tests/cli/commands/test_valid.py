@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
@@ -183,9 +184,47 @@ def test_worst_are_those_with_most_bits() -> None:
     for w in facts["worst"]:
         at = w["offset"]
         assert w["symbol"] == TEXT[at]
-        assert w["before"] == TEXT[max(0, at - 40) : at].decode(errors="replace")
-        assert w["after"] == TEXT[at + 1 : at + 13].decode(errors="replace")
+        assert w["before"] == TEXT[max(0, at - 40) : at].decode(errors="ignore")
+        assert w["after"] == TEXT[at + 1 : at + 13].decode(errors="ignore")
+        assert w["character"].encode() in TEXT
     assert "worst" not in json.loads(output(*CALL, "text.txt", "--json"))
+
+
+def test_worst_are_whole_characters_with_their_bytes() -> None:
+    text = "그 영화, it\N{RIGHT SINGLE QUOTATION MARK}s 하하".encode() + b" don\x92t"
+    Path("text.txt").write_bytes(text)
+    call = (*CALL, "text.txt", "--worst", "100")
+    facts = {w["offset"]: w for w in json.loads(output(*call, "--json"))["worst"]}
+    assert len(facts) == len(text) - 1
+    rows = {
+        int(line.split()[1]): line for line in output(*call).decode().splitlines()[-len(facts) :]
+    }
+    for character in ("영", "\N{RIGHT SINGLE QUOTATION MARK}", "화"):
+        begin = text.index(character.encode())
+        for n, byte in enumerate(character.encode()):
+            fact = facts[begin + n]
+            assert (fact["character"], fact["symbol"]) == (character, byte)
+            assert fact["byte"] == f"0x{byte:02x} {n + 1}/3"
+            assert fact["before"] == text[max(0, begin + n - 40) : begin].decode()
+            after = text[begin + 3 : begin + n + 13]
+            assert fact["after"] == after.decode(errors="ignore")
+            assert character in rows[begin + n]
+            assert fact["byte"] in rows[begin + n]
+    at = text.index(b"\x92")
+    assert (facts[at]["character"], facts[at]["byte"]) == ("\\x92", "0x92")
+    assert (facts[at]["before"][-3:], facts[at]["after"]) == ("don", "t")
+    assert all(cell_len(row) <= 80 for row in rows.values())
+    assert "�" not in "".join(rows.values())
+
+
+def test_the_likeliest_byte_is_shown_with_the_character_that_it_completes() -> None:
+    net = load_network("a.cfg", "a.weights")
+    net.parameters()[-2].value["ö".encode()[1]] = 20.0
+    net.save_weights("a.weights")
+    facts = json.loads(output(*CALL, "text.txt", "--worst", "100", "--json"))["worst"]
+    shown = {w["offset"]: w["likeliest_character"] for w in facts}
+    at = TEXT.index("ß".encode())
+    assert (shown[at], shown[at + 1]) == ("\\xb6", "ö")
 
 
 def test_worst_stand_under_each_other_in_a_table() -> None:
@@ -193,11 +232,11 @@ def test_worst_stand_under_each_other_in_a_table() -> None:
     facts = json.loads(output(*CALL, "text.txt", "--worst", "4", "--json"))["worst"]
     lines = output(*CALL, "text.txt", "--worst", "4").decode().splitlines()
     head, *rows = lines[lines.index("") + 1 :]
-    assert head.split() == ["bits", "offset", "before", "after", "most", "likely"]
+    assert head.split() == ["bits", "offset", "before", "after", "byte", "most", "likely"]
     assert len(rows) == 4
     for row, fact in zip(rows, facts, strict=True):
         assert row.split()[:2] == [f"{fact['bits']:.2f}", f"{fact['offset']:,}"]
-        before = fact["before"].replace("\n", "\\n").replace("\x1b", "\\x1b")[-28:]
+        before = fact["before"].replace("\n", "\\n").replace("\x1b", "\\x1b")[-22:]
         assert before in row
         it = chr(fact["symbol"])
         assert row.index(before) + len(before) + 2 == row.index(
