@@ -214,6 +214,14 @@
   const BEFORE = 60; // characters of a panel before its place
   const PANEL = 200; // characters of a panel
 
+  /** The first character of a panel: the beginning of a word, if there is one near. */
+  function panelStart(place) {
+    const from = Math.max(0, Math.min(place - BEFORE, C - PANEL));
+    const isStart = (at) => at === 0 || /^\s$/.test(data.cells[at - 1]);
+    const near = Array.from({ length: 12 }, (_, n) => from + n).find((at) => at < place && isStart(at));
+    return near ?? from;
+  }
+
   const unitTitle = (name, unit) => `${name} of unit ${unit}`;
   const panels = data.panels.map(([label, , of, name, unit, correlation, at]) => {
     const pick = { ...unitOf([of, name, unit]), at };
@@ -229,7 +237,7 @@
     for (const { pick, excerpt } of panels) {
       const of = data.layers[pick.layer].values[pick.value];
       const place = $("follow").checked ? selected.at : pick.at;
-      const from = Math.max(0, Math.min(place - BEFORE, C - PANEL));
+      const from = panelStart(place);
       const shown = Array.from({ length: Math.min(PANEL, C - from) }, (_, n) => {
         const cell = cellOf(from + n);
         cell.textContent = cell.textContent.trimEnd() || cell.textContent; // no tabs
