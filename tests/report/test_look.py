@@ -672,9 +672,10 @@ def test_the_bar_under_a_character_says_the_value_or_the_surprise_without_colour
     paint = page.evaluate(
         "[...document.querySelectorAll('#text span')].map((cell) => cell.style.backgroundColor)"
     )
-    for at, wanted in ((0, MIDDLE), (int(np.argmax(of_characters)), HIGH)):  # 0 is not scored
+    ends = ((0, MIDDLE), (int(np.argmax(of_characters)), HIGH))  # the first is not scored
+    for at, colour in ends:
         shown = [int(part) for part in re.findall(r"\d+", paint[at])]
-        assert shown == pytest.approx(wanted, abs=1)
+        assert shown == pytest.approx(colour, abs=1)
     assert page.inner_text("#high-end") == "8 bits or more"
     page.wait_for_url("**/look.html#0.0.5.0.surprise")
     page.focus("#text")
