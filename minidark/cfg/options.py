@@ -272,6 +272,12 @@ class BytepairsOptions(LayerOptions):
     """The first, if there: inputs above 256 are learned pairs of symbols (minidark's own)."""
 
     gives_symbols = True
+    dropout: float = key(
+        0.0,
+        in_range(0, 1, open_high=True),
+        "chance to omit a pair while the sources of pairs are cut into symbols, anew in each epoch",
+        own=True,
+    )
 
     def size(self, inputs: int) -> Size:
         return Size(inputs, untrained=2 * max(0, inputs - BYTES))

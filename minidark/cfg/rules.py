@@ -70,6 +70,12 @@ class Case:
         """Symbols per batch."""
         return self.net.rows * self.net.subdivisions
 
+    @property
+    def for_pairs(self) -> bool:
+        """Whether the cfg is only for pairs, of which time_steps is the longest length."""
+        first = self.plan.layers[0].options
+        return isinstance(first, o.BytepairsOptions) and first.dropout > 0
+
     def has_key(self, key: str) -> bool:
         return key in self.plan.sections[0].pairs
 
@@ -277,7 +283,7 @@ def _text_too_short(case: Case) -> Iterator[Place]:
 
 
 def _epochs(case: Case) -> Iterator[Place]:
-    if not case.text_bytes or not case.net.max_batches or not case.trains:
+    if not case.text_bytes or not case.net.max_batches or not case.trains or case.for_pairs:
         return
     epochs = case.net.max_batches * case.batch_rows / (case.text_bytes * 0.95)
     if not FEW_EPOCHS <= epochs <= MANY_EPOCHS:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 from pathlib import Path
@@ -90,15 +90,23 @@ class BytePairs:
         return offsets
 
     def _piece(self, piece: bytes) -> list[int]:
-        """The symbols of a piece: pairs are merged in the order in which they were learned."""
+        """The symbols of a piece, which is kept."""
         symbols = self._cache.get(piece)
         if symbols is None:
-            symbols = [*piece]
-            while matches := [n for p in pairwise(symbols) if (n := self._numbers.get(p))]:
-                first = min(matches)
-                symbols = _joined(symbols, self.pairs[first - BYTES], first)
+            symbols = self.cut(piece)
             if len(self._cache) < MOST_KEPT:
                 self._cache[piece] = symbols
+        return symbols
+
+    def cut(self, piece: bytes, omits: Callable[[], bool] = lambda: False) -> list[int]:
+        """The symbols of a piece: pairs are merged in the order in which they were learned. omits:
+        called for each pair that could be merged in a step; whether the step passes it over."""
+        symbols = [*piece]
+        while matches := [
+            n for p in pairwise(symbols) if (n := self._numbers.get(p)) and not omits()
+        ]:
+            first = min(matches)
+            symbols = _joined(symbols, self.pairs[first - BYTES], first)
         return symbols
 
 
@@ -213,6 +221,12 @@ def byte_pairs(net: Network) -> BytePairs:
         if lengths[-1] > LONGEST:
             raise _damaged(layer, number, f"longer than {LONGEST} bytes, the limit for a symbol")
     return BytePairs(known)
+
+
+def byte_pair_dropout(net: Network) -> float:
+    """The probability of omitting a pair in training; 0 without a [bytepairs]."""
+    layer = net.layers[0]
+    return layer.dropout if isinstance(layer, BytePairsLayer) else 0.0
 
 
 def check_symbols(

@@ -198,6 +198,12 @@ class Pairs:
         )
         return other
 
+    def with_sources(self, symbols: list[Ids]) -> Pairs:
+        """These pairs, encoded, with other symbols for the same sources."""
+        other = copy.copy(self)
+        other._symbols = symbols, [self._symbols_of(n)[1] for n in range(len(self))]
+        return other
+
     def _symbols_of(self, number: int) -> tuple[Ids, Ids]:
         """The symbols of a source and its target."""
         if self._symbols:

@@ -21,7 +21,8 @@ class BytePairsLayer(Layer):
     """`forward` returns ids (T, S) or rows (T, S, inputs) unchanged.
 
     Symbols below 256 are bytes. Symbol 256 + i is pair i. pairs: (inputs - 256, 2), ids of earlier
-    symbols, all zero until they are learned.
+    symbols, all zero until they are learned. dropout: the probability of omitting a pair in
+    training (`minidark.data.varied`).
     """
 
     type = "bytepairs"
@@ -32,6 +33,7 @@ class BytePairsLayer(Layer):
         self,
         batch: int,
         inputs: int,
+        dropout: float = 0.0,
         **place: Unpack[Place],
     ):
         super().__init__(batch, inputs, inputs, **place)
@@ -39,6 +41,7 @@ class BytePairsLayer(Layer):
             raise CfgError(
                 f"[net] inputs={inputs} leaves no symbols for pairs; it must be above {BYTES}"
             )
+        self.dropout = dropout
         zeros = self.backend.zeros(inputs - BYTES, 2)
         self.pairs = Stored(f"{self.name}.pairs", "pairs", zeros)
 

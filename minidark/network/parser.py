@@ -80,7 +80,7 @@ class Params:
 
 
 def parse_bytepairs(options: o.BytepairsOptions, params: Params) -> Layer:
-    return make_bytepairs_layer(**params.place)
+    return make_bytepairs_layer(**params.place, dropout=options.dropout)
 
 
 def _cell(options: o.GruOptions | o.LstmOptions | o.RnnOptions, params: Params) -> CellOptions:

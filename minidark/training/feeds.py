@@ -17,10 +17,11 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from minidark.data.bytepairs import BytePairText, check_symbols
+from minidark.data.bytepairs import BytePairText, byte_pair_dropout, check_symbols
 from minidark.data.identity import Identity
 from minidark.data.pairs import Pairs, epoch_order, in_symbols
 from minidark.data.text import Ids, Streams, Symbols
+from minidark.data.varied import varied
 from minidark.errors import CfgError, DataError, echo, number_of
 from minidark.inference.generate import default_primer, generate
 from minidark.inference.predict import check_predicts, predict
@@ -117,6 +118,8 @@ class TextFeed(Feed):
     ):
         _check_symbols(net)
         check_symbols(net, text.tokenized)
+        if byte_pair_dropout(net):
+            raise CfgError(f"{net.layers[0].name}: dropout is for pairs; a text needs dropout=0")
         text = symbols_for(net, text, valid_fraction)
         part, self.held_out = text.split(valid_fraction)
         if valid is not None:
@@ -199,7 +202,8 @@ class PairsFeed(Feed):
         self.skip_bad = pairs.skip_bad
         names = pairs.columns.to_json()
         self.columns, self.fields = names["columns"], names["fields"]
-        self.lengths = pairs.lengths()
+        self.whole, self.longest = pairs, net.options.time_steps
+        self.dropout = byte_pair_dropout(net)
         self.size = int(pairs.characters()[self.numbers].sum())
         self.held = pairs  # the pairs to validate on are in it
         if valid is not None:
@@ -270,8 +274,10 @@ class PairsFeed(Feed):
 
     def _begin(self, epoch: int) -> None:
         self.epoch, self.position = epoch, 0
+        if self.dropout:
+            self.pairs = varied(self.whole, self.dropout, self.seed, epoch, self.longest)
         self.order: list[npt.NDArray[np.intp]] = epoch_order(
-            self.numbers, self.lengths, self.streams, self.seed, epoch
+            self.numbers, self.pairs.lengths(), self.streams, self.seed, epoch
         )
 
 

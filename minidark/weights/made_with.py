@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 LARGEST = 1 << 20  # bytes
 # Options that do not affect what stored weights mean.
 NO_MEANING = {f.name for f in dataclasses.fields(LayerOptions)} | {
-    "init", "input_scale", "update_bias", "forget_bias", "dropconnect",
+    "init", "input_scale", "update_bias", "forget_bias", "dropconnect", "dropout",
 }  # fmt: skip
 
 

@@ -58,7 +58,7 @@ DEFAULTS: list[tuple[type[Any], dict[str, Any]]] = [
     (o.CostOptions, {"type": "sse", "scale": 1.0}),
     (o.RouteOptions, {"layers": ()}),
     (o.ShortcutOptions, {"from_": None, "activation": "linear"}),
-    (o.BytepairsOptions, {}),
+    (o.BytepairsOptions, {"dropout": 0.0}),
 ]  # fmt: skip
 
 

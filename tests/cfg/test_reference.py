@@ -39,7 +39,7 @@ def test_own_keys_are_those_that_darknet_lacks() -> None:
     own = {k.name for kind in reference.section_types().values() for k in keys_of(kind).values()
            if k.own}  # fmt: skip
     layers = {"init", "input_scale", "update_bias", "forget_bias", "dropconnect", "reset_after",
-              "elman", "tied", "smoothing"}  # fmt: skip
+              "elman", "tied", "smoothing", "dropout"}  # fmt: skip
     attention = {"over", "heads", "keys", "memory", "separator", "query", "key", "value"}
     assert own == layers | attention | {"batchnorm", "clip_norm", "average"}
 
