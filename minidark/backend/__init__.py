@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ Scalar = float | Array  # a number; on a GPU a 0-d array, for which float() wait
 
 KERNELS = ("auto", "numpy", "fast")
 DTYPES = ("float32", "float64")  # for running, and for checks
+BF16 = "bf16"
+PRECISIONS = ("float32", BF16)  # of the operands of matrix products, if the dtype is float32
 DEVICES = ("auto", "cpu", "cuda")
 # Activations that the whole-sequence kernels of [rnn] support, and their numbers in the kernels.
 RNN_ACTIVATIONS = {"linear": 0, "logistic": 1, "loggy": 2, "tanh": 3, "relu": 4, "leaky": 5}
@@ -45,26 +47,32 @@ class Backend:
     xp: creates arrays of `dtype`. kernels: the functions of `numpy_kernels`; if `fast`, also those
     that only `compiled` has: single steps for sampling (`GruStep`), and `are_kept`, whether the
     kernels are already compiled. widest: the largest number of units for which `kernels` compute a
-    whole sequence in one call (`gru_sequence`); 0 if they never do.
+    whole sequence in one call (`gru_sequence`); 0 if they never do. precision: "bf16" rounds the
+    operands of matrix products to bfloat16.
     """
 
     name: str
     xp: ModuleType
-    kernels: ModuleType
+    kernels: ModuleType | SimpleNamespace
     dtype: np.dtype[Any]
     fast: bool = False
     widest: int = 0
+    precision: str = "float32"
 
     def use_kernels(self, kernels: str) -> None:
         """Choose the kernels: "numpy", "fast" or "auto".
 
-        "auto" is fast if the extra `fast` is installed and the dtype is float32. A GPU has only one
-        set, so the choice has no effect there. Raises BackendError.
+        "auto" is fast if the extra `fast` is installed and the dtype is float32. With precision
+        "bf16" it is always fast. A GPU has only one set, so the choice has no effect there. Raises
+        BackendError.
         """
         if self.xp is not np:
             return  # a GPU has only one set
         if kernels not in KERNELS:
             raise BackendError(f"kernels {echo(kernels)} are not one of {', '.join(KERNELS)}")
+        if self.precision == BF16:
+            self.kernels, self.fast, self.widest = _half_kernels(kernels), True, sys.maxsize
+            return
         if kernels == "auto":
             kernels = "fast" if self.dtype == np.float32 and _fast_works() else "numpy"
         if kernels == "fast" and self.dtype != np.float32:
@@ -129,26 +137,38 @@ class Backend:
 
 
 def get_backend(
-    device: str = "cpu", dtype: npt.DTypeLike = "float32", kernels: str = "auto"
+    device: str = "cpu",
+    dtype: npt.DTypeLike = "float32",
+    kernels: str = "auto",
+    precision: str = "float32",
 ) -> Backend:
     """The backend of a device.
 
     device: "cpu"; "cuda", a GPU through cupy; or "auto", which is "cuda" if it works, else "cpu".
-    dtype: "float32" or "float64". kernels: for the CPU, as in `Backend.use_kernels`. Raises
-    BackendError if the device or the kernels are not available.
+    dtype: "float32" or "float64". kernels: for the CPU, as in `Backend.use_kernels`. precision:
+    "float32", or "bf16" for matrix products of bfloat16, on processors that have an instruction for
+    them. Raises BackendError if the device, the kernels or the precision are not available.
     """
     name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
     if name not in DTYPES:
         raise BackendError(f"dtype {echo(dtype)} is not one of {', '.join(DTYPES)}")
     if device not in DEVICES:
         raise BackendError(f"device {echo(device)} is not one of {', '.join(DEVICES)}")
+    if precision not in PRECISIONS:
+        raise BackendError(f"precision {echo(precision)} is not one of {', '.join(PRECISIONS)}")
+    if precision == BF16 and name != "float32":
+        raise BackendError(f"precision bf16 needs dtype float32, not {name}")
     if device != "cpu":
         try:
-            return _cuda(np.dtype(name))
+            gpu = _cuda(np.dtype(name))
         except BackendError:
             if device == "cuda":
                 raise
-    backend = Backend("cpu", np, numpy_kernels, np.dtype(name))
+        else:
+            if precision == BF16:
+                raise BackendError("precision bf16 is for the CPU only; choose device 'cpu'")
+            return gpu
+    backend = Backend("cpu", np, numpy_kernels, np.dtype(name), precision=precision)
     backend.use_kernels(kernels)
     return backend
 
@@ -164,6 +184,20 @@ def _compiled() -> ModuleType:
             f"the fast kernels need numba ({reason}); pip install 'minidark[fast]', or choose "
             "--kernels numpy"
         ) from error
+
+
+def _half_kernels(kernels: str) -> SimpleNamespace:
+    """The compiled kernels for precision bf16. Raises BackendError, also for a choice of numpy's:
+    other ways to compute the same would be slower than float32."""
+    if kernels == "numpy":
+        raise BackendError("precision bf16 needs the fast kernels; numpy's are float32")
+    compiled = _compiled()
+    if not compiled.HALF:
+        raise BackendError(
+            "precision bf16 needs AVX512-BF16, which numba's target processor lacks; use float32"
+        )
+    half: SimpleNamespace = compiled.in_half()
+    return half
 
 
 @functools.cache

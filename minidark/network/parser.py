@@ -220,6 +220,7 @@ def parse_network_cfg(
     device: str = "cpu",
     dtype: npt.DTypeLike = "float32",
     kernels: str = "auto",
+    precision: str = "float32",
     strict: bool = False,
     overrides: Sequence[str] = (),
     draw: bool = True,
@@ -228,12 +229,14 @@ def parse_network_cfg(
     initial weights after srand(seed).
 
     batch=B: B streams, and subdivisions 1. time_steps: replaces the cfg's. kernels: "numpy",
-    "fast" (compiled, from the extra of that name), or "auto" (fast if installed). strict: raise
-    warnings, such as unknown keys, as errors. overrides: "section.key=value", for every section of
-    that type. draw=False saves time: weights that a weight file will fill stay zero. Each warning
-    is logged once. Raises CfgError.
+    "fast" (compiled, from the extra of that name), or "auto" (fast if installed). precision:
+    "float32", or "bf16" to round the operands of matrix products to bfloat16, which needs the fast
+    kernels and a processor with AVX512-BF16. strict: raise warnings, such as unknown keys, as
+    errors. overrides: "section.key=value", for every section of that type. draw=False saves time:
+    weights that a weight file will fill stay zero. Each warning is logged once. Raises CfgError,
+    and BackendError for an unavailable device, unavailable kernels or an unavailable precision.
     """
-    backend = get_backend(device, dtype, kernels)
+    backend = get_backend(device, dtype, kernels, precision)
     path = find_cfg(path)
     given = [*overrides]
     if batch is not None:
@@ -274,6 +277,7 @@ def load_network(
     device: str = "cpu",
     dtype: npt.DTypeLike = "float32",
     kernels: str = "auto",
+    precision: str = "float32",
     strict: bool = False,
     overrides: Sequence[str] = (),
     allow_nonfinite: bool = False,
@@ -284,11 +288,11 @@ def load_network(
 
     batch=B: B independent streams; with batch=1, `predict` takes (T, inputs) and ids (T,). The
     other arguments are those of `parse_network_cfg` (cfg, time_steps, seed, device, dtype, kernels,
-    strict, overrides) and `load_weights` (weights, weights_order, allow_nonfinite,
+    precision, strict, overrides) and `load_weights` (weights, weights_order, allow_nonfinite,
     allow_other_cfg). Without `weights`, a `.safetensors` or `.npz` as cfg supplies both.
 
     Raises CfgError; WeightsError for weights that do not fit, with a change of the cfg that would
-    fit them; BackendError for an unavailable device or unavailable kernels.
+    fit them; BackendError as `parse_network_cfg`.
     """
     weights = cfg if weights is None and is_archive(cfg) else weights
     net = parse_network_cfg(
@@ -299,6 +303,7 @@ def load_network(
         device=device,
         dtype=dtype,
         kernels=kernels,
+        precision=precision,
         strict=strict,
         overrides=overrides,
         draw=weights is None,

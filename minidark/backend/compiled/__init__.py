@@ -6,7 +6,11 @@ norm use. Importing this package imports numba. The first call of a kernel compi
 the result on disk.
 """
 
+import functools
 from collections.abc import Iterable
+from inspect import signature
+from types import SimpleNamespace
+from typing import Any
 
 from minidark.backend.compiled import attention, gru, kernel, lstm, rnn, tile
 from minidark.backend.compiled.attention import attend as attend
@@ -19,6 +23,7 @@ from minidark.backend.compiled.gru import (
 )
 from minidark.backend.compiled.gru import gru_sequence as gru_sequence
 from minidark.backend.compiled.gru import gru_sequence_backward as gru_sequence_backward
+from minidark.backend.compiled.kernel import HALF as HALF
 from minidark.backend.compiled.lstm import lstm_sequence as lstm_sequence
 from minidark.backend.compiled.lstm import lstm_sequence_backward as lstm_sequence_backward
 from minidark.backend.compiled.optimizers import adam_step as adam_step
@@ -64,6 +69,19 @@ PROBES = {  # a kernel that every training of this layer type, or form of it, us
     "connected": tile.add_product,
     "attention": attention._softmax,
 }
+
+
+@functools.cache
+def in_half() -> SimpleNamespace:
+    """The same functions, with the operands of all matrix products rounded to bfloat16. HALF says
+    whether numba's target has the instruction."""
+    return SimpleNamespace(**{name: _halved(value) for name, value in globals().items()})
+
+
+def _halved(value: Any) -> Any:
+    ours = callable(value) and value.__module__.startswith("minidark.")
+    takes = ours and "half" in signature(value).parameters
+    return functools.partial(value, half=True) if takes else value
 
 
 def are_kept(types: Iterable[str]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from minidark.backend import Array
+from minidark.backend.compiled.half import UNIT, across_rows
 from minidark.backend.compiled.kernel import PANEL, kernel
 from minidark.backend.compiled.products import MULTIPLIES
 from minidark.backend.compiled.rows import largest, total
@@ -23,7 +24,7 @@ LINE = 16  # floats in a cache line
 
 def attend(
     queries: Array, keys: Array, values: Array, low: Array, last: Array, heads: int, scale: float,
-    context: Array,
+    context: Array, half: bool = False,
 ) -> Array:  # fmt: skip
     """The weights (S, heads, T, K) of queries (T, S, heads D) over keys (K, S, heads D). Step t of
     stream s sees keys low[t, s] to last[t, s], both (T, S). Writes context (T, S, heads E), the
@@ -34,17 +35,18 @@ def attend(
     whole = (np.ascontiguousarray(a) for a in (queries, keys, values))
     bounds = (np.ascontiguousarray(a, np.int64) for a in (low, last))
     spread(_attend, streams * heads, work, *whole, *bounds, heads, np.float32(scale), context,
-           weights)  # fmt: skip
+           weights, half)  # fmt: skip
     return weights
 
 
 @kernel()
-def _attend(queries, keys, values, low, last, heads, scale, context, weights, shares):
-    share(_attend_heads, (queries, keys, values, low, last, heads, scale, context, weights), shares)
+def _attend(queries, keys, values, low, last, heads, scale, context, weights, half, shares):
+    arguments = (queries, keys, values, low, last, heads, scale, context, weights, half)
+    share(_attend_heads, arguments, shares)
 
 
 @kernel()
-def _attend_heads(queries, keys, values, low, last, heads, scale, context, weights, lo, hi):
+def _attend_heads(queries, keys, values, low, last, heads, scale, context, weights, half, lo, hi):
     steps, rows = len(queries), len(keys)
     width, deep = queries.shape[2] // heads, values.shape[2] // heads
     key_panels = _panels(rows, width)
@@ -55,14 +57,15 @@ def _attend_heads(queries, keys, values, low, last, heads, scale, context, weigh
         for t in range(steps):
             _zero(w[t])
         _pack_turned(keys, s, head * width, width, key_panels)
-        _add(w.ctypes.data, rows, rows, *_place(queries, s, head, width), key_panels, width, steps)
+        q, q_row = _place(queries, s, head, width)
+        _add(w.ctypes.data, rows, rows, q, q_row, key_panels, width, steps, half)
         for t in range(steps):
             _softmax(w[t], low[t, s], last[t, s] + 1, scale)
         for t in range(steps):
             _zero(context[t, s, head * deep : (head + 1) * deep])
         _pack(values, s, head * deep, deep, value_panels)
         c, c_row = _place(context, s, head, deep)
-        _add(c, c_row, deep, w.ctypes.data, rows, value_panels, rows, steps)
+        _add(c, c_row, deep, w.ctypes.data, rows, value_panels, rows, steps, half)
 
 
 @kernel()
@@ -101,9 +104,14 @@ def _place(array, s, head, width):
 
 
 @kernel()
-def _add(c, c_row, columns, a, a_row, panels, depth, rows):
-    """c (rows, columns) += a (rows, depth) times the panels. c and a are addresses."""
-    add_strided(c, c_row, columns, a, a_row, panels.ctypes.data, depth * PANEL, depth, rows)
+def _add(c, c_row, columns, a, a_row, panels, depth, rows, half):
+    """c (rows, columns) += a (rows, depth) times the panels. c and a are addresses. half: round the
+    panels in place, and a."""
+    if half:
+        for p in range(len(panels)):
+            across_rows(panels[p], panels[p].view(UNIT), 0, (depth + 1) // 2)
+    b = panels.ctypes.data
+    add_strided(c, c_row, columns, a, a_row, b, depth * PANEL, depth, rows, half)
 
 
 @kernel()
@@ -128,25 +136,27 @@ def _softmax(row, begin, end, scale):
 
 def attend_backward(
     weights: Array, queries: Array, keys: Array, values: Array, dcontext: Array, scale: float,
-    dqueries: Array, dkeys: Array, dvalues: Array,
+    dqueries: Array, dkeys: Array, dvalues: Array, half: bool = False,
 ) -> None:  # fmt: skip
     """Back through `attend`. Adds to dqueries, dkeys and dvalues, which are contiguous."""
     streams, heads, steps, rows = weights.shape
     work = 2 * steps * rows * streams * (queries.shape[2] + values.shape[2]) // MULTIPLIES
     whole = (np.ascontiguousarray(a) for a in (queries, keys, values, dcontext))
     spread(_backward, streams * heads, work, weights, *whole, np.float32(scale), dqueries, dkeys,
-           dvalues)  # fmt: skip
+           dvalues, half)  # fmt: skip
 
 
 @kernel()
-def _backward(weights, queries, keys, values, dcontext, scale, dqueries, dkeys, dvalues, shares):
-    arguments = (weights, queries, keys, values, dcontext, scale, dqueries, dkeys, dvalues)
+def _backward(
+    weights, queries, keys, values, dcontext, scale, dqueries, dkeys, dvalues, half, shares
+):
+    arguments = (weights, queries, keys, values, dcontext, scale, dqueries, dkeys, dvalues, half)
     share(_backward_heads, arguments, shares)
 
 
 @kernel()
 def _backward_heads(
-    weights, queries, keys, values, dcontext, scale, dqueries, dkeys, dvalues, lo, hi
+    weights, queries, keys, values, dcontext, scale, dqueries, dkeys, dvalues, half, lo, hi
 ):
     heads, steps, rows = weights.shape[1], len(queries), len(keys)
     width, deep = queries.shape[2] // heads, values.shape[2] // heads
@@ -161,20 +171,20 @@ def _backward_heads(
             _zero(dscores[t])
         _pack_turned(values, s, head * deep, deep, value_panels)
         a, a_row = _place(dcontext, s, head, deep)
-        _add(dscores.ctypes.data, rows, rows, a, a_row, value_panels, deep, steps)
+        _add(dscores.ctypes.data, rows, rows, a, a_row, value_panels, deep, steps, half)
         for t in range(steps):
             _softmax_backward(dscores[t], w[t], scale)
         _pack(keys, s, head * width, width, key_panels)
         c, c_row = _place(dqueries, s, head, width)
-        _add(c, c_row, width, dscores.ctypes.data, rows, key_panels, rows, steps)
+        _add(c, c_row, width, dscores.ctypes.data, rows, key_panels, rows, steps, half)
         _turn(dscores, turned)
         _pack(queries, s, head * width, width, query_panels)
         c, c_row = _place(dkeys, s, head, width)
-        _add(c, c_row, width, turned.ctypes.data, steps, query_panels, steps, rows)
+        _add(c, c_row, width, turned.ctypes.data, steps, query_panels, steps, rows, half)
         _turn(w, turned)
         _pack(dcontext, s, head * deep, deep, dcontext_panels)
         c, c_row = _place(dvalues, s, head, deep)
-        _add(c, c_row, deep, turned.ctypes.data, steps, dcontext_panels, steps, rows)
+        _add(c, c_row, deep, turned.ctypes.data, steps, dcontext_panels, steps, rows, half)
 
 
 @kernel()

@@ -24,12 +24,13 @@ def gru_sequence(
     wzr: Array,
     wh: Array,
     squash_by_tanh: bool,
+    half: bool = False,
 ) -> None:
     """gates (T, S, 3H) holds u x without biases (3H,), states[0] of (T + 1, S, H) the initial
     state. Writes gates (z | r | c), the other states and reset_states (T, S, H).
     """
     spread(_forward, gates.shape[1], gates.size, gates, biases, states,
-           reset_states, panels_of_transposed(wzr), panels_of_transposed(wh),
+           reset_states, panels_of_transposed(wzr, half), panels_of_transposed(wh, half),
            squash_by_tanh)  # fmt: skip
 
 
@@ -77,13 +78,19 @@ def _state(gates, biases, h, new, hidden, squash_by_tanh):
 
 
 def gru_sequence_backward(
-    gates: Array, states: Array, dy: Array, wzr: Array, wh: Array, squash_by_tanh: bool
+    gates: Array,
+    states: Array,
+    dy: Array,
+    wzr: Array,
+    wh: Array,
+    squash_by_tanh: bool,
+    half: bool = False,
 ) -> None:
     """gates and states are the results of `gru_sequence`; dy (T, S, H). Writes gates with their
     gradients before squashing."""
     dh, dreset = zeros(dy.shape[1:]), empty(dy.shape[1:])
     spread(_backward, gates.shape[1], gates.size, gates, states, dy, dh,
-           dreset, panels_of(wzr), panels_of(wh), squash_by_tanh)  # fmt: skip
+           dreset, panels_of(wzr, half), panels_of(wh, half), squash_by_tanh)  # fmt: skip
 
 
 @kernel()
@@ -136,13 +143,14 @@ def gru_reset_after_sequence(
     inner: Array,
     w: Array,
     squash_by_tanh: bool,
+    half: bool = False,
 ) -> None:
     """Like `gru_sequence`, with the reset after the product. biases (4H,) are the gates' biases,
     then wh's; w (3H, H) is wz | wr | wh. Writes inner (T, S, H), wh h + b, instead of
     reset_states."""
     two = 2 * states.shape[-1]
     spread(_forward_after, gates.shape[1], gates.size, gates, biases, states, inner,
-           panels_of_transposed(w[:two]), panels_of_transposed(w[two:]),
+           panels_of_transposed(w[:two], half), panels_of_transposed(w[two:], half),
            squash_by_tanh)  # fmt: skip
 
 
@@ -177,13 +185,19 @@ def _candidate_after(gates, biases, inner, hidden):
 
 
 def gru_reset_after_sequence_backward(
-    gates: Array, states: Array, inner: Array, dy: Array, w: Array, squash_by_tanh: bool
+    gates: Array,
+    states: Array,
+    inner: Array,
+    dy: Array,
+    w: Array,
+    squash_by_tanh: bool,
+    half: bool = False,
 ) -> None:
     """gates, states and inner are the results of `gru_reset_after_sequence`; dy (T, S, H). Writes
     gates with their gradients before squashing, and inner with its gradient."""
     two, dh = 2 * dy.shape[-1], zeros(dy.shape[1:])
     spread(_backward_after, gates.shape[1], gates.size, gates, states, inner, dy, dh,
-           panels_of(w[:two]), panels_of(w[two:]), squash_by_tanh)  # fmt: skip
+           panels_of(w[:two], half), panels_of(w[two:], half), squash_by_tanh)  # fmt: skip
 
 
 @kernel()

@@ -40,20 +40,22 @@ REGISTERS = {"zmm": (16, 4), "ymm": (8, 2), "xmm": (4, 2)}  # 32 of AVX-512, 16 
 OTHERS = (4, 4)  # ARM has 32 of 128 bits
 
 
-def form(triple: str, cpu: str, features: str) -> tuple[int, int, bool]:
-    """WIDTH, VECTORS and FUSED for a target in LLVM's sense.
+def form(triple: str, cpu: str, features: str) -> tuple[int, int, bool, bool]:
+    """WIDTH, VECTORS, FUSED and HALF for a target in LLVM's sense.
 
-    A processor's name does not determine its features, so LLVM compiles a probe (about 5 ms).
+    A processor's name does not determine its features, so LLVM compiles a probe (about 5 ms). HALF
+    is read from the list of features, because LLVM ends the process if it cannot compile a probe.
     """
     target = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
     assembly = target.emit_assembly(llvm.parse_assembly(FUSED_MULTIPLY_ADD))
     width, vectors = next((REGISTERS[name] for name in REGISTERS if name in assembly), OTHERS)
-    return width, vectors, "fmaf" not in assembly  # fmaf: the C library's, one call per float
+    fused = "fmaf" not in assembly  # fmaf: the C library's, one call per float
+    return width, vectors, fused, width == 16 and "+avx512bf16" in features.split(",")
 
 
 # numba's target may differ from this processor: see NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and
-# NUMBA_ENABLE_AVX.
-WIDTH, VECTORS, FUSED = form(*cpu_target.target_context.codegen().magic_tuple())
+# NUMBA_ENABLE_AVX. HALF: it has the instruction for products of bfloat16.
+WIDTH, VECTORS, FUSED, HALF = form(*cpu_target.target_context.codegen().magic_tuple())
 PANEL = WIDTH * VECTORS
 
 # The compiler may not regroup or fuse operations unless a kernel asks for it, so that results do
@@ -63,7 +65,7 @@ EXACT = frozenset({"nsz"})
 
 def _stamp() -> str:
     compiler = f"numba {numba.__version__}, llvmlite {llvmlite.__version__}"
-    digest = hashlib.sha256(f"{compiler}, tile {WIDTH} {VECTORS} {FUSED}".encode())
+    digest = hashlib.sha256(f"{compiler}, tile {WIDTH} {VECTORS} {FUSED} {HALF}".encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -12,7 +12,13 @@ from minidark.backend.memory import zeros
 
 
 def lstm_sequence(
-    gates: Array, biases: Array, states: Array, cells: Array, squashed: Array, w: Array
+    gates: Array,
+    biases: Array,
+    states: Array,
+    cells: Array,
+    squashed: Array,
+    w: Array,
+    half: bool = False,
 ) -> None:
     """Run the LSTM forward. biases: (4H,).
 
@@ -21,7 +27,7 @@ def lstm_sequence(
     and cells, and squashed (T, S, H), the tanh of the cells.
     """
     spread(_forward, gates.shape[1], gates.size, gates, biases, states, cells,
-           squashed, panels_of_transposed(w))  # fmt: skip
+           squashed, panels_of_transposed(w, half))  # fmt: skip
 
 
 @kernel()
@@ -61,13 +67,13 @@ def _step(gates, biases, cell, new_cell, squashed, new):
 
 
 def lstm_sequence_backward(
-    gates: Array, cells: Array, squashed: Array, dy: Array, w: Array
+    gates: Array, cells: Array, squashed: Array, dy: Array, w: Array, half: bool = False
 ) -> None:
     """Run the LSTM backward. gates, cells and squashed are those of `lstm_sequence`; dy is
     (T, S, H). Overwrites gates with their gradients before the activations."""
     dh, dcell = zeros(dy.shape[1:]), zeros(dy.shape[1:])
     spread(_backward, gates.shape[1], gates.size, gates, cells, squashed, dy,
-           dh, dcell, panels_of(w))  # fmt: skip
+           dh, dcell, panels_of(w, half))  # fmt: skip
 
 
 @kernel()

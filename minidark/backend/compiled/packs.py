@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minidark.backend import Array
+from minidark.backend.compiled.half import UNIT
 from minidark.backend.compiled.kernel import PANEL
 from minidark.backend.compiled.products import panels_of_transposed
 
@@ -20,15 +21,15 @@ class Input:
     kernel's arguments for both kinds.
     """
 
-    def __init__(self, weights: Array, biases: Array, gates: int, ids: bool):
+    def __init__(self, weights: Array, biases: Array, gates: int, ids: bool, half: bool):
         self.ids = ids
         if ids:
             more = len(biases) - len(weights)
             self.table = np.ascontiguousarray(np.pad(weights.T, ((0, 0), (0, more)))) + biases
-            self.packs = np.empty((gates, 0, 0, PANEL), np.float32)
+            self.packs = np.empty((gates, 0, 0, PANEL), UNIT if half else np.float32)
         else:
             self.table = biases[None].copy()
-            self.packs = panels_by_gate(weights, gates)
+            self.packs = panels_by_gate(weights, gates, half)
 
     def parts(self, x: Array) -> tuple[Array, Array, Array, Array]:
         """ids (S,), the table (I, K H) or (1, K H), rows (S, I) and packs; for ids, packs are
@@ -50,6 +51,6 @@ def once(packs: Packs | None, name: str, make: Callable[[], Any]) -> Any:
     return packs[name]
 
 
-def panels_by_gate(weights: Array, gates: int) -> Array:
-    """(K H, I) as (K, panels of H, I, PANEL)."""
-    return np.stack([panels_of_transposed(gate) for gate in np.split(weights, gates)])
+def panels_by_gate(weights: Array, gates: int, half: bool) -> Array:
+    """(K H, I) as (K, panels of H, I, PANEL); of units if half."""
+    return np.stack([panels_of_transposed(gate, half) for gate in np.split(weights, gates)])

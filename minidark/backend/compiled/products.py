@@ -9,6 +9,7 @@ import numpy as np
 
 from minidark.backend import Array
 from minidark.backend.compiled import tile
+from minidark.backend.compiled.half import is_half, pairs_across, pairs_along
 from minidark.backend.compiled.kernel import PANEL, kernel
 from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import ROWS, add_part, add_product
@@ -20,19 +21,22 @@ GRADIENT_DEPTH = 64  # this many rows of b stay in the cache during a pass over 
 MULTIPLIES = 32  # multiply-adds of a tile in the time of one elementary operation
 
 
-def panels_of(matrix: Array) -> Array:
-    """Pack a matrix (K, N) into panels, such as weights (O, I) for products with rows of O."""
-    return _panels_of(matrix, False)
+def panels_of(matrix: Array, half: bool = False) -> Array:
+    """Pack a matrix (K, N) into panels, such as weights (O, I) for products with rows of O.
+
+    half: round to bfloat16; the panels are units of pairs. So in all functions with this argument.
+    """
+    return _panels_of(pairs_across(matrix) if half else matrix, False)
 
 
-def panels_of_transposed(matrix: Array) -> Array:
+def panels_of_transposed(matrix: Array, half: bool = False) -> Array:
     """Pack a matrix (N, K) into panels, such as weights (O, I) for products with rows of I."""
-    return _panels_of(matrix, True)
+    return _panels_of(pairs_along(matrix) if half else matrix, True)
 
 
 def _panels_of(matrix: Array, transposed: bool) -> Array:
     columns, depth = matrix.shape if transposed else matrix.shape[::-1]
-    result = empty((tile.panels(columns), depth, PANEL))
+    result = empty((tile.panels(columns), depth, PANEL), matrix.dtype)
     spread(_pack, len(result), matrix.size, matrix, result, transposed)
     return result
 
@@ -50,29 +54,29 @@ def _pack_panels(matrix, result, transposed, lo, hi):
         tile.pack(matrix, result, lo, hi)
 
 
-def gemm_nt(a: Array, b: Array) -> Array:
-    return _product(a, panels_of_transposed(b), len(b))
+def gemm_nt(a: Array, b: Array, half: bool = False) -> Array:
+    return _product(a, panels_of_transposed(b, half), len(b))
 
 
-def gemm_nn(a: Array, b: Array) -> Array:
-    return _product(a, panels_of(b), b.shape[1])
+def gemm_nn(a: Array, b: Array, half: bool = False) -> Array:
+    return _product(a, panels_of(b, half), b.shape[1])
 
 
 def _product(a: Array, b: Array, columns: int) -> Array:
     c = empty((len(a), columns))
     a, work = _whole_rows(a), a.size * columns // MULTIPLIES
-    spread(_multiply, len(c), work, _address(a), a.strides[0] // 4, b, c, grain=ROWS)
+    spread(_multiply, len(c), work, _address(a), a.strides[0] // 4, a.shape[1], b, c, grain=ROWS)
     return c
 
 
 @kernel()
-def _multiply(a, a_row, b, c, shares):
-    share(_multiply_rows, (a, a_row, b, c), shares)
+def _multiply(a, a_row, depth, b, c, shares):
+    share(_multiply_rows, (a, a_row, depth, b, c), shares)
 
 
 @kernel()
-def _multiply_rows(a, a_row, b, c, lo, hi):
-    depth, columns = b.shape[1], c.shape[1]
+def _multiply_rows(a, a_row, depth, b, c, lo, hi):
+    columns = c.shape[1]
     for row in range(lo, hi, BLOCK_ROWS):
         end = min(row + BLOCK_ROWS, hi)
         c[row:end] = 0
@@ -81,10 +85,11 @@ def _multiply_rows(a, a_row, b, c, lo, hi):
             add_product(c, 0, columns, a + 4 * k, a_row, b, k, part, row, end)
 
 
-def gemm_tn(a: Array, b: Array, c: Array) -> None:
-    a, work = _whole_rows(a), a.size * b.shape[1] // MULTIPLIES
+def gemm_tn(a: Array, b: Array, c: Array, half: bool = False) -> None:
+    work = a.size * b.shape[1] // MULTIPLIES
+    a, b = (pairs_across(a), pairs_across(b)) if half else (_whole_rows(a), b)
     if b.shape[1] % PANEL:
-        b, b_k = panels_of(np.ascontiguousarray(b)), PANEL
+        b, b_k = _panels_of(np.ascontiguousarray(b), False), PANEL
     else:  # rows are already whole lines of panels
         b, b_k = np.ascontiguousarray(b)[None], b.shape[1]
     spread(_gradient, len(c), work, _address(a), a.strides[0] // 4, b, c, b_k,
@@ -98,7 +103,7 @@ def _gradient(a, a_row, b, c, b_k, shares):
 
 @kernel()
 def _gradient_rows(a, a_row, b, c, b_k, lo, hi):
-    rows, inputs = b.shape[1], c.shape[1]
+    rows, inputs, half = b.shape[1], c.shape[1], is_half(b)
     panel = PANEL if b_k > PANEL else rows * PANEL  # from one panel of b to the next
     edge = np.empty((ROWS, PANEL), np.float32)
     for k in range(0, rows, GRADIENT_DEPTH):
@@ -110,7 +115,7 @@ def _gradient_rows(a, a_row, b, c, b_k, lo, hi):
                 b_at = b.ctypes.data + 4 * (p * panel + k * b_k)
                 c_at = c.ctypes.data + 4 * (o * inputs + p * PANEL)
                 width = min(PANEL, inputs - p * PANEL)
-                add_part(count, width, c_at, inputs, a_at, 1, a_row, b_at, b_k, depth, edge)
+                add_part(count, width, half, c_at, inputs, a_at, 1, a_row, b_at, b_k, depth, edge)
 
 
 def _whole_rows(a: Array) -> Array:

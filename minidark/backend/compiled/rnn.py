@@ -22,11 +22,12 @@ def rnn_sequence(
     w: Array,
     activation: str,
     shortcut: bool,
+    half: bool = False,
 ) -> None:
     """Run forward. from_input is (T, S, H), biases (H,); states[0] of (T + 1, S, H) is the state
     before step 0. Writes the other states, and from_self (T, S, H): act(w state + biases)."""
     spread(_forward, from_self.shape[1], from_self.size, from_input, biases,
-           from_self, states, panels_of_transposed(w), RNN_ACTIVATIONS[activation],
+           from_self, states, panels_of_transposed(w, half), RNN_ACTIVATIONS[activation],
            shortcut)  # fmt: skip
 
 
@@ -51,10 +52,10 @@ def _forward_streams(from_input, biases, from_self, states, w, activation, short
                 new[j] = x[j] + y[j] + (old[j] if shortcut else f(0))
 
 
-def elman_sequence(states: Array, w: Array, activation: str) -> None:
+def elman_sequence(states: Array, w: Array, activation: str, half: bool = False) -> None:
     """Run forward with elman=1. states[0] of (T + 1, S, H) is the state before step 0. The others
     contain the sums of input and biases, and are overwritten with act(sum + w state)."""
-    spread(_forward_elman, states.shape[1], states.size, states, panels_of_transposed(w),
+    spread(_forward_elman, states.shape[1], states.size, states, panels_of_transposed(w, half),
            RNN_ACTIVATIONS[activation])  # fmt: skip
 
 
@@ -74,12 +75,12 @@ def _forward_elman_streams(states, w, activation, lo, hi):
 
 
 def rnn_sequence_backward(
-    from_self: Array, dstates: Array, w: Array, activation: str, shortcut: bool
+    from_self: Array, dstates: Array, w: Array, activation: str, shortcut: bool, half: bool = False
 ) -> None:
     """Run backward. dstates (T, S, H) contains the gradients from the outputs. Adds the gradients
     from later states to it, and overwrites from_self with its gradient before the activation."""
     spread(_backward, from_self.shape[1], from_self.size, from_self, dstates,
-           panels_of(w), RNN_ACTIVATIONS[activation], shortcut)  # fmt: skip
+           panels_of(w, half), RNN_ACTIVATIONS[activation], shortcut)  # fmt: skip
 
 
 @kernel()

@@ -55,7 +55,7 @@ def _begin(v, ids, table, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
 @kernel()
 def _add(v, x, packs, gates, hidden, s_lo, s_hi, lo, hi):
     """Adds x times panels lo to hi of each of the first `gates` packs."""
-    depth, start = packs.shape[2], lo * PANEL
+    depth, start = x.shape[1], lo * PANEL
     width = min(hidden, hi * PANEL) - start
     for gate in range(gates):
         at, part = gate * hidden + start, packs[gate, lo:hi]
@@ -78,9 +78,10 @@ class GruStep:
         state: Array,
         ids: bool,
         packs: Packs | None = None,
+        half: bool = False,
     ):
-        self.input: Input = once(packs, "u", lambda: Input(u, biases, 3, ids))
-        self.w: Array = once(packs, "w", lambda: panels_by_gate(np.concatenate([wzr, wh]), 3))
+        self.input: Input = once(packs, "u", lambda: Input(u, biases, 3, ids, half))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(np.concatenate([wzr, wh]), 3, half))
         self.squash_by_tanh, self.state = squash_by_tanh, state
         self.reset = np.empty_like(state)
         self.gates = np.empty((len(state), 3 * state.shape[1]), np.float32)
@@ -154,9 +155,10 @@ class GruResetAfterStep:
         state: Array,
         ids: bool,
         packs: Packs | None = None,
+        half: bool = False,
     ):
-        self.input: Input = once(packs, "u", lambda: Input(u, biases, 3, ids))
-        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 3))
+        self.input: Input = once(packs, "u", lambda: Input(u, biases, 3, ids, half))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 3, half))
         self.squash_by_tanh, self.state = squash_by_tanh, state
         self.gates = np.empty((len(state), len(biases)), np.float32)
 
@@ -227,9 +229,10 @@ class LstmStep:
         cell: Array,
         ids: bool,
         packs: Packs | None = None,
+        half: bool = False,
     ):
-        self.input: Input = once(packs, "u", lambda: Input(u, biases, 4, ids))
-        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 4))
+        self.input: Input = once(packs, "u", lambda: Input(u, biases, 4, ids, half))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 4, half))
         self.state, self.cell = state, cell
         self.gates = np.empty((len(state), 4 * state.shape[1]), np.float32)
 
@@ -293,9 +296,10 @@ class ElmanStep:
         state: Array,
         ids: bool,
         packs: Packs | None = None,
+        half: bool = False,
     ):
-        self.input: Input = once(packs, "u", lambda: Input(u, biases, 1, ids))
-        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 1))
+        self.input: Input = once(packs, "u", lambda: Input(u, biases, 1, ids, half))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 1, half))
         self.activation, self.state = RNN_ACTIVATIONS[activation], state
         self.sums = np.empty_like(state)
 
@@ -347,10 +351,16 @@ class AffineStep:
     """ids (S,) or rows (S, I) to W x + b (S, O); the next call overwrites the result."""
 
     def __init__(
-        self, weights: Array, biases: Array, streams: int, ids: bool, packs: Packs | None = None
+        self,
+        weights: Array,
+        biases: Array,
+        streams: int,
+        ids: bool,
+        packs: Packs | None = None,
+        half: bool = False,
     ):
         self.input: Input = once(
-            packs, "u", lambda: Input(np.ascontiguousarray(weights), biases, 1, ids)
+            packs, "u", lambda: Input(np.ascontiguousarray(weights), biases, 1, ids, half)
         )
         self.v = np.empty((streams, len(weights)), np.float32)
 

@@ -1,4 +1,4 @@
-"""Matrix products of float32 from one tile: a few rows of C, one panel wide, in registers.
+"""Matrix products from one tile: a few rows of C, one panel wide, in registers.
 
     C[r, n] += sum over k of A[r, k] * B[k, n]        r < R <= 6 rows, n < PANEL columns
 
@@ -15,6 +15,9 @@ not depend on the number of threads, the division of rows into tiles, or the vec
 Processors with fused multiply-add (ARM, and x86-64 since Haswell) round each product and addition
 once. Other x86-64 processors round the product first, then the sum, so the last bits of their
 results differ. The C library could fuse in software, but needs a call for each float.
+
+The operands are float32, or pairs of bfloat16 in units of the same size (`half.py`). Of these, an
+instruction multiplies twice as many. C and the sums are float32 in both cases.
 """
 
 from __future__ import annotations
@@ -27,39 +30,54 @@ from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minidark.backend.compiled.kernel import FUSED, PANEL, VECTORS, WIDTH, External, kernel
+from minidark.backend.compiled.half import UNIT, is_half, pair_row
+from minidark.backend.compiled.kernel import FUSED, HALF, PANEL, VECTORS, WIDTH, External, kernel
 
 ROWS = 6
 
 
-def _make_tile(rows: int) -> Any:
-    @intrinsic
-    def tile(
-        typingctx: Any,
-        c: Any,
-        c_row: Any,
-        a: Any,
-        a_row: Any,
-        a_k: Any,
-        b: Any,
-        b_k: Any,
-        depth: Any,
-    ) -> Any:
-        """Add to c. c, a and b are addresses; strides of rows and of k are in floats."""
-        signature = types.void(c, c_row, a, a_row, a_k, b, b_k, depth)
+@intrinsic
+def add_tile(
+    typingctx: Any,
+    rows: Any,
+    half: Any,
+    c: Any,
+    c_row: Any,
+    a: Any,
+    a_row: Any,
+    a_k: Any,
+    b: Any,
+    b_k: Any,
+    depth: Any,
+) -> Any:
+    """Add a tile of 1 to ROWS rows to c. c, a and b are addresses; strides of rows and of k, and
+    depth, are in units of four bytes. half: the units of a and b are pairs of bfloat16.
 
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            _emit_tile(builder, rows, *args)
-            return context.get_dummy_value()
+    The code is emitted where it is called, so the caller's fixed strides become constants.
+    """
 
-        return signature, codegen
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        rows, half, *rest = values
+        number = builder.add(rows, builder.mul(half, ir.Constant(rows.type, ROWS)))
+        done = builder.append_basic_block("tiles_done")
+        cases = builder.switch(number, done)
+        for case in range(2 * ROWS if HALF else ROWS):
+            block = builder.append_basic_block("rows")
+            cases.add_case(ir.Constant(rows.type, case + 1), block)
+            builder.position_at_end(block)
+            _emit_tile(builder, case % ROWS + 1, _add_pairs if case >= ROWS else _add, *rest)
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
 
-    return tile
+    parameters = (rows, half, c, c_row, a, a_row, a_k, b, b_k, depth)
+    return types.void(*[types.int64] * len(parameters)), codegen
 
 
 def _emit_tile(
     builder: Any,
     rows: int,
+    multiply_add: Any,
     c: Any,
     c_row: Any,
     a: Any,
@@ -99,7 +117,7 @@ def _emit_tile(
         first = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
         factors = builder.shuffle_vector(first, undefined, lanes)
         new_sums.append(
-            [_multiply_add(builder, factors, columns[v], sums[r][v]) for v in range(VECTORS)]
+            [multiply_add(builder, factors, columns[v], sums[r][v]) for v in range(VECTORS)]
         )
     k_next = builder.add(k, ir.Constant(index, 1))
     for number, following in (
@@ -124,7 +142,7 @@ def _emit_tile(
             builder.store(builder.fadd(old, new_sums[r][v]), place, align=4)
 
 
-def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def _add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c for vectors."""
     if not FUSED:
         return builder.fadd(builder.fmul(a, b), c)
@@ -134,23 +152,13 @@ def _multiply_add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(fma, [a, b, c])
 
 
-_tile1, _tile2, _tile3, _tile4, _tile5, _tile6 = (_make_tile(rows) for rows in range(1, ROWS + 1))
-
-
-@kernel(inline="always")  # so that the caller's fixed strides become constants
-def add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth):
-    if rows == 6:
-        _tile6(c, c_row, a, a_row, a_k, b, b_k, depth)
-    elif rows == 5:
-        _tile5(c, c_row, a, a_row, a_k, b, b_k, depth)
-    elif rows == 4:
-        _tile4(c, c_row, a, a_row, a_k, b, b_k, depth)
-    elif rows == 3:
-        _tile3(c, c_row, a, a_row, a_k, b, b_k, depth)
-    elif rows == 2:
-        _tile2(c, c_row, a, a_row, a_k, b, b_k, depth)
-    elif rows == 1:
-        _tile1(c, c_row, a, a_row, a_k, b, b_k, depth)
+def _add_pairs(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, where the lanes of a and b are pairs of bfloat16, whose two products are added."""
+    pairs = ir.VectorType(ir.IntType(32), WIDTH)
+    signature = ir.FunctionType(c.type, [c.type, pairs, pairs])
+    name = "llvm.x86.avx512bf16.dpbf16ps.512"
+    dot = cgutils.get_or_insert_function(builder.module, signature, name)
+    return builder.call(dot, [c, builder.bitcast(a, pairs), builder.bitcast(b, pairs)])
 
 
 @intrinsic
@@ -162,13 +170,13 @@ def _floats_at(typingctx: Any, address: Any) -> Any:
 
 
 @kernel(inline="always")
-def add_part(rows, columns, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
+def add_part(rows, columns, half, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
     """Like `add_tile`, for a c with fewer columns. edge (ROWS, PANEL) is scratch space."""
     if columns == PANEL:
-        add_tile(rows, c, c_row, a, a_row, a_k, b, b_k, depth)
+        add_tile(rows, half, c, c_row, a, a_row, a_k, b, b_k, depth)
         return
     edge[:rows] = 0
-    add_tile(rows, edge.ctypes.data, PANEL, a, a_row, a_k, b, b_k, depth)
+    add_tile(rows, half, edge.ctypes.data, PANEL, a, a_row, a_k, b, b_k, depth)
     for r in range(rows):
         row = carray(_floats_at(c + 4 * r * c_row), columns)
         for n in range(columns):
@@ -176,13 +184,20 @@ def add_part(rows, columns, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
 
 
 @External
-def _product(c, c_row, columns, a, a_row, b, b_panel, depth, rows):
-    """c (rows, columns) += a (rows, depth) times the panels at b.
+def _product(c, c_row, columns, a, a_row, b, b_panel, depth, rows, half):
+    """c (rows, columns) += a (rows, depth) times the panels at b, of units if half.
 
-    c, a and b are addresses. The strides c_row, a_row and b_panel are in floats. The tiles have
-    nearly the same height, so that no tile of a single row remains.
+    c, a and b are addresses. The strides c_row, a_row and b_panel are in units of four bytes. The
+    tiles have nearly the same height, so that no tile of a single row remains.
     """
-    edge = np.empty((ROWS, PANEL), np.float32)
+    units = (depth + 1) // 2
+    scratch = np.empty(ROWS * PANEL + (rows * units if half else 0), np.float32)
+    edge = scratch[: ROWS * PANEL].reshape(ROWS, PANEL)
+    if half:
+        pairs = scratch[ROWS * PANEL :].view(UNIT).reshape(rows, units)
+        for r in range(rows):
+            pair_row(carray(_floats_at(a + 4 * r * a_row), depth), pairs[r])
+        a, a_row, depth = pairs.ctypes.data, units, units
     tiles = (rows + ROWS - 1) // ROWS
     for p in range((columns + PANEL - 1) // PANEL):
         width = min(PANEL, columns - p * PANEL)
@@ -191,7 +206,7 @@ def _product(c, c_row, columns, a, a_row, b, b_panel, depth, rows):
             count = (rows - row + tiles - tile - 1) // (tiles - tile)
             c_at, a_at = c + 4 * (row * c_row + p * PANEL), a + 4 * row * a_row
             b_at = b + 4 * p * b_panel
-            add_part(count, width, c_at, c_row, a_at, a_row, 1, b_at, PANEL, depth, edge)
+            add_part(count, width, half, c_at, c_row, a_at, a_row, 1, b_at, PANEL, depth, edge)
             row += count
 
 
@@ -207,27 +222,30 @@ def _call_product(
     b_panel: Any,
     depth: Any,
     rows: Any,
+    half: Any,
 ) -> Any:
     return _product.call
 
 
 @kernel(inline="always")
-def add_strided(c, c_row, columns, a, a_row, b, b_panel, depth, rows):
-    """c (rows, columns) += a (rows, depth) times the panels at b. c, a and b are addresses; the
-    strides are in floats."""
-    _call_product(c, c_row, columns, a, a_row, b, b_panel, depth, rows)
+def add_strided(c, c_row, columns, a, a_row, b, b_panel, depth, rows, half):
+    """c (rows, columns) += a (rows, depth) times the panels at b, of units if half. c, a and b are
+    addresses; the strides are in units of four bytes."""
+    _call_product(c, c_row, columns, a, a_row, b, b_panel, depth, rows, half)
 
 
 @kernel()
 def add_product(c, c_begin, columns, a, a_row, packed, k_begin, depth, lo, hi):
-    """c[lo:hi, c_begin:][:columns] += a[lo:hi, :depth] times `packed` from line k_begin on.
+    """c[lo:hi, c_begin:][:columns] += a[lo:hi, :depth] times `packed` from k_begin on.
 
-    c is a C-contiguous matrix. a is an address, and a_row its row stride in floats.
+    c is a C-contiguous matrix. a is the address of float32, and a_row its row stride in floats. If
+    `packed` has units, a is rounded as they are, and k_begin is even.
     """
-    c_row, b_panel = c.shape[1], packed.shape[1] * PANEL
+    c_row, b_panel, half = c.shape[1], packed.shape[1] * PANEL, is_half(packed)
     c_at = c.ctypes.data + 4 * (lo * c_row + c_begin)
-    b_at = packed.ctypes.data + 4 * k_begin * PANEL
-    _call_product(c_at, c_row, columns, a + 4 * lo * a_row, a_row, b_at, b_panel, depth, hi - lo)
+    b_at = packed.ctypes.data + 4 * (k_begin >> half) * PANEL
+    a_at = a + 4 * lo * a_row
+    _call_product(c_at, c_row, columns, a_at, a_row, b_at, b_panel, depth, hi - lo, half)
 
 
 @kernel()
