@@ -51,12 +51,15 @@ def planned(*sections: str) -> Plan:
     return plan_cfg(cfg(*sections).encode(), warn=ignore)
 
 
-def network(*sections: str, dtype: str = "float64", seed: int = 0) -> Network:
+def network(
+    *sections: str, dtype: str = "float64", seed: int = 0, precision: str = "float32"
+) -> Network:
     """The network of such sections; doubts about them are not heard."""
 
     PLACE.begin(dtype)
     plan = planned(*sections)
-    return PLACE.held(build_network(plan, seed, get_backend(PLACE.device, dtype)))
+    backend = get_backend(PLACE.device, dtype, precision=precision)
+    return PLACE.held(build_network(plan, seed, backend))
 
 
 def loaded(cfg: Path, weights: Path, dtype: str = "float32") -> Network:

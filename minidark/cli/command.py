@@ -34,7 +34,7 @@ GROUPS = {  # heading: options by their long names; "command.option" where comma
     ),
     "Output": ("backup", "save-every", "json", "output", "color", "worst", "tensorboard",
                "explain", "force", "anywhere", "bits"),
-    "Device": ("device", "kernels", "threads", "rank-timeout"),
+    "Device": ("device", "kernels", "precision", "threads", "rank-timeout"),
 }  # fmt: skip
 REST = "Options"
 

@@ -19,7 +19,9 @@ from minidark.training.records import read_log, read_run, read_whole_run
 from minidark.weights.run_folder import base_name
 
 NUMBERS = ("batch", "loss", "average", "rate", "symbols", "epochs", "seconds")
-MADE_ON = ("device", "kernels", "dtype", "threads", "machine", "minidark", "numpy", "python")
+MADE_ON = (
+    "device", "kernels", "dtype", "precision", "threads", "machine", "minidark", "numpy", "python",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

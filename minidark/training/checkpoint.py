@@ -30,7 +30,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from minidark.backend import Array
+from minidark.backend import PRECISIONS, Array
 from minidark.cfg.source import CFG_VALUES, SHORT
 from minidark.errors import WeightsError, bare
 from minidark.files import disk, schema
@@ -77,7 +77,15 @@ IDENTITY = Record({"path": String(), "size": Whole(0), "modified": Whole(), "sam
 FIELDS: dict[str, Kind] = {  # required JSON fields; see `Checkpoint`
     "began": SHORT,
     "cfg": CFG_VALUES,
-    "computing": Record({"device": OneOf(("cpu", "cuda")), "kernels": SHORT, "dtype": SHORT}),
+    "computing": Record(
+        {
+            "device": OneOf(("cpu", "cuda")),
+            "kernels": SHORT,
+            "dtype": SHORT,
+            "precision": OneOf(PRECISIONS),
+        },
+        absent=frozenset({"precision"}),  # from older checkpoints
+    ),
     "surroundings": MapOf(Value()),
     "text": ListOf(IDENTITY, least=1),
     "valid": ListOf(IDENTITY),
@@ -148,6 +156,11 @@ class Checkpoint:
     @property
     def pairs(self) -> bool:
         return self.separator is not None
+
+    @property
+    def precision(self) -> str:
+        """The precision of matrix products."""
+        return str(self.computing.get("precision", PRECISIONS[0]))
 
     @property
     def falls(self) -> bool:

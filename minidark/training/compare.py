@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from minidark.backend import Backend
+from minidark.backend import BF16, Backend
 from minidark.cfg.described import title_of_plan
 from minidark.cfg.plan import Doubts, Plan, check_memory, plan_cfg, replan
 from minidark.cfg.source import read_source
@@ -296,6 +296,7 @@ class Comparison:
             *("--valid-fraction", str(self.valid_fraction), *patience),
             *("--device", hardware["device"]),
             *(("--kernels", hardware["kernels"]) if hardware["device"] == "cpu" else ()),
+            *(("--precision", BF16) if hardware["precision"] == BF16 else ()),
         ]
 
 

@@ -121,6 +121,7 @@ def computing(backend: Backend) -> dict[str, Any]:
         "device": backend.name,
         "kernels": kernels if backend.name == "cpu" else backend.name,
         "dtype": backend.dtype.name,
+        "precision": backend.precision,
     }
 
 
@@ -147,10 +148,12 @@ def warn_of_surroundings(since: Checkpoint) -> None:
 
 
 def check_computing(backend: Backend, since: Checkpoint) -> None:
-    """Raise BackendError if the device, kernels or dtype differ from the checkpoint's."""
+    """Raise BackendError if the device, kernels, dtype or precision differ from the
+    checkpoint's."""
+    saved = {**since.computing, "precision": since.precision}
     for key, value in computing(backend).items():
-        if value != since.computing.get(key):
+        if value != saved.get(key):
             raise BackendError(
-                f"{key} {value}, and {echo(since.computing.get(key))} in the checkpoint: an exact "
-                "resume needs the same"
+                f"{key} {value}, and {echo(saved.get(key))} in the checkpoint: an exact resume "
+                "needs the same"
             )

@@ -102,7 +102,7 @@ def train(
 
     Raises DataError for a text that is too short or not the one to resume with; CfgError for a
     network whose numbers of outputs and inputs differ, or that is not the one to resume with;
-    BackendError if the device or kernels differ from the checkpoint's. Iteration raises
+    BackendError if the device, kernels or precision differ from the checkpoint's. Iteration raises
     DivergedError if the cost is NaN or infinite, and DataError if the text changes during the run.
     """
     ranks = ranks or Ranks()

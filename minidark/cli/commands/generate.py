@@ -109,7 +109,8 @@ def generate(
     Prints the seed text, then each character as soon as it is sampled, then a newline. --stop is
     searched for in the sampled text, not in the seed, and is printed as the end of it. With
     several samples, a line `--- srand N:` precedes each one. With the same --srand, the text is
-    the one that darknet's `rnn generate -srand` prints on a CPU.
+    the one that darknet's `rnn generate -srand` prints on a CPU; with --precision bf16 it may
+    differ.
     """
     if originals and tokens is not None:
         raise click.UsageError("--check-copy compares bytes, and does not work with --tokens")

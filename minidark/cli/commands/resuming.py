@@ -58,12 +58,14 @@ def find(resume: str, newest: Path) -> tuple[Path, Checkpoint]:
 
 
 def computed_as(compute: Compute, checkpoint: Checkpoint) -> Compute:
-    """Replace "auto" for device and kernels by those of the checkpoint."""
+    """Replace "auto" for device and kernels, and an omitted precision, by the checkpoint's."""
     chosen: dict[str, Any] = {}
     if compute.device == "auto":
         chosen["device"] = checkpoint.computing.get("device")
     if compute.kernels == "auto" and checkpoint.computing.get("device") == "cpu":
         chosen["kernels"] = checkpoint.computing.get("kernels")
+    if not typed("precision"):
+        chosen["precision"] = checkpoint.precision
     return dataclasses.replace(compute, **chosen)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from minidark.backend import BF16
 from minidark.cfg.described import title
 from minidark.cli.commands.train_options import Options
 from minidark.cli.options.cfg_options import cfg_options
@@ -251,6 +252,7 @@ def _beginning(training: Training) -> str:
         steps += f" on {net.backend.name}"
     elif net.backend.fast:
         steps += " with the fast kernels"
+        steps += " and bf16" if net.backend.precision == BF16 else ""
     return (
         f"{parameters:,} parameters, {number_of(net.streams, 'stream')} of {steps}; "
         f"{training.feed.amounts()}; --seed {training.seed}"

@@ -1,4 +1,4 @@
-"""Options for the device, the kernels and the number of threads."""
+"""Options for the device, the kernels, the precision and the number of threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from minidark.backend import DEVICES, KERNELS, NUMPY_RATE
+from minidark.backend import BF16, DEVICES, KERNELS, NUMPY_RATE, PRECISIONS
 from minidark.backend.threads import set_threads
 from minidark.cli.options.numbers import count
 from minidark.network import Network
@@ -23,17 +23,21 @@ WORTH_COMPILING = 20
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """The values of --device and --kernels."""
+    """The values of --device, --kernels and --precision."""
 
     device: str
     kernels: str
+    precision: str = "float32"
 
     @property
     def loading(self) -> dict[str, str]:
-        """Arguments of `load_network`. "auto" is numpy until the length of the run is known."""
+        """Arguments of `load_network`. With float32, "auto" is numpy until the length of the run is
+        known."""
+        waits = self.kernels == "auto" and self.precision != BF16
         return {
             "device": self.device,
-            "kernels": "numpy" if self.kernels == "auto" else self.kernels,
+            "kernels": "numpy" if waits else self.kernels,
+            "precision": self.precision,
         }
 
     def settle(self, net: Network, multiply_adds: float) -> None:
@@ -43,7 +47,8 @@ class Compute:
 
 
 def compute_options(device: str) -> Callable[[Callback], Callback]:
-    """Adds --device (default: `device`), --kernels and --threads; the command gets `compute`."""
+    """Adds --device (default: `device`), --kernels, --precision and --threads; the command gets
+    `compute`."""
 
     def decorate(command: Callback) -> Callback:
         @click.option(
@@ -62,6 +67,15 @@ def compute_options(device: str) -> Callable[[Callback], Callback]:
             "uses it for long runs.",
         )
         @click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            default="float32",
+            show_default=True,
+            help="Precision of matrix products. bf16 rounds their operands to bfloat16: faster, "
+            "with other results than float32. It needs the fast kernels and a CPU with "
+            "AVX512-BF16.",
+        )
+        @click.option(
             "--threads",
             type=count(),
             metavar="N",
@@ -69,11 +83,16 @@ def compute_options(device: str) -> Callable[[Callback], Callback]:
         )
         @functools.wraps(command)
         def wrapped(
-            *args: Any, device: str, kernels: str, threads: int | None, **kwargs: Any
+            *args: Any,
+            device: str,
+            kernels: str,
+            precision: str,
+            threads: int | None,
+            **kwargs: Any,
         ) -> Any:
             if threads is not None:
                 set_threads(threads)
-            return command(*args, compute=Compute(device, kernels), **kwargs)
+            return command(*args, compute=Compute(device, kernels, precision), **kwargs)
 
         return wrapped  # type: ignore[return-value]
 
