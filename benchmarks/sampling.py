@@ -15,6 +15,7 @@ from benchmarks import nets, shapes
 from benchmarks.shapes import Shape
 from benchmarks.table import Row, machine, show
 from benchmarks.turns import medians
+from minidark.backend import BF16, compiled
 from minidark.inference.generate import sample_many
 
 # Characters, and goals: speed relative to ONNX Runtime, to PyTorch, and of 64 streams to one.
@@ -23,6 +24,7 @@ GOALS = {
     Shape(3, 256): (1000, 1.2, 2.5, 15.0),
     Shape(3, 1024): (100, 1.0, 1.4, None),
 }
+HALF = 1.8, 2.0  # precision bf16 beside float32 and ONNX Runtime, for the largest shape
 BANDWIDTH = 0.9  # relative to a plain matrix-vector product, for the largest shape
 MANY = 64
 ROUNDS = 9
@@ -43,6 +45,9 @@ def shape_rows(shape: Shape) -> Iterator[Row]:
     runs: dict[str, Callable[[], object]] = {
         name: functools.partial(sample, length) for name, sample in one.items()
     }
+    if many is None and compiled.HALF:
+        one["bf16"] = shapes.minidark_sample(shape, "fast", BF16)
+        runs["bf16"] = functools.partial(one["bf16"], length)
     net = shapes.network(shape, "fast")
     runs["64 at once"] = lambda: sample_many(net, b"a", length // 4, 0.7, range(MANY))
     if many is None:
@@ -57,6 +62,10 @@ def shape_rows(shape: Shape) -> Iterator[Row]:
     yield Row(f"sample {shape.layers}x{shape.width}, PyTorch", micro["torch"] / fast, beside_torch)
     yield Row(f"sample {shape.layers}x{shape.width}, 64 at once, characters a second",
               MANY * fast / micro["64 at once"], many)  # fmt: skip
+    if "bf16" in micro:
+        title = f"sample {shape.layers}x{shape.width}, bf16 beside"
+        yield Row(f"{title} float32", fast / micro["bf16"], HALF[0])
+        yield Row(f"{title} ONNX Runtime", micro["onnxruntime"] / micro["bf16"], HALF[1])
     if many is None:
         read = 4 * sum(layer.work() for layer in net.layers) - 4 * 3 * 256 * shape.width
         ours, plain = read / fast / 1e3, PLAIN * MATRIX.nbytes / seconds["vector"] / 1e9

@@ -35,7 +35,9 @@ CELLS = {
 }
 
 
-def network(shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu") -> minidark.Network:
+def network(
+    shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu", precision: str = "float32"
+) -> minidark.Network:
     layers = f"{CELLS[cell]}\noutput={shape.width}\n" * shape.layers
     cfg = (
         f"[net]\ninputs={SYMBOLS}\nbatch={shape.streams}\ntime_steps={shape.steps}\nadam=1\n"
@@ -45,7 +47,7 @@ def network(shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu") 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "bench.cfg")
         path.write_text(cfg)
-        return minidark.load_network(path, kernels=kernels, device=device)
+        return minidark.load_network(path, kernels=kernels, device=device, precision=precision)
 
 
 def text(shape: Shape) -> tuple[Array, Array]:
@@ -56,16 +58,18 @@ def text(shape: Shape) -> tuple[Array, Array]:
 Step = Callable[[], object]  # returns the cost; on a GPU, float() waits for it
 
 
-def minidark_step(shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu") -> Step:
-    net, (x, truth) = network(shape, kernels, cell, device), text(shape)
+def minidark_step(
+    shape: Shape, kernels: str, cell: str = "gru", device: str = "cpu", precision: str = "float32"
+) -> Step:
+    net, (x, truth) = network(shape, kernels, cell, device, precision), text(shape)
     return lambda: net.train_batch(x, truth)
 
 
 Sample = Callable[[int], None]  # the argument is the number of characters
 
 
-def minidark_sample(shape: Shape, kernels: str) -> Sample:
-    net = network(shape, kernels)
+def minidark_sample(shape: Shape, kernels: str, precision: str = "float32") -> Sample:
+    net = network(shape, kernels, precision=precision)
 
     def sample(length: int) -> None:
         minidark.generate(net, b"a", length, srand=1)

@@ -21,7 +21,7 @@ from benchmarks.recurrent import forward_and_backward
 from benchmarks.shapes import SYMBOLS, Shape
 from benchmarks.table import Row, machine, show
 from benchmarks.turns import medians
-from minidark.backend import compiled, memory
+from minidark.backend import PRECISIONS, compiled, memory
 
 # For each shape: rounds, and goals of the speed relative to nn.GRU, to the formula and to bare
 # products with the fast kernels, and to nn.GRU with numpy's kernels.
@@ -31,12 +31,17 @@ GOALS = {
     Shape(2, 512, 64, 64): (7, 1.7, 4.5, 0.90, 1.2),
     Shape(3, 1024, 32, 32): (5, 1.5, 2.2, 0.93, 1.2),
 }
+HALF_GOALS = {  # speed with precision bf16 relative to float32
+    Shape(3, 256, 50, 50): (9, 1.35),
+    Shape(2, 512, 64, 64): (7, 1.6),
+    Shape(3, 1024, 32, 32): (5, 1.6),
+}
 OTHERS = {"lstm": "LSTM", "rnn": "RNN"}
 FLOAT = 4  # bytes
 
 
 def rows() -> list[Row]:
-    return [*gru_rows(), *other_rows(), *compiled_rows(), *memory_rows()]
+    return [*gru_rows(), *half_rows(), *other_rows(), *compiled_rows(), *memory_rows()]
 
 
 def gru_rows() -> Iterator[Row]:
@@ -67,6 +72,21 @@ def gru_rows() -> Iterator[Row]:
         yield Row(f"train {shape}, bare numpy products", seconds["bare"] / fast, share)
         yield Row(f"train {shape}, nn.GRU by numpy's kernels", seconds["nn.GRU"] / seconds["numpy"],
                   numpys)  # fmt: skip
+
+
+def half_rows() -> Iterator[Row]:
+    """Precision bf16 beside float32, on processors that have it."""
+    for shape, (rounds, beside_single) in HALF_GOALS.items() if compiled.HALF else ():
+        seconds = peers.medians(
+            {
+                name: partial(Peer, "minidark", shape, kernels="fast", precision=name)
+                for name in PRECISIONS
+            },
+            rounds,
+        )
+        times = ", ".join(f"{name} {1e3 * s:.1f}" for name, s in seconds.items())
+        yield Row(f"train {shape}, bf16 beside float32", seconds["float32"] / seconds["bf16"],
+                  beside_single, remark=times)  # fmt: skip
 
 
 def other_rows() -> Iterator[Row]:

@@ -200,9 +200,9 @@ def test_weights_are_packed_once_for_a_search_and_again_for_the_next(
     packed: list[Array] = []
     original = packs.panels_of_transposed
 
-    def watched(weights: Array) -> Array:
+    def watched(weights: Array, *how: Any) -> Any:
         packed.append(weights)
-        return original(weights)
+        return original(weights, *how)
 
     monkeypatch.setattr(packs, "panels_of_transposed", watched)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,8 @@ from minidark.backend import Array
 from minidark.backend.compiled.half import UNIT
 from minidark.backend.compiled.kernel import PANEL
 from minidark.backend.compiled.products import panels_of_transposed
+from minidark.backend.compiled.tile import panels
+from minidark.backend.memory import empty
 
 
 class Input:
@@ -29,7 +31,7 @@ class Input:
             self.packs = np.empty((gates, 0, 0, PANEL), UNIT if half else np.float32)
         else:
             self.table = biases[None].copy()
-            self.packs = panels_by_gate(weights, gates, half)
+            self.packs = panels_by_gate(np.split(weights, gates), half)
 
     def parts(self, x: Array) -> tuple[Array, Array, Array, Array]:
         """ids (S,), the table (I, K H) or (1, K H), rows (S, I) and packs; for ids, packs are
@@ -51,6 +53,11 @@ def once(packs: Packs | None, name: str, make: Callable[[], Any]) -> Any:
     return packs[name]
 
 
-def panels_by_gate(weights: Array, gates: int, half: bool) -> Array:
-    """(K H, I) as (K, panels of H, I, PANEL); of units if half."""
-    return np.stack([panels_of_transposed(gate, half) for gate in np.split(weights, gates)])
+def panels_by_gate(gates: Sequence[Array], half: bool) -> Array:
+    """K gates of (H, I) as (K, panels of H, I, PANEL); of units if half."""
+    height, depth = gates[0].shape
+    lines, kind = (-(-depth // 2), UNIT) if half else (depth, np.float32)
+    packs: Array = empty((len(gates), panels(height), lines, PANEL), kind)
+    for gate, packed in zip(gates, packs, strict=True):
+        panels_of_transposed(gate, half, packed)
+    return packs

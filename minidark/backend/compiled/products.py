@@ -29,14 +29,15 @@ def panels_of(matrix: Array, half: bool = False) -> Array:
     return _panels_of(pairs_across(matrix) if half else matrix, False)
 
 
-def panels_of_transposed(matrix: Array, half: bool = False) -> Array:
+def panels_of_transposed(matrix: Array, half: bool = False, result: Array | None = None) -> Array:
     """Pack a matrix (N, K) into panels, such as weights (O, I) for products with rows of I."""
-    return _panels_of(pairs_along(matrix) if half else matrix, True)
+    return _panels_of(pairs_along(matrix) if half else matrix, True, result)
 
 
-def _panels_of(matrix: Array, transposed: bool) -> Array:
+def _panels_of(matrix: Array, transposed: bool, result: Array | None = None) -> Array:
     columns, depth = matrix.shape if transposed else matrix.shape[::-1]
-    result = empty((tile.panels(columns), depth, PANEL), matrix.dtype)
+    if result is None:
+        result = empty((tile.panels(columns), depth, PANEL), matrix.dtype)
     spread(_pack, len(result), matrix.size, matrix, result, transposed)
     return result
 

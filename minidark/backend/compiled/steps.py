@@ -81,7 +81,7 @@ class GruStep:
         half: bool = False,
     ):
         self.input: Input = once(packs, "u", lambda: Input(u, biases, 3, ids, half))
-        self.w: Array = once(packs, "w", lambda: panels_by_gate(np.concatenate([wzr, wh]), 3, half))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate([*np.split(wzr, 2), wh], half))
         self.squash_by_tanh, self.state = squash_by_tanh, state
         self.reset = np.empty_like(state)
         self.gates = np.empty((len(state), 3 * state.shape[1]), np.float32)
@@ -158,7 +158,7 @@ class GruResetAfterStep:
         half: bool = False,
     ):
         self.input: Input = once(packs, "u", lambda: Input(u, biases, 3, ids, half))
-        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 3, half))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(np.split(w, 3), half))
         self.squash_by_tanh, self.state = squash_by_tanh, state
         self.gates = np.empty((len(state), len(biases)), np.float32)
 
@@ -232,7 +232,7 @@ class LstmStep:
         half: bool = False,
     ):
         self.input: Input = once(packs, "u", lambda: Input(u, biases, 4, ids, half))
-        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 4, half))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(np.split(w, 4), half))
         self.state, self.cell = state, cell
         self.gates = np.empty((len(state), 4 * state.shape[1]), np.float32)
 
@@ -299,7 +299,7 @@ class ElmanStep:
         half: bool = False,
     ):
         self.input: Input = once(packs, "u", lambda: Input(u, biases, 1, ids, half))
-        self.w: Array = once(packs, "w", lambda: panels_by_gate(w, 1, half))
+        self.w: Array = once(packs, "w", lambda: panels_by_gate(np.split(w, 1), half))
         self.activation, self.state = RNN_ACTIVATIONS[activation], state
         self.sums = np.empty_like(state)
 
