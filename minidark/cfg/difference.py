@@ -7,10 +7,11 @@ ignored, such as momentum with Adam, gamma with a constant policy, or a [cost] a
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, TypeVar
 
 from minidark.cfg import options as o
 from minidark.cfg.keys import keys_of
@@ -21,6 +22,8 @@ from minidark.cfg.rules import OF_ADAM, OF_POLICY, OF_SGD
 IMAGE_KEYS = ("height", "width", "channels")  # resolved into inputs
 
 Values = dict[str, Any]
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,56 @@ def difference(a: Plan, b: Plan) -> Difference:
     return Difference(net, layers, (a.trained, b.trained))
 
 
+UNCOMPARED = ("max_batches",)  # the comparison sets it
+
+
+def side_by_side(plans: Sequence[Plan]) -> list[tuple[str, list[str]]]:
+    """What differs between several plans: a key of [net] or a layer, and its text in each plan; "-"
+    where a key has no effect or a plan has no such layer."""
+    nets = [{**net_meaning(plan.net), "batchnorm": divided(plan)} for plan in plans]
+    rows = [(key, [_text(net[key]) for net in nets]) for key in nets[0] if key not in UNCOMPARED]
+    for each in _slots([_resolved_layers(plan) for plan in plans]):
+        rows.append(("layer", [_layer_text(layer, each) for layer in each]))
+    return [(name, values) for name, values in rows if len({*values}) > 1]
+
+
+def _slots(networks: Sequence[Sequence[_Layer]]) -> list[list[_Layer | None]]:
+    """The layers of several networks side by side, aligned by type: a row has a layer of each
+    network, or None."""
+    slots: list[list[_Layer | None]] = [[layer] for layer in networks[0]]
+    for count, layers in enumerate(networks[1:], start=1):
+        types = [next(layer.type for layer in slot if layer) for slot in slots]
+        merged: list[list[_Layer | None]] = []
+        for _, before, after in _aligned(types, [x.type for x in layers], slots, layers):
+            for slot, layer in itertools.zip_longest(before, after):
+                merged.append([*(slot or [None] * count), layer])
+        slots = merged
+    return slots
+
+
+def _layer_text(layer: _Layer | None, each: Sequence[_Layer | None]) -> str:
+    """A layer's type and the values that are no defaults, or not the same in another layer of its
+    type."""
+    if layer is None:
+        return "-"
+    alike = [other.values for other in each if other and other.type == layer.type]
+    shown = [
+        f"{key}={_text(value)}"
+        for key, value in layer.values.items()
+        if key != "inputs"
+        and (value != layer.defaults.get(key) or any(o[key] != value for o in alike))
+    ]
+    return " ".join([layer.type, *shown])
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
 def net_meaning(net: o.NetOptions) -> Values:
     """The values of [net], with None for keys without effect."""
     unused = {*IMAGE_KEYS, *(OF_SGD if net.adam else OF_ADAM)}
@@ -78,6 +131,7 @@ class _Layer:
     number: int
     type: str
     values: Values
+    defaults: Values
 
     @property
     def line(self) -> str:
@@ -93,15 +147,13 @@ def _resolved_layers(plan: Plan) -> list[_Layer]:
 
 
 def _resolved(number: int, layer: PlannedLayer) -> _Layer:
-    values = {
-        key.name: getattr(layer.options, key.field)
-        for key in keys_of(type(layer.options)).values()
-        if key.works
-    }
+    keys = [key for key in keys_of(type(layer.options)).values() if key.works]
+    values = {key.name: getattr(layer.options, key.field) for key in keys}
     if "hidden" in values:
         values["hidden"] = values["hidden"] or values["output"]
     type_ = CANONICAL.get(layer.section.type, layer.section.type)
-    return _Layer(number, type_, {"inputs": layer.inputs, **values})
+    defaults = {key.name: key.default for key in keys}
+    return _Layer(number, type_, {"inputs": layer.inputs, **values}, defaults)
 
 
 def _layer_changes(a: Sequence[_Layer], b: Sequence[_Layer]) -> Iterator[LayerChange]:
@@ -119,8 +171,8 @@ def _layer_changes(a: Sequence[_Layer], b: Sequence[_Layer]) -> Iterator[LayerCh
 
 
 def _aligned(
-    keys_a: list[str], keys_b: list[str], a: Sequence[_Layer], b: Sequence[_Layer]
-) -> Iterator[tuple[bool, Sequence[_Layer], Sequence[_Layer]]]:
+    keys_a: list[str], keys_b: list[str], a: Sequence[A], b: Sequence[B]
+) -> Iterator[tuple[bool, Sequence[A], Sequence[B]]]:
     """Stretches of both, and whether their keys are equal."""
     matcher = SequenceMatcher(None, keys_a, keys_b, autojunk=False)
     for tag, i, j, k, m in matcher.get_opcodes():

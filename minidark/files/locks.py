@@ -63,6 +63,20 @@ def holding(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(folder: Path) -> bool | None:
+    """Whether a process holds the lock of `folder`; None if the file system has no locks."""
+    try:
+        descriptor = os.open(folder / NAME, os.O_RDONLY)
+    except OSError:
+        return False  # the holder removes the file when it ends
+    try:
+        return not lock(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
 def _open_locked(path: Path, folder: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o666)

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-from collections.abc import Callable, Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from minidark.report.curves import SIZE, axes_of
-from minidark.report.figures import SERIES, figure_svg, literal
+from minidark.errors import number_of
+from minidark.report.charts import COLOURS, LN2, MARKED, POINTS, Chart, Line, bounded
 from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON
 from minidark.report.training import hash_label
 from minidark.training.compare import Outcome
 from minidark.training.report import StepReport
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
-    from matplotlib.figure import Figure
 
 COLUMNS = (
     "bits per character", "parameters", "widths", "memory", "chars/s", "batches", "seconds",
@@ -63,20 +57,54 @@ def write_comparison_page(
     SaveError if the file cannot be written."""
     names = [cfg["name"] for cfg in facts["cfgs"]]
     labels = [cfg["label"] for cfg in facts["cfgs"]]
+    charts = [_chart(names, outcomes)] if any(outcome.reports for outcome in outcomes) else []
     write_page(
         path,
         "comparison",
         title=_title(names, labels),
+        verdict=verdict(facts),
         summary=_summary(facts),
         facts=facts,
+        best=best(facts),
         columns=COLUMNS,
         cells=cells,
-        figures=[_curves(names, outcomes, *how) for how in AGAINST if _drawable(outcomes)],
+        colours=COLOURS,
+        charts=charts,
+        data=[chart.to_json() for chart in charts],
         words=command,
         made_on=MADE_ON,
         hash_label=hash_label,
         quoted=shlex.quote,
     )
+
+
+def best(facts: dict[str, Any]) -> dict[str, Any] | None:
+    """The cfg with the fewest bits per character; None if no run has any."""
+    return next(iter(_ranked(facts)), None)
+
+
+def _ranked(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    measured = [cfg for cfg in facts["cfgs"] if cfg["bits_per_character"] is not None]
+    return sorted(measured, key=lambda cfg: cfg["bits_per_character"])
+
+
+def verdict(facts: dict[str, Any]) -> str:
+    """The result in one sentence: the best cfg, by how much, and whether that may be chance."""
+    ranked = _ranked(facts)
+    if not ranked:
+        return "no cfg has a validation loss"
+    first = f"best: {ranked[0]['label']} with {_bits(ranked[0])} bits per character"
+    if len(ranked) == 1:
+        return first
+    gap = ranked[1]["bits_per_character"] - ranked[0]["bits_per_character"]
+    spread = [cfg["bits_deviation"] for cfg in ranked[:2] if cfg["bits_deviation"] is not None]
+    if not spread:
+        doubt = "; each ran with one seed, and more --seeds show the spread"
+    elif gap <= max(spread):
+        doubt = "; the seeds differ as much"
+    else:
+        doubt = ""
+    return f"{first}, {gap:.3f} below {ranked[1]['label']}{doubt}"
 
 
 def _title(names: Sequence[str], labels: Sequence[str]) -> str:
@@ -94,60 +122,55 @@ def _summary(facts: dict[str, Any]) -> str:
     )
     return (
         "Each cfg trained on the same text, with the same streams, about the same number of "
-        f"parameters, {budget}, and {seeds} seed{'' if seeds == 1 else 's'}."
+        f"parameters, {budget}, and {number_of(seeds, 'seed')}."
     )
 
 
-AGAINST: tuple[tuple[str, str, Callable[[StepReport], float], bool], ...] = (
-    ("By characters", "characters trained on", lambda report: report.symbols, True),
-    ("By time", "seconds, including validations", lambda report: report.seconds, False),
-)
-
-
-def _drawable(outcomes: Sequence[Outcome]) -> bool:
-    return any(outcome.reports for outcome in outcomes)
-
-
-def _curves(
-    names: Sequence[str],
-    outcomes: Sequence[Outcome],
-    title: str,
-    x_label: str,
-    x: Callable[[StepReport], float],
-    counts: bool,
-) -> dict[str, Any]:
-    """A line for each run: its validation losses, or its training averages if a run has fewer
-    than two validations."""
-    validated = all(sum(r.valid_loss is not None for r in o.reports) > 1 for o in outcomes)
-
-    def points(outcome: Outcome) -> list[tuple[float, float]]:
-        costs = ((x(r), r.valid_loss if validated else r.average) for r in outcome.reports)
-        return [(at, cost / math.log(2)) for at, cost in costs if cost is not None]
-
-    def draw(figure: Figure) -> None:
-        axes = axes_of(figure, x_label, "bits per character", counts)
-        for name, runs in groupby(
-            sorted(outcomes, key=lambda o: names.index(o.name)), key=lambda o: o.name
-        ):
-            colour = SERIES[names.index(name) % len(SERIES)]
-            style = ("-", "--", ":")[names.index(name) % 3]
-            for number, run in enumerate(runs):
-                axes.plot(
-                    *zip(*points(run), strict=True),
-                    color=colour,
-                    linestyle=style,
-                    linewidth=1.2,
-                    marker="o" if validated else None,
-                    markersize=3,
-                    label=None if number else literal(name),
-                )
-        axes.legend()
-
-    what = "Validation loss" if validated else "Training average"
-    descriptions = [
-        f"{o.name}, seed {o.seed}: from {values[0][1]:.3f} to {values[-1][1]:.3f}."
-        for o in outcomes
-        if (values := points(o))
+def _chart(names: Sequence[str], outcomes: Sequence[Outcome]) -> Chart:
+    """Validation losses and training averages by characters and by time, a line for each run."""
+    kinds = {"validation": _validations, "training": _averages}
+    if not all(len(_validations(outcome.reports)) > 1 for outcome in outcomes):
+        kinds = {"training": _averages, "validation": _validations}
+    present = {kind: of for kind, of in kinds.items() if any(of(o.reports) for o in outcomes)}
+    ordered = sorted(outcomes, key=lambda o: names.index(o.name))
+    lines = [
+        Line(
+            f"{o.name}, seed {o.seed}",
+            [[report.symbols for report, _ in points], [round(r.seconds, 3) for r, _ in points]],
+            [bounded(nats / LN2) for _, nats in points],
+            names.index(o.name),
+            kind,
+            smooth=of is _averages,
+            dots=of is _validations and len(points) <= MARKED,
+        )
+        for kind, of in enumerate(present.values())
+        for o in ordered
+        if (points := of(o.reports))
     ]
-    svg: Markup = figure_svg(draw, f"{what}, bits per character. {' '.join(descriptions)}", *SIZE)
-    return {"title": title, "svg": svg, "caption": f"{what}, one line for each seed."}
+    shown, *_ = present
+    descriptions = [
+        f"{o.name}, seed {o.seed}: from {points[0][1] / LN2:.3f} to {points[-1][1] / LN2:.3f}."
+        for o in ordered
+        if (points := present[shown](o.reports))
+    ]
+    return Chart(
+        "Curves",
+        "Validation: the loss on held-out text. Training: an exponential moving average (0.9 old, "
+        "0.1 new). One line for each seed. Seconds include validations.",
+        f"The {shown} loss, in bits per character. {' '.join(descriptions)}",
+        ["characters", "seconds"],
+        ["bits per character"] * len(present),
+        lines,
+        kinds=[*present],
+        tools=True,
+        whole=True,
+    )
+
+
+def _validations(reports: Sequence[StepReport]) -> list[tuple[StepReport, float]]:
+    points = [(r, r.valid_loss) for r in reports if r.valid_loss is not None]
+    return points[:: 1 + len(points) // POINTS]
+
+
+def _averages(reports: Sequence[StepReport]) -> list[tuple[StepReport, float]]:
+    return [(r, r.average) for r in reports[:: 1 + len(reports) // POINTS]]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 TEMPLATES = Path(__file__).parent / "templates"
 SHARED = {  # styles and scripts that a page needs before its own
     "look": ("values", "unpacking", "alike"),
+    "run": ("chart",),
+    "comparison": ("chart",),
     "play": ("values", "network", "symbols"),
 }
 

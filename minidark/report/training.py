@@ -2,54 +2,66 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minidark.cfg.source import recorded_text
 from minidark.data.identity import SAMPLE_BYTES, SAMPLES
-from minidark.report.curves import gradient_curve, loss_curve, rate_curve, speed_curve
+from minidark.report.charts import LN2, amount, run_charts
 from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON, Run, speed
+from minidark.report.verdict import state_text, verdict
 
 ROWS = 200
-CURVES = (
-    ("Loss", loss_curve, "Training average: an exponential moving average (0.9 old, 0.1 new). "
-     "Validation loss: on held-out text."),
-    ("Learning rate", rate_curve, "The rate of each batch's last update, before a layer's own "
-     "scale."),
-    ("Gradients", gradient_curve, "The norm of each layer's mean gradient before clipping."),
-    ("Speed", speed_curve, "Between two lines of the log, including validations."),
-)  # fmt: skip
 
 
-def write_run_page(path: Path | str, run: Run) -> None:
-    """Write the page of `run`. Raises BackendError without the extra `report`, and SaveError if the
-    file cannot be written."""
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A page that renews itself. written: seconds since the epoch. every: seconds between reloads.
+    silent: seconds without a new page after which the page says so."""
+
+    written: float
+    every: int
+    silent: int
+
+
+def write_run_page(
+    path: Path | str, run: Run, running: bool = False, live: Live | None = None
+) -> None:
+    """Write the page of `run`. running: whether a process still trains it. Raises BackendError
+    without the extra `report`, and SaveError if the file cannot be written."""
+    charts = run_charts(run)
     write_page(
         path,
         "run",
         title=f"{Path(run.network).stem}, a training run",
         run=run,
+        verdict=capitalized(verdict(run)),
+        state=state_text(run, running),
+        kind=run.state.replace(" ", "-"),
+        live=live,
         best=run.best,
         validations=rows_of(run),
         count=len(run.validations),
         facts=run.facts,
         last=run.lines[-1] if run.lines else None,
         speed=speed(run.lines[-1]) if run.lines else None,
-        figures=[
-            {"title": title, "svg": curve(run), "caption": caption}
-            for title, curve, caption in CURVES
-            if _can_be_drawn(run, curve)
-        ],
+        charts=charts,
+        data=[chart.to_json() for chart in charts],
         cfg=recorded_text(run.facts["cfg_values"]).rstrip(),
         made_on=MADE_ON,
         hash_label=hash_label,
+        amount=amount,
         quoted=shlex.quote,
-        ln2=math.log(2),
+        ln2=LN2,
     )
+
+
+def capitalized(sentence: str) -> str:
+    """The sentence with a capital first letter."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def rows_of(run: Run) -> list[dict[str, Any]]:
@@ -57,12 +69,6 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
     every = run.validations
     step, best = 1 + len(every) // ROWS, run.best
     return [v for n, v in enumerate(every) if n % step == 0 or v is best or v is every[-1]]
-
-
-def _can_be_drawn(run: Run, curve: Callable[[Run], object]) -> bool:
-    if curve is speed_curve:
-        return bool(run.speeds)
-    return bool(run.lines) and (curve is not gradient_curve or bool(run.layers))
 
 
 def hash_label(file: dict[str, Any]) -> str:

@@ -24,6 +24,7 @@ from typing import Any
 
 from minidark.backend import BF16, Backend
 from minidark.cfg.described import title_of_plan
+from minidark.cfg.difference import side_by_side
 from minidark.cfg.plan import Doubts, Plan, check_memory, plan_cfg, replan
 from minidark.cfg.source import read_source
 from minidark.data.text import Symbols
@@ -366,6 +367,7 @@ def comparison_facts(
         "patience": comparison.patience,
         **computing(comparison.backend),
         **surroundings(),
+        "differences": side_by_side([c.plan for c in comparison.candidates]),
         "cfgs": [
             _of_candidate(c, [o for o in outcomes if o.name == c.name], comparison.backend)
             for c in comparison.candidates

@@ -98,7 +98,6 @@ def test_pages_name_shipped_cfgs_with_their_networks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("jinja2")
-    pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_bytes(TEXT)
     trained("rnn", "--set", "gru.output=5")

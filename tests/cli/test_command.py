@@ -60,7 +60,7 @@ SMALL = {  # for the examples: little is computed
 SHORTER = {"--batches": "1", "--seconds": ".01", "--parameters": "3000"}
 GOES_ON = "minidark train rnn data.txt"  # what an example with --resume goes on with
 EXPERIMENT = "cfg: a.cfg\ndata: text.txt\n"
-EXTRAS = {"compare": "matplotlib", "convert": "onnxruntime", "look": "jinja2", "report": "jinja2"}
+EXTRAS = {"compare": "jinja2", "convert": "onnxruntime", "look": "jinja2", "report": "jinja2"}
 
 
 def shortened(words: list[str]) -> list[str]:

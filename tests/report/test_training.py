@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import re
+import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +17,19 @@ import pytest
 from minidark import load_network
 from minidark.cfg.source import recorded_text
 from minidark.errors import visible
+from minidark.files.locks import holding
 from minidark.files.shipped import find_cfg
-from minidark.report.curves import gradient_curve, loss_curve, speed_curve
+from minidark.report.charts import gradient_chart, loss_chart, speed_chart
+from minidark.report.live import follow_run
 from minidark.report.run import read_run_folder
-from minidark.report.training import write_run_page
+from minidark.report.training import Live, write_run_page
+from minidark.report.verdict import duration, trend
 from minidark.training.same_run import cfg_values
 from tests.report.browser import opened
 from tests.report.runs import LAYERS, line, logged, trained, written
 from tests.shipped_cfgs import each_shipped_cfg, shipped_cfg
 
 pytest.importorskip("jinja2", reason="needs the extra report")
-pytest.importorskip("matplotlib", reason="needs the extra report")
 PHONE = {"viewport": {"width": 390, "height": 800}}
 
 
@@ -39,15 +45,18 @@ def shown(real: Path) -> Path:
     return page_of(real)
 
 
-def test_it_shows_the_figures_of_the_log(real: Path, shown: Path, chromium: Any) -> None:
+def test_its_page_in_a_browser(real: Path, shown: Path, chromium: Any) -> None:
+    """One page load: the verdict, tiles, tables, charts with their switches, and the samples."""
     lines = logged(real)
     validated = [one for one in lines if "valid_loss" in one]
     best = min(one["valid_loss"] for one in validated)
     with opened(chromium, shown) as page:
+        verdict = page.inner_text(".verdict")
+        assert verdict.startswith(f"{best / math.log(2):.3f} bits per character after 700 batches,")
         tiles = page.locator(".tiles").inner_text()
-        assert f"best validation\n{best / math.log(2):.3f} bits per character" in tiles
-        assert "batches\n700 of 700" in tiles
-        assert f"training average\n{lines[-1]['average'] / math.log(2):.3f} bits" in tiles
+        assert f"best validation\n{best / math.log(2):.3f}\nbits per character" in tiles
+        assert "batches\n700\nof 700" in tiles
+        assert f"training average\n{lines[-1]['average'] / math.log(2):.3f}\nbits" in tiles
         page.click("summary")
         rows = page.locator("details tbody tr").all_inner_texts()
         assert [row.split("\t")[0] for row in rows] == [str(one["batch"]) for one in validated]
@@ -55,44 +64,144 @@ def test_it_shows_the_figures_of_the_log(real: Path, shown: Path, chromium: Any)
         assert [row.endswith("the best") for row in rows] == [
             one["valid_loss"] == best for one in validated
         ]
-        assert page.locator(".samples pre").all_text_contents() == [
-            visible(one["sample"]) for one in lines if "sample" in one
-        ]
         assert page.locator(".command").first.text_content() == (
             "minidark train a.cfg 'my text.txt' --seed 5"
         )
         assert "It was resumed with" in page.inner_text("main")
+        check_labels(page, lines)
+        check_samples(page, lines)
+        check_loss_chart(page, lines)
 
 
-def test_every_curve_tells_in_words_what_it_shows(real: Path, shown: Path, chromium: Any) -> None:
-    lines = logged(real)
-    with opened(chromium, shown) as page:
-        labels = [f.get_attribute("aria-label") for f in page.locator("svg.figure").all()]
-        titles = page.locator(".figures h2").all_inner_texts()
-    assert titles == ["Loss", "Learning rate", "Gradients", "Speed"]
-    first, last = lines[0]["average"], lines[-1]["average"]
+def check_labels(page: Any, lines: list[dict[str, Any]]) -> None:
+    """Every chart says in words what it shows."""
+    labels = [f.get_attribute("aria-label") for f in page.locator("svg.figure").all()]
+    assert page.locator("section h2").all_inner_texts() == [
+        "Loss", "Learning to write", "Gradients", "Speed", "Learning rate",
+    ]  # fmt: skip
+    first, last = (lines[k]["average"] / math.log(2) for k in (0, -1))
     assert f"goes from {first:.4g} at batch 10 to {last:.4g} at batch 700" in labels[0]
     norms = [one["gradient_norms"]["0.gru"] for one in lines]
-    assert f"The gradient norm of 0.gru goes from {norms[0]:.3g} to {norms[-1]:.3g}." in labels[2]
+    assert f"The gradient norm of 0.gru goes from {norms[0]:.3g} to {norms[-1]:.3g}." in labels[1]
 
 
-def test_the_curve_is_that_of_the_log(real: Path, shown: Path) -> None:
-    """The points of the first path in the series' colour, back in nats by a line through them."""
-    page = shown.read_text()
-    path = next(
-        found
-        for found in re.findall(r'<path d="([^"]*)"[^>]*style="([^"]*)"', page)
-        if "var(--series-0)" in found[1]
-    )[0]
-    points = [[*map(float, pair)] for pair in re.findall(r"[ML] (\S+) (\S+)", path)]
-    wanted = [one["average"] for one in logged(real)]
-    ys = [y for _, y in points]
-    scale = (max(wanted) - min(wanted)) / (min(ys) - max(ys))
-    drawn = [max(wanted) + scale * (y - min(ys)) for y in ys]
-    assert len(drawn) <= len(wanted)  # points on a straight line are left out
-    for (x, _), cost in zip(points, drawn, strict=True):
-        batch = 10 + 690 * (x - points[0][0]) / (points[-1][0] - points[0][0])
-        assert cost == pytest.approx(wanted[round(batch / 10) - 1], abs=0.02)
+def check_samples(page: Any, lines: list[dict[str, Any]]) -> None:
+    """The slider shows one sample at a time, and the chart its place."""
+    samples = [(one["batch"], visible(one["sample"])) for one in lines if "sample" in one]
+    assert page.locator(".samples pre").all_text_contents() == [text for _, text in samples]
+    places = []
+    for k, (batch, text) in reversed([*enumerate(samples)]):
+        page.locator("#sample").fill(str(k))
+        assert page.locator(".samples pre:visible").all_text_contents() == [text]
+        assert page.locator(".samples h3:visible").inner_text() == f"After {batch} batches"
+        places.append(float(page.locator(".chosen").get_attribute("x1")))
+    assert places == sorted({*places}, reverse=True)
+
+
+def check_loss_chart(page: Any, lines: list[dict[str, Any]]) -> None:
+    """The curve is that of the log, also on a logarithmic scale; values show at the pointer."""
+    chart = page.locator(".chart").first
+    bits = [one["average"] / math.log(2) for one in lines]
+    for shown, values in ((chart, bits), (chart, [math.log(value) for value in bits])):
+        points = points_of(shown)
+        scale = (max(values) - min(values)) / (points[0][1] - points[-1][1])  # down is more
+        for k, (x, y) in enumerate(points):
+            batch = 10 + 690 * (x - points[0][0]) / (points[-1][0] - points[0][0])
+            assert batch == pytest.approx(lines[k]["batch"], abs=1)
+            drawn = values[0] + (values[-1] - values[0]) * (y - points[0][1]) / (
+                points[-1][1] - points[0][1]
+            )
+            assert drawn == pytest.approx(values[k], abs=0.02 * abs(scale) + 0.02)
+        chart.get_by_label("Logarithmic").check()
+    raw = points_of(chart)
+    chart.get_by_label("Smoothing").fill("0.9")
+    smooth = points_of(chart, "path.line:not(.faint)")
+    assert points_of(chart) == raw  # the faint line behind
+    moves = [sum(abs(b[1] - a[1]) for a, b in pairwise(line)) for line in (smooth, raw)]
+    assert moves[0] < moves[1]
+    chart.get_by_label("Smoothing").fill("0")
+    chart.locator("svg.figure").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Home")
+    assert chart.locator(".keys .at").inner_text() == "batch 10"
+    assert f"{bits[0]:.3f}"[:4] in chart.locator(".keys li").nth(1).inner_text()
+    box = chart.locator("svg.figure").bounding_box()
+    page.mouse.move(box["x"] + points[30][0], box["y"] + 50)
+    assert chart.locator(".keys .at").inner_text() == f"batch {lines[30]['batch']}"
+    assert f"{bits[30]:.3f}"[:4] in chart.locator(".keys li").nth(1).inner_text()
+
+
+def points_of(chart: Any, path: str = "path.line") -> list[list[float]]:
+    drawn = chart.locator(path).first.get_attribute("d")
+    return [[*map(float, pair.split())] for pair in re.findall(r"[ML]([\d. -]+)", drawn)]
+
+
+def test_a_live_page_renews_itself_until_the_run_ends(tmp_path: Path, chromium: Any) -> None:
+    """The page is opened once, as a file. What the reader chose survives its reloads."""
+    samples = [line(500, sample="first"), line(1000, sample="second", valid_loss=1.0)]
+    folder, file = written(tmp_path / "run", samples, batches=2000), tmp_path / "page.html"
+    with holding(folder):
+        run = read_run_folder(folder)
+        write_run_page(file, run, running=True, live=Live(time.time(), 1, 90))
+        with opened(chromium, file, **PHONE) as page:
+            assert page.inner_text(".state") == "Running."
+            assert "Renewed" in page.inner_text("#live")
+            page.locator("#sample").fill("0")
+            page.get_by_label("Logarithmic").check()
+            with open(folder / "log.jsonl", "a") as log:
+                log.write(json.dumps(line(2000, sample="third", last=True)) + "\n")
+            threading.Timer(0.5, os.unlink, [folder / ".minidark.lock"]).start()
+            follow_run(file, folder, began=lambda: None, pause=0.1)
+            page.get_by_text("Finished.").wait_for()
+            assert page.locator("#live").count() == 0
+            assert page.get_by_label("Logarithmic").is_checked()
+            assert page.inner_text(".samples pre:visible") == "first"
+            page.locator("#sample").fill("2")
+            assert page.inner_text(".samples pre:visible") == "third"
+
+
+def test_a_run_is_followed_while_its_folder_is_locked(tmp_path: Path) -> None:
+    folder, file = written(tmp_path / "run", [line(10)], batches=99), tmp_path / "page.html"
+    pages: list[str] = []
+    with holding(folder):
+
+        def began() -> None:
+            pages.append(file.read_text())
+            (folder / ".minidark.lock").unlink()  # as if the run were killed
+
+        follow_run(file, folder, began, pause=0.05)
+    assert 'id="live"' in pages[0]
+    assert "Running." in pages[0]
+    text = file.read_text()
+    assert 'id="live"' not in text
+    assert "Stopped or killed; continue with --resume auto." in text
+
+
+@pytest.mark.parametrize(
+    ("losses", "course"),
+    [
+        ([3, 2, 1], None),
+        ([3, 2, 1.5, 1.2, 1.1], "falling"),
+        ([3, 1.2, 1.001, 1.0, 1.0, 1.001, 1.0, 1.0], "level"),
+        ([3, 2, 1, 1.2, 1.3, 1.4], "rising"),
+        ([3, 1.2, 1.3, 1.29, 1.0], "falling"),  # one that jumped
+        ([-1, -2, -3, -4], "falling"),
+        ([0.0] * 5, "level"),
+        ([1e300, -1e300, 1e300, -1e300, 1e300], "level"),
+    ],
+)
+def test_the_course_of_a_run(losses: list[float], course: str | None) -> None:
+    assert trend(losses) == course
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(4.25, "4.2 s"), (59.6, "1 min 0 s"), (150, "2 min 30 s"), (11_520, "3 h 12 min"),
+     (187_200, "2 days 4 h"), (1e300, "1e+300 s"), (-1, "-1 s")],
+)  # fmt: skip
+def test_times_are_in_their_two_largest_units(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -111,14 +220,15 @@ CONTRAST = """() => {
   const light = (c) => { const [r, g, b] = rgb(c); return .2126 * r + .7152 * g + .0722 * b; };
   const behind = (e) => { const c = getComputedStyle(e).backgroundColor;
     return /, 0\\)$/.test(c) ? behind(e.parentElement) : c; };
-  return Math.min(...[...document.querySelectorAll("dt, dd, small, pre, .state, td, figcaption")]
+  return Math.min(...[...document.querySelectorAll(
+    "dt, dd, small, pre, .state, td, figcaption, .keys li, .hint")]
     .map((e) => { const [a, b] = [light(getComputedStyle(e).color), light(behind(e))];
       return (Math.max(a, b) + .05) / (Math.min(a, b) + .05); }));
 }"""
 
 ODD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
     "nothing yet": ([], {}, "No batch has been logged yet"),
-    "one line": ([line(10)], {}, "Not finished: still running, stopped or killed."),
+    "one line": ([line(10)], {}, "Stopped or killed; continue with --resume auto."),
     "no validation": ([line(10), line(20, last=True)], {"batches": 20}, "Finished."),
     "out of patience": (
         [line(10, valid_loss=1), line(20, last=True, valid_loss=2)], {"batches": 99},
@@ -128,7 +238,7 @@ ODD: dict[str, tuple[list[dict[str, Any]], dict[str, Any], str]] = {
         [line(10), {"batch": 11, "diverged": "batch 11: the loss is nan"}], {},
         "Diverged: batch 11: the loss is nan.",
     ),
-    "no gradient": ([line(10, gradient_norms={}), line(20, gradient_norms={})], {}, "Not finished"),
+    "no gradient": ([line(10, gradient_norms={}), line(20, gradient_norms={})], {}, "Stopped"),
     "no nats": (
         [line(10, average=-1, valid_loss=7.5, best=True)], {"in_nats": False}, "7.5000 cost",
     ),
@@ -158,17 +268,18 @@ def test_what_a_sample_or_a_command_smuggles_in_is_text(tmp_path: Path, chromium
         assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_lengths_of_zero_or_beyond_all_numbers_leave_gaps(tmp_path: Path) -> None:
+def test_infinite_norms_are_gaps(tmp_path: Path) -> None:
     norms = [{"0.gru": None}, {"0.gru": 0}, {"0.gru": 2}, {"0.gru": 3}]
     lines = [line(10 * n, gradient_norms=norm) for n, norm in enumerate(norms, start=1)]
-    assert "goes from 0 to 3." in gradient_curve(read_run_folder(written(tmp_path / "a", lines)))
-    gradient_curve(read_run_folder(written(tmp_path / "b", lines[:1])))
+    chart = gradient_chart(read_run_folder(written(tmp_path / "a", lines)))
+    assert "goes from 0 to 3." in chart.label
+    assert chart.lines[0].y == [None, 0, 2, 3]
 
 
 @pytest.mark.parametrize(("scale", "unit"), [(1, "seconds"), (10, "minutes"), (1e3, "hours")])
 def test_time_is_in_units_that_fit(tmp_path: Path, scale: float, unit: str) -> None:
     lines = [line(n, seconds=scale * n) for n in (10, 20, 30)]
-    assert f">{unit}</text>" in speed_curve(read_run_folder(written(tmp_path / "run", lines)))
+    assert speed_chart(read_run_folder(written(tmp_path / "run", lines))).x == [unit]
 
 
 def test_a_long_run_is_no_large_page(tmp_path: Path) -> None:
@@ -215,34 +326,38 @@ ABSURD: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ABSURD)
 def test_absurd_figures_are_drawn_soon_and_without_a_word(
-    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], chromium: Any
 ) -> None:
-    """Warnings are errors here; the time is the processor's, of two lines as of many."""
-    lines = [{**line(10 * n, valid_loss=1.0), **ABSURD[name]} for n in range(1, 12)]
-    lines[0] = {**line(10), "gradient_norms": lines[1]["gradient_norms"]}
-    began = time.process_time()
-    page = page_of(written(tmp_path / "run", lines))
-    assert time.process_time() - began < 20
-    assert "<svg" in page.read_text()
-    assert capfd.readouterr() == ("", "")
+    """Warnings are errors here, and the browser's console stays silent. Each chart has a line for
+    each series and ticks that differ."""
+    for name, absurd in ABSURD.items():
+        lines = [{**line(10 * n, valid_loss=1.0), **absurd} for n in range(1, 12)]
+        lines[0] = {**line(10), "gradient_norms": lines[1]["gradient_norms"]}
+        began = time.process_time()
+        file = page_of(written(tmp_path / name.replace("*", ""), lines))
+        assert time.process_time() - began < 5
+        assert capfd.readouterr() == ("", "")
+        with opened(chromium, file, **PHONE) as page:
+            assert page.evaluate("document.documentElement.scrollWidth") == 390
+            for chart in page.locator(".chart").all():
+                ticks = chart.locator("text.y").all_text_contents()
+                assert len({*ticks}) == len(ticks) >= 1, ticks
+                assert "NaN" not in chart.locator("svg.figure").inner_html()
 
 
-def test_a_run_that_was_resumed_thousands_of_times_is_drawn_soon(tmp_path: Path) -> None:
+def test_a_run_that_was_resumed_thousands_of_times_has_few_marks(tmp_path: Path) -> None:
     again = [{"batch": n, "at": "", "command": ["a"]} for n in range(1, 5000)]
-    began = time.process_time()
-    loss_curve(read_run_folder(written(tmp_path / "run", [line(10), line(20)], resumed=again)))
-    assert time.process_time() - began < 10
+    folder = written(tmp_path / "run", [line(10), line(20)], resumed=again)
+    assert 50 < len(loss_chart(read_run_folder(folder)).marks) <= 100
 
 
-def test_of_many_layers_the_curve_says_that_it_has_the_first(tmp_path: Path) -> None:
+def test_of_many_layers_the_chart_says_that_it_has_the_first(tmp_path: Path) -> None:
     norms = {f"{k}.gru": 1.0 for k in range(40)}
     lines = [line(10 * n, gradient_norms=norms) for n in (1, 2)]
-    svg = str(gradient_curve(read_run_folder(written(tmp_path / "run", lines))))
-    assert "the first 30 of 40" in svg
-    assert ">29.gru<" in svg
-    assert ">30.gru<" not in svg
+    chart = gradient_chart(read_run_folder(written(tmp_path / "run", lines)))
+    assert "the first 30 of 40" in chart.caption
+    assert [one.name for one in chart.lines] == [f"{k}.gru" for k in range(30)]
 
 
 def test_no_control_character_of_a_name_is_in_a_page(tmp_path: Path) -> None:

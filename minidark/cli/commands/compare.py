@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from minidark.cli.output.display import validated
 from minidark.cli.output.outputs import PAGE, check_output, force_option
 from minidark.cli.output.stderr import tell
 from minidark.cli.output.stdout import say, say_json
-from minidark.cli.output.tables import add_figures, print_table
+from minidark.cli.output.tables import WIDTH, add_figures, print_table
 from minidark.data.text import Text
-from minidark.errors import DivergedError, MinidarkError, number_of
-from minidark.report.comparison import COLUMNS, cells, write_comparison_page
+from minidark.errors import DivergedError, MinidarkError, number_of, visible
+from minidark.report.comparison import COLUMNS, cells, verdict, write_comparison_page
 from minidark.report.extra import needed
 from minidark.training.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
 from minidark.training.report import StepReport
@@ -119,7 +120,7 @@ def compare(
     if batches and seconds:
         raise click.UsageError("use either --batches or --seconds, not both")
     if output is not None:
-        needed("jinja2"), needed("matplotlib")  # check before the runs, not after
+        needed("jinja2")  # check before the runs, not after
     paths = [choice.path(c) for c in cfgs]
     check_output(output, *paths, data, form=PAGE, force=force)
     trained = candidates(paths, choice.overrides, parameters, choice.strict)
@@ -187,7 +188,7 @@ def _taking_part(candidate: Candidate, batches: int) -> str:
 
 
 def show(facts: dict[str, Any]) -> None:
-    """Print the table, then a sample of each cfg."""
+    """Print the table, the best cfg, then a sample of each."""
     names = [cfg["label"] for cfg in facts["cfgs"]]
     longest = max(len(word) for name in names for word in name.split() or [""])
     name_column = Column("cfg", min_width=min(longest, LONGEST_NAME))
@@ -198,6 +199,7 @@ def show(facts: dict[str, Any]) -> None:
     for cfg in facts["cfgs"]:
         table.add_row(cfg["label"], *cells(cfg))
     print_table(table)
+    say(f"\n{textwrap.fill(visible(verdict(facts)), WIDTH, break_on_hyphens=False)}")
     for cfg in facts["cfgs"]:
         if sample := next((r["sample"] for r in cfg["runs"] if r["sample"]), None):
             say(f"\n--- {cfg['label']}:\n{sample}")

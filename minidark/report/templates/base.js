@@ -2,6 +2,7 @@
 // The button switches between the system's theme, light and dark. The choice is stored if possible.
 (() => {
   const root = document.documentElement;
+  if (window.top !== window) root.classList.add("framed"); // the page around it has a title and a theme
   const themes = ["system", "light", "dark"];
   const withStorage = (action) => {
     try {

@@ -40,7 +40,13 @@ def facts_of(*args: str) -> dict[str, Any]:
 def test_the_table_says_what_was_trained_and_how_well() -> None:
     result = run(*BOTH, "--parameters", "9000", "--batches", "120", "--seeds", "1,2")
     assert result.exit_code == 0, result.stderr
-    head, *rows = result.stdout.split("\n\n---")[0].splitlines()
+    (head, *rows), said = (
+        part.splitlines() for part in result.stdout.split("\n\n---")[0].split("\n\n")
+    )
+    means = {row.split()[0]: float(row.split()[1]) for row in rows}
+    best = min(means, key=lambda name: means[name])
+    assert " ".join(said).startswith(f"best: {best} with {means[best]:.3f} ± ")
+    assert all(len(line) <= 80 for line in (head, *rows, *said))
     assert re.split(r"  +", head) == [
         "cfg", "bits/char", "parameters", "widths", "memory", "chars/s", "batches",
         "seconds",
@@ -78,64 +84,60 @@ def test_seconds_are_a_budget_too() -> None:
 
 def test_a_page_that_cannot_be_written_is_told_before_anything_is_trained() -> None:
     pytest.importorskip("jinja2", reason="needs the extra report")
-    pytest.importorskip("matplotlib", reason="needs the extra report")
     result = run(*BOTH, "-o", "none/page.html")  # no line of what takes part
     assert_refused(result, 1, "none/page.html: cannot write: No such file or directory")
     Path("folder").mkdir()
     assert_refused(run(*BOTH, "-o", "folder"), 1, "folder: cannot write: Is a directory")
 
 
-def test_its_page_shows_the_table_in_a_browser(chromium: Any) -> None:
+def test_its_page_in_a_browser(chromium: Any) -> None:
+    """One page load: the table, the best, the differences, and the chart with its switches."""
     pytest.importorskip("jinja2", reason="needs the extra report")
-    pytest.importorskip("matplotlib", reason="needs the extra report")
+    Path("한글 नमस्ते\x1b[31m.cfg").write_text(Path("b.cfg").read_text())
     often = ["--batches", "200", "--valid-fraction", ".03"]
-    facts = facts_of(*often, "--seeds", "1,2", "-o", "page.html")
+    words = ["compare", "a.cfg", "한글 नमस्ते\x1b[31m.cfg", "text.txt", *often]
+    result = run(*words, "--seeds", "1,2", "-o", "page.html", "--json")
+    assert "\x1b" not in result.stdout + result.stderr
+    assert "arning" not in result.stderr
+    facts = json.loads(result.stdout)
     with opened(chromium, Path("page.html"), viewport={"width": 390, "height": 800}) as page:
         page.click("summary")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
-        rows = [row.split("\t") for row in page.locator(".ranked tbody tr").all_inner_texts()]
+        assert page.locator(".hint:visible").count() >= 1  # the table scrolls, and says so
+        rows = [row.split("\t") for row in page.locator(".ranked").first.locator(
+            "tbody tr").all_inner_texts()]  # fmt: skip
+        best = page.locator("tr.best").inner_text()
         runs = [row.split("\t") for row in page.locator("details tbody tr").all_inner_texts()]
-        labels = [f.get_attribute("aria-label") for f in page.locator("svg.figure").all()]
+        differences = page.locator(".differences tbody tr").all_inner_texts()
+        label = page.locator("svg.figure").get_attribute("aria-label")
         assert page.locator(".samples pre").count() == 2
-    for row, cfg_ in zip(rows, facts["cfgs"], strict=True):
+        chart = page.locator(".chart")
+        curves = {}
+        for kind in ("validation", "training"):
+            chart.get_by_role("radio", name=kind).check()
+            for by in ("characters", "seconds"):
+                chart.get_by_role("radio", name=by).check()
+                along = chart.locator("text.x").all_text_contents()
+                assert len({*along}) == len(along) > 1
+                curves[kind, by] = chart.locator("path.line").all()[0].get_attribute("d")
+        assert len({*curves.values()}) == 4
+        chart.get_by_label("Logarithmic").check()
+        assert chart.locator("path.line").first.get_attribute("d") != curves["training", "seconds"]
+    names = [r"a", r"한글 नमस्ते\x1b[31m"]
+    for row, name, cfg_ in zip(rows, names, facts["cfgs"], strict=True):
         mean, deviation = cfg_["bits_per_character"], cfg_["bits_deviation"]
-        assert [row[0].strip(), row[1]] == [cfg_["name"], f"{mean:.3f} ± {deviation:.3f}"]
-    assert [(row[0], row[1], row[6]) for row in runs] == [
-        (cfg_["name"], str(one["seed"]), f"{one['bits']:.3f}")
-        for cfg_ in facts["cfgs"]
-        for one in cfg_["runs"]
+        assert row[0].replace("the best", "").strip() == name
+        assert row[1] == f"{mean:.3f} ± {deviation:.3f}"
+    winner = min(facts["cfgs"], key=lambda cfg_: cfg_["bits_per_character"])
+    assert f"{winner['bits_per_character']:.3f}" in best
+    assert "the best" in best
+    assert differences == ["layer\tgru output=6 tanh=1\tlstm output=5"]
+    assert [(row[1], row[6]) for row in runs] == [
+        (str(one["seed"]), f"{one['bits']:.3f}") for cfg_ in facts["cfgs"] for one in cfg_["runs"]
     ]
-    for label, cfg_ in ((label, cfg_) for label in labels for cfg_ in facts["cfgs"]):
+    for cfg_ in facts["cfgs"]:
         for one in cfg_["runs"]:
-            end = f"to {one['last_bits']:.3f}"
-            assert re.search(rf"{cfg_['name']}, seed {one['seed']}: from [\d.]+ {end}", label)
-
-
-def ticks(figure: Any) -> list[str]:
-    """The numbers along the lower edge of a figure, from left to right."""
-    letters = [(text.bounding_box(), text.inner_html()) for text in figure.locator("text").all()]
-    lowest = max(box["y"] for box, said in letters if NUMBER.fullmatch(said))
-    along = [(box["x"], said) for box, said in letters if abs(box["y"] - lowest) < 2]
-    return [said for _, said in sorted(along)]
-
-
-NUMBER = re.compile(r"[\d,]+(\.\d+)?")
-
-
-@pytest.mark.parametrize("batches", ["1", "50"])
-def test_a_short_comparison_has_ticks_that_tell_places_apart(chromium: Any, batches: str) -> None:
-    pytest.importorskip("jinja2", reason="needs the extra report")
-    pytest.importorskip("matplotlib", reason="needs the extra report")
-    facts_of("--batches", batches, "-o", "page.html", "--backup", "runs", "--seeds", "1")
-    with opened(chromium, Path("page.html")) as page:
-        characters, seconds = map(ticks, page.locator("svg.figure").all())
-    run("report", "runs/a-seed1", "-o", "run.html")
-    with opened(chromium, Path("run.html")) as page:
-        loss, rate, gradients, *speed = map(ticks, page.locator("svg.figure").all())
-    assert all(re.fullmatch(r"[\d,]+", tick) for tick in characters + loss + rate + gradients)
-    for along in (characters, seconds, loss, rate, gradients, *speed):
-        assert along
-        assert len(set(along)) == len(along) <= 7
+            assert re.search(rf"seed {one['seed']}: from [\d.]+ to {one['last_bits']:.3f}", label)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
@@ -193,7 +195,7 @@ def test_wrong_usage_is_told() -> None:
 
 def test_what_it_needs_is_said_before_the_first_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    message = "needs jinja2 and matplotlib: pip install 'minidark[report]'"
+    message = "needs jinja2: pip install 'minidark[report]'"
     assert_refused(run(*BOTH, "-o", "page.html", "--backup", "runs"), 1, message)
     assert not Path("runs").exists()
 
@@ -209,7 +211,6 @@ def test_errors_name_the_cfg_that_they_are_of() -> None:
 @pytest.mark.parametrize("page", ["b.cfg", "text.txt"])
 def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
     pytest.importorskip("jinja2", reason="needs the extra report")
-    pytest.importorskip("matplotlib", reason="needs the extra report")
     before = Path(page).read_bytes()
     said = f"{page} is an input of this command; write to another file"
     assert_wrong_usage(run(*BOTH, "--batches", "2", "-o", page), said)
@@ -219,7 +220,6 @@ def test_a_page_is_not_written_over_what_is_read(page: str) -> None:
 @pytest.mark.parametrize("name", ["c[red]d", "c[/b]", "c$x_$", ":smile:", os.fsdecode(b"\xff")])
 def test_names_are_shown_as_they_are(name: str) -> None:
     pytest.importorskip("jinja2", reason="needs the extra report")
-    pytest.importorskip("matplotlib", reason="needs the extra report")
     try:
         folder = Path(f"{name}.cfg").parent
         folder.mkdir(exist_ok=True)
@@ -233,4 +233,5 @@ def test_names_are_shown_as_they_are(name: str) -> None:
     shown = Path(f"{name}.cfg").stem.encode(errors="backslashreplace").decode()
     assert result.stdout.splitlines()[1].split()[0] == shown
     page = Path("page.html").read_text()
-    assert page.count(f">{shown}</text>") == 2
+    names = re.findall(r'"name":(".*?"),', page)
+    assert f"{shown}, seed 1" in map(json.loads, names)

@@ -161,7 +161,7 @@ def test_without_the_extra_it_is_one_line_and_comes_before_the_work(
 ) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     refused = run("look", "a.cfg", "missing.weights", "text.txt")
-    assert_refused(refused, 1, "needs jinja2 and matplotlib: pip install 'minidark[report]'")
+    assert_refused(refused, 1, "needs jinja2: pip install 'minidark[report]'")
 
 
 def test_it_loads_no_matplotlib() -> None:

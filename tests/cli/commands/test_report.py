@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,6 @@ def reported(*args: str) -> dict[str, Any]:
 
 def test_a_run_in_a_few_lines_in_figures_and_on_a_page() -> None:
     pytest.importorskip("jinja2", reason="needs the extra report")
-    pytest.importorskip("matplotlib", reason="needs the extra report")
     trained("--batches", "30")
     lines = [json.loads(line) for line in Path("b/log.jsonl").read_text().splitlines()]
     cost = lines[-1]["valid_loss"]
@@ -45,10 +45,15 @@ def test_a_run_in_a_few_lines_in_figures_and_on_a_page() -> None:
     assert (facts["state"], facts["batch"], facts["seed"]) == ("finished", 30, 3)
     assert facts["best"] == {"batch": 30, "nats": cost, "bits": cost / math.log(2)}
     said = output("report", "b").decode()
+    assert all(len(line) <= 80 for line in said.splitlines())
+    assert f"result                 {cost / math.log(2):.3f} bits per character after 30 b" in said
+    command = said.partition("command\n")[2].replace("\\\n", " ")  # as a shell reads it
+    assert shlex.split(command) == shlex.split(facts["command"])
     assert f"best validation        {cost:.4f} nats = {cost / math.log(2):.3f} bits, at" in said
     page = Path("page.html").read_text()
     assert f"{cost / math.log(2):.3f} <small>bits per character" in page
     assert "<h2>Learning to write</h2>" in page
+    assert_wrong_usage(run("report", "b", "--live"), "--live needs a page: add -o FILE")
     result = run("report", "b", "-o", "page.html")
     assert (result.stdout_bytes, result.stderr) == (b"", "minidark: wrote page.html\n")
 
@@ -87,15 +92,14 @@ def test_what_is_no_run_is_one_line() -> None:
     assert_refused(run("report", "b"), 4, f"{said} of `train`: it is not JSON")
 
 
-@pytest.mark.parametrize("missing", ["jinja2", "matplotlib"])
 def test_without_the_extra_figures_are_told_and_a_page_is_one_line(
-    missing: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     trained("--batches", "10")
-    monkeypatch.setitem(sys.modules, missing, None)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
     assert reported()["batch"] == 10
     Path("page.html").write_text("before")
-    message = "needs jinja2 and matplotlib: pip install 'minidark[report]'"
+    message = "needs jinja2: pip install 'minidark[report]'"
     assert_refused(run("report", "b", "-o", "page.html", "--force"), 1, message)
     assert Path("page.html").read_text() == "before"
 

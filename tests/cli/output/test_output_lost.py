@@ -117,7 +117,6 @@ def test_so_it_does_on_a_disk_that_fills_up(disk: Path) -> None:
 @pytest.mark.slow
 @NEEDS_FULL
 def test_the_page_of_a_comparison_is_written_before_its_table() -> None:
-    pytest.importorskip("matplotlib", reason="needs the extra report")
     ended = called(">/dev/full", "compare", "a.cfg", "a.cfg", "text.txt", "--batches", "2",
                    "-o", "page.html")  # fmt: skip
     assert ended.returncode == 1
