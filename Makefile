@@ -3,6 +3,7 @@
 # make test       lint, types, import contract, and the tests to run after every change (two minutes)
 # make test-all   the same plus the slower tests: browser, MPI, killed processes, simulated GPU
 # make docs       builds the site from docs/ into build/docs
+# make serve      builds the site and serves it at http://127.0.0.1:8000
 # make fuzz       searches for input that crashes a reader (two minutes)
 # Needs Python 3.11 or newer and make. Everything else is installed into .venv.
 
@@ -14,7 +15,7 @@ comma := ,
 # compiles all modules, and pytest rewrites all assertions.
 test test-all test-long machines: export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: demo test test-all test-long machines lint docs fuzz bench bench-busy bench-learning bench-scale clean
+.PHONY: demo test test-all test-long machines lint docs serve fuzz bench bench-busy bench-learning bench-scale clean
 
 # The command prints `minidark train cfg/rnn.cfg ...` and its other commands before it runs them.
 demo: .venv/minidark
@@ -49,6 +50,9 @@ lint: .venv/dev
 
 docs: .venv/dev
 	$(BIN)/python -m sphinx -E -q -W --keep-going -b html docs build/docs
+
+serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs 8000
 
 # Coverage-guided, one minute each, with atheris (the extra `fuzz`). Inputs that crash a reader are
 # added to the corpus, which make test replays. New inputs that only add coverage go to build/.

@@ -18,17 +18,19 @@ version = release = minidark.__version__
 
 extensions = [
     "myst_parser",
+    "sphinx_copybutton",
     "sphinx.ext.autodoc",
     "sphinx.ext.viewcode",
     "from_source",
     "notebooks",
     "languages",
+    "first_page",
 ]
 source_suffix = {".md": "markdown", ".ipynb": "markdown"}
-exclude_patterns = ["_ext", "images"]
+exclude_patterns = ["_ext", "_static", "images"]
 default_role = "code"  # `name` in a docstring is code, as ``name`` is in reStructuredText
 
-myst_enable_extensions = ["deflist"]
+myst_enable_extensions = ["attrs_block", "deflist"]
 myst_heading_anchors = 3  # same as GitHub's, so that links to headings work in both
 highlight_language = "text"
 smartquotes = False  # they would turn the two hyphens of an option into a dash
@@ -45,3 +47,8 @@ python_maximum_signature_line_length = 80
 html_theme = "furo"
 html_title = f"minidark {version}"
 html_show_sourcelink = False
+html_favicon = "_static/favicon.svg"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+
+copybutton_prompt_text = "$ "  # of blocks with prompts, copy the commands without the output

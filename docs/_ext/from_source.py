@@ -19,6 +19,8 @@ from minidark.cli import COMMANDS, cli
 from minidark.cli.command import shared_options
 
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+TERMS = re.compile(r"^<!-- index: (.+) -->$", re.MULTILINE)
+CLASS = re.compile(r"^<!-- class: ([\w-]+) -->$", re.MULTILINE)
 
 
 LINK = re.compile(r"\[`(?P<name>[\w.]+)`\]\(\.\./(?P<path>minidark/[\w/]+)\.py\)")
@@ -49,9 +51,17 @@ def setup(app: Any) -> dict[str, bool]:
 
 def fill(page: str) -> str:
     """Replaces every marker of the page. Links to documented source become links to its
-    documentation. Raises KeyError for a marker that is not in PARTS."""
+    documentation. Terms after `index:` become index entries, which a search shows first. `class:`
+    is the style of the following list. Raises KeyError for a marker that is not in PARTS."""
+    page = TERMS.sub(_entries, page)
+    page = CLASS.sub(r"{.\1}", page)
     page = MARKER.sub(lambda marker: "\n".join(PARTS[marker[1]]()), page)
     return LINK.sub(_documented, page)
+
+
+def _entries(terms: re.Match[str]) -> str:
+    entries = ", ".join(f"! {term.strip()}" for term in terms[1].split(","))
+    return f"```{{index}} {entries}\n```"
 
 
 def _documented(link: re.Match[str]) -> str:
@@ -104,15 +114,38 @@ def own_params(ctx: click.Context) -> list[click.Parameter]:
 
 
 def commands() -> Iterator[str]:
-    """A section for each command: usage, help text and options."""
+    """A table of all commands, each with a link to its page."""
+    yield from ("| command | does |", "|---|---|")
+    names = [ctx.info_name for ctx in contexts()]
     for ctx in contexts():
-        usage = " ".join(ctx.command.collect_usage_pieces(ctx))
-        yield from (f"## {ctx.info_name}", "", "```text", f"{ctx.command_path} {usage}", "```", "")
-        yield from _help(ctx.command.help or "")
-        for param in own_params(ctx):
-            names, text = param.get_help_record(ctx) or ("", "")
-            if text:
-                yield from (f"`{names}`", f": {_escaped(text)}", "")
+        name, does = ctx.info_name, ctx.command.get_short_help_str(limit=200)
+        yield f"| [`{name}`](commands/{name}.md) | {_escaped(does).replace('|', BAR)} |"
+    yield from ("", "```{toctree}", ":hidden:", "")
+    yield from (f"{name} <commands/{name}>" for name in names)
+    yield "```"
+
+
+BAR = "\\|"
+
+
+def command_pages() -> Iterator[tuple[str, str]]:
+    """Name and Markdown of a page for each command: usage, help text and options."""
+    for ctx in contexts():
+        yield str(ctx.info_name), "\n".join(_command_page(ctx)) + "\n"
+
+
+def _command_page(ctx: click.Context) -> Iterator[str]:
+    usage = " ".join(ctx.command.collect_usage_pieces(ctx))
+    yield from (f"# minidark {ctx.info_name}", "")
+    yield from ("```text", f"{ctx.command_path} {usage}", "```", "")
+    yield from _help(ctx.command.help or "")
+    rows = [(*(param.get_help_record(ctx) or ("", "")),) for param in own_params(ctx)]
+    if any(text for _, text in rows):
+        yield from ("## Options", "")
+    for names, text in rows:
+        if text:
+            yield from (f"`{names}`", f": {_escaped(text)}", "")
+    yield from ("[Options of all commands](../commands.md#options-of-all-commands)", "")
 
 
 def _help(text: str) -> Iterator[str]:
@@ -200,8 +233,20 @@ def _directive(name: str, of: str, *options: str) -> Iterator[str]:
     yield from ("```{eval-rst}", f".. {name}:: {of}", *options, "```", "")
 
 
+def live() -> Iterator[str]:
+    """A frame with the page in which the shipped network runs (`first_page`)."""
+    yield from ("```{raw} html", FRAME, "```")
+
+
+FRAME = (
+    '<iframe class="live" src="live.html" loading="lazy" title="The shipped network: type, and it '
+    'continues"></iframe>\n<p><a href="live.html">Open it in a page of its own</a></p>'
+)
+
+
 PARTS: dict[str, Callable[[], Iterator[str]]] = {
     "commands": commands,
     "environment": environment,
     "api": api,
+    "live": live,
 }

@@ -57,15 +57,19 @@ def _cell(cell: dict[str, Any]) -> Iterator[str]:
 
 
 def _output(output: dict[str, Any]) -> Iterator[str]:
-    """The richest available form of a cell's output."""
+    """The richest available form of a cell's output. A search does not find outputs."""
     data = output.get("data", {"text/plain": output.get("text", "")})
     if "image/png" in data:
         source = f"data:image/png;base64,{''.join(data['image/png'].split())}"
-        yield f'```{{raw}} html\n<img alt="What this code draws" src="{source}">\n```'
+        picture = f'<img alt="What this code draws" src="{source}">'
+        yield f"```{{raw}} html\n{UNINDEXED}\n\n{picture}\n```"
     elif "text/html" in data:
-        yield f"```{{raw}} html\n{''.join(data['text/html'])}\n```"
+        yield f"```{{raw}} html\n{UNINDEXED}\n\n{''.join(data['text/html'])}\n```"
     else:
-        yield f"```text\n{''.join(data['text/plain']).rstrip()}\n```"
+        yield f"```{{code-block}} text\n{UNINDEXED}\n\n{''.join(data['text/plain']).rstrip()}\n```"
+
+
+UNINDEXED = ":class: no-search"
 
 
 def executed(path: Path, folder: Path) -> dict[str, Any]:

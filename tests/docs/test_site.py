@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import http.server
 import json
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.util import find_spec
@@ -17,8 +21,9 @@ import pytest
 
 from minidark.cli import COMMANDS, cli
 from tests.docs.pages import ROOT
+from tests.report.browser import PATIENCE, browser
 
-NEEDED = ("sphinx", "myst_parser", "furo")
+NEEDED = ("sphinx", "myst_parser", "furo", "sphinx_copybutton", "jinja2")
 MISSING = [name for name in NEEDED if find_spec(name) is None]
 pytestmark = [
     pytest.mark.slow,
@@ -140,7 +145,7 @@ def pages_of_the_site() -> set[str]:
     docs = ROOT / "docs"
     written = [*docs.glob("*.md"), *docs.glob("notebooks/*.ipynb")]
     names = {path.relative_to(docs).with_suffix("").as_posix() for path in written}
-    return names - {"index"}
+    return (names | {f"commands/{name}" for name in COMMANDS}) - {"index"}
 
 
 def test_a_notebook_is_a_page_with_what_it_gave(pages: dict[Path, Page]) -> None:
@@ -153,21 +158,97 @@ def test_a_notebook_is_a_page_with_what_it_gave(pages: dict[Path, Page]) -> None
     assert sum(path.parent.name == "notebooks" for path in pages) == 2
 
 
-def test_every_command_has_its_section_with_every_option(pages: dict[Path, Page]) -> None:
+def test_every_command_has_its_page_with_every_option(site: Path, pages: dict[Path, Page]) -> None:
     root = click.Context(cli)
-    [page] = [page for path, page in pages.items() if path.name == "commands.html"]
     for name in COMMANDS:
         _, command, _ = cli.resolve_command(root, [name])
         assert command
-        assert name in page.ids
-        section = page.text.split(f'<section id="{name}">')[1].split("<section")[0]
+        assert f"commands/{name}.html" in pages[site / "commands.html"].links
+        page = pages[site / "commands" / f"{name}.html"].text
         shown = [param for param in command.params if not getattr(param, "hidden", False)]
         flags = {flag for param in shown for flag in param.opts if flag[:2] == "--"}
         shared = {"--quiet", "--verbose", "--debug"}
-        assert {flag for flag in flags - shared if flag not in section} == set()
+        assert {flag for flag in flags - shared if flag not in page} == set()
 
 
 def test_the_korean_walk_is_marked_as_korean_and_found_by_a_search(site: Path) -> None:
     assert '<div lang="ko">' in (site / "walk.ko.html").read_text("utf-8")
     index = (site / "searchindex.js").read_text("utf-8")
     assert "한국어" in index or json.dumps("한국어")[1:-1] in index
+
+
+EXPLAINED = {  # what a reader searches for: where the first result leads
+    "overfitting": "how-to.html#",
+    "temperature": "quick-start.html#",
+    "resume": "how-to.html#",
+    "한국어": "walk.ko.html#",
+}
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a server of the folder, as `make serve` starts one."""
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_the_first_page_is_live_and_a_search_finds_what_is_explained(site: Path) -> None:
+    """In a browser, by the site's own scripts and index."""
+    with browser() as chromium, served(site) as address:
+        page = chromium.new_page(viewport={"width": 390, "height": 844})
+        page.set_default_timeout(PATIENCE)
+        said: list[str] = []
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"{address}/index.html")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.locator("ul.doors > li").count() == 5
+        assert page.locator("button.copybtn").count() >= 1
+        assert page.locator('link[rel="icon"]').get_attribute("href").endswith("favicon.svg")
+        page.locator("iframe.live").scroll_into_view_if_needed()
+        frame = page.frame_locator("iframe.live").locator("body")
+        frame.wait_for()
+        likely = frame.evaluate("async () => await window.minidark.predict('The ')")
+        assert len(likely) == 256
+        assert sum(likely) == pytest.approx(1, abs=1e-3)
+        for query, place in EXPLAINED.items():
+            page.goto(f"{address}/search.html?q={query}")
+            first = page.locator("ul.search li a").first
+            first.wait_for()
+            assert first.get_attribute("href").startswith(place), query
+        assert said == []
+    assert (site / "live.html").stat().st_size < 3_000_000
+
+
+def test_a_search_does_not_find_the_output_of_notebooks(site: Path) -> None:
+    outputs = {
+        word
+        for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")
+        for cell in json.loads(path.read_text("utf-8"))["cells"]
+        for output in cell.get("outputs", [])
+        for word in re.findall(r"[a-z]{9,}", "".join(output.get("text", "")))
+    }
+    indexed = json.loads((site / "searchindex.js").read_text("utf-8")[len("Search.setIndex(") : -1])
+    notebooks = {k for k, name in enumerate(indexed["docnames"]) if name.startswith("notebooks/")}
+    cells = [
+        "".join(cell["source"])
+        for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")
+        for cell in json.loads(path.read_text("utf-8"))["cells"]
+    ]
+    unexplained = {word for word in outputs if word not in " ".join(cells).lower()}
+    assert len(unexplained) > 5
+    found = {
+        word
+        for word in unexplained
+        if notebooks
+        & {*([places] if isinstance(places := indexed["terms"].get(word, []), int) else places)}
+    }
+    assert found == set()
