@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minidark.cfg.difference import difference
+from minidark.cfg.difference import difference, side_by_side
 from tests.helpers import planned
 
 NET = "net inputs=8 batch=4"
@@ -68,3 +68,21 @@ def test_a_width_changes_what_reads_it() -> None:
     assert [(x.type, [c.key for c in x.changes]) for x in found.layers] == [
         ("gru", ["output"]), ("connected", ["inputs"]),
     ]  # fmt: skip
+
+
+def test_several_networks_stand_side_by_side() -> None:
+    """A layer that one lacks is "-"; defaults are left out, unless another layer has another value;
+    max_batches, which a comparison sets, is no difference."""
+    plans = [
+        planned(NET + " max_batches=5", "gru output=4 tanh=1", *END),
+        planned(NET + " learning_rate=.5", "gru output=6", "dropout", *END),
+        planned(NET, "lstm output=4", *END),
+    ]
+    rows = dict(side_by_side(plans)[:-2])
+    assert [*rows] == ["learning_rate"]
+    assert rows["learning_rate"][1] == "0.5"
+    assert side_by_side(plans)[-2:] == [
+        ("layer", ["gru output=4 tanh=1", "gru output=6 tanh=0", "lstm output=4"]),
+        ("layer", ["-", "dropout", "-"]),
+    ]
+    assert side_by_side(plans[:1] * 3) == []

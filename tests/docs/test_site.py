@@ -212,7 +212,7 @@ def test_the_first_page_is_live_and_a_search_finds_what_is_explained(site: Path)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         assert page.locator("ul.doors > li").count() == 5
         assert page.locator("button.copybtn").count() >= 1
-        assert page.locator('link[rel="icon"]').get_attribute("href").endswith("favicon.svg")
+        assert page.locator('link[rel~="icon"]').get_attribute("href").endswith("favicon.svg")
         page.locator("iframe.live").scroll_into_view_if_needed()
         frame = page.frame_locator("iframe.live").locator("body")
         frame.wait_for()
@@ -229,26 +229,15 @@ def test_the_first_page_is_live_and_a_search_finds_what_is_explained(site: Path)
 
 
 def test_a_search_does_not_find_the_output_of_notebooks(site: Path) -> None:
-    outputs = {
-        word
-        for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")
-        for cell in json.loads(path.read_text("utf-8"))["cells"]
-        for output in cell.get("outputs", [])
-        for word in re.findall(r"[a-z]{9,}", "".join(output.get("text", "")))
-    }
-    indexed = json.loads((site / "searchindex.js").read_text("utf-8")[len("Search.setIndex(") : -1])
-    notebooks = {k for k, name in enumerate(indexed["docnames"]) if name.startswith("notebooks/")}
     cells = [
-        "".join(cell["source"])
+        cell
         for path in (ROOT / "docs" / "notebooks").glob("*.ipynb")
         for cell in json.loads(path.read_text("utf-8"))["cells"]
     ]
-    unexplained = {word for word in outputs if word not in " ".join(cells).lower()}
-    assert len(unexplained) > 5
-    found = {
-        word
-        for word in unexplained
-        if notebooks
-        & {*([places] if isinstance(places := indexed["terms"].get(word, []), int) else places)}
-    }
-    assert found == set()
+    sources = " ".join("".join(cell["source"]) for cell in cells).lower()
+    texts = ["".join(out.get("text", "")) for cell in cells for out in cell.get("outputs", [])]
+    written = {word for word in re.findall(r"[a-z]{9,}", " ".join(texts)) if word not in sources}
+    assert len(written) > 3
+    indexed = json.loads((site / "searchindex.js").read_text("utf-8")[len("Search.setIndex(") : -1])
+    stems = {word[:7] for word in written}  # the index has words without their endings
+    assert [term for term in indexed["terms"] if term[:7] in stems] == []
