@@ -36,7 +36,7 @@ EXTRAS = {  # extra: its distributions, and its purpose
     "cuda13": (("cupy-cuda13x",), "--device cuda with CUDA 13"),
     "onnx": (("onnx", "onnxruntime"), "convert to .onnx"),
     "keras": (("keras", "jax"), "convert to .keras"),
-    "report": (("jinja2",), "pages: look, play, report, compare"),
+    "report": (("jinja2", "matplotlib"), "pages: look, report, compare"),
     "metrics": (("sacrebleu",), "score: BLEU and chrF"),
     "tensorboard": (("tensorboard",), "train --tensorboard"),
     "mpi": (("mpi4py", "mpich"), "train with mpiexec"),
