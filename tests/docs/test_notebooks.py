@@ -105,9 +105,11 @@ def test_a_cell_and_what_it_gave_are_a_page() -> None:
         ]},
     ]})  # fmt: skip
     assert page == (
-        "# A title\nand text\n\n```python\n1 + 1\n```\n\n```text\ntwo\n```\n\n"
-        "```{raw} html\n<table></table>\n```\n\n"
-        '```{raw} html\n<img alt="What this code draws" src="data:image/png;base64,AABB">\n```\n'
+        "# A title\nand text\n\n```python\n1 + 1\n```\n\n"
+        "```{code-block} text\n:class: no-search\n\ntwo\n```\n\n"
+        "```{raw} html\n:class: no-search\n\n<table></table>\n```\n\n"
+        "```{raw} html\n:class: no-search\n\n"
+        '<img alt="What this code draws" src="data:image/png;base64,AABB">\n```\n'
     )
 
 
