@@ -27,8 +27,8 @@ GOAL, SECONDS = 88.0, 600.0
 JOINED_GOAL, JOINED_SECONDS = 88.8, 1800.0
 TOGETHER = 3  # networks in an ensemble
 FEW = 20_000  # reviews
-FEW_OPTIONS = ("--epochs", "12")
-FEW_TOGETHER = 5
+FEW_OPTIONS = ("--epochs", "8")
+FEW_TOGETHER = 3
 
 
 @dataclass(frozen=True, slots=True)
