@@ -72,9 +72,11 @@ class Case:
 
     @property
     def for_pairs(self) -> bool:
-        """Whether the cfg is only for pairs, of which time_steps is the longest length."""
-        first = self.plan.layers[0].options
-        return isinstance(first, o.BytepairsOptions) and first.dropout > 0
+        """Whether the cfg is for pairs, of which time_steps is the longest length."""
+        return any(
+            isinstance(layer.options, o.AttentionOptions) and layer.options.over == o.OVER_SOURCE
+            for layer in self.plan.layers
+        )
 
     def has_key(self, key: str) -> bool:
         return key in self.plan.sections[0].pairs

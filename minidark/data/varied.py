@@ -1,7 +1,8 @@
-"""Byte-pair dropout: in each epoch, the sources of pairs are cut into symbols in other places.
+"""Byte-pair dropout: training data is cut into symbols in other places each time it is read.
 
 With the usual cut, a rare word is one rare symbol. With others, a network learns the parts of the
-word too, memorises less, and understands words that it has not seen.
+word too, memorises less, and understands words that it has not seen. The sources of pairs are cut
+anew in each epoch. A text is cut in 1 + COPIES ways before training, all of which stay in memory.
 
 Source: Provilkov, Emelianenko and Voita 2020, arXiv:1910.13267 (BPE-dropout). Each step that joins
 two symbols omits each pair with this probability. For speed, an epoch has at most CUTS random cuts
@@ -10,16 +11,17 @@ of a piece of text beside the usual one, and each occurrence takes one of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from random import Random
 
 import numpy as np
 
-from minidark.data.bytepairs import PIECES, BytePairs
+from minidark.data.bytepairs import PIECES, BytePairs, BytePairText
 from minidark.data.pairs import Pairs
-from minidark.data.text import Ids
+from minidark.data.text import Ids, Part, TextInMemory
 
 CUTS = 4
+COPIES = 8
 
 
 def varied(pairs: Pairs, dropout: float, seed: int, epoch: int, longest: int) -> Pairs:
@@ -35,9 +37,22 @@ def varied(pairs: Pairs, dropout: float, seed: int, epoch: int, longest: int) ->
     return pairs.with_sources(sources)
 
 
+class VariedText(BytePairText):
+    """The training part of a text, 1 + COPIES times one after another: with the usual cut, then
+    with random ones, which depend on the seed."""
+
+    def __init__(self, part: Part, byte_pairs: BytePairs, dropout: float, seed: int):
+        self.lengths, rng = byte_pairs.lengths, Random(seed % 2**64)
+        usual = part.text.read(part.begin, part.end)
+        data, kind = byte_pairs.decode(usual), np.min_scalar_type(part.text.inputs - 1)
+        cuts = [usual, *(next(_cut([data], byte_pairs, dropout, rng)) for _ in range(COPIES))]
+        ids = np.concatenate([cut.astype(kind) for cut in cuts])
+        TextInMemory.__init__(self, ids, part.text.inputs, part.text.identity())
+
+
 def _cut(
     lines: Iterable[bytes], byte_pairs: BytePairs, dropout: float, rng: Random
-) -> Iterable[Ids]:
+) -> Iterator[Ids]:
     cuts: dict[bytes, list[list[int]]] = {}
     for line in lines:
         symbols: list[int] = []

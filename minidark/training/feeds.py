@@ -17,11 +17,11 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from minidark.data.bytepairs import BytePairText, byte_pair_dropout, check_symbols
+from minidark.data.bytepairs import BytePairText, byte_pair_dropout, byte_pairs, check_symbols
 from minidark.data.identity import Identity
 from minidark.data.pairs import Pairs, epoch_order, in_symbols
 from minidark.data.text import Ids, Streams, Symbols
-from minidark.data.varied import varied
+from minidark.data.varied import COPIES, VariedText, varied
 from minidark.errors import CfgError, DataError, echo, number_of
 from minidark.inference.generate import default_primer, generate
 from minidark.inference.predict import check_predicts, predict
@@ -118,8 +118,6 @@ class TextFeed(Feed):
     ):
         _check_symbols(net)
         check_symbols(net, text.tokenized)
-        if byte_pair_dropout(net):
-            raise CfgError(f"{net.layers[0].name}: dropout is for pairs; a text needs dropout=0")
         text = symbols_for(net, text, valid_fraction)
         part, self.held_out = text.split(valid_fraction)
         if valid is not None:
@@ -132,8 +130,11 @@ class TextFeed(Feed):
                 f"{part.size} characters to train on; a window of time_steps={self.steps} "
                 f"needs {self.steps + 1}: use more text or a smaller time_steps"
             )
-        self.size, self.identity = part.characters, text.identity()
-        self.epoch_passes = Fraction(part.size, self.steps * net.streams)
+        self.size, self.identity, times = part.characters, text.identity(), 1
+        if dropout := byte_pair_dropout(net):
+            part = VariedText(part, byte_pairs(net), dropout, seed).split(0)[0]
+            times = 1 + COPIES
+        self.epoch_passes = Fraction(part.size, times * self.steps * net.streams)
         self.tokenized = text.tokenized
         self.streams = Streams(part, net.streams, np.random.default_rng([seed % 2**64, 1]), own)
         enough = self.held_out.size >= LEAST_VALIDATION

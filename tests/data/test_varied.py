@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from minidark import CfgError, Pairs, Text, train
+from minidark import Pairs, Text
 from minidark.data.bytepairs import BytePairs, byte_pairs
-from minidark.data.varied import CUTS, varied
-from minidark.training.feeds import PairsFeed
+from minidark.data.varied import COPIES, CUTS, varied
+from minidark.training.feeds import PairsFeed, TextFeed
 from tests.helpers import network
 
 LINES = b"".join(b"banana band %d\tban\n" % n for n in range(200))
@@ -93,10 +94,30 @@ def test_validation_takes_the_usual_cut(pairs: Pairs) -> None:
     assert byte_pairs(net).encode(b"banana").tolist() == KNOWN.encode(b"banana").tolist()
 
 
-def test_a_text_has_no_byte_pair_dropout(tmp_path: Path) -> None:
+def text_feed(path: Path, dropout: float, seed: int = 5) -> TextFeed:
+    net = network("net inputs=259 batch=3 time_steps=40", f"bytepairs dropout={dropout}", *CELLS)
+    net.layers[0].arrays()[0].value[...] = KNOWN.pairs
+    with Text(path, 256) as text:
+        return TextFeed(text, net, seed, 0.25)
+
+
+def test_a_text_is_cut_in_several_ways(tmp_path: Path) -> None:
     path = tmp_path / "text"
     path.write_bytes(LINES)
-    net = network("net inputs=259", "bytepairs dropout=.1", *CELLS)
-    message = "0.bytepairs: dropout is for pairs; a text needs dropout=0"
-    with Text(path, 256) as text, pytest.raises(CfgError, match=message):
-        train(net, text, 1)
+    usual, other = (text_feed(path, dropout) for dropout in (0, 0.5))
+    ids = other.streams.part.text.read(0, other.streams.part.size)
+    part = usual.streams.part
+    whole = part.text.read(part.begin, part.end)
+    assert ids[: whole.size].tolist() == whole.tolist()
+    assert KNOWN.decode(ids) == (1 + COPIES) * KNOWN.decode(whole)
+    assert ids.size > 1.1 * (1 + COPIES) * whole.size
+    assert other.size == usual.size
+    assert other.epoch_passes == Fraction(ids.size, (1 + COPIES) * 3 * 40)
+    held = [
+        feed.held_out.text.read(feed.held_out.begin, feed.held_out.end) for feed in (usual, other)
+    ]
+    assert held[0].tolist() == held[1].tolist()
+    again = text_feed(path, 0.5)
+    assert again.streams.part.text.read(0, ids.size).tolist() == ids.tolist()
+    another = text_feed(path, 0.5, seed=6)
+    assert another.streams.part.text.read(0, ids.size).tolist() != ids.tolist()
