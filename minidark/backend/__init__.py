@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ class Backend:
 
     name: str
     xp: ModuleType
-    kernels: ModuleType | SimpleNamespace
+    kernels: ModuleType
     dtype: np.dtype[Any]
     fast: bool = False
     widest: int = 0
@@ -186,7 +186,7 @@ def _compiled() -> ModuleType:
         ) from error
 
 
-def _half_kernels(kernels: str) -> SimpleNamespace:
+def _half_kernels(kernels: str) -> ModuleType:
     """The compiled kernels for precision bf16. Raises BackendError, also for a choice of numpy's:
     other ways to compute the same would be slower than float32."""
     if kernels == "numpy":
@@ -196,7 +196,7 @@ def _half_kernels(kernels: str) -> SimpleNamespace:
         raise BackendError(
             "precision bf16 needs AVX512-BF16, which numba's target processor lacks; use float32"
         )
-    half: SimpleNamespace = compiled.in_half()
+    half: ModuleType = compiled.in_half()
     return half
 
 

@@ -9,7 +9,7 @@ the result on disk.
 import functools
 from collections.abc import Iterable
 from inspect import signature
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 from minidark.backend.compiled import attention, gru, kernel, lstm, rnn, tile
@@ -72,10 +72,12 @@ PROBES = {  # a kernel that every training of this layer type, or form of it, us
 
 
 @functools.cache
-def in_half() -> SimpleNamespace:
+def in_half() -> ModuleType:
     """The same functions, with the operands of all matrix products rounded to bfloat16. HALF says
     whether numba's target has the instruction."""
-    return SimpleNamespace(**{name: _halved(value) for name, value in globals().items()})
+    half = ModuleType(f"{__name__} in bfloat16")
+    vars(half).update({name: _halved(value) for name, value in globals().items()})
+    return half
 
 
 def _halved(value: Any) -> Any:
