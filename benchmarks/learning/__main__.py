@@ -4,7 +4,7 @@ bench-learning`.
 Names select tasks: `python -m benchmarks.learning numbers`. Results are kept in build/learning.
 Without names, tasks with a kept result are not measured again.
 
-numbers, romanization and rated-words need the extra `learning`. generation and attention need a
+numbers, romanization and rated-words need the extra `learning`. The tasks of generation need a
 text, --text; with a checkout of nanoGPT, --nanogpt, nanogpt measures it. The tasks of translation
 need the data, --multi30k, and those of reviews need --reviews. All tasks together take four hours
 on two cores.
