@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks.learning.generation import windowed
+from benchmarks.learning.generation import groups, windowed
 from minidark.data.bytepairs import byte_pairs
 from tests.helpers import network, randomize
 
@@ -36,3 +36,9 @@ def test_windows_are_read_from_zero_states_and_scored_but_for_their_first_symbol
             characters += len(byte_pairs(net).names[following])
     found = windowed(net, DATA, SIZE, SEED, DRAWN)
     assert found == pytest.approx(nats / characters, rel=1e-9)
+
+
+def test_no_seed_is_in_two_ensembles() -> None:
+    assert groups(1, 1) == [(1,)]
+    assert groups(3, 1) == [(1,), (2,), (3,)]
+    assert groups(2, 3) == [(1, 2, 3), (4, 5, 6)]

@@ -52,10 +52,9 @@ class Plan:
     options: tuple[str, ...] = ()
 
 
-LONGER = ("--set", "bytepairs.dropout=.1", "--set", "net.average=.998", "--batches", "3000")
 PLANS = {
     "generation": Plan("bytepairs", 1, 1.44),
-    "generation-longer": Plan("bytepairs", 4, 1.40, options=LONGER),
+    "generation-longer": Plan("bytepairs-long", 4, 1.40),
     "generation-joined": Plan("bytepairs", 4, 1.37, together=3),
 }
 
@@ -86,10 +85,7 @@ def tasks(
 
 def _ours(plan: Plan, text: Path, kept: Path, seeds: int) -> Iterator[Row]:
     """Train `seeds` networks, or so many ensembles."""
-    groups = [
-        range(at, at + plan.together) for at in range(1, seeds * plan.together, plan.together)
-    ]
-    learned = [_joined(plan, text, kept, tuple(group)) for group in groups]
+    learned = [_joined(plan, text, kept, group) for group in groups(seeds, plan.together)]
     nats = [one.nats for one in learned]
     windows = zip(WINDOWS, zip(*(one.windows for one in learned), strict=True), strict=True)
     remark = f"{_each(nats)}; on windows of " + ", of ".join(
@@ -105,6 +101,12 @@ def _ours(plan: Plan, text: Path, kept: Path, seeds: int) -> Iterator[Row]:
     remembering = [one.remembering for one in learned]
     mean = statistics.mean(remembering)
     yield Row(f"  read with --cache {CACHE}", mean, None, "nats", True, _each(remembering))
+
+
+def groups(count: int, together: int) -> list[tuple[int, ...]]:
+    """The seeds of so many ensembles, from 1."""
+    firsts = range(1, 1 + count * together, together)
+    return [tuple(range(first, first + together)) for first in firsts]
 
 
 def _each(nats: Sequence[float]) -> str:
