@@ -127,15 +127,13 @@ class _Places:
         self.count, self.last = count, last
         shared = np.tile(np.arange(net.inputs), (count, 1))
         self.inputs: list[Ids] = []
-        self.outputs, self.widths, self.shared = {INPUT: shared}, {INPUT: net.inputs}, {INPUT}
+        self.outputs, self.widths = {INPUT: shared}, {INPUT: net.inputs}
         for i, layer in enumerate(net.layers[: last + 1]):
             reads = net.graph.reads[i]
             begins = np.cumsum([0, *(self.widths[j] for j in reads)])
             parts = [self.outputs[j] + at for j, at in zip(reads, begins, strict=False)]
             self.inputs.append(np.concatenate(parts, axis=1))
             if i < last:
-                if self.shared.issuperset(reads):
-                    self.shared.add(i)
                 self._add(i, layer, int(begins[-1]))
 
     def _add(self, i: int, layer: Layer, width: int) -> None:
@@ -145,19 +143,20 @@ class _Places:
         if isinstance(layer, PackedLayer) and not isinstance(layer, TiedLayer):
             if isinstance(layer, AttentionLayer) and not layer.parts.keys() >= {*PARTS[:3]}:
                 # Heads read the inputs themselves, in equal parts.
-                mixes = i in self.shared or (inputs != self._blocks(layer.inputs)).any()
+                mixes = (inputs != self._blocks(layer.inputs)).any()
             self.outputs[i], self.widths[i] = (
                 self._blocks(layer.outputs),
                 self.count * layer.outputs,
             )
-            self.shared.discard(i)
         elif layer.type == "shortcut":
             one, other = inputs[:, : layer.outputs], inputs[:, layer.outputs :]
             self.outputs[i], self.widths[i] = one, width // 2
             mixes = (other - width // 2 != one).any()
         else:
             self.outputs[i], self.widths[i] = inputs, width
-            mixes = layer.type not in SINGLY or (layer.type == "batchnorm" and i in self.shared)
+            # Networks have their own means and scales of a feature, even of one that they share.
+            shares = np.unique(inputs).size < inputs.size
+            mixes = layer.type not in SINGLY or (layer.type == "batchnorm" and shares)
         if mixes:
             raise CfgError(f"{layer.name}: a [{layer.type}] here would mix the joined networks")
 

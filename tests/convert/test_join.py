@@ -136,6 +136,10 @@ def value(net: Network, name: str) -> np.ndarray:
         ),
         (("gru output=9", "softmax noloss=1", *END), "1.softmax: a .softmax. here would mix"),
         (("batchnorm", "gru output=9", *END), "0.batchnorm: a .batchnorm. here would mix"),
+        (
+            ("dropout", "gru output=4", "route layers=0,1", "batchnorm", *END),
+            "3.batchnorm: a .batchnorm. here would mix",
+        ),
         ((END[0], "activation activation=tanh", "softmax"), "1.activation: a .activation. cannot"),
         (("attention heads=3 value=0", *END), "0.attention: a .attention. here would mix"),
         (
