@@ -10,6 +10,7 @@ LATER: dict[str, dict[str, float | None]] = {
     "softmax": {"smoothing": 0},
     "rnn": {"elman": 0},
     "connected": {"tied": None, "input_scale": 1},
+    "bytepairs": {"dropout": 0},
 }
 
 

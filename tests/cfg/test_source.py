@@ -13,7 +13,7 @@ from minidark.cfg.source import RUN, read_source, recorded_text
 from minidark.files.shipped import find_cfg, names
 from minidark.network import Network
 from minidark.training.same_run import cfg_values
-from tests.helpers import cfg
+from tests.helpers import cfg, network
 
 UNUSUAL = cfg(
     "net height=2 width=2 channels=5 batch=6 subdivisions=2 time_steps=3 learning_rate=1e-9 "
@@ -96,3 +96,13 @@ def test_a_damaged_record_is_an_error_of_one_line(text: str, message: str, tmp_p
 def test_other_files_are_read_as_before(tmp_path: Path) -> None:
     (tmp_path / "a.cfg").write_text("[net]\n")
     assert read_source(tmp_path / "a.cfg") == b"[net]\n"
+
+
+@pytest.mark.parametrize(("dropout", "recorded"), [("0", None), (".25", 0.25)])
+def test_byte_pairs_without_dropout_are_recorded_as_before_there_was_any(
+    dropout: str, recorded: float | None
+) -> None:
+    """So that older checkpoints can be resumed."""
+    layers = "gru output=3", "connected output=259 activation=linear", "softmax"
+    net = network("net inputs=259", f"bytepairs dropout={dropout}", *layers)
+    assert cfg_values(net)[1].get("dropout") == recorded
