@@ -1,4 +1,4 @@
-"""Byte-pair dropout: training data is cut into symbols in other places each time it is read.
+"""Byte-pair dropout: training data is cut into symbols in several ways.
 
 With the usual cut, a rare word is one rare symbol. With others, a network learns the parts of the
 word too, memorises less, and understands words that it has not seen. The sources of pairs are cut
@@ -43,10 +43,12 @@ class VariedText(BytePairText):
 
     def __init__(self, part: Part, byte_pairs: BytePairs, dropout: float, seed: int):
         self.lengths, rng = byte_pairs.lengths, Random(seed % 2**64)
-        usual = part.text.read(part.begin, part.end)
-        data, kind = byte_pairs.decode(usual), np.min_scalar_type(part.text.inputs - 1)
-        cuts = [usual, *(next(_cut([data], byte_pairs, dropout, rng)) for _ in range(COPIES))]
-        ids = np.concatenate([cut.astype(kind) for cut in cuts])
+        usual, kind = part.text.read(part.begin, part.end), np.min_scalar_type(part.text.inputs - 1)
+        data = byte_pairs.decode(usual)
+        cuts = [usual.astype(kind)]
+        for _ in range(COPIES):
+            cuts.append(next(_cut([data], byte_pairs, dropout, rng)).astype(kind))
+        ids = np.concatenate(cuts)
         TextInMemory.__init__(self, ids, part.text.inputs, part.text.identity())
 
 
@@ -57,7 +59,9 @@ def _cut(
     for line in lines:
         symbols: list[int] = []
         for piece in PIECES.findall(line):
-            known = cuts.setdefault(piece, [byte_pairs.cut(piece)])
+            known = cuts.get(piece)
+            if known is None:
+                known = cuts[piece] = [byte_pairs.cut(piece)]
             number = int(rng.random() * (1 + CUTS))
             if number >= len(known):
                 number = len(known)

@@ -132,7 +132,8 @@ class TextFeed(Feed):
             )
         self.size, self.identity, times = part.characters, text.identity(), 1
         if dropout := byte_pair_dropout(net):
-            part = VariedText(part, byte_pairs(net), dropout, seed).split(0)[0]
+            varied_text = VariedText(part, byte_pairs(net), dropout, seed)
+            part = varied_text.part(0, varied_text.size)
             times = 1 + COPIES
         self.epoch_passes = Fraction(part.size, times * self.steps * net.streams)
         self.tokenized = text.tokenized

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -121,3 +122,15 @@ def test_a_text_is_cut_in_several_ways(tmp_path: Path) -> None:
     assert again.streams.part.text.read(0, ids.size).tolist() == ids.tolist()
     another = text_feed(path, 0.5, seed=6)
     assert another.streams.part.text.read(0, ids.size).tolist() != ids.tolist()
+
+
+def test_a_word_is_cut_as_usual_once(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, cut = Counter[bytes](), BytePairs.cut
+
+    def counted(self: BytePairs, piece: bytes, *omits: Callable[[], bool]) -> list[int]:
+        usual[piece] += not omits
+        return cut(self, piece, *omits)
+
+    monkeypatch.setattr(BytePairs, "cut", counted)
+    varied(pairs, 0.5, 1, 0, 40)
+    assert usual[b"banana"] == 1
