@@ -275,7 +275,7 @@ class BytepairsOptions(LayerOptions):
     dropout: float = key(
         0.0,
         in_range(0, 1, open_high=True),
-        "chance to omit a pair while training data is cut into symbols, anew each time it is read",
+        "chance to omit a pair while training data is cut into symbols, in several ways",
         own=True,
     )
 
