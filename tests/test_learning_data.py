@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.learning import data
+from benchmarks.learning import data, reviews
 from minidark import Pairs
 
 NEEDED = {
@@ -77,3 +77,13 @@ def test_romanization_is_the_librarys_and_meets_assimilation() -> None:
         for word, latin in task.train
     ]
     assert 0.1 < sum(apart) / len(apart) < 0.9
+
+
+@pytest.mark.parametrize("prefix", ["naver.", ""])
+def test_reviews_may_lie_beside_data_of_translation(prefix: str, tmp_path: Path) -> None:
+    others = ["multi30k.train.tsv", "multi30k.test.tsv"] if prefix else []
+    for name in (f"{prefix}train.tsv", f"{prefix}test.tsv", *others):
+        (tmp_path / name).write_bytes(b"good\tpositive\n")
+    found = reviews.prepared(tmp_path, tmp_path / "kept")
+    assert found.train.name == f"{prefix}train.tsv"
+    assert [path.name for path in found.tests] == [f"{prefix}test.tsv"]

@@ -1,7 +1,8 @@
 """Sentiment of reviews, as accuracy on reviews that no training saw.
 
 The folder REVIEWS has one file with `train` in its name and one or more with `test`, also with .gz.
-Each line is a review, a tab and its class. Choices were made on held-out training reviews alone.
+If names begin with `naver`, other files do not count. Each line is a review, a tab and its class.
+Choices were made on held-out training reviews alone.
 The weights stay in build/learning.
 
 Training runs as a user would run it: `minidark train sentiment train.tsv --pairs`.
@@ -48,12 +49,11 @@ def tasks(folder: Path, kept: Path, seeds: int) -> dict[str, Callable[[], Iterat
 
 def prepared(folder: Path, kept: Path) -> Data:
     """The data without .gz."""
-    train, *tests = (
-        path
+    trains, tests = (
+        sorted(folder.glob(f"naver*{part}*.tsv*")) or sorted(folder.glob(f"*{part}*.tsv*"))
         for part in ("train", "test")
-        for path in unpacked(sorted(folder.glob(f"*{part}*.tsv*")), kept)
     )
-    return Data(train, tests)
+    return Data(unpacked(trains, kept)[0], unpacked(tests, kept))
 
 
 def trained(folder: Path, kept: Path, seeds: int) -> Iterator[Row]:
