@@ -11,7 +11,8 @@ from minidark.files.shipped import as_typed, find_cfg, folder, names
 from tests.shipped_cfgs import each_shipped_cfg, shipped_cfg
 
 CFGS = names("cfg", ".cfg")
-SYMBOLS = {"bytepairs": 2048, "bytepairs-long": 2048, "translate": 3072, "sentiment": 8192}  # others: 256, bytes
+# Others have 256: bytes.
+SYMBOLS = {"bytepairs": 2048, "bytepairs-long": 2048, "translate": 3072, "sentiment": 8192}
 
 
 def test_the_cells_have_a_cfg_each() -> None:
