@@ -6,7 +6,7 @@ The first cfg sets the number of streams, steps and passes. Everything else, inc
 learning rate, is each cfg's own. To match the number of parameters, each cfg's recurrent widths are
 scaled by one factor; other widths stay.
 
-The same batches means the same symbols in the same order. The same seconds means as many batches as
+The same batches means the same text in the same order. The same seconds means as many batches as
 each network finishes in that time. Their speeds are measured before the runs, in turns so that all
 meet the same load, and each learning-rate schedule then ends at its own number of batches.
 """
