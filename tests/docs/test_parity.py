@@ -23,7 +23,7 @@ TESTS = sorted(set(re.findall(r"`(tests/[^`]*)`", "\n".join(ROWS))))
 OURS = {  # minidark's
     "init", "input_scale", "update_bias", "forget_bias", "dropconnect", "clip_norm", "average",
     "batchnorm", "reset_after", "elman", "tied", "smoothing", "over", "heads", "keys", "memory",
-    "separator", "query", "key", "value",
+    "separator", "query", "key", "value", "dropout",
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -21,7 +22,7 @@ import pytest
 
 from minidark.cli import COMMANDS, cli
 from tests.docs.pages import ROOT
-from tests.report.browser import PATIENCE, browser
+from tests.report.browser import PATIENCE
 
 NEEDED = ("sphinx", "myst_parser", "furo", "sphinx_copybutton", "jinja2")
 MISSING = [name for name in NEEDED if find_spec(name) is None]
@@ -200,9 +201,11 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_the_first_page_is_live_and_a_search_finds_what_is_explained(site: Path) -> None:
+def test_the_first_page_is_live_and_a_search_finds_what_is_explained(
+    site: Path, chromium: Any
+) -> None:
     """In a browser, by the site's own scripts and index."""
-    with browser() as chromium, served(site) as address:
+    with served(site) as address:
         page = chromium.new_page(viewport={"width": 390, "height": 844})
         page.set_default_timeout(PATIENCE)
         said: list[str] = []

@@ -119,6 +119,7 @@ def go(page: Any, layer: int, value: int, unit: int, at: int) -> None:
     """Select these, untinted by surprise and without a stretch, with the focus on the text."""
     place = f"{layer}.{value}.{unit}.{at}"
     page.mouse.move(0, 0)
+    page.wait_for_timeout(300)  # until the page has stored its last selection in the address
     page.evaluate(f"location.hash = '#{place}'")
     page.wait_for_selector(f"#reading[data-shown='{place}']")
     page.focus("#text")

@@ -87,7 +87,7 @@ def look(
     minidark look rnn backup/rnn_best.weights held-out.txt
     minidark look lstm my.weights book.txt -o lstm.html --len 500
     tail -c 5000 book.txt | minidark look rnn my.weights - --json
-    minidark look translate my.weights sources.tsv --pairs -o alignment.html
+    minidark look attention.cfg my.weights sources.tsv --pairs -o alignment.html
 
     TEXT is a file, or - for standard input. The page is a single file for any browser, and needs
     the extra `report`. As in `valid`, the network starts from zero state and reads two newlines

@@ -14,7 +14,7 @@ from minidark.cli import COMMANDS, cli
 from tests.cli.running import assert_refused, output, run
 from tests.helpers import cfg
 
-NO_CFG = {"init", "doctor", "run", "look", "report", "compare", "completion"}
+NO_CFG = {"init", "doctor", "run", "look", "report", "compare", "completion", "demo"}
 
 
 @pytest.fixture(autouse=True)
