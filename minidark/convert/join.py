@@ -144,10 +144,8 @@ class _Places:
             if isinstance(layer, AttentionLayer) and not layer.parts.keys() >= {*PARTS[:3]}:
                 # Heads read the inputs themselves, in equal parts.
                 mixes = (inputs != self._blocks(layer.inputs)).any()
-            self.outputs[i], self.widths[i] = (
-                self._blocks(layer.outputs),
-                self.count * layer.outputs,
-            )
+            self.outputs[i] = self._blocks(layer.outputs)
+            self.widths[i] = self.count * layer.outputs
         elif layer.type == "shortcut":
             one, other = inputs[:, : layer.outputs], inputs[:, layer.outputs :]
             self.outputs[i], self.widths[i] = one, width // 2

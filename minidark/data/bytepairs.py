@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 
 from minidark.cfg.options import BYTES
+from minidark.data.identity import Identity
 from minidark.data.text import Ids, Symbols, TextInMemory
 from minidark.errors import CfgError, DataError, WeightsError
 from minidark.layers.bytepairs import BytePairsLayer
@@ -248,18 +249,14 @@ def _damaged(layer: BytePairsLayer, number: int, what: str) -> WeightsError:
     return WeightsError(f"{layer.pairs.name}[{number}] is {what}; these weights are damaged")
 
 
-class BytePairText(TextInMemory):
-    """A text as symbols of a network with a [bytepairs], in memory: two or four bytes a symbol. If
-    the network has no pairs yet, it learns them from all but the last `valid_fraction` of the
-    text. Raises DataError."""
+class EncodedText(TextInMemory):
+    """Symbols of byte pairs (N,), in memory: two or four bytes a symbol. cuts: its parts, in
+    order."""
 
-    def __init__(self, text: Symbols, net: Network, valid_fraction: float):
-        learn_from(text, net, valid_fraction)
-        pairs = byte_pairs(net)
-        self.lengths = pairs.lengths
-        kind = np.min_scalar_type(net.inputs - 1)
-        pieces = [pairs.encode(data).astype(kind) for data in _bytes(text, text.size)]
-        super().__init__(np.concatenate(pieces), net.inputs, text.identity())
+    def __init__(self, cuts: Iterable[Ids], byte_pairs: BytePairs, identity: Identity):
+        inputs, self.lengths = len(byte_pairs.names), byte_pairs.lengths
+        kind = np.min_scalar_type(inputs - 1)
+        super().__init__(np.concatenate([cut.astype(kind) for cut in cuts]), inputs, identity)
 
     def characters(self, begin: int, end: int) -> int:
         return self.characters_of(self.ids[begin:end])
@@ -269,6 +266,16 @@ class BytePairText(TextInMemory):
 
     def place(self, character: int) -> int:
         return int(np.searchsorted(np.cumsum(self.lengths[self.ids]), character, side="right"))
+
+
+class BytePairText(EncodedText):
+    """A text as symbols of a network with a [bytepairs]. If the network has no pairs yet, it learns
+    them from all but the last `valid_fraction` of the text. Raises DataError."""
+
+    def __init__(self, text: Symbols, net: Network, valid_fraction: float):
+        learn_from(text, net, valid_fraction)
+        pairs = byte_pairs(net)
+        super().__init__(map(pairs.encode, _bytes(text, text.size)), pairs, text.identity())
 
 
 def learn_from(text: Symbols, net: Network, valid_fraction: float) -> None:

@@ -12,16 +12,17 @@ of a piece of text beside the usual one, and each occurrence takes one of them.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from random import Random
 
 import numpy as np
 
-from minidark.data.bytepairs import PIECES, BytePairs, BytePairText
+from minidark.data.bytepairs import PIECES, BytePairs, EncodedText
 from minidark.data.pairs import Pairs
-from minidark.data.text import Ids, Part, TextInMemory
+from minidark.data.text import Ids, Part
 
-CUTS = 4
-COPIES = 8
+CUTS = 4  # random cuts of a piece
+COPIES = 8  # random cuts of a text
 
 
 def varied(pairs: Pairs, dropout: float, seed: int, epoch: int, longest: int) -> Pairs:
@@ -37,24 +38,21 @@ def varied(pairs: Pairs, dropout: float, seed: int, epoch: int, longest: int) ->
     return pairs.with_sources(sources)
 
 
-class VariedText(BytePairText):
+class VariedText(EncodedText):
     """The training part of a text, 1 + COPIES times one after another: with the usual cut, then
     with random ones, which depend on the seed."""
 
     def __init__(self, part: Part, byte_pairs: BytePairs, dropout: float, seed: int):
-        self.lengths, rng = byte_pairs.lengths, Random(seed % 2**64)
-        usual, kind = part.text.read(part.begin, part.end), np.min_scalar_type(part.text.inputs - 1)
+        rng, usual = Random(seed % 2**64), part.text.read(part.begin, part.end)
         data = byte_pairs.decode(usual)
-        cuts = [usual.astype(kind)]
-        for _ in range(COPIES):
-            cuts.append(next(_cut([data], byte_pairs, dropout, rng)).astype(kind))
-        ids = np.concatenate(cuts)
-        TextInMemory.__init__(self, ids, part.text.inputs, part.text.identity())
+        others = (next(_cut([data], byte_pairs, dropout, rng)) for _ in range(COPIES))
+        super().__init__(chain([usual], others), byte_pairs, part.text.identity())
 
 
 def _cut(
     lines: Iterable[bytes], byte_pairs: BytePairs, dropout: float, rng: Random
 ) -> Iterator[Ids]:
+    """The symbols (N,) of each line, with random cuts."""
     cuts: dict[bytes, list[list[int]]] = {}
     for line in lines:
         symbols: list[int] = []
