@@ -26,8 +26,8 @@ class Input:
     def __init__(self, weights: Array, biases: Array, gates: int, ids: bool, half: bool):
         self.ids = ids
         if ids:
-            more = len(biases) - len(weights)
-            self.table = np.ascontiguousarray(np.pad(weights.T, ((0, 0), (0, more)))) + biases
+            self.table = np.tile(biases, (weights.shape[1], 1))
+            self.table[:, : len(weights)] += weights.T
             self.packs = np.empty((gates, 0, 0, PANEL), UNIT if half else np.float32)
         else:
             self.table = biases[None].copy()
