@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from benchmarks.shapes import Sample, Shape, minidark_sample, minidark_step
+from benchmarks.shapes import Shape, minidark_sample, minidark_step
 from benchmarks.table import Row, machine, show
 from minidark.backend.threads import set_threads
 
@@ -25,14 +25,10 @@ ROUNDS = 2
 SECONDS = 6.0  # of each measurement, after the first repetition
 
 
-def characters(sample: Sample) -> Callable[[], object]:
-    return lambda: sample(20)
-
-
 WORK: dict[str, Callable[[], Callable[[], object]]] = {
     "train 2x128, fast kernels": lambda: minidark_step(Shape(2, 128, 50, 50), "fast"),
     "train 2x128, numpy's kernels": lambda: minidark_step(Shape(2, 128, 50, 50), "numpy"),
-    "sample 3x1024, fast kernels": lambda: characters(minidark_sample(Shape(3, 1024), "fast")),
+    "sample 3x1024, fast kernels": lambda: minidark_sample(Shape(3, 1024), "fast", 20),
 }
 
 

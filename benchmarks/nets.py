@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.shapes import SYMBOLS, Sample, Shape, Step, text
+from benchmarks.shapes import SYMBOLS, Shape, Step, text
 from minidark.backend import Array
 
 
@@ -108,10 +108,10 @@ def torch_step(shape: Shape, name: str, compiled: bool = False, device: str = "c
 # --- sampling -----------------------------------------------------------------------------
 
 
-def torch_sample(shape: Shape) -> Sample:
+def torch_sample(shape: Shape, length: int) -> Step:
     gru, out = torch_cell("GRU", shape), nn.Linear(shape.width, SYMBOLS)
 
-    def sample(length: int) -> None:
+    def sample() -> None:
         state, symbol = torch.zeros(shape.layers, 1, shape.width), 97
         with torch.inference_mode():
             for _ in range(length):
@@ -124,13 +124,15 @@ def torch_sample(shape: Shape) -> Sample:
     return sample
 
 
-def onnx_sample(shape: Shape) -> Sample:
+def onnx_sample(shape: Shape, length: int, threads: int) -> Step:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(_onnx_model(shape))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(_onnx_model(shape), options)
     rng = np.random.default_rng(0)
 
-    def sample(length: int) -> None:
+    def sample() -> None:
         states = [np.zeros((1, 1, shape.width), np.float32) for _ in range(shape.layers)]
         symbol = 97
         for _ in range(length):

@@ -22,10 +22,15 @@ import numpy as np
 from benchmarks.shapes import Shape
 from benchmarks.turns import REST, TURN, seconds_of
 
-STEPS = {  # kinds of peers: the function that makes a step, which only the peer imports
+STEPS = {  # kinds of peers: the function that makes a step, whose module only the peer imports
     "minidark": ("shapes", "minidark_step"),
     "torch": ("nets", "torch_step"),
     "bare": ("training", "bare_products"),
+    "sample": ("shapes", "minidark_sample"),
+    "samples": ("shapes", "minidark_samples"),
+    "torch sample": ("nets", "torch_sample"),
+    "onnx sample": ("nets", "onnx_sample"),
+    "vector": ("sampling", "plain_vector_products"),
 }
 
 

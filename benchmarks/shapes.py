@@ -12,6 +12,7 @@ import numpy as np
 
 import minidark
 from minidark.backend import Array
+from minidark.inference.generate import sample_many
 
 SYMBOLS = 256
 
@@ -65,13 +66,13 @@ def minidark_step(
     return lambda: net.train_batch(x, truth)
 
 
-Sample = Callable[[int], None]  # the argument is the number of characters
-
-
-def minidark_sample(shape: Shape, kernels: str, precision: str = "float32") -> Sample:
+def minidark_sample(shape: Shape, kernels: str, length: int, precision: str = "float32") -> Step:
+    """Samples `length` characters. Each call packs the weights anew."""
     net = network(shape, kernels, precision=precision)
+    return lambda: minidark.generate(net, b"a", length, srand=1)
 
-    def sample(length: int) -> None:
-        minidark.generate(net, b"a", length, srand=1)
 
-    return sample
+def minidark_samples(shape: Shape, kernels: str, length: int, texts: int) -> Step:
+    """Samples `length` characters of each of several texts, side by side."""
+    net = network(shape, kernels)
+    return lambda: sample_many(net, b"a", length, 0.7, range(texts))

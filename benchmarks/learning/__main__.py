@@ -6,8 +6,8 @@ Without names, tasks with a kept result are not measured again.
 
 numbers, romanization and rated-words need the extra `learning`. The tasks of generation need a
 text, --text; with a checkout of nanoGPT, --nanogpt, nanogpt measures it. The tasks of translation
-need the data, --multi30k, and those of reviews need --reviews. All tasks together take four hours
-on two cores.
+need the data, --multi30k, and those of reviews need --reviews. The tasks of precision compare bf16
+with float32 and need --text or --multi30k. All tasks together take five hours on two cores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import argparse
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.learning import commands, generation, pairs, reviews, translation
+from benchmarks.learning import commands, generation, pairs, precision, reviews, translation
 from benchmarks.learning.kept import kept
 from benchmarks.table import Row, machine, show
 
@@ -47,6 +47,7 @@ def main() -> None:
         tasks |= generation.tasks(options.text, options.nanogpt, own, options.seeds)
     if options.multi30k:
         tasks |= translation.tasks(options.multi30k, KEPT / "translation", options.seeds)
+    tasks |= precision.tasks(options.text, options.multi30k, KEPT / "precision", options.seeds)
     if options.reviews:
         tasks |= reviews.tasks(options.reviews, KEPT / "reviews", options.seeds)
     for name in options.tasks:
