@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -45,9 +45,9 @@ class Backend:
     """An array module, a dtype and a table of kernels.
 
     xp: creates arrays of `dtype`. kernels: the functions of `numpy_kernels`; if `fast`, also those
-    that only `compiled` has: single steps for sampling (`GruStep`), and `are_kept`, whether the
-    kernels are already compiled. widest: the largest number of units for which `kernels` compute a
-    whole sequence in one call (`gru_sequence`); 0 if they never do. precision: "bf16" rounds the
+    that only `compiled` has: single steps for sampling (`GruStep`), and `are_kept`, whether those
+    of float32 are already compiled. widest: the largest number of units for which `kernels` compute
+    a whole sequence in one call (`gru_sequence`); 0 if they never do. precision: "bf16" rounds the
     operands of matrix products to bfloat16.
     """
 
@@ -82,13 +82,6 @@ class Backend:
         self.kernels = _compiled() if kernels == "fast" else numpy_kernels
         self.fast = kernels == "fast"
         self.widest = sys.maxsize if self.fast else 0
-
-    def announce_compiling(self, types: Iterable[str]) -> None:
-        """Log a note if the kernels of these layer types must be compiled first."""
-        if self.fast and not self.kernels.are_kept(types):
-            log.info(
-                "compiling the fast kernels, once on this machine; this takes about 10 seconds"
-            )
 
     def asarray(self, array: npt.ArrayLike) -> Array:
         """Convert to an array of this backend's dtype."""

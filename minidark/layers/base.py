@@ -116,11 +116,6 @@ class Layer(ABC):
         streams = number_of(self.streams, "stream")
         return f"<{self.name}: {self.inputs} -> {self.outputs}, {streams}{states}>"
 
-    @property
-    def compiled_as(self) -> str:
-        """The name of its kernels in the compiled ones' `PROBES`."""
-        return self.type
-
     @abstractmethod
     def forward(self, x: Array, *, train: bool = False) -> Array:
         """Compute (T, S, outputs) from (T, S, inputs), or from ids (T, S) if `reads_ids`. x is

@@ -197,7 +197,6 @@ class ResetAfterGruLayer(GruLayer):
 
     reset_after = True
     state_packs = (("wz", "wr", "wh"),)
-    compiled_as = "gru reset_after"
 
     def _forward_whole(self, s: GruSaved) -> None:
         self.backend.kernels.gru_reset_after_sequence(

@@ -193,7 +193,6 @@ class ElmanLayer(RnnLayer):
     """An RNN with elman=1. The state, (S, outputs), is also the output."""
 
     elman = True
-    compiled_as = "rnn elman"
     created = ("input", "self")
     file_orders = one_order("input", "self")
 

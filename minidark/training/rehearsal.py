@@ -22,7 +22,6 @@ def rehearse(net: Network, feed: Feed, streams: int) -> None:
     are not compiled, or if the network was not made from a cfg."""
     if not (net.backend.fast and net.sections):
         return
-    net.backend.announce_compiling(layer.compiled_as for layer in net.layers)
     other = rebuilt(net)
     if other.layers[0].gives_ids:  # a sample needs the byte pairs
         for array, learned in zip(other.layers[0].arrays(), net.layers[0].arrays(), strict=True):

@@ -60,12 +60,10 @@ from minidark.backend.numpy_kernels import normalize_backward as normalize_backw
 from minidark.backend.numpy_kernels import shorten as shorten
 from minidark.backend.numpy_kernels import total as total
 
-PROBES = {  # a kernel that every training of this layer type, or form of it, uses
-    "gru": gru._gates,
-    "gru reset_after": gru._candidate_after,
-    "lstm": lstm._step,
+PROBES = {  # a kernel that nearly every training of this layer type uses
+    "gru": gru._forward_streams,
+    "lstm": lstm._forward_streams,
     "rnn": rnn._forward_streams,
-    "rnn elman": rnn._forward_elman_streams,
     "connected": tile.add_product,
     "attention": attention._softmax,
 }
@@ -87,5 +85,5 @@ def _halved(value: Any) -> Any:
 
 
 def are_kept(types: Iterable[str]) -> bool:
-    """Whether the kernels of these layer types are stored on disk in their current form."""
+    """Whether the float32 kernels of these layer types are stored on disk in their current form."""
     return all(kernel.is_kept(PROBES[type_]) for type_ in PROBES.keys() & {*types})

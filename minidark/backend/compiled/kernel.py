@@ -55,7 +55,8 @@ def form(triple: str, cpu: str, features: str) -> tuple[int, int, bool, bool]:
 
 # numba's target may differ from this processor: see NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and
 # NUMBA_ENABLE_AVX. HALF: it has the instruction for products of bfloat16.
-WIDTH, VECTORS, FUSED, HALF = form(*cpu_target.target_context.codegen().magic_tuple())
+TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()
+WIDTH, VECTORS, FUSED, HALF = form(*TARGET)
 PANEL = WIDTH * VECTORS
 
 # The compiler may not regroup or fuse operations unless a kernel asks for it, so that results do
@@ -176,6 +177,8 @@ def provide_externals() -> None:
 
 
 def is_kept(dispatcher: Any) -> bool:
-    """Whether the kernel is stored on disk in its current form."""
+    """Whether the kernel is stored on disk in its current form, for numba's target and operands of
+    float32. Those of bfloat16 are uint32, and need a form of their own."""
     cache = dispatcher._cache
-    return isinstance(cache, KernelCache) and cache.holds_any()
+    kept = cache.signatures(TARGET) if isinstance(cache, KernelCache) else []
+    return any(types.uint32 not in [getattr(a, "dtype", None) for a in taken] for taken in kept)

@@ -24,14 +24,19 @@ from numba.core.serialize import dumps
 log = logging.getLogger(__name__)
 
 DIGEST = hashlib.sha256().digest_size
-_warned: set[str] = set()
+COMPILING = "compiling fast kernels, once on this machine; this can take 10 seconds"
+_logged: set[str] = set()
 
 
 def warn_once(message: str, *values: object) -> None:
     """Log a warning only once per process."""
-    if message not in _warned:
-        _warned.add(message)
-        log.warning(message, *values)
+    _log_once(logging.WARNING, message, *values)
+
+
+def _log_once(level: int, message: str, *values: object) -> None:
+    if message not in _logged:
+        _logged.add(message)
+        log.log(level, message, *values)
 
 
 class KernelFile:
@@ -87,6 +92,10 @@ class KernelFile:
 class KernelCache(FunctionCache):
     """numba's cache of one function, stored in a `KernelFile`.
 
+    A form that is not there is compiled next. The first one is announced, because only here is it
+    known what a run needs: it depends on the layers' options, on the precision and on numba's
+    target, and sampling needs other kernels than training.
+
     before_loading: called before machine code is read, to define symbols that it may refer to.
     """
 
@@ -101,13 +110,16 @@ class KernelCache(FunctionCache):
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         self.before_loading()
         try:
-            return super().load_overload(sig, target_context)
+            stored = super().load_overload(sig, target_context)
         except Exception as error:  # unpickling or linking damaged bytes raises errors of any type
             warn_once(
                 "%s: a stored kernel cannot be read (%s); compiling again",
                 self.cache_path, _reason(error),
             )  # fmt: skip
             return None
+        if stored is None:
+            _log_once(logging.INFO, COMPILING)
+        return stored
 
     def save_overload(self, sig: Any, data: Any) -> None:
         try:
@@ -119,12 +131,15 @@ class KernelCache(FunctionCache):
                 self.cache_path, _reason(error),
             )  # fmt: skip
 
-    def holds_any(self) -> bool:
-        """Whether the kernel is stored on disk in its current form."""
+    def signatures(self, target: tuple[str, ...]) -> list[tuple[Any, ...]]:
+        """The arguments' types of each form that is stored on disk for this target (a "magic
+        tuple" of numba), if they are of the current sources."""
+        keys: list[Any]
         try:
-            return bool(self._cache_file.read())
+            keys = [*self._cache_file.read()]
         except Exception:  # damaged or not readable
-            return False
+            return []
+        return [taken for taken, compiled_for, _ in keys if compiled_for == target]
 
 
 def _reason(error: Exception) -> str:

@@ -129,7 +129,6 @@ def generate(
     symbols = _symbols(net, primer, tokens)
     work = sum(layer.work() for layer in net.layers)
     compute.settle(net, length * (samples * work + CHARACTER))
-    net.backend.announce_compiling(layer.compiled_as for layer in net.layers)
     with contextlib.ExitStack() as stack:
         original = stack.enter_context(Text(originals, 256)) if originals else None
         copied = []

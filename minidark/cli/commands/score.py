@@ -109,7 +109,6 @@ def score(
         _check_baseline(reference, data)
     net = choice.load(cfg, weights, batch=1, **compute.loading)
     compute.settle(net, beam * int(data.lengths().sum()) * sum(x.work() for x in net.layers))
-    net.backend.announce_compiling(layer.compiled_as for layer in net.layers)
     with progress("scoring") as report:
         result = score_network(
             net,

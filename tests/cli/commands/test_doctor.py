@@ -123,11 +123,13 @@ def line(name: str, shown: bytes) -> str:
 
 @pytest.mark.slow
 def test_each_kind_of_layer_is_compiled_or_not_yet(tmp_path: Path) -> None:
-    """In a folder of its own, where what [gru] cannot do without has been."""
+    """In a folder of its own, where a [gru] has run, whose products are those of [connected]."""
     pytest.importorskip("numba")
     make = (
-        "import numpy as np; from minidark.backend import compiled; a = np.zeros(6, 'f')\n"
-        "compiled.PROBES['gru'](a, a, a[:2].copy(), a[:2], 2)"
+        "import numpy as np; from minidark.backend import compiled\n"
+        "def zeros(*shape): return np.zeros(shape, 'f')\n"
+        "compiled.gru_sequence(zeros(8, 1, 6), zeros(6), zeros(9, 1, 2), zeros(8, 1, 2),\n"
+        "                      zeros(4, 2), zeros(2, 2), True)"
     )
     doctor = ["-m", "minidark", "doctor"]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -138,13 +140,13 @@ def test_each_kind_of_layer_is_compiled_or_not_yet(tmp_path: Path) -> None:
         said.append(done.stdout)
     none, _, one, as_json = said
     by = "the first long run compiles"
-    rest = "[lstm] [rnn] [connected] [attention]"
-    assert line("kernels", none) == f"fast: {by} [gru] {rest}"
-    assert line("kernels", one) == f"fast: compiled for [gru]; {by} {rest}"
+    rest = "[lstm] [rnn] [attention]"
+    assert line("kernels", none) == f"fast: {by} [gru] [lstm] [rnn] [connected] [attention]"
+    assert line("kernels", one) == f"fast: compiled for [gru] [connected]; {by} {rest}"
     kernels = json.loads(as_json)["kernels"]
     assert (kernels["compiled"], kernels["to_compile"]) == (
-        ["gru"],
-        ["lstm", "rnn", "connected", "attention"],
+        ["gru", "connected"],
+        ["lstm", "rnn", "attention"],
     )
     assert kernels["kept"] is False
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from minidark import load_network
 from minidark.backend import numpy_kernels, threads
 from minidark.cli.options.compute import Compute
 from tests.cli.running import assert_refused, run
@@ -19,6 +20,7 @@ from tests.helpers import cfg, network
 compiled: Any = pytest.importorskip(
     "minidark.backend.compiled", reason="numba is not installed; the extra 'fast' has it"
 )
+COMPILING: str = pytest.importorskip("minidark.backend.compiled.store").COMPILING
 
 NET = "net inputs=256 batch=2 time_steps=10 adam=1 learning_rate=.01 max_batches=3"
 CFG = cfg(NET, "gru output=8 tanh=1", "connected output=256 activation=linear", "softmax")
@@ -140,7 +142,7 @@ def test_a_signal_while_kernels_are_compiled_ends_the_run(nothing_kept: dict[str
     with subprocess.Popen(TRAIN, env=nothing_kept, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr
         for line in process.stderr:
-            if "compiling the fast kernels" in line:
+            if "compiling fast kernels" in line:
                 break
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
@@ -150,12 +152,26 @@ def test_a_signal_while_kernels_are_compiled_ends_the_run(nothing_kept: dict[str
 
 
 @pytest.mark.slow
-def test_what_is_compiled_once_is_not_announced_again(nothing_kept: dict[str, str]) -> None:
-    told = [
-        subprocess.run(
-            [*TRAIN, "--seed", "1"], env=nothing_kept, capture_output=True, text=True, timeout=100
-        ).stderr
-        for _ in range(2)
+def test_what_is_compiled_once_is_announced_once(nothing_kept: dict[str, str]) -> None:
+    """Each of these commands needs kernels that the ones before it do not."""
+    load_network("a.cfg", kernels="numpy").save_weights("a.weights")
+    normed = CFG.replace("[gru]", "[gru]\nbatch_normalize=1")
+    Path("normed.cfg").write_text(normed)
+    train = ("train", "a.cfg", "text.txt", "--seed", "1")
+    commands: list[tuple[str, ...]] = [
+        ("generate", "a.cfg", "a.weights", "--len", "9"),
+        ("predict", "a.cfg", "a.weights"),
+        train,
+        ("train", "normed.cfg", *train[2:]),
     ]
-    announced = ["compiling the fast kernels, once on this machine" in text for text in told]
-    assert announced == [True, False]
+    if compiled.HALF:
+        commands += [(*train, "--precision", "bf16")]
+    for command in commands:
+        notes = [
+            subprocess.run(
+                [sys.executable, "-m", "minidark", *command, "--kernels", "fast"],
+                env=nothing_kept, input=b"ab\n", capture_output=True, timeout=100, check=True,
+            ).stderr.count(COMPILING.encode())
+            for _ in range(2)
+        ]  # fmt: skip
+        assert notes == [1, 0], command
