@@ -152,6 +152,9 @@ def get_backend(
     if precision == BF16 and name != "float32":
         raise BackendError(f"precision bf16 needs dtype float32, not {name}")
     if device != "cpu":
+        on_cpu_only = BackendError("precision bf16 is for the CPU only; choose device 'cpu'")
+        if precision == BF16 and device == "cuda":  # even if cupy could be installed
+            raise on_cpu_only
         try:
             gpu = _cuda(np.dtype(name))
         except BackendError:
@@ -159,14 +162,14 @@ def get_backend(
                 raise
         else:
             if precision == BF16:
-                raise BackendError("precision bf16 is for the CPU only; choose device 'cpu'")
+                raise on_cpu_only
             return gpu
     backend = Backend("cpu", np, numpy_kernels, np.dtype(name), precision=precision)
     backend.use_kernels(kernels)
     return backend
 
 
-def _compiled() -> ModuleType:
+def _compiled(instead: str = "--kernels numpy") -> ModuleType:
     try:
         if import_module("numba").config.DISABLE_JIT:
             raise RuntimeError("NUMBA_DISABLE_JIT is set")
@@ -175,7 +178,7 @@ def _compiled() -> ModuleType:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise BackendError(
             f"the fast kernels need numba ({reason}); pip install 'minidark[fast]', or choose "
-            "--kernels numpy"
+            f"{instead}"
         ) from error
 
 
@@ -184,7 +187,7 @@ def _half_kernels(kernels: str) -> ModuleType:
     other ways to compute the same would be slower than float32."""
     if kernels == "numpy":
         raise BackendError("precision bf16 needs the fast kernels; numpy's are float32")
-    compiled = _compiled()
+    compiled = _compiled("--precision float32")
     if not compiled.HALF:
         raise BackendError(
             "precision bf16 needs AVX512-BF16, which numba's target processor lacks; use float32"

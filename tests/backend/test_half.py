@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -297,6 +298,15 @@ def test_a_processor_without_the_instruction_is_refused(monkeypatch: pytest.Monk
     with pytest.raises(BackendError, match=r"^precision bf16 needs AVX512-BF16, .*; use float32$"):
         get_backend(precision="bf16")
     assert get_backend().precision == "float32"
+
+
+def test_advice_is_not_to_install_what_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    with pytest.raises(BackendError, match=r"^precision bf16 is for the CPU only; .*$"):
+        get_backend("cuda", precision="bf16")
+    monkeypatch.setattr("numba.config.DISABLE_JIT", 1)
+    with pytest.raises(BackendError, match=r"^the fast .*, or choose --precision float32$"):
+        get_backend(precision="bf16")
 
 
 @pytest.mark.parametrize(
