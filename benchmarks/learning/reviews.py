@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def trained(folder: Path, kept: Path, seeds: int) -> Iterator[Row]:
     """Train `seeds` networks: their accuracy on each test file beside that of the baseline, and the
     seconds of the slowest."""
     data = prepared(folder, kept)
-    runs = [_train(data.train, kept / "one" / str(seed), seed) for seed in range(1, seeds + 1)]
+    runs = [_train(data.train, kept / "all" / str(seed), seed) for seed in range(1, seeds + 1)]
     for test in data.tests:
         scores = [_score(CFG, weights, test) for weights, _ in runs[1:]]
         first = _score(CFG, runs[0][0], test, "--baseline", str(data.train))
@@ -73,9 +74,10 @@ def trained(folder: Path, kept: Path, seeds: int) -> Iterator[Row]:
 
 
 def joined(folder: Path, kept: Path) -> Iterator[Row]:
-    """Train an ensemble: its accuracy, and the seconds of all its trainings together."""
+    """An ensemble of the first networks of `trained`, which are trained once for both rows: its
+    accuracy, and the seconds of all its trainings together."""
     data = prepared(folder, kept)
-    cfg, weights, seconds = _ensemble(data.train, kept / "joined", TOGETHER)
+    cfg, weights, seconds = _ensemble(data.train, kept / "all", TOGETHER)
     for test in data.tests:
         accuracy = 100 * _score(cfg, weights, test)["accuracy"]
         yield Row(f"{test.name}: accuracy of {TOGETHER} joined", accuracy, JOINED_GOAL, "%")
@@ -96,8 +98,9 @@ def few(folder: Path, kept: Path) -> Iterator[Row]:
                   remark=f"{FEW_TOGETHER} joined, {seconds:.0f} s")  # fmt: skip
 
 
+@cache
 def _train(train: Path, backup: Path, seed: int, *options: str) -> tuple[Path, float]:
-    """The final weights, and the seconds of the whole command."""
+    """The final weights, and the seconds of the whole command; once for all rows of a benchmark."""
     shutil.rmtree(backup, ignore_errors=True)
     began = time.perf_counter()
     run("train", CFG, str(train), "--pairs", "--seed", str(seed), "--backup", str(backup), *options)
