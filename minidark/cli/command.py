@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 from typing import Any
 
 import click
@@ -43,7 +44,9 @@ REST = "Options"
 OWN = {"generate.seed", "valid.seed", "vec.seed", "output", "out-cfg", "force", "anywhere"}
 NONE = {"rnn"}  # no variables, so that old command lines keep their meaning
 
-LEVEL = "minidark.level"  # key of the log level in ctx.meta, which a command shares with its group
+# Keys of ctx.meta, which a command shares with its group.
+LEVEL = "minidark.level"  # the log level
+WORDS = "minidark.words"  # the words of a command that another command runs
 
 # darknet's flags that are options of commands other than `rnn`.
 DARKNETS = ("seed", "srand", "len", "temp", "tokens", "tokenized", "clear")
@@ -208,3 +211,9 @@ def typed(name: str) -> bool:
     """Whether this option of the running command is on the command line, not from the
     environment."""
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def command_words() -> list[str]:
+    """The words of the running command: as typed, or as another command runs it."""
+    words: list[str] = click.get_current_context().meta.get(WORDS) or ["minidark", *sys.argv[1:]]
+    return words

@@ -12,6 +12,7 @@ import click
 
 from minidark.cfg.source import RUN
 from minidark.cli import load
+from minidark.cli.command import WORDS
 from minidark.cli.options.numbers import count
 from minidark.cli.output.outputs import PAGE, check_output, force_option
 from minidark.cli.output.stderr import tell
@@ -57,9 +58,10 @@ def demo(text: str | None, batches: int, backup: str, output: str, force: bool) 
         raise click.UsageError("--backup needs a folder name")
     if started() > 1:
         raise click.UsageError("`demo` does not work with mpiexec; use `train`")
-    data = text or _near(shipped.folder("texts") / TEXT)
+    data = _near(shipped.folder("texts") / TEXT) if text is None else text
     with open_regular(data, named(data, DataError)):
         pass  # a wrong name is reported before anything is printed
+    data = _no_option(data)
     has_page = find_spec("jinja2") is not None
     if has_page:
         check_output(output, data, form=PAGE, force=force)
@@ -67,8 +69,8 @@ def demo(text: str | None, batches: int, backup: str, output: str, force: bool) 
     resumes = _is_resumable(Path(backup), data, batches)
     if not resumes:
         say(f"Before training, the network writes noise:\n\n{_noise(cfg)}")
-    folder = f"{backup.rstrip('/')}/"
-    _train([cfg, data, "--batches", str(batches), *([] if text else OF_TEXT),
+    folder = _no_option(f"{backup.rstrip('/')}/")
+    _train([cfg, data, "--batches", str(batches), *(OF_TEXT if text is None else []),
             *([] if backup == FOLDER else ["--backup", backup]),
             *(["--resume", "auto"] if resumes else [])])  # fmt: skip
     _run("generate", [folder, "--len", str(AFTER)])
@@ -87,6 +89,11 @@ def _near(path: Path) -> str:
         return os.fspath(path.resolve().relative_to(Path.cwd().resolve()))
     except ValueError:
         return os.fspath(path)
+
+
+def _no_option(name: str) -> str:
+    """The name of a file as an argument, which must not look like an option."""
+    return f"./{name}" if name.startswith("-") else name
 
 
 def _is_resumable(folder: Path, data: str, batches: int) -> bool:
@@ -121,7 +128,9 @@ def _train(arguments: list[str]) -> None:
 
 def _run(name: str, arguments: list[str]) -> None:
     """Print a command as a user types it, and run it."""
-    say(f"\n{shlex.join(['minidark', name, *arguments])}")
+    words, current = ["minidark", name, *arguments], click.get_current_context()
+    say(f"\n{shlex.join(words)}")
+    current.meta[WORDS] = words
     command = load(name)
-    with command.make_context(name, arguments, parent=click.get_current_context()) as ctx:
+    with command.make_context(name, arguments, parent=current) as ctx:
         command.invoke(ctx)

@@ -12,6 +12,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from minidark.cli.command import WORDS
 from minidark.cli.commands.experiment import Run, read_experiment
 from minidark.cli.commands.train import train
 from minidark.cli.exits import EXPECTED, report
@@ -100,10 +101,10 @@ def _train(runs: list[Run]) -> tuple[list[Done], int]:
 def _train_one(one: Run) -> Done:
     """Train or resume one run, and report its error."""
     before, code = _checkpoint(one), 0
+    words, current = _command(one), click.get_current_context()
+    current.meta[WORDS] = words
     try:
-        with train.make_context(
-            "train", one.arguments(), parent=click.get_current_context()
-        ) as ctx:
+        with train.make_context("train", words[2:], parent=current) as ctx:
             one.claim()
             _invoke(ctx, before)
     except SystemExit as exit_:
@@ -134,6 +135,11 @@ def _invoke(ctx: click.Context, before: Checkpoint | None) -> None:
             train.invoke(ctx)
     else:
         train.invoke(ctx)
+
+
+def _command(one: Run) -> list[str]:
+    """The command that trains or resumes a run."""
+    return ["minidark", "train", *one.arguments()]
 
 
 def _left(one: Run) -> Done:
@@ -174,7 +180,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _list(runs: list[Run], as_json: bool) -> None:
-    commands = [["minidark", "train", *one.arguments()] for one in runs]
+    commands = [*map(_command, runs)]
     if as_json:
         listed = [
             {**_described(one), "command": command, "goes_on": one.began}

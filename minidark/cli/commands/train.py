@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 
 from minidark.backend import BF16
 from minidark.cfg.described import title
+from minidark.cli.command import command_words
 from minidark.cli.commands.train_options import Options
 from minidark.cli.options.cfg_options import cfg_options
 from minidark.cli.options.compute import compute_options
@@ -192,7 +192,7 @@ def _lead(options: Options, training: Training, stop: Stop) -> StepReport | None
         options.path,
         options.save_every,
         training=training,
-        command=["minidark", *sys.argv[1:]],
+        command=command_words(),
         resumed=options.checkpoint,
         overrides=options.choice.overrides,
         tensorboard=options.tensorboard,

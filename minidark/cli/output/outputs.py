@@ -50,6 +50,8 @@ def check_cfg_output(output: str, data: bytes, force: bool) -> None:
 
 def check_place(output: str | None, *others: str | Path | None) -> None:
     """Like `check_output`, but without reading `output`."""
+    if output == "":
+        raise click.UsageError("the name of the output file is empty")
     if output == "-":
         raise click.UsageError("- is not supported here: write to a file")
     for other in others:

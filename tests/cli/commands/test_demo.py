@@ -38,7 +38,7 @@ def commands(result: Result) -> list[str]:
 
 
 def shown(*args: str) -> Result:
-    result = run("demo", *args, *SHORT)
+    result = run("demo", *SHORT, *args)
     assert result.exit_code == 0, result.stderr or result.exception
     return result
 
@@ -130,6 +130,33 @@ def test_mistakes_are_reported_before_any_work() -> None:
     assert not Path("backup").exists()
     shown("my.txt", "--force")
     assert Path("play.html").read_bytes() != b"mine"
+
+
+def test_names_that_look_like_options_are_names() -> None:
+    Path("-my.txt").write_bytes(TEXT)
+    for _ in range(2):  # the second one finds the run of the first
+        result = shown("--backup", "-mine", "-o", "-mine.html", "--", "-my.txt")
+        train, sample, page = commands(result)
+        assert train.startswith("minidark train rnn ./-my.txt --batches 2 --backup -mine")
+        assert (sample, page) == (
+            "minidark generate ./-mine/ --len 600", "minidark play ./-mine/ -o -mine.html"
+        )  # fmt: skip
+
+
+def test_empty_names_are_reported_before_any_work() -> None:
+    assert_refused(run("demo", ""), 4, ": cannot read: No such file or directory")
+    assert_wrong_usage(run("demo", "my.txt", "-o", ""), "the name of the output file is empty")
+    assert not Path("backup").exists()
+
+
+def test_a_report_repeats_the_training_with_its_seed() -> None:
+    shown("my.txt", "--backup", "mine")
+    before = Path("mine/rnn_final.weights").read_bytes()
+    *_, command = run("report", "mine").stdout.splitlines()
+    seed = recorded("mine")["seed"]
+    assert command.strip() == (f"minidark train rnn my.txt --batches 2 --backup mine --seed {seed}")
+    assert run(*shlex.split(command)[1:]).exit_code == 0
+    assert Path("mine/rnn_final.weights").read_bytes() == before
 
 
 def test_without_the_extra_it_trains_and_names_the_command_for_the_page(

@@ -184,6 +184,13 @@ def test_ctrl_c_saves_the_run_and_ends_and_the_next_call_goes_on(folder: Path) -
     assert (first / "a_final.weights").read_bytes() == wanted
 
 
+def test_each_run_records_the_command_that_trains_it() -> None:
+    listed = summary("--dry-run")
+    summary()
+    recorded = [json.loads(Path(one["folder"], "run.json").read_text()) for one in listed]
+    assert [one["command"] for one in recorded] == [one["command"] for one in listed]
+
+
 def test_the_exit_code_is_the_worst_and_the_rest_is_run() -> None:
     write(EXPERIMENT.replace("gru.output: [3, 5]", "net.learning_rate: [1e38, .01]"))
     done = summary(code=5)
