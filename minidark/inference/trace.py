@@ -22,7 +22,7 @@ import numpy.typing as npt
 from minidark.backend import Array
 from minidark.data.bytepairs import byte_pairs
 from minidark.data.text import Ids
-from minidark.errors import DataError
+from minidark.errors import DataError, number_of
 from minidark.network import Network
 from minidark.network.nonfinite import not_finite
 
@@ -66,7 +66,7 @@ def trace(net: Network, symbols: npt.ArrayLike, seed: bytes = b"\n\n") -> Trace:
     """
     ids = np.asarray(symbols)
     if ids.ndim != 1 or ids.size < 2 or ids.dtype.kind not in "iu":
-        raise DataError(f"{ids.size} characters; at least two are needed")
+        raise DataError(f"{number_of(ids.size, 'character')}; at least two are needed")
     one = net.twin(1)
     if seed:
         one.predict(byte_pairs(net).encode(seed))

@@ -20,7 +20,7 @@ from minidark.backend import Array, Scalar
 from minidark.data.bytepairs import BytePairs, byte_pairs
 from minidark.data.pairs import Batch, Pairs
 from minidark.data.text import Ids, Part, Symbols
-from minidark.errors import DataError
+from minidark.errors import DataError, number_of
 from minidark.inference.cache import remembering, topmost
 from minidark.inference.search import read_without_outputs
 from minidark.network import Network
@@ -243,7 +243,7 @@ def readings(
         read += block.size
         last = symbols[-1:]
     if read < 2:
-        raise DataError(f"{read} characters; at least two are needed")
+        raise DataError(f"{number_of(read, 'character')}; at least two are needed")
 
 
 def _remembering(one: Network, length: int) -> Callable[[Ids], Array]:

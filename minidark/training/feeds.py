@@ -127,7 +127,7 @@ class TextFeed(Feed):
         self.text, self.steps = text, net.options.time_steps
         if part.size < self.steps + 1:
             raise DataError(
-                f"{part.size} characters to train on; a window of time_steps={self.steps} "
+                f"{number_of(part.size, 'character')} to train on; a window of time_steps={self.steps} "
                 f"needs {self.steps + 1}: use more text or a smaller time_steps"
             )
         self.size, self.identity, times = part.characters, text.identity(), 1

@@ -209,7 +209,7 @@ def test_a_text_that_is_empty_missing_or_too_short_is_4() -> None:
     assert_refused(run("train", "a.cfg", "none.txt"), 4, none)
     assert_refused(run("valid", "a.cfg", "a.weights", "none.txt"), 4, none)
     few = run("valid", "a.cfg", "a.weights", stdin=b"x")
-    assert_refused(few, 4, "standard input: 1 characters; at least two are needed")
+    assert_refused(few, 4, "standard input: 1 character; at least two are needed")
     result = run("train", "a.cfg", "short.txt", "--seed", "1", "--valid-fraction", "0")
     assert result.exit_code == 4
     assert result.stderr.splitlines()[-1] == (

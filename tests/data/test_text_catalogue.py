@@ -15,6 +15,7 @@ import pytest
 
 from minidark import Text, load_network
 from minidark.data.tokens import TokenText
+from minidark.errors import number_of
 from tests.cli.running import Started, assert_refused, run
 from tests.helpers import cfg, forbidden
 
@@ -57,7 +58,7 @@ SOON = (*WHOLE, "--batches", "50")  # streams begin anywhere, and come upon it
 
 def few(characters: int) -> str:
     return (
-        f"{characters} characters to train on; a window of time_steps={STEPS} needs "
+        f"{number_of(characters, 'character')} to train on; a window of time_steps={STEPS} needs "
         f"{STEPS + 1}: use more text or a smaller time_steps"
     )
 

@@ -144,7 +144,7 @@ def test_a_network_with_nothing_to_show_is_refused(
 def test_a_text_that_is_too_short_is_refused_and_the_page_that_was_there_stays() -> None:
     Path("look.html").write_text("before")
     refused = run("look", "a.cfg", "a.weights", "-", "--force", stdin=b"x")
-    assert_refused(refused, 4, "1 characters; at least two are needed")
+    assert_refused(refused, 4, "1 character; at least two are needed")
     assert Path("look.html").read_text() == "before"
 
 
