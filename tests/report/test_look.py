@@ -423,6 +423,50 @@ def test_an_address_counts_that_was_written_over_before_its_event(mixed: Any) ->
     mixed.wait_for_selector("#reading[data-shown='1.0.2.3']", timeout=10_000)
 
 
+def test_the_address_of_a_moment_ago_counts(mixed: Any) -> None:
+    go(mixed, 0, 0, 0, 5)
+    mixed.wait_for_timeout(300)  # the address was not changed just now
+    mixed.evaluate("""() => {
+        const text = document.getElementById("text");
+        text.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+        location.hash = '#0.0.0.5';
+    }""")
+    mixed.wait_for_timeout(300)
+    assert picked(mixed) == (0, 0, 0, 5)
+    assert mixed.evaluate("location.hash") == "#0.0.0.5"
+
+
+UNPACKS_LATE = """
+    const unpacked = Response.prototype.arrayBuffer;
+    Response.prototype.arrayBuffer = async function () {
+        await new Promise((go) => addEventListener("message", go, { once: true }));
+        return unpacked.call(this);
+    };
+"""
+
+
+def test_nothing_happens_before_the_values_are_there(mixture: Shown, chromium: Any) -> None:
+    chromium.new_context, usual = lambda **context: _late(usual(**context)), chromium.new_context
+    try:
+        with opened(chromium, mixture.file) as page:
+            assert page.inner_text("#reading") == "Unpacking …"
+            page.locator("#text span").nth(3).click()
+            page.focus("#text")
+            page.keyboard.press("ArrowDown")
+            page.click("#theme")
+            page.evaluate("location.hash = '#1.0.2.3'")
+            page.evaluate("setInterval(() => postMessage(0), 5)")
+            ready(page)
+            assert picked(page) == (1, 0, 2, 3)
+    finally:
+        chromium.new_context = usual
+
+
+def _late(window: Any) -> Any:
+    window.add_init_script(UNPACKS_LATE)
+    return window
+
+
 def test_by_keys(mixture: Shown, mixed: Any) -> None:
     last = C - 1
     go(mixed, 0, 0, 0, 0)

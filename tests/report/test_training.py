@@ -161,6 +161,25 @@ def test_a_live_page_renews_itself_until_the_run_ends(tmp_path: Path, chromium: 
             assert page.inner_text(".samples pre:visible") == "third"
 
 
+def test_a_reload_keeps_the_focus_and_waits_for_a_drag(tmp_path: Path, chromium: Any) -> None:
+    samples = [line(500, sample="first"), line(1000, sample="second")]
+    folder, file = written(tmp_path / "run", samples, batches=2000), tmp_path / "page.html"
+    write_run_page(file, read_run_folder(folder), running=True, live=Live(time.time(), 1, 90))
+    marked, renewed = "document.body.dataset.marked = 1", "body:not([data-marked])"
+    with opened(chromium, file) as page:
+        page.focus("#sample")
+        page.evaluate(marked)
+        page.wait_for_selector(renewed)
+        page.wait_for_selector("#sample:focus")
+        page.hover("#sample")
+        page.mouse.down()
+        page.evaluate(marked)
+        page.wait_for_timeout(2500)
+        assert page.locator(renewed).count() == 0
+        page.mouse.up()
+        page.wait_for_selector(renewed)
+
+
 def test_a_run_is_followed_while_its_folder_is_locked(tmp_path: Path) -> None:
     folder, file = written(tmp_path / "run", [line(10)], batches=99), tmp_path / "page.html"
     pages: list[str] = []

@@ -9,12 +9,14 @@
   const SVG = "http://www.w3.org/2000/svg";
   const SIGNS = { "\n": "↵", "\t": "⇥\t" };
   const MOST_BITS = 8; // of the colours of surprise
+  const SAVE_EVERY = 200; // milliseconds between changes of the address
   const selected = { layer: 0, value: 0, unit: 0, at: 0, surprise: false }; // the selection
   let stretch = null; // the selected characters [from, to], or null
   let hovered = null; // the character under the pointer, or null
   let saveTimer = 0; // of `saveSelection`
+  let savedAt = -Infinity; // its time
   let stretchTimer = 0; // of `takeStretch`
-  let colours = ramp();
+  let colours = null; // `ramp()`
 
   // --- created once ---------------------------------------------------------------------------
 
@@ -36,7 +38,7 @@
     const cell = make("span", { textContent: SIGNS[text] ?? text });
     cell.dataset.at = at;
     if (text in SIGNS) cell.className = "sign";
-    else if (text.length > 2 && text.startsWith("\\")) cell.className = "code";
+    else if (text.length > 1 && text.startsWith("\\")) cell.className = "code";
     return cell;
   }
   const cells = data.cells.map((_, at) => cellOf(at));
@@ -357,14 +359,18 @@
     return { layer: at, value: data.layers[at].values.findIndex((one) => one.name === name), unit };
   }
 
-  /** Store the selection in the address, so that it can be shared as a link. It is stored after a
-   *  pause, because browsers limit the rate of changes. */
+  /** Store the selection in the address, so that it can be shared as a link: at once, because the
+   *  old address, typed again, would be no change; but not more often than browsers allow. */
   function saveSelection() {
     clearTimeout(saveTimer);
-    saveTimer = setTimeout(() => {
-      const { layer: l, value: v, unit, at, surprise } = selected;
-      history.replaceState(null, "", `#${[l, v, unit, at].join(".")}${surprise ? ".surprise" : ""}`);
-    }, 200);
+    const wait = savedAt + SAVE_EVERY - performance.now();
+    if (wait > 0) {
+      saveTimer = setTimeout(saveSelection, wait);
+      return;
+    }
+    savedAt = performance.now();
+    const { layer: l, value: v, unit, at, surprise } = selected;
+    history.replaceState(null, "", `#${[l, v, unit, at].join(".")}${surprise ? ".surprise" : ""}`);
   }
 
   /** The selection in an address, or else the first find. */
@@ -397,6 +403,16 @@
     const anchor = stretch?.includes(before) ? stretch[stretch[0] === before ? 1 : 0] : before;
     setStretch([Math.min(anchor, selected.at), Math.max(anchor, selected.at)]);
   }
+
+  if (!("DecompressionStream" in window)) {
+    $("reading").textContent = "This browser is too old to unpack the values; use one from 2023 or later.";
+    return;
+  }
+  $("reading").textContent = "Unpacking …";
+  for (const one of data.layers) await unpack(one, T);
+  colours = ramp();
+
+  // --- events, once there are values ------------------------------------------------------------
 
   for (const element of document.querySelectorAll(".keys")) {
     element.addEventListener("keydown", (event) => {
@@ -489,12 +505,6 @@
     drawPanels();
   });
 
-  if (!("DecompressionStream" in window)) {
-    $("reading").textContent = "This browser is too old to unpack the values; use one from 2023 or later.";
-    return;
-  }
-  $("reading").textContent = "Unpacking …";
-  for (const one of data.layers) await unpack(one, T);
   options($("layer"), data.layers.map((one) => [one.name]));
   $("layer-label").classList.toggle("single", data.layers.length === 1);
   for (const [label, property, of, name, unit, correlation, at] of data.finds) {

@@ -26,8 +26,16 @@
     show(stored < 0 ? samples.length - 1 : stored);
   }
 
+  // A live page reloads itself: the focus returns to where it was, and a drag is not interrupted.
+  const focusable = () => [...document.querySelectorAll("button, input, summary, [tabindex='0']")];
+  focusable()[choices.get("focus")]?.focus({ preventScroll: true });
+  choices.set("focus", null);
+
   const live = document.getElementById("live");
   if (!live) return;
+  let held = false;
+  for (const name of ["pointerdown", "pointermove", "pointerup", "pointercancel"])
+    addEventListener(name, (event) => (held = event.buttons > 0));
   const { written, every, silent } = live.dataset;
   const age = () => Date.now() / 1000 - Number(written);
   const tell = () => {
@@ -39,7 +47,8 @@
   tell();
   setInterval(tell, 1000);
   setInterval(() => {
-    const reading = !getSelection().isCollapsed || document.hidden;
-    if (!reading) location.reload();
+    if (held || document.hidden || !getSelection().isCollapsed) return;
+    choices.set("focus", focusable().indexOf(document.activeElement));
+    location.reload();
   }, Number(every) * 1000);
 })();
