@@ -90,7 +90,8 @@ def _figure(line: str, name: str) -> str:
 
 
 def drawn() -> str:
-    """The chart as SVG. It has its own background, to be readable on dark pages too."""
+    """The chart as SVG, light or dark as the reader's system is. It has its own background, because
+    the page around it may have the other colours."""
     parts, y = [], MARGIN
     for panel in panels():
         parts.append(_text(MARGIN, y + 14, panel.title, ' class="title"'))
@@ -119,8 +120,16 @@ def drawn() -> str:
 _SVG = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" \
 height="{height}" role="img" aria-label="Training time and loss of minidark and others">
-<style>text {{ font: 14px sans-serif; fill: #1f2328 }} .title {{ font-weight: bold }}</style>
-<rect x=".5" y=".5" width="{inner}" height="{below}" rx="8" fill="#fff" stroke="#d1d9e0"/>
+<style>
+text {{ font: 14px sans-serif; fill: #1f2328 }}
+.title {{ font-weight: bold }}
+.paper {{ fill: #fff; stroke: #d1d9e0 }}
+@media (prefers-color-scheme: dark) {{
+  text {{ fill: #f0f6fc }}
+  .paper {{ fill: #0d1117; stroke: #3d444d }}
+}}
+</style>
+<rect class="paper" x=".5" y=".5" width="{inner}" height="{below}" rx="8"/>
 {parts}
 </svg>
 """
