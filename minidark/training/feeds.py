@@ -127,8 +127,9 @@ class TextFeed(Feed):
         self.text, self.steps = text, net.options.time_steps
         if part.size < self.steps + 1:
             raise DataError(
-                f"{number_of(part.size, 'character')} to train on; a window of time_steps={self.steps} "
-                f"needs {self.steps + 1}: use more text or a smaller time_steps"
+                f"{number_of(part.size, 'character')} to train on; a window of "
+                f"time_steps={self.steps} needs {self.steps + 1}: use more text or a smaller "
+                "time_steps"
             )
         self.size, self.identity, times = part.characters, text.identity(), 1
         if dropout := byte_pair_dropout(net):

@@ -666,6 +666,8 @@ def test_on_a_phone_ten_lines_of_text_are_in_view_and_a_tap_picks(
         assert reading(page)[0].startswith("Character 301 of ")
         assert page.locator("#likeliest li").count() == 5
         assert page.locator("#likeliest").is_visible()
+        page.set_viewport_size({"width": 320, "height": 600})
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
 
 
 def test_the_dark_has_its_own_map_and_letters_can_be_read_on_both(

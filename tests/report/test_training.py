@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import threading
 import time
 from itertools import pairwise
@@ -221,6 +222,26 @@ def test_the_course_of_a_run(losses: list[float], course: str | None) -> None:
 )  # fmt: skip
 def test_times_are_in_their_two_largest_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_long_and_reversed_names_stay_in_their_place(tmp_path: Path, chromium: Any) -> None:
+    words = ["minidark", "train", "\N{RIGHT-TO-LEFT OVERRIDE}abc", "--set", "x" * 300]
+    folder = written(tmp_path / "run", [line(10)], command=words, seed=5, cfg="y" * 200, batches=20)
+    with opened(chromium, page_of(folder), **PHONE) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        first, second = (page.locator(".command span").nth(k).bounding_box() for k in (2, 3))
+        assert (first["y"], first["x"] < second["x"]) == (second["y"], True)
+        copied = page.evaluate("""() => {
+            getSelection().selectAllChildren(document.querySelector(".command"));
+            return getSelection().toString();
+        }""")
+        assert shlex.split(copied) == [*words, "--seed", "5"]
+
+
+def test_a_single_point_is_a_dot(tmp_path: Path, chromium: Any) -> None:
+    with opened(chromium, page_of(written(tmp_path / "run", [line(10)], batches=20))) as page:
+        assert page.locator(".chart").first.locator("circle").count() == 1
+        assert page.locator(".chart").last.locator("circle").count() == 1
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

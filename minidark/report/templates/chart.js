@@ -176,7 +176,8 @@ class Chart {
     for (const line of this.lines) {
       if (line.soft) this.path(line, line.raw, "line faint");
       this.path(line, line.drawn, "line");
-      if (line.dots) this.dots(line);
+      const single = line.drawn.filter((value) => value !== null).length === 1; // no path shows it
+      if (line.dots || single) this.dots(line);
     }
     this.chosenMark = this.chosen === undefined ? null : this.upright(this.chosen, "chosen");
     this.here = shape("line", { class: "here", visibility: "hidden" }, this.svg);
