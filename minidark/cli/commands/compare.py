@@ -11,7 +11,7 @@ import click
 from rich.table import Column, Table
 
 from minidark.backend import get_backend
-from minidark.cli.command import typed
+from minidark.cli.command import command_words, typed
 from minidark.cli.commands.train_options import multiply_adds
 from minidark.cli.options.cfg_options import CfgChoice, weightless_options
 from minidark.cli.options.compute import Compute, compute_options
@@ -23,7 +23,7 @@ from minidark.cli.output.stderr import tell
 from minidark.cli.output.stdout import say, say_json
 from minidark.cli.output.tables import WIDTH, add_figures, print_table
 from minidark.data.text import Text
-from minidark.errors import DivergedError, MinidarkError, number_of, visible
+from minidark.errors import DivergedError, MinidarkError, SaveError, number_of, visible
 from minidark.report.comparison import COLUMNS, cells, verdict, write_comparison_page
 from minidark.report.extra import needed
 from minidark.training.compare import Candidate, Comparison, Outcome, candidates, comparison_facts
@@ -132,8 +132,7 @@ def compare(
         outcomes, failed = _finished(comparison, seeds, numbers, stop)
     facts = comparison_facts(comparison, outcomes, seconds)
     if outcomes and output is not None:
-        write_comparison_page(output, facts, outcomes, ["minidark", *sys.argv[1:]])
-        tell(f"minidark: wrote {output}")
+        failed = _write_page(output, facts, outcomes) or failed
     if as_json:
         say_json(facts)
     elif outcomes:
@@ -169,6 +168,16 @@ def _finished(
     except MinidarkError as error:
         return outcomes, error
     return outcomes, None
+
+
+def _write_page(output: str, facts: dict[str, Any], outcomes: list[Outcome]) -> SaveError | None:
+    """Write the page. The error if it cannot be written: the table is shown first here, too."""
+    try:
+        write_comparison_page(output, facts, outcomes, command_words())
+    except SaveError as error:
+        return error
+    tell(f"minidark: wrote {output}")
+    return None
 
 
 def _settle(compute: Compute, comparison: Comparison, batches: int, seeds: int) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from minidark import load_network
+from minidark.errors import SaveError
+from minidark.report import pages
 from tests.cli.running import assert_refused, assert_wrong_usage, run
 from tests.helpers import cfg
 from tests.report.browser import opened
@@ -176,6 +178,20 @@ def test_a_run_that_fails_does_not_lose_those_before_it() -> None:
     assert "b-seed2: cannot write: " in result.stderr
     runs = [(c["name"], r["seed"]) for c in json.loads(result.stdout)["cfgs"] for r in c["runs"]]
     assert runs == [("a", 1), ("a", 2), ("b", 1)]
+
+
+def test_a_page_that_cannot_be_written_does_not_lose_the_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*args: Any) -> None:
+        raise SaveError("page.html: cannot write: No space left on device")
+
+    monkeypatch.setattr(pages, "write_atomically", full)
+    result = run(*BOTH, "--batches", "2", "-o", "page.html")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("cfg  bits/char")
+    *_, last = result.stderr.splitlines()
+    assert last == "minidark: error: page.html: cannot write: No space left on device"
 
 
 def test_wrong_usage_is_told() -> None:
