@@ -436,35 +436,35 @@ def test_the_address_of_a_moment_ago_counts(mixed: Any) -> None:
     assert mixed.evaluate("location.hash") == "#0.0.0.5"
 
 
-UNPACKS_LATE = """
-    const unpacked = Response.prototype.arrayBuffer;
-    Response.prototype.arrayBuffer = async function () {
-        await new Promise((go) => addEventListener("message", go, { once: true }));
-        return unpacked.call(this);
-    };
-"""
+@dataclass
+class Late:
+    """A browser whose pages unpack their values only after a message."""
+
+    chromium: Any
+
+    def new_context(self, **context: Any) -> Any:
+        window = self.chromium.new_context(**context)
+        window.add_init_script("""
+            const unpacked = Response.prototype.arrayBuffer;
+            Response.prototype.arrayBuffer = async function () {
+                await new Promise((go) => addEventListener("message", go, { once: true }));
+                return unpacked.call(this);
+            };
+        """)
+        return window
 
 
 def test_nothing_happens_before_the_values_are_there(mixture: Shown, chromium: Any) -> None:
-    chromium.new_context, usual = lambda **context: _late(usual(**context)), chromium.new_context
-    try:
-        with opened(chromium, mixture.file) as page:
-            assert page.inner_text("#reading") == "Unpacking …"
-            page.locator("#text span").nth(3).click()
-            page.focus("#text")
-            page.keyboard.press("ArrowDown")
-            page.click("#theme")
-            page.evaluate("location.hash = '#1.0.2.3'")
-            page.evaluate("setInterval(() => postMessage(0), 5)")
-            ready(page)
-            assert picked(page) == (1, 0, 2, 3)
-    finally:
-        chromium.new_context = usual
-
-
-def _late(window: Any) -> Any:
-    window.add_init_script(UNPACKS_LATE)
-    return window
+    with opened(Late(chromium), mixture.file) as page:
+        assert page.inner_text("#reading") == "Unpacking …"
+        page.locator("#text span").nth(3).click()
+        page.focus("#text")
+        page.keyboard.press("ArrowDown")
+        page.click("#theme")
+        page.evaluate("location.hash = '#1.0.2.3'")
+        page.evaluate("setInterval(() => postMessage(0), 5)")
+        ready(page)
+        assert picked(page) == (1, 0, 2, 3)
 
 
 def test_by_keys(mixture: Shown, mixed: Any) -> None:
