@@ -30,6 +30,7 @@ WARM = 100  # symbols that each stream reads before it is scored
 LONG = 8192  # steps of pairs that are still read in one pass
 GROUP_ROWS = 1 << 16  # steps of all pairs of a group together, unless it is a single pair
 MOST = 2**19  # largest number of scored symbols (5 % of 10 MiB), which bounds the time
+LAST_OF_ASCII = 127
 WORD_ENDS = np.array([*b" \n\t"])
 
 
@@ -263,19 +264,21 @@ def _remembering(one: Network, length: int) -> Callable[[Ids], Array]:
 @dataclass(slots=True)
 class Tally:
     """Sums up readings. A word ends at a space, newline or tab. A token counts as a word and as a
-    character."""
+    character. A character is a byte; `multibyte`: some are parts of what a reader calls one."""
 
     pairs: BytePairs = field(default_factory=lambda: BytePairs(()))  # byte pairs of the symbols
     tokenized: bool = False
     characters: int = 0
     words: int = 1
     nats: float = 0.0
+    multibyte: bool = False
 
     def add(self, reading: Reading) -> None:
         spelled = self.pairs.spell(reading.symbols)
         self.characters += spelled.size
         self.words += int(np.isin(spelled, WORD_ENDS).sum())
         self.nats += reading.nats
+        self.multibyte |= not self.tokenized and bool(spelled.max() > LAST_OF_ASCII)
 
     def measure(self) -> Measure:
         words = self.characters if self.tokenized else self.words

@@ -24,6 +24,7 @@ MARKS = 100  # limit of vertical lines where a run was resumed
 COLOURS, DASHES = 6, 3  # `--series-0` and so on of base.css; whole, dashed and dotted
 UNITS = ((3600, "hours"), (60, "minutes"), (1, "seconds"))  # each from two units on
 LN2 = math.log(2)
+COUNTED = "A character is a byte, of which a Korean letter has three, or a token."
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def loss_chart(run: Run) -> Chart:
     return Chart(
         "Loss",
         "Training average: an exponential moving average (0.9 old, 0.1 new). Validation loss: on "
-        "held-out text.",
+        f"held-out text.{f' {COUNTED}' if run.in_nats else ''}",
         " ".join(sentences),
         ["batch"],
         ["bits per character" if run.in_nats else "cost"],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minidark.errors import number_of
-from minidark.report.charts import COLOURS, LN2, MARKED, POINTS, Chart, Line, bounded
+from minidark.report.charts import COLOURS, COUNTED, LN2, MARKED, POINTS, Chart, Line, bounded
 from minidark.report.pages import write_page
 from minidark.report.run import MADE_ON
 from minidark.report.training import hash_label
@@ -156,7 +156,7 @@ def _chart(names: Sequence[str], outcomes: Sequence[Outcome]) -> Chart:
     return Chart(
         "Curves",
         "Validation: the loss on held-out text. Training: an exponential moving average (0.9 old, "
-        "0.1 new). One line for each seed. Seconds include validations.",
+        f"0.1 new). One line for each seed. Seconds include validations. {COUNTED}",
         f"The {shown} loss, in bits per character. {' '.join(descriptions)}",
         ["characters", "seconds"],
         ["bits per character"] * len(present),

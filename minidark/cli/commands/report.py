@@ -42,7 +42,8 @@ def report(rundir: str, output: str | None, as_json: bool, live: bool, force: bo
 
     RUNDIR is the --backup folder of the run. The page begins with the result in one sentence. It
     shows the loss with the samples that the network wrote, then gradient norms, speed, learning
-    rate, the cfg, the text, the machine, and the command that repeats the run.
+    rate, the cfg, the text, the machine, and the command that repeats the run. A character is a
+    byte, of which a Korean letter has three, or a token.
 
     The run may still be in progress. With --live, start the training first, then this command in
     another terminal. It needs no server: open the page from its file.

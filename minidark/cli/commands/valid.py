@@ -76,9 +76,9 @@ def valid(
     minidark valid words.cfg words.weights held-out.ids --tokenized
 
     Prints bits per character, perplexity per character (2 to the power of the bits) and perplexity
-    per word, with a dash if it is over a million. With --tokenized or --tokens, the figures are per
-    token, and nothing is read before DATA. --json uses the same names, where a character is a
-    token.
+    per word, with a dash if it is over a million. In a text that is not ASCII, the figures are per
+    byte. With --tokenized or --tokens, they are per token, and nothing is read before DATA. --json
+    uses the same names for all three.
 
     NO_COLOR turns the colours of --color off. FORCE_COLOR=1 keeps them in a pipe, for `less -R`.
     """
@@ -118,7 +118,7 @@ def valid(
         facts = {k: finite(figure) for k, figure in figures.items()}
         say_json(facts | ({"worst": most_surprising} if worst else {}))
         return
-    _print_figures(figures, has_tokens)
+    _print_figures(figures, "token" if has_tokens else "byte" if tally.multibyte else "character")
     if not has_tokens:  # a token is a word
         _print_word_perplexity(measure)
     if worst:
@@ -126,11 +126,10 @@ def valid(
         print_table(surprise_table(most_surprising))
 
 
-def _print_figures(figures: dict[str, float], tokenized: bool) -> None:
+def _print_figures(figures: dict[str, float], unit: str) -> None:
+    """unit: what is counted."""
     for name, figure in figures.items():
-        label = name.replace("_", " ")
-        if tokenized:
-            label = label.replace("character", "token")
+        label = name.replace("_", " ").replace("character", unit)
         if name != "word_perplexity":
             rounded = f"{figure:,}" if isinstance(figure, int) else f"{figure:,.4f}"
             say(f"{label:20} {rounded:>14}")

@@ -171,6 +171,17 @@ def test_nobody_waits_for_standard_input_without_knowing() -> None:
     assert out.startswith(b"characters                        3\n")
 
 
+def test_of_characters_of_several_bytes_the_bytes_are_counted_and_named() -> None:
+    korean = "그 영화, 하하".encode()
+    lines = output(*CALL, stdin=korean).decode().splitlines()
+    assert [line.rpartition(" ")[0].strip() for line in lines[:3]] == [
+        "bytes", "nats per byte", "bits per byte",
+    ]  # fmt: skip
+    assert lines[0].split() == ["bytes", str(len(korean) - 1)]
+    assert output(*CALL, stdin=b"plain text").startswith(b"characters ")
+    assert "bits_per_character" in json.loads(output(*CALL, "--json", stdin=korean))
+
+
 def test_color_is_not_json() -> None:
     message = "use either --color or --json, not both"
     assert_wrong_usage(run(*CALL, "text.txt", "--color", "--json"), message)
