@@ -123,9 +123,9 @@ def check_loss_chart(page: Any, lines: list[dict[str, Any]]) -> None:
     chart.get_by_label("Smoothing").fill("0")
     chart.locator("svg.figure").focus()
     page.keyboard.press("Home")
+    assert chart.locator(".keys .at").inner_text() == "batch 10"
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Home")
-    assert chart.locator(".keys .at").inner_text() == "batch 10"
     assert f"{bits[0]:.3f}"[:4] in chart.locator(".keys li").nth(1).inner_text()
     box = chart.locator("svg.figure").bounding_box()
     page.mouse.move(box["x"] + points[30][0], box["y"] + 50)

@@ -312,7 +312,8 @@ class Chart {
     event.preventDefault();
     const places = this.places();
     const from = this.at === undefined ? places.length - 1 : places.indexOf(this.at);
-    const to = this.at === undefined ? from : Math.min(places.length - 1, Math.max(0, from + move));
+    const begins = this.at === undefined && Number.isFinite(move); // at the last place
+    const to = begins ? from : Math.min(places.length - 1, Math.max(0, from + move));
     if (places.length) this.show(places[to]);
   }
 
