@@ -63,11 +63,14 @@ function brief(value) {
   return value >= 1e-3 && value < 1e7 ? value.toLocaleString("en-US") : value.toExponential(0).replace("e+", "e");
 }
 
-/** Evenly spaced round numbers from low to high, at most `most`; their common decimals. */
+/** Evenly spaced round numbers from low to high, about `most` at most, two if possible; their common decimals. */
 function ticks(low, high, most, whole = false) {
   const rough = (high - low) / most;
   const power = 10 ** Math.floor(Math.log10(rough));
-  let step = [1, 2, 5, 10].map((k) => k * power).find((k) => k >= rough);
+  const steps = [0.5, 1, 2, 5, 10].map((k) => k * power);
+  const chosen = steps.findIndex((k, n) => n && k >= rough);
+  const count = (size) => Math.floor(high / size + 1e-9) - Math.ceil(low / size - 1e-9) + 1;
+  let step = count(steps[chosen]) < 2 ? steps[chosen - 1] : steps[chosen];
   if (whole) step = Math.max(1, step);
   if (!(step > 0) || !Number.isFinite(step)) return { at: [low], digits: 3 };
   const first = Math.ceil(low / step - 1e-9);
