@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html import unescape
 
-from benchmarks import chart
+from benchmarks import chart, curves
 from tests.docs.pages import ROOT
 
 
@@ -21,6 +22,21 @@ def test_its_bars_have_the_recorded_figures_in_proportion() -> None:
     labels = ["23.0", "38.1", "59.0", "25.4", "49.8", "44.0"]
     for label in (*labels, "1.616 (at most 89 s)", "1.89 (105 s)"):
         assert f">{label}</text>" in svg
+
+
+def test_the_curves_are_what_the_script_draws() -> None:
+    measured = json.loads(curves.CURVES.read_text("utf-8"))
+    assert curves.PICTURE.read_text("utf-8") == curves.drawn(measured)
+
+
+def test_each_curve_ends_where_its_last_loss_is() -> None:
+    """Two runs of a cfg: 100 batches are the right edge, and the losses are its upper and lower
+    ends."""
+    picture = curves.drawn({"gru": {"float32": [[(20, 3.0), (100, 1.0)]], "bf16": [[(100, 2.0)]]}})
+    right, top, bottom = curves.MARGIN + curves.WIDTH, curves.MARGIN // 2, curves.HEIGHT
+    lines = dict(re.findall(r'<path class="(\w+)" d="M[^"]*?([\d.]+ [\d.]+)"/>', picture))
+    assert lines["single"] == f"{right:.1f} {top + bottom:.1f}"
+    assert lines["half"] == f"{right:.1f} {top + bottom / 2:.1f}"
 
 
 def test_the_core_has_as_many_lines_as_the_readme_says() -> None:
