@@ -27,7 +27,7 @@ Curve = list[tuple[int, float]]  # batches and loss
 def drawn(curves: dict[str, dict[str, list[Curve]]]) -> str:
     """The SVG: a panel for each cfg, and a line for each run. curves: by cfg and precision."""
     rows = -(-len(curves) // COLUMNS)
-    width, height = COLUMNS * (WIDTH + MARGIN) + MARGIN, rows * (HEIGHT + MARGIN) + 2 * MARGIN
+    width, height = COLUMNS * (WIDTH + MARGIN) + MARGIN, rows * (HEIGHT + MARGIN) + MARGIN
     parts = []
     for n, (name, runs) in enumerate(curves.items()):
         down, across = divmod(n, COLUMNS)
@@ -80,7 +80,8 @@ _SVG = """\
 height="{height}" role="img" aria-label="Validation losses with float32 and with bf16">
 <style>
 text {{ font: 12px sans-serif; fill: #1f2328 }} .title {{ font: bold 14px sans-serif }}
-path {{ fill: none; stroke-width: 1.5 }} .single {{ stroke: #8c959f }} .half {{ stroke: #1f6feb }}
+path {{ fill: none; stroke-width: 1.5 }} .single {{ stroke: #8c959f }}
+.half {{ stroke: #1f6feb; stroke-dasharray: 5 3 }}
 .frame {{ fill: none; stroke: #d1d9e0 }} .page {{ fill: #fff }}
 @media (prefers-color-scheme: dark) {{
 .page {{ fill: #0d1117 }} text {{ fill: #f0f6fc }} .frame {{ stroke: #3d444d }}
