@@ -1,7 +1,7 @@
 """Runs each peer of a benchmark in a process of its own, in turns.
 
-In one process, the threads of one library that wait for work slow the other down. Between its turns
-a peer waits for a line on its standard input.
+In one process, the threads of one library that wait for work slow the other down. They do so from
+another process too, because they spin while they wait. So a peer is stopped between its turns.
 
     python -m benchmarks.peers minidark '{"shape": [2, 128, 50, 50], "kernels": "fast"}'
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -48,10 +49,14 @@ class Peer:
         """The mean seconds of a step over some repetitions."""
         assert self.process.stdin
         assert self.process.stdout
+        self.process.send_signal(signal.SIGCONT)
         print(repetitions, file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
+        seconds = float(self.process.stdout.readline())
+        self.process.send_signal(signal.SIGSTOP)
+        return seconds
 
     def end(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
         self.process.communicate()
 
 
