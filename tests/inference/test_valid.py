@@ -175,7 +175,8 @@ def test_figures_are_of_the_mean() -> None:
 def test_measure_of_less_than_two_characters_is_refused(net: Network, size: int) -> None:
     with pytest.raises(DataError) as error:
         measure(net, np.zeros(size, np.intp))
-    assert str(error.value) == f"{size} characters; at least two are needed"
+    counted = "1 character" if size == 1 else f"{size} characters"
+    assert str(error.value) == f"{counted}; at least two are needed"
 
 
 def test_neither_leaves_a_trace(data: bytes, write_text: WriteText) -> None:

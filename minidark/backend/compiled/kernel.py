@@ -180,5 +180,5 @@ def is_kept(dispatcher: Any) -> bool:
     """Whether the kernel is stored on disk in its current form, for numba's target and operands of
     float32. Those of bfloat16 are uint32, and need a form of their own."""
     cache = dispatcher._cache
-    kept = cache.signatures(TARGET) if isinstance(cache, KernelCache) else []
+    kept = cache.stored_forms(TARGET) if isinstance(cache, KernelCache) else []
     return any(types.uint32 not in [getattr(a, "dtype", None) for a in taken] for taken in kept)

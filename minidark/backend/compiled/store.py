@@ -131,7 +131,7 @@ class KernelCache(FunctionCache):
                 self.cache_path, _reason(error),
             )  # fmt: skip
 
-    def signatures(self, target: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    def stored_forms(self, target: tuple[str, ...]) -> list[tuple[Any, ...]]:
         """The arguments' types of each form that is stored on disk for this target (a "magic
         tuple" of numba), if they are of the current sources."""
         keys: list[Any]
