@@ -6,8 +6,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+
+from benchmarks import svg
 
 DOCS = Path(__file__).parents[1] / "docs"
 CHART = DOCS / "images" / "measured.svg"
@@ -90,53 +91,26 @@ def _figure(line: str, name: str) -> str:
 
 
 def drawn() -> str:
-    """The chart as SVG, light or dark as the reader's system is. It has its own background, because
-    the page around it may have the other colours."""
+    """The chart as SVG."""
     parts, y = [], MARGIN
     for panel in panels():
-        parts.append(_text(MARGIN, y + 14, panel.title, ' class="title"'))
+        parts.append(svg.text(MARGIN, y + 14, panel.title, ' class="title"'))
         y += HEIGHT + GAP
         longest = max(bar.value for bar in panel.bars)
         for bar in panel.bars:
             length = round(BARS * bar.value / longest)
-            parts.append(_text(MARGIN, y + 15, bar.name))
+            parts.append(svg.text(MARGIN, y + 15, bar.name))
             parts.append(
                 f'<rect x="{NAMES}" y="{y}" width="{length}" height="{HEIGHT}" rx="3" '
                 f'fill="{OURS if bar.ours else OTHERS}"/>'
             )
-            parts.append(_text(NAMES + length + 8, y + 15, bar.label))
+            parts.append(svg.text(NAMES + length + 8, y + 15, bar.label))
             y += HEIGHT + GAP
         y += 2 * GAP
-    parts.append(_text(MARGIN, y + 6, "Two cores of one machine in each panel; shorter is better."))
-    return _SVG.format(
-        width=WIDTH,
-        height=y + MARGIN,
-        inner=WIDTH - 1,
-        below=y + MARGIN - 1,
-        parts="\n".join(parts),
+    parts.append(
+        svg.text(MARGIN, y + 6, "Two cores of one machine in each panel; shorter is better.")
     )
-
-
-_SVG = """\
-<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" \
-height="{height}" role="img" aria-label="Training time and loss of minidark and others">
-<style>
-text {{ font: 14px sans-serif; fill: #1f2328 }}
-.title {{ font-weight: bold }}
-.paper {{ fill: #fff; stroke: #d1d9e0 }}
-@media (prefers-color-scheme: dark) {{
-  text {{ fill: #f0f6fc }}
-  .paper {{ fill: #0d1117; stroke: #3d444d }}
-}}
-</style>
-<rect class="paper" x=".5" y=".5" width="{inner}" height="{below}" rx="8"/>
-{parts}
-</svg>
-"""
-
-
-def _text(x: int, y: int, text: str, attributes: str = "") -> str:
-    return f'<text x="{x}" y="{y}"{attributes}>{escape(text, quote=False)}</text>'
+    return svg.page(WIDTH, y + MARGIN, "Training time and loss of minidark and others", parts)
 
 
 if __name__ == "__main__":

@@ -44,16 +44,21 @@ class Peer:
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        self._answer()  # it is ready; peers that load side by side would disturb the first steps
+
+    def _answer(self) -> str:
+        """The next line that the process prints. It is stopped after it."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        self.process.send_signal(signal.SIGSTOP)
+        return line
 
     def seconds(self, repetitions: int) -> float:
         """The mean seconds of a step over some repetitions."""
         assert self.process.stdin
-        assert self.process.stdout
         self.process.send_signal(signal.SIGCONT)
         print(repetitions, file=self.process.stdin, flush=True)
-        seconds = float(self.process.stdout.readline())
-        self.process.send_signal(signal.SIGSTOP)
-        return seconds
+        return float(self._answer())
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGCONT)
@@ -84,6 +89,7 @@ def main(kind: str, facts: str) -> None:
     shape = Shape(*options.pop("shape"))
     module, name = STEPS[kind]
     step = getattr(import_module(f"benchmarks.{module}"), name)(shape, **options)
+    print("ready", flush=True)
     for line in sys.stdin:
         print(seconds_of(step, int(line)), flush=True)
 

@@ -7,7 +7,8 @@ Without names, tasks with a kept result are not measured again.
 numbers, romanization and rated-words need the extra `learning`. The tasks of generation need a
 text, --text; with a checkout of nanoGPT, --nanogpt, nanogpt measures it. The tasks of translation
 need the data, --multi30k, and those of reviews need --reviews. The tasks of precision compare bf16
-with float32 and need --text or --multi30k. All tasks together take five hours on two cores.
+with float32 and need --text or --multi30k. All tasks together take several
+hours on two cores.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The cfgs of texts need --text, and `translate` needs --multi30k. Both precisions
 seeds. The difference of the mean losses should be at most the standard deviation of float32's
 losses, which only seeds make different. With one seed there is no goal.
 
-All validations of all runs stay in `curves.json`, as [batch, nats per symbol], for
+All validations of all runs stay in `curves.json`, as [batch, nats per character], for
 `benchmarks.curves`.
 """
 
@@ -24,7 +24,7 @@ from minidark.backend import PRECISIONS
 
 TEXTS = ("gru", "lstm", "bytepairs")
 CURVES = "curves.json"
-Curve = list[tuple[int, float]]  # batches, and nats per symbol on validation data
+Curve = list[tuple[int, float]]  # batches, and nats per character of validation data
 
 
 def tasks(
@@ -65,7 +65,7 @@ def _compared(cfg: str, data: Callable[[], list[str]], kept: Path, seeds: int) -
 
 
 def _curve(cfg: str, data: list[str], kept: Path, precision: str, seed: int) -> Curve:
-    """Train a network; its validations."""
+    """The validations of a new run. The last one is of the weights that are saved."""
     folder = kept / cfg / precision / str(seed)
     shutil.rmtree(folder, ignore_errors=True)
     run("train", cfg, *data, "--seed", str(seed), "--precision", precision,

@@ -28,6 +28,9 @@ compiled: Any = pytest.importorskip("minidark.backend.compiled")
 kernel: Any = pytest.importorskip("minidark.backend.compiled.kernel")
 gru: Any = pytest.importorskip("minidark.backend.compiled.gru")
 drawing: Any = pytest.importorskip("minidark.backend.compiled.drawing")
+products: Any = pytest.importorskip("minidark.backend.compiled.products")
+
+PANEL, WIDTH = kernel.PANEL, kernel.WIDTH
 
 PUBLIC = [
     name
@@ -96,6 +99,24 @@ def test_products(shape: tuple[int, int, int]) -> None:
     wanted = gradient + wide[2].T @ wide[0]
     compiled.gemm_tn(dy, x, gradient)
     close(gradient, wanted)
+
+
+@pytest.mark.parametrize("columns", [1, PANEL - 1, PANEL, 2 * PANEL + WIDTH + 1])
+@pytest.mark.parametrize("depth", [1, WIDTH, 3 * WIDTH + 2])
+@pytest.mark.parametrize("layout", ["rows", "part of rows", "columns"])
+def test_weights_are_packed_in_panels_of_their_transpose(
+    columns: int, depth: int, layout: str
+) -> None:
+    """Whole blocks are transposed in registers; what is left, and other layouts, one by one."""
+    weights = {
+        "rows": random(columns, depth),
+        "part of rows": random(columns, depth + 3)[:, 2 : depth + 2],
+        "columns": random(depth, columns).T,
+    }[layout]
+    packed = products.panels_of_transposed(weights)
+    wanted = np.zeros((depth, len(packed) * PANEL), np.float32)
+    wanted[:, :columns] = weights.T
+    assert (np.concatenate([*packed], axis=1) == wanted).all()
 
 
 @pytest.mark.parametrize("begin", [0, 3])

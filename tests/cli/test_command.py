@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -61,6 +62,13 @@ SHORTER = {"--batches": "1", "--seconds": ".01", "--parameters": "3000"}
 GOES_ON = "minidark train rnn data.txt"  # what an example with --resume goes on with
 EXPERIMENT = "cfg: a.cfg\ndata: text.txt\n"
 EXTRAS = {"compare": "jinja2", "convert": "onnxruntime", "look": "jinja2", "report": "jinja2"}
+# Options that need a module of an extra that `make test` does not install, and the refusal without.
+OPTIONAL = {
+    "--baseline": (
+        "sklearn",
+        "the baseline needs scikit-learn: pip install 'minidark[learning]', or omit --baseline",
+    )
+}
 
 
 def shortened(words: list[str]) -> list[str]:
@@ -140,6 +148,11 @@ def test_each_example_in_the_help_runs(name: str, monkeypatch: pytest.MonkeyPatc
         if pipe:
             data = subprocess.run(first, shell=True, check=True, stdout=subprocess.PIPE).stdout
         done = run(command, *words, stdin=data)
+        missing = [why for option, (module, why) in OPTIONAL.items()
+                   if option in words and not find_spec(module)]  # fmt: skip
+        if missing:
+            assert_refused(done, 1, missing[0])
+            continue
         assert done.exit_code == 0, (line, done.stderr, done.exception)
         assert done.stdout_bytes or not into
 

@@ -24,8 +24,8 @@ from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import ROWS, add_product, panels
 
 # Multiply-adds per elementary operation in time, when weights come from distant caches. A single
-# stream uses each weight once, and one thread reads the shared cache as fast as two: a GRU gains
-# from a second thread from about 600 units on.
+# stream uses each weight once. On Zen 4, one thread reads the shared cache as fast as two, and a
+# second one pays from about 600 units of a GRU on.
 READ, READ_ONCE = 4, 64
 MANY = 4 * ROWS  # streams from which the threads divide the streams, not the units
 

@@ -252,11 +252,12 @@ def add_product(c, c_begin, columns, a, a_row, packed, k_begin, depth, lo, hi):
 def transpose_block(
     typingctx: Any, target: Any, target_row: Any, source: Any, source_row: Any
 ) -> Any:
-    """Write the transpose of a square block of WIDTH rows of units. target and source are
-    addresses; the strides of rows are in bytes.
+    """Write the transpose of a square block of WIDTH rows and columns of units. target and source
+    are addresses; the strides of rows are in bytes.
 
-    All rows are in registers. In each of log2(WIDTH) rounds, pairs of rows exchange halves of their
-    blocks of 2, 4, 8 ... lanes. Loops that move one unit at a time take three times as long.
+    All rows are in registers. In round d = 1, 2, 4 ..., rows n and n + d exchange every other group
+    of d lanes. Loops that move one unit at a time take three times as long, because they wait for
+    each line of memory.
     """
 
     def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -304,7 +305,8 @@ def pack(matrix, packed, lo, hi):
 
 @kernel()
 def pack_transposed(matrix, packed, lo, hi):
-    """Pack the transpose of a matrix (N, K) into panels lo to hi of packed (panels, K, PANEL)."""
+    """Pack the transpose of a matrix (N, K) into panels lo to hi of packed (panels, K, PANEL).
+    Columns beyond N are zero."""
     columns, depth = matrix.shape
     row, contiguous = matrix.strides[0], matrix.strides[1] == 4
     for p in range(lo, hi):
