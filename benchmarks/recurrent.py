@@ -38,7 +38,7 @@ def forward_and_backward(shape: Shape) -> Callable[[], None]:
 def _products(gates: Any, states: Any, wzr: Any, wh: Any, back: Any, threads: Any) -> None:
     for thread in prange(threads):
         streams = gates.shape[1]
-        lo, hi = begin(streams, thread, threads), begin(streams, thread + 1, threads)
+        lo, hi = begin(streams, thread, threads, 1), begin(streams, thread + 1, threads, 1)
         _of_streams(gates, states, wzr, wh, back, lo, hi)
 
 
