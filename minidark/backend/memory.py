@@ -19,6 +19,7 @@ import numpy.typing as npt
 Buffer = npt.NDArray[Any]
 
 LARGE = 1 << 16  # bytes; smaller allocations are cheap
+LINE = 64  # bytes of the cache's lines; a vector that begins within a line may need two of them
 IDLE = 400  # requests (a few passes) after which an unused buffer is freed
 
 _lock = threading.Lock()
@@ -66,12 +67,18 @@ def _unused(size: int) -> Buffer:
             # Two references: the list's, and getrefcount's argument. A view would be a third.
             if sys.getrefcount(_buffers[larger][i]) <= 2:
                 _last_used[larger] = _requests
-                return _buffers[larger][i][:size]
+                return _aligned(_buffers[larger][i], size)
     rounded = _rounded(size)
-    new = np.empty(rounded, np.uint8)
+    new = np.empty(rounded + LINE, np.uint8)
     _buffers.setdefault(rounded, []).append(new)
     _last_used[rounded] = _requests
-    return new[:size]
+    return _aligned(new, size)
+
+
+def _aligned(buffer: Buffer, size: int) -> Buffer:
+    """`size` bytes of a buffer, from the beginning of a line on."""
+    begin = -buffer.__array_interface__["data"][0] % LINE
+    return buffer[begin : begin + size]
 
 
 def _rounded(size: int) -> int:
