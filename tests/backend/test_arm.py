@@ -59,8 +59,8 @@ int main(void) {
 
 def assembly(monkeypatch: pytest.MonkeyPatch, cpu: str) -> str:
     """tile1 to tile6 for ARM, with numba's optimizations."""
-    width, vectors, fused, half = kernel.form(TRIPLE, cpu, "")
-    assert (width, vectors, fused, half) == (4, 4, True, False)
+    width, vectors, fused, half, matrix = kernel.form(TRIPLE, cpu, "")
+    assert (width, vectors, fused, half, matrix) == (4, 4, True, False, False)
     for name, value in (("WIDTH", width), ("VECTORS", vectors), ("FUSED", fused)):
         monkeypatch.setattr(tile, name, value)
     module = ir.Module()

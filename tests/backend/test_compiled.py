@@ -163,20 +163,20 @@ LINUX_ON_X86, LINUX_ON_ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-
 @pytest.mark.parametrize(
     ("target", "form"),
     [
-        ((LINUX_ON_X86, "x86-64-v2", "-avx"), (4, 2, False, False)),
-        ((LINUX_ON_X86, "sandybridge", ""), (8, 2, False, False)),
-        ((LINUX_ON_X86, "haswell", ""), (8, 2, True, False)),
-        ((LINUX_ON_X86, "haswell", "-fma"), (8, 2, False, False)),
-        ((LINUX_ON_X86, "skylake-avx512", ""), (16, 4, True, False)),
-        ((LINUX_ON_X86, "skylake-avx512", "-avx512f"), (8, 2, True, False)),
-        ((LINUX_ON_X86, "x86-64-v2", "+avx512f,+avx512vl"), (16, 4, True, False)),
-        ((LINUX_ON_X86, "znver4", "+avx512f,+avx512bf16"), (16, 4, True, True)),
-        ((LINUX_ON_X86, "znver4", "-avx512f,-avx512bf16"), (8, 2, True, False)),
-        ((LINUX_ON_ARM, "generic", ""), (4, 4, True, False)),
+        ((LINUX_ON_X86, "x86-64-v2", "-avx"), (4, 2, False, False, False)),
+        ((LINUX_ON_X86, "sandybridge", ""), (8, 2, False, False, False)),
+        ((LINUX_ON_X86, "haswell", ""), (8, 2, True, False, False)),
+        ((LINUX_ON_X86, "haswell", "-fma"), (8, 2, False, False, False)),
+        ((LINUX_ON_X86, "skylake-avx512", ""), (16, 4, True, False, False)),
+        ((LINUX_ON_X86, "skylake-avx512", "-avx512f"), (8, 2, True, False, False)),
+        ((LINUX_ON_X86, "x86-64-v2", "+avx512f,+avx512vl"), (16, 4, True, False, False)),
+        ((LINUX_ON_X86, "znver4", "+avx512f,+avx512bf16"), (16, 4, True, True, False)),
+        ((LINUX_ON_X86, "znver4", "-avx512f,-avx512bf16"), (8, 2, True, False, False)),
+        ((LINUX_ON_ARM, "generic", ""), (4, 4, True, False, False)),
     ],
 )
 def test_the_form_of_the_tile_is_its_targets(
-    target: tuple[str, str, str], form: tuple[int, int, bool, bool]
+    target: tuple[str, str, str], form: tuple[int, int, bool, bool, bool]
 ) -> None:
     llvm = importlib.import_module("llvmlite.binding")
     llvm.initialize_all_targets()

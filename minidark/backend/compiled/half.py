@@ -25,6 +25,7 @@ from minidark.backend.memory import empty
 
 UNIT = np.uint32
 BITS = ir.IntType(32)
+LINE = 16  # units in a line of the cache
 
 
 @intrinsic
@@ -82,6 +83,16 @@ def pair_row(row, units):
         units[k] = pair(row[2 * k], row[2 * k + 1])
     if row.size % 2:
         units[whole] = pair(row[row.size - 1], np.float32(0))
+
+
+@kernel()
+def aligned(rows, units):
+    """Uninitialized units (rows, units). Each row begins at a line of the cache, so that no vector
+    or row of a matrix unit's register needs two."""
+    row = (units + LINE - 1) // LINE * LINE
+    scratch = np.empty((rows + 1) * row, UNIT)
+    begin = -scratch.ctypes.data % (4 * LINE) // 4
+    return scratch[begin : begin + rows * row].reshape(rows, row)[:, :units]
 
 
 def pairs_across(matrix: Array) -> Array:

@@ -9,7 +9,9 @@ come from this package or numpy.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
+import sys
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -40,23 +42,35 @@ REGISTERS = {"zmm": (16, 4), "ymm": (8, 2), "xmm": (4, 2)}  # 32 of AVX-512, 16 
 OTHERS = (4, 4)  # ARM has 32 of 128 bits
 
 
-def form(triple: str, cpu: str, features: str) -> tuple[int, int, bool, bool]:
-    """WIDTH, VECTORS, FUSED and HALF for a target in LLVM's sense.
+def form(triple: str, cpu: str, features: str) -> tuple[int, int, bool, bool, bool]:
+    """WIDTH, VECTORS, FUSED, HALF and MATRIX for a target in LLVM's sense.
 
     A processor's name does not determine its features, so LLVM compiles a probe (about 5 ms). HALF
-    is read from the list of features, because LLVM ends the process if it cannot compile a probe.
+    and MATRIX are read from the list of features, because LLVM ends the process if it cannot compile a probe.
     """
     target = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
     assembly = target.emit_assembly(llvm.parse_assembly(FUSED_MULTIPLY_ADD))
     width, vectors = next((REGISTERS[name] for name in REGISTERS if name in assembly), OTHERS)
     fused = "fmaf" not in assembly  # fmaf: the C library's, one call per float
-    return width, vectors, fused, width == 16 and "+avx512bf16" in features.split(",")
+    present = {*features.split(",")}
+    half = width == 16 and "+avx512bf16" in present
+    return width, vectors, fused, half, half and present >= {"+amx-tile", "+amx-bf16"}
+
+
+def _may_use_matrix_unit() -> bool:
+    """Ask Linux for the matrix unit, which a process may use only after that; for all threads."""
+    if sys.platform != "linux":
+        return False
+    request, tile_data = 0x1023, 18  # ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return bool(ctypes.CDLL(None).syscall(158, request, tile_data) == 0)  # arch_prctl
 
 
 # numba's target may differ from this processor: see NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and
 # NUMBA_ENABLE_AVX. HALF: it has the instruction for products of bfloat16.
+# MATRIX: it has a unit for whole matrices of them.
 TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()
-WIDTH, VECTORS, FUSED, HALF = form(*TARGET)
+WIDTH, VECTORS, FUSED, HALF, MATRIX = form(*TARGET)
+MATRIX = MATRIX and _may_use_matrix_unit()
 PANEL = WIDTH * VECTORS
 
 # The compiler may not regroup or fuse operations unless a kernel asks for it, so that results do
@@ -66,7 +80,7 @@ EXACT = frozenset({"nsz"})
 
 def _stamp() -> str:
     compiler = f"numba {numba.__version__}, llvmlite {llvmlite.__version__}"
-    digest = hashlib.sha256(f"{compiler}, tile {WIDTH} {VECTORS} {FUSED} {HALF}".encode())
+    digest = hashlib.sha256(f"{compiler}, tile {WIDTH} {VECTORS} {FUSED} {HALF} {MATRIX}".encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

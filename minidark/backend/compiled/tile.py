@@ -26,12 +26,23 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minidark.backend.compiled.half import UNIT, is_half, pair_row
-from minidark.backend.compiled.kernel import FUSED, HALF, PANEL, VECTORS, WIDTH, External, kernel
+from minidark.backend.compiled.address import row_at
+from minidark.backend.compiled.half import aligned, is_half, pair_row
+from minidark.backend.compiled.kernel import (
+    FUSED,
+    HALF,
+    MATRIX,
+    PANEL,
+    VECTORS,
+    WIDTH,
+    External,
+    kernel,
+)
+from minidark.backend.compiled.matrix_unit import add_units
 
 ROWS = 6
 
@@ -65,7 +76,7 @@ def add_tile(
             block = builder.append_basic_block("rows")
             cases.add_case(ir.Constant(rows.type, case + 1), block)
             builder.position_at_end(block)
-            _emit_tile(builder, case % ROWS + 1, _add_pairs if case >= ROWS else _add, *rest)
+            _emit_tile(builder, case % ROWS + 1, _add_products if case >= ROWS else _add, *rest)
             builder.branch(done)
         builder.position_at_end(done)
         return context.get_dummy_value()
@@ -152,21 +163,13 @@ def _add(builder: Any, a: Any, b: Any, c: Any) -> Any:
     return builder.call(fma, [a, b, c])
 
 
-def _add_pairs(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def _add_products(builder: Any, a: Any, b: Any, c: Any) -> Any:
     """a * b + c, where the lanes of a and b are pairs of bfloat16, whose two products are added."""
     pairs = ir.VectorType(ir.IntType(32), WIDTH)
     signature = ir.FunctionType(c.type, [c.type, pairs, pairs])
     name = "llvm.x86.avx512bf16.dpbf16ps.512"
     dot = cgutils.get_or_insert_function(builder.module, signature, name)
     return builder.call(dot, [c, builder.bitcast(a, pairs), builder.bitcast(b, pairs)])
-
-
-@intrinsic
-def _floats_at(typingctx: Any, address: Any) -> Any:
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        return builder.inttoptr(values[0], ir.FloatType().as_pointer())
-
-    return types.CPointer(types.float32)(types.int64), codegen
 
 
 @kernel(inline="always")
@@ -178,7 +181,7 @@ def add_part(rows, columns, half, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
     edge[:rows] = 0
     add_tile(rows, half, edge.ctypes.data, PANEL, a, a_row, a_k, b, b_k, depth)
     for r in range(rows):
-        row = carray(_floats_at(c + 4 * r * c_row), columns)
+        row = row_at(c + 4 * r * c_row, columns)
         for n in range(columns):
             row[n] += edge[r, n]
 
@@ -187,17 +190,32 @@ def add_part(rows, columns, half, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
 def _product(c, c_row, columns, a, a_row, b, b_panel, depth, rows, half):
     """c (rows, columns) += a (rows, depth) times the panels at b, of units if half.
 
-    c, a and b are addresses. The strides c_row, a_row and b_panel are in units of four bytes. The
-    tiles have nearly the same height, so that no tile of a single row remains.
+    c, a and b are addresses. The strides c_row, a_row and b_panel are in units of four bytes.
     """
-    units = (depth + 1) // 2
-    scratch = np.empty(ROWS * PANEL + (rows * units if half else 0), np.float32)
-    edge = scratch[: ROWS * PANEL].reshape(ROWS, PANEL)
     if half:
-        pairs = scratch[ROWS * PANEL :].view(UNIT).reshape(rows, units)
+        pairs = aligned(rows, (depth + 1) // 2)
         for r in range(rows):
-            pair_row(carray(_floats_at(a + 4 * r * a_row), depth), pairs[r])
-        a, a_row, depth = pairs.ctypes.data, units, units
+            pair_row(row_at(a + 4 * r * a_row, depth), pairs[r])
+        add_pairs(c, c_row, columns, pairs, b, b_panel)
+    else:
+        _add_tiles(c, c_row, columns, a, a_row, b, b_panel, depth, rows, False)
+
+
+@kernel()  # not inline: the caller keeps the memory of the pairs, of which only the address is used
+def add_pairs(c, c_row, columns, pairs, b, b_panel):
+    """c (rows, columns) += pairs (rows, units) times the panels at b. c and b are addresses; the
+    strides are in units of four bytes."""
+    (rows, units), a, a_row = pairs.shape, pairs.ctypes.data, pairs.strides[0] // 4
+    if MATRIX:
+        add_units(c, c_row, columns, a, a_row, b, b_panel, PANEL, units, rows)
+    else:
+        _add_tiles(c, c_row, columns, a, a_row, b, b_panel, units, rows, True)
+
+
+@kernel(inline="always")
+def _add_tiles(c, c_row, columns, a, a_row, b, b_panel, depth, rows, half):
+    """The tiles have nearly the same height, so that no tile of a single row remains."""
+    edge = np.empty((ROWS, PANEL), np.float32)
     tiles = (rows + ROWS - 1) // ROWS
     for p in range((columns + PANEL - 1) // PANEL):
         width = min(PANEL, columns - p * PANEL)
@@ -307,23 +325,27 @@ def pack(matrix, packed, lo, hi):
 def pack_transposed(matrix, packed, lo, hi):
     """Pack the transpose of a matrix (N, K) into panels lo to hi of packed (panels, K, PANEL).
     Columns beyond N are zero."""
-    columns, depth = matrix.shape
-    row, contiguous = matrix.strides[0], matrix.strides[1] == 4
     for p in range(lo, hi):
-        begin = p * PANEL
-        width = min(PANEL, columns - begin)
-        panel = packed[p]
-        if width < PANEL:
-            panel[:, width:] = 0
-        whole_n = width - width % WIDTH if contiguous else 0
-        whole_k = depth - depth % WIDTH if contiguous else 0
-        for n in range(0, whole_n, WIDTH):
-            source, target = matrix[begin + n].ctypes.data, panel[0, n:].ctypes.data
-            for k in range(0, whole_k, WIDTH):
-                transpose_block(target + 4 * k * PANEL, 4 * PANEL, source + 4 * k, row)
-        for n in range(width):
-            for k in range(whole_k if n < whole_n else 0, depth):
-                panel[k, n] = matrix[begin + n, k]
+        columns = matrix[p * PANEL : (p + 1) * PANEL]
+        packed[p, :, len(columns) :] = 0
+        transpose(columns, packed[p])
+
+
+@kernel()
+def transpose(matrix, result):
+    """Write the transpose of a matrix (N, K) into the first K rows and N columns of the result."""
+    columns, depth = matrix.shape
+    contiguous = matrix.strides[1] == 4
+    whole_n = columns - columns % WIDTH if contiguous else 0
+    whole_k = depth - depth % WIDTH if contiguous else 0
+    row, result_row = matrix.strides[0], result.strides[0]
+    for n in range(0, whole_n, WIDTH):
+        source, target = matrix[n].ctypes.data, result[0, n:].ctypes.data
+        for k in range(0, whole_k, WIDTH):
+            transpose_block(target + k * result_row, result_row, source + 4 * k, row)
+    for n in range(columns):
+        for k in range(whole_k if n < whole_n else 0, depth):
+            result[k, n] = matrix[n, k]
 
 
 def panels(columns: int) -> int:

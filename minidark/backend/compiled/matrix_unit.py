@@ -1,0 +1,169 @@
+"""Products of pairs of bfloat16 in the matrix unit of Intel's server processors (AMX).
+
+    C[r, n] += sum over k of A[r, k] * B[k, n]        r < R <= 16 rows, n < PANEL columns
+
+The unit has eight registers of up to 16 lines of 64 bytes each. One instruction multiplies 16 lines
+of 16 pairs of A with 16 lines of 16 pairs of B, and adds to 16 lines of 16 floats of C. That is 16
+times as much as an instruction of AVX-512 for float32, in about as many cycles as A has lines.
+AVX512-BF16 has only half of the speed of float32 on these processors. On AMD's it has twice.
+
+The sums of the even and of the odd k within 32 are separate, so the last bits differ from those of
+`tile`. Each element of C is computed alone: neither the number of threads nor the division of rows
+into blocks changes it.
+
+Source: Intel 64 and IA-32 Architectures Software Developer's Manual, TDPBF16PS.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from minidark.backend.compiled.address import row_at
+from minidark.backend.compiled.kernel import MATRIX, PANEL, kernel
+
+LINES = 16  # of a register
+LINE = 64  # bytes
+UNITS = 16  # pairs in a line
+SETTINGS = 64  # bytes: the number of lines of each register, and their bytes
+A, B, A_REST, B_REST = 4, 5, 6, 7  # registers; 0 to 3 hold C, a panel wide
+VOID, BYTE, INDEX = ir.VoidType(), ir.IntType(8), ir.IntType(64)
+POINTER = BYTE.as_pointer()
+
+
+def _emit(builder: Any, name: str, *arguments: Any) -> None:
+    kind = ir.FunctionType(VOID, [argument.type for argument in arguments])
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.x86.{name}")
+    builder.call(function, arguments)
+
+
+@intrinsic
+def _load_settings(typingctx: Any, address: Any) -> Any:
+    """Configure the registers, and set them to zero."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if MATRIX:
+            _emit(builder, "ldtilecfg", builder.inttoptr(values[0], POINTER))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def _release(typingctx: Any) -> Any:
+    """Give the registers back. Until then the system saves them whenever it changes threads."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if MATRIX:
+            _emit(builder, "tilerelease")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def _add_block(
+    typingctx: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any, b_k: Any, units: Any
+) -> Any:
+    """Add to a block of c, with as many rows as the registers have lines. c, a and b are addresses;
+    the strides are in bytes; units of 16 at a time, then the rest."""
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        if MATRIX:
+            _emit_block(builder, *values)
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 7), codegen
+
+
+def _emit_block(
+    builder: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any, b_k: Any, units: Any
+) -> None:
+    def number(value: int) -> Any:
+        return ir.Constant(INDEX, value)
+
+    def move(name: str, register: int, address: Any, offset: int, stride: Any) -> None:
+        place = builder.inttoptr(builder.add(address, number(offset)), POINTER)
+        _emit(builder, name, ir.Constant(BYTE, register), place, stride)
+
+    def multiply(a_register: int, b_register: int, a_at: Any, b_at: Any) -> None:
+        move("tileloadd64", a_register, a_at, 0, a_row)
+        for column in range(PANEL // UNITS):
+            move("tileloadd64", b_register, b_at, column * LINE, b_k)
+            registers = (column, a_register, b_register)
+            _emit(builder, "tdpbf16ps", *(ir.Constant(BYTE, r) for r in registers))
+
+    for column in range(PANEL // UNITS):
+        move("tileloadd64", column, c, column * LINE, c_row)
+    whole = builder.lshr(units, number(4))
+    with cgutils.for_range(builder, whole) as loop:
+        a_at = builder.add(a, builder.mul(loop.index, number(LINE)))
+        b_at = builder.add(b, builder.mul(loop.index, builder.mul(b_k, number(UNITS))))
+        multiply(A, B, a_at, b_at)
+    with builder.if_then(builder.icmp_unsigned("!=", builder.and_(units, number(15)), number(0))):
+        a_at = builder.add(a, builder.mul(whole, number(LINE)))
+        b_at = builder.add(b, builder.mul(whole, builder.mul(b_k, number(UNITS))))
+        multiply(A_REST, B_REST, a_at, b_at)
+    for column in range(PANEL // UNITS):
+        move("tilestored64", column, c, column * LINE, c_row)
+
+
+@kernel(inline="always")
+def _configure(settings, rows, rest):
+    """Registers for blocks of `rows` rows, and for `rest` units after the last 16."""
+    settings[0] = 1  # the number of the form of these settings
+    for register in range(8):
+        lines = rest if register == B_REST else LINES if register == B else rows
+        width = 4 * rest if register == A_REST else LINE
+        settings[48 + register] = lines if rest or register < A_REST else 0
+        settings[16 + 2 * register] = width if rest or register < A_REST else 0
+    _load_settings(settings.ctypes.data)
+
+
+@kernel(inline="always")
+def add_units(c, c_row, columns, a, a_row, b, b_panel, b_k, units, rows):
+    """c (rows, columns) += a (rows, units) times the panels at b.
+
+    c, a and b are addresses. The strides of rows, of panels and of b's k are in units of four
+    bytes."""
+    settings, edge = np.zeros(SETTINGS, np.uint8), np.empty((LINES, PANEL), np.float32)
+    whole = rows - rows % LINES
+    if whole:
+        _configure(settings, LINES, units % UNITS)
+        _add_rows(c, c_row, columns, a, a_row, b, b_panel, b_k, units, 0, whole, LINES, edge)
+    if whole < rows:
+        height = rows - whole
+        _configure(settings, height, units % UNITS)
+        _add_rows(c, c_row, columns, a, a_row, b, b_panel, b_k, units, whole, rows, height, edge)
+    _release()
+
+
+@kernel(inline="always")
+def _add_rows(c, c_row, columns, a, a_row, b, b_panel, b_k, units, lo, hi, height, edge):
+    for p in range((columns + PANEL - 1) // PANEL):
+        width, b_at = min(PANEL, columns - p * PANEL), b + 4 * p * b_panel
+        for row in range(lo, hi, height):
+            c_at, a_at = c + 4 * (row * c_row + p * PANEL), a + 4 * row * a_row
+            if width == PANEL:
+                _add_block(c_at, 4 * c_row, a_at, 4 * a_row, b_at, 4 * b_k, units)
+            else:
+                _add_edge(c_at, c_row, width, a_at, a_row, b_at, b_k, units, height, edge)
+
+
+@kernel(inline="always")
+def _add_edge(c, c_row, columns, a, a_row, b, b_k, units, rows, edge):
+    """Like `_add_block`, for a c with fewer columns than a panel. edge is scratch space."""
+    for r in range(rows):
+        row = row_at(c + 4 * r * c_row, columns)
+        for n in range(columns):
+            edge[r, n] = row[n]
+    _add_block(edge.ctypes.data, 4 * PANEL, a, 4 * a_row, b, 4 * b_k, units)
+    for r in range(rows):
+        row = row_at(c + 4 * r * c_row, columns)
+        for n in range(columns):
+            row[n] = edge[r, n]
