@@ -66,6 +66,7 @@ class Target:
 OLD = Target("x86-64-v2", "-avx", ("sse4.2",))
 SANDYBRIDGE = Target("sandybridge", "+avx,-avx2,-fma,-avx512f", ("avx",))
 HASWELL = Target("haswell", "+avx2,+fma,-avx512f", ("avx2", "fma"))
+ZEN4 = Target("znver4", "+avx512f,+avx512bf16", ("avx512_bf16",))
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def full() -> Iterator[Row]:
     yield Row("BLAS and numba for the host")
     for coretype in CORETYPES:
         yield Row(f"BLAS {coretype}", {CORETYPE: coretype})
-    for target in (OLD, SANDYBRIDGE, HASWELL):
+    for target in (OLD, SANDYBRIDGE, HASWELL, ZEN4):
         yield Row(f"numba for {target.name}", target=target)
     yield Row("numpy's loops at its baseline", {NUMPY_WITHOUT: " ".join(numpys_features())})
     for count in "12":
@@ -145,13 +146,15 @@ def really() -> dict[str, Any]:
 
     libraries: list[dict[str, Any]] = threadpoolctl.threadpool_info()
     blas = next((lib for lib in libraries if lib["user_api"] == "blas"), {})
-    tile = f"{kernel.VECTORS} x {kernel.WIDTH}{'' if kernel.FUSED else ' unfused'}"
+    form = kernel.FORM
+    half = "matrix" if form.matrix else "vector" if form.half else ""
+    tile = f"{form.vectors} x {form.width}{'' if form.fused else ' unfused'}"
     return {
         "python": platform.python_version(),
         "numpy": numpy.__version__,
         "blas": str(blas.get("architecture") or blas.get("internal_api") or "unknown"),
         "threads": blas.get("num_threads", 0),
-        "tile": tile,
+        "tile": f"{tile}, bf16 by {half}" if half else tile,
     }
 
 

@@ -40,7 +40,7 @@ def test_a_row_is_green_or_red_and_says_what_computed(
     assert result.status == status
     assert result.facts["numpy"] == np.__version__
     assert result.facts["threads"] == 1
-    assert re.fullmatch(r"\d x \d+( unfused)?", result.facts["tile"])
+    assert re.fullmatch(r"\d x \d+( unfused)?(, bf16 by (matrix|vector))?", result.facts["tile"])
     if wrong:
         assert "test_it.py::test_wrong; see " in result.remark
         assert "test_right" not in result.remark

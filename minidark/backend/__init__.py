@@ -190,7 +190,8 @@ def _half_kernels(kernels: str) -> ModuleType:
     compiled = _compiled("--precision float32")
     if not compiled.HALF:
         raise BackendError(
-            "precision bf16 needs AVX512-BF16, which numba's target processor lacks; use float32"
+            "precision bf16 needs AMD's AVX512-BF16 or Intel's AMX, which numba's target processor "
+            "lacks; use float32"
         )
     half: ModuleType = compiled.in_half()
     return half

@@ -231,7 +231,7 @@ def parse_network_cfg(
     batch=B: B streams, and subdivisions 1. time_steps: replaces the cfg's. kernels: "numpy",
     "fast" (compiled, from the extra of that name), or "auto" (fast if installed). precision:
     "float32", or "bf16" to round the operands of matrix products to bfloat16, which needs the fast
-    kernels and a processor with AVX512-BF16. strict: raise warnings, such as unknown keys, as
+    kernels and AMD's AVX512-BF16 or Intel's AMX. strict: raise warnings, such as unknown keys, as
     errors. overrides: "section.key=value", for every section of that type. draw=False saves time:
     weights that a weight file will fill stay zero. Each warning is logged once. Raises CfgError,
     and BackendError for an unavailable device, unavailable kernels or an unavailable precision.

@@ -160,6 +160,9 @@ def test_a_product_spreads_nan_and_infinity() -> None:
 LINUX_ON_X86, LINUX_ON_ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"
 
 
+AMX = "+avx512f,+avx512bf16,+amx-tile,+amx-bf16"
+
+
 @pytest.mark.parametrize(
     ("target", "form"),
     [
@@ -172,6 +175,9 @@ LINUX_ON_X86, LINUX_ON_ARM = "x86_64-unknown-linux-gnu", "aarch64-unknown-linux-
         ((LINUX_ON_X86, "x86-64-v2", "+avx512f,+avx512vl"), (16, 4, True, False, False)),
         ((LINUX_ON_X86, "znver4", "+avx512f,+avx512bf16"), (16, 4, True, True, False)),
         ((LINUX_ON_X86, "znver4", "-avx512f,-avx512bf16"), (8, 2, True, False, False)),
+        ((LINUX_ON_X86, "sapphirerapids", AMX), (16, 4, True, True, True)),
+        ((LINUX_ON_X86, "sapphirerapids", "+avx512bf16"), (16, 4, True, False, False)),
+        ((LINUX_ON_X86, "sapphirerapids", f"{AMX},-avx512f"), (8, 2, True, False, False)),
         ((LINUX_ON_ARM, "generic", ""), (4, 4, True, False, False)),
     ],
 )
@@ -181,7 +187,13 @@ def test_the_form_of_the_tile_is_its_targets(
     llvm = importlib.import_module("llvmlite.binding")
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    assert kernel.form(*target) == form
+    assert kernel.form(*target, lambda: True) == form
+
+
+def test_without_the_systems_leave_there_is_no_matrix_unit() -> None:
+    """Intel's AVX512-BF16 alone is slower than float32."""
+    assert not kernel.form(LINUX_ON_X86, "sapphirerapids", AMX, lambda: False).half
+    assert kernel.form(LINUX_ON_X86, "znver5", AMX, lambda: False)[3:] == (True, False)
 
 
 @pytest.mark.slow

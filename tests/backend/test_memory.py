@@ -19,6 +19,12 @@ def test_a_buffer_that_nobody_refers_to_is_given_out_again() -> None:
     assert memory.empty(SHAPE).__array_interface__["data"] == address
 
 
+def test_a_buffer_begins_at_a_line_of_the_cache() -> None:
+    memory.release()
+    arrays = [memory.empty((rows, SHAPE[1])) for rows in range(SHAPE[0], 4000, 97)]
+    assert {array.__array_interface__["data"][0] % 64 for array in arrays} == {0}
+
+
 VIEWS: dict[str, Callable[[Array], Array]] = {
     "itself": lambda array: array,
     "row": lambda array: array[1],

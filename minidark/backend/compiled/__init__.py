@@ -72,7 +72,7 @@ PROBES = {  # a kernel that nearly every training of this layer type uses
 @functools.cache
 def in_half() -> ModuleType:
     """The same functions, with the operands of all matrix products rounded to bfloat16. HALF says
-    whether numba's target has the instruction."""
+    whether numba's target multiplies them faster than float32."""
     half = ModuleType(f"{__name__} in bfloat16")
     vars(half).update({name: _halved(value) for name, value in globals().items()})
     return half

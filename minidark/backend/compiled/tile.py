@@ -17,7 +17,8 @@ once. Other x86-64 processors round the product first, then the sum, so the last
 results differ. The C library could fuse in software, but needs a call for each float.
 
 The operands are float32, or pairs of bfloat16 in units of the same size (`half.py`). Of these, an
-instruction multiplies twice as many. C and the sums are float32 in both cases.
+instruction multiplies twice as many on AMD's processors; on Intel's, `matrix_unit` takes the place
+of the tile. C and the sums are float32 in all cases.
 """
 
 from __future__ import annotations

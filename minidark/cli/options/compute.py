@@ -72,8 +72,8 @@ def compute_options(device: str) -> Callable[[Callback], Callback]:
             default="float32",
             show_default=True,
             help="Precision of matrix products. bf16 rounds their operands to bfloat16: faster, "
-            "with other results than float32. It needs the fast kernels and a CPU with "
-            "AVX512-BF16.",
+            "with other results than float32. It needs the fast kernels, and "
+            "AMD's AVX512-BF16 or Intel's AMX.",
         )
         @click.option(
             "--threads",

@@ -17,7 +17,7 @@ from tests.helpers import cfg
 compiled: Any = pytest.importorskip(
     "minidark.backend.compiled", reason="numba is not installed; the extra 'fast' has it"
 )
-needs_instruction = pytest.mark.skipif(not compiled.HALF, reason="this processor lacks AVX512-BF16")
+needs_instruction = pytest.mark.skipif(not compiled.HALF, reason="no fast bfloat16 here")
 
 NET = "net inputs=256 batch=2 time_steps=10 adam=1 learning_rate=.01 max_batches=6"
 CFG = cfg(NET, "gru output=8 tanh=1", "gru output=9", "connected output=256 activation=linear",
@@ -89,7 +89,8 @@ def test_a_processor_without_the_instruction_is_refused(
     monkeypatch.setattr(compiled, "HALF", False)
     assert_refused(
         run(*command, "--precision", "bf16"), 1,
-        "precision bf16 needs AVX512-BF16, which numba's target processor lacks; use float32",
+        "precision bf16 needs AMD's AVX512-BF16 or Intel's AMX, which numba's target processor "
+        "lacks; use float32",
     )  # fmt: skip
 
 
