@@ -62,13 +62,13 @@ def release() -> None:
 def _unused(size: int) -> Buffer:
     """`size` bytes of an unused buffer: the smallest that is at most twice as large, or a new
     one."""
-    for larger in sorted(s for s in _buffers if size <= s <= 2 * size):
+    rounded = _rounded(size)
+    for larger in sorted(s for s in _buffers if rounded <= s <= 2 * rounded):
         for i in range(len(_buffers[larger])):
             # Two references: the list's, and getrefcount's argument. A view would be a third.
             if sys.getrefcount(_buffers[larger][i]) <= 2:
                 _last_used[larger] = _requests
                 return _aligned(_buffers[larger][i], size)
-    rounded = _rounded(size)
     new = np.empty(rounded + LINE, np.uint8)
     _buffers.setdefault(rounded, []).append(new)
     _last_used[rounded] = _requests

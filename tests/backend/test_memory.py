@@ -67,6 +67,13 @@ def test_a_buffer_serves_for_less_but_not_for_much_less() -> None:
     assert memory.empty((SHAPE[0], SHAPE[1] // 2 - 1)).__array_interface__["data"] != address
 
 
+def test_a_buffer_serves_for_half_of_what_it_was_made_for() -> None:
+    """Also if both sizes were rounded up, one more than the other."""
+    memory.release()
+    address = memory.empty((2500, 256)).__array_interface__["data"]
+    assert memory.empty((2500, 128)).__array_interface__["data"] == address
+
+
 def test_other_sizes_and_dtypes_get_what_they_ask_for() -> None:
     for shape, dtype in (((3,), "float32"), (SHAPE, "float64"), ((0, 5), "float32")):
         array = memory.zeros(shape, dtype)
