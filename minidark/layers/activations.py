@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from minidark.backend import Array
+from minidark.backend import RNN_ACTIVATIONS, Array, Backend
 from minidark.errors import CfgError, echo, not_one_of
 
 SELU_SCALE, SELU_ALPHA = 1.0507, 1.6732
@@ -116,6 +116,29 @@ ACTIVATIONS = {
         Activation("lhtan", _lhtan, _inside(0, 1, 1, 0.001)),
     )
 }
+
+
+# Compiled kernels compute these. Not logistic, whose small values they do not compute accurately.
+COMPILED = RNN_ACTIVATIONS.keys() - {"logistic"}
+
+
+def activated(activation: Activation, v: Array, biases: Array, backend: Backend) -> Array:
+    """act(v + biases) for v (..., O) and biases (O,). Overwrites v."""
+    if backend.fast and activation.name in COMPILED and v.flags.c_contiguous:
+        backend.kernels.activate(v, biases, activation.name)
+        return v
+    v += biases
+    return activation.forward(v)
+
+
+def before_activation(activation: Activation, y: Array, dy: Array, backend: Backend) -> Array:
+    """The gradient of what the activation read, from that of its outputs y."""
+    if activation.name == "linear":
+        return dy
+    if backend.fast and activation.name in COMPILED:
+        result: Array = backend.kernels.slope(y, dy, activation.name)
+        return result
+    return dy * activation.gradient(y)
 
 
 def checked_activation(name: str, xp: ModuleType = np) -> Activation:

@@ -13,7 +13,7 @@ from typing import Unpack
 
 from minidark.backend import Array
 from minidark.glibc_rand import GlibcRand
-from minidark.layers.activations import checked_activation
+from minidark.layers.activations import activated, before_activation, checked_activation
 from minidark.layers.affine import AffinePass, PackedLayer, one_order
 from minidark.layers.base import Place
 from minidark.layers.initialize import initialize
@@ -58,8 +58,7 @@ class ConnectedLayer(PackedLayer):
         rows = x.reshape(1, steps * streams, *x.shape[2:])  # the norm treats all rows as one step
         affine = self.affine.begin(1, steps * streams, train)
         v = affine.forward(rows)
-        v += self.affine.biases
-        y = self.activation.forward(v)
+        y = activated(self.activation, v, self.affine.biases, self.backend)
         if train:
             linear = self.activation.name == "linear"
             self.saved = ConnectedSaved(rows, None if linear else y, affine)
@@ -78,7 +77,7 @@ class ConnectedLayer(PackedLayer):
         steps, streams = dy.shape[:2]
         dv = dy.reshape(1, steps * streams, self.outputs)
         if s.y is not None:
-            dv = dv * self.activation.gradient(s.y)
+            dv = before_activation(self.activation, s.y, dv, self.backend)
         dx = s.affine.backward(dv) if need_dx else None
         dbiases = self.backend.kernels.column_sums(dv[0])
         s.affine.accumulate(s.x, dv, dbiases)

@@ -27,7 +27,7 @@ from typing import ClassVar, Unpack
 
 from minidark.backend import RNN_ACTIVATIONS, Array, Backend
 from minidark.errors import CfgError
-from minidark.layers.activations import checked_activation
+from minidark.layers.activations import activated, before_activation, checked_activation
 from minidark.layers.affine import AffinePass, one_order
 from minidark.layers.recurrent import CellOptions, RecurrentLayer
 
@@ -111,7 +111,8 @@ class RnnLayer(RecurrentLayer):
         parts = (self.input_part, self.self_part, self.output_part)
         input_, self_, output = (self._begin(part, steps, streams, train) for part in parts)
 
-        from_input = self.activation.forward(input_.forward(x) + self.input_part.biases)
+        act, backend = self.activation, self.backend
+        from_input = activated(act, input_.forward(x), self.input_part.biases, backend)
         from_self = self.backend.empty(*from_input.shape)
         states = self.backend.empty(steps + 1, *from_input.shape[1:])
         states[0] = self.states["state"]
@@ -132,7 +133,7 @@ class RnnLayer(RecurrentLayer):
                 states[t + 1] = from_input[t] + from_self[t]
                 if self.shortcut:
                     states[t + 1] += states[t]
-        y = self.activation.forward(output.forward(states[1:]) + self.output_part.biases)
+        y = activated(act, output.forward(states[1:]), self.output_part.biases, backend)
 
         self.states["state"][...] = states[steps]
         return RnnSaved(x, from_input, from_self, states, y, input_, self_, output)
@@ -140,17 +141,17 @@ class RnnLayer(RecurrentLayer):
     def backward(self, dy: Array, *, need_dx: bool = True) -> Array | None:
         s: RnnSaved = self._take_saved()
 
-        dy = dy * self.activation.gradient(s.y)
+        dy = before_activation(self.activation, s.y, dy, self.backend)
         dstates = s.output_part.backward(dy)  # from the outputs; later states are added below
-        s.output_part.accumulate(s.states[1:], dy, dy.sum(axis=(0, 1)))
+        s.output_part.accumulate(s.states[1:], dy, self._bias_gradient(dy))
 
         dself = s.from_self
         self._backward_states(s.self_part, dself, dstates)
-        s.self_part.accumulate(s.states[:-1], dself, dself.sum(axis=(0, 1)))
+        s.self_part.accumulate(s.states[:-1], dself, self._bias_gradient(dself))
 
-        dinput = dstates * self.activation.gradient(s.from_input)
+        dinput = before_activation(self.activation, s.from_input, dstates, self.backend)
         dx = s.input_part.backward(dinput) if need_dx else None
-        s.input_part.accumulate(s.x, dinput, dinput.sum(axis=(0, 1)))
+        s.input_part.accumulate(s.x, dinput, self._bias_gradient(dinput))
         return dx
 
     def _backward_states(self, part: AffinePass, dself: Array, dstates: Array) -> None:
@@ -170,6 +171,10 @@ class RnnLayer(RecurrentLayer):
             if t:
                 dstates[t - 1] += earlier
         self.dstates = {"state": earlier}
+
+    def _bias_gradient(self, dy: Array) -> Array:
+        sums: Array = self.backend.kernels.column_sums(dy.reshape(-1, dy.shape[-1]))
+        return sums
 
     def _takes_whole(self, steps: int) -> bool:
         return super()._takes_whole(steps) and self.self_activation.name in RNN_ACTIVATIONS
@@ -237,7 +242,7 @@ class ElmanLayer(RnnLayer):
         dsums = self.backend.empty(*s.y.shape)
         dsums[...] = s.y
         self._backward_states(s.self_part, dsums, self.backend.xp.ascontiguousarray(dy))
-        dbiases = self.backend.kernels.column_sums(dsums.reshape(-1, self.outputs))
+        dbiases = self._bias_gradient(dsums)
         dx = s.input_part.backward(dsums) if need_dx else None
         s.input_part.accumulate(s.x, dsums, dbiases)
         s.self_part.accumulate(s.states[:-1], dsums, dbiases)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Unpack
 
 from minidark.backend import Array
-from minidark.layers.activations import checked_activation
+from minidark.layers.activations import activated, before_activation, checked_activation
 from minidark.layers.affine import Affine, PackedLayer, Sublayer, one_order
 from minidark.layers.base import PJREDDIE, Parameter, Place, Stored
 from minidark.layers.connected import ConnectedLayer
@@ -75,8 +75,7 @@ class TiedLayer(PackedLayer):
     def forward(self, x: Array, *, train: bool = False) -> Array:
         rows = x.reshape(-1, self.inputs)
         v = self.backend.kernels.gemm_nn(rows, self.owner.weights)
-        v += self.biases.value
-        y = self.activation.forward(v)
+        y = activated(self.activation, v, self.biases.value, self.backend)
         if train:
             linear = self.activation.name == "linear"
             self.saved = TiedSaved(rows, None if linear else y)
@@ -95,7 +94,7 @@ class TiedLayer(PackedLayer):
         kernels = self.backend.kernels
         dv = dy.reshape(-1, self.outputs)
         if s.y is not None:
-            dv = dv * self.activation.gradient(s.y)
+            dv = before_activation(self.activation, s.y, dv, self.backend)
         self.biases.grad += kernels.column_sums(dv)
         if self.tied.trains:
             kernels.gemm_tn(s.x, dv, self.owner.weights_grad)

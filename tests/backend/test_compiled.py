@@ -21,6 +21,12 @@ import pytest
 import minidark
 from minidark import BackendError, Network
 from minidark.backend import RNN_ACTIVATIONS, Array, get_backend, numpy_kernels, threads
+from minidark.layers.activations import (
+    COMPILED,
+    activated,
+    before_activation,
+    checked_activation,
+)
 from tests.helpers import network, one_hot, randomize
 
 numba: Any = pytest.importorskip("numba", reason="numba is not installed; the extra 'fast' has it")
@@ -447,7 +453,7 @@ def test_the_fast_path_is_what_ran(
 
     back = f"{kernel}_backward".replace("elman", "rnn")  # elman=1 has no backward of its own
     names = [kernel, back, "gemm_nt", "gemm_nn", "gemm_tn", "softmax", "gather",
-             "scatter_add", "cross_entropy", "column_sums"]  # fmt: skip
+             "scatter_add", "cross_entropy", "column_sums", "activate"]  # fmt: skip
     for name in names:
         spy(name, getattr(compiled, name))
     last = ["connected output=9 activation=linear", "softmax"]
@@ -461,6 +467,29 @@ def test_the_fast_path_is_what_ran(
     net = network(NET, f"{section} batch_normalize=1", *last, dtype="float32")
     net.train_batch(ids[:-1], ids[1:])
     assert kernel not in ran
+
+
+@pytest.mark.parametrize("activation", sorted(COMPILED))
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 5, 3), (1, 300, 70)])
+def test_activations_and_their_slopes(
+    activation: str, shape: tuple[int, ...], two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minidark.backend.compiled.threads.LEAST", 1)
+    v, dy, biases = 3 * random(*shape), random(*shape, seed=1), random(shape[-1], seed=2)
+    known = checked_activation(activation)
+    wanted = known.forward(v.astype("d") + biases)
+    y = activated(known, v, biases, get_backend("cpu"))
+    assert y is v
+    close(y, wanted)
+    back, given = before_activation(known, y, dy, get_backend("cpu")), (y.copy(), dy.copy())
+    close(back, known.gradient(y.astype("d")) * dy)
+    np.testing.assert_array_equal((y, dy), given)
+
+
+def test_rows_that_are_not_contiguous_are_activated_too() -> None:
+    v = random(6, 4, 10)[:, :, ::2]
+    wanted = np.tanh(v.astype("d") + 1)
+    close(activated(checked_activation("tanh"), v, np.ones(5, "f"), get_backend("cpu")), wanted)
 
 
 # --- threads ------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from minidark.backend.compiled import attention, gru, kernel, lstm, rnn, tile
+from minidark.backend.compiled.activations import activate as activate
+from minidark.backend.compiled.activations import slope as slope
 from minidark.backend.compiled.attention import attend as attend
 from minidark.backend.compiled.attention import attend_backward as attend_backward
 from minidark.backend.compiled.attention import attend_step as attend_step

@@ -7,9 +7,10 @@ With elman=1 the backward is the same: the layer's outputs take the place of sel
 from __future__ import annotations
 
 from minidark.backend import RNN_ACTIVATIONS, Array
+from minidark.backend.compiled.activations import squash, times_slope
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.products import panels_of, panels_of_transposed
-from minidark.backend.compiled.scalar import copy, f, logistic, tanh
+from minidark.backend.compiled.scalar import copy, f
 from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import add_product
 
@@ -93,7 +94,7 @@ def _backward_streams(from_self, dstates, w, activation, shortcut, lo, hi):
     steps, _, hidden = from_self.shape
     for t in range(steps - 1, -1, -1):
         for s in range(lo, hi):
-            _times_slope(from_self[t, s], dstates[t, s], activation)
+            times_slope(from_self[t, s], dstates[t, s], activation)
         if t:
             if shortcut:
                 for s in range(lo, hi):
@@ -103,45 +104,3 @@ def _backward_streams(from_self, dstates, w, activation, shortcut, lo, hi):
             add_product(
                 dstates[t - 1], 0, hidden, from_self[t].ctypes.data, hidden, w, 0, hidden, lo, hi
             )
-
-
-@kernel()
-def squash(x, activation):
-    """Overwrite x (H,) with the activation of that number in RNN_ACTIVATIONS."""
-    if activation == 1:
-        for j in range(x.size):
-            x[j] = logistic(x[j])
-    elif activation == 2:
-        for j in range(x.size):
-            x[j] = tanh(x[j] * f(0.5))
-    elif activation == 3:
-        for j in range(x.size):
-            x[j] = tanh(x[j])
-    elif activation == 4:
-        for j in range(x.size):
-            x[j] = x[j] if x[j] > f(0) else x[j] * f(0)
-    elif activation == 5:
-        for j in range(x.size):
-            x[j] = x[j] if x[j] > f(0) else x[j] * f(0.1)
-
-
-@kernel()
-def _times_slope(y, dy, activation):
-    """Overwrite y with dy times the activation's slope at output y."""
-    if activation == 0:
-        copy(y, dy)
-    elif activation == 1:
-        for j in range(y.size):
-            y[j] = dy[j] * y[j] * (f(1) - y[j])
-    elif activation == 2:
-        for j in range(y.size):
-            y[j] = dy[j] * f(0.5) * (f(1) - y[j] * y[j])
-    elif activation == 3:
-        for j in range(y.size):
-            y[j] = dy[j] * (f(1) - y[j] * y[j])
-    elif activation == 4:
-        for j in range(y.size):
-            y[j] = dy[j] if y[j] > f(0) else f(0)
-    elif activation == 5:
-        for j in range(y.size):
-            y[j] = dy[j] if y[j] > f(0) else dy[j] * f(0.1)

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from minidark.backend import RNN_ACTIVATIONS, Array
+from minidark.backend.compiled.activations import squash
 from minidark.backend.compiled.kernel import PANEL, kernel
 from minidark.backend.compiled.packs import Input, Packs, once, panels_by_gate
-from minidark.backend.compiled.rnn import squash
 from minidark.backend.compiled.scalar import copy, logistic, tanh
 from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import ROWS, add_product, panels
