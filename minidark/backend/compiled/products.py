@@ -9,17 +9,16 @@ import numpy as np
 
 from minidark.backend import Array
 from minidark.backend.compiled import tile
-from minidark.backend.compiled.half import aligned, is_half, pairs_across, pairs_along
+from minidark.backend.compiled.half import aligned, pairs_across, pairs_along
 from minidark.backend.compiled.kernel import MATRIX, PANEL, kernel
 from minidark.backend.compiled.matrix_unit import LINES
 from minidark.backend.compiled.threads import share, spread
-from minidark.backend.compiled.tile import ROWS, add_pairs, add_part, add_product, transpose
+from minidark.backend.compiled.tile import ROWS, add_array, add_product, transpose_at
 from minidark.backend.memory import empty
 
 BLOCK_ROWS = 96  # this many rows of a, BLOCK_DEPTH deep, stay in the cache during a pass over b
 BLOCK_DEPTH = 512
-GRADIENT_DEPTH = 64  # this many rows of b stay in the cache during a pass over a's columns
-BLOCK_UNITS = 256  # the matrix unit takes deeper blocks, because it spends less time on them
+GRADIENT_ROWS, GRADIENT_DEPTH = 48, 256  # of the block of a that is transposed, in 48 KiB
 MULTIPLIES = 32  # multiply-adds of a tile in the time of one elementary operation
 
 
@@ -90,58 +89,29 @@ def _multiply_rows(a, a_row, depth, b, c, lo, hi):
 
 def gemm_tn(a: Array, b: Array, c: Array, half: bool = False) -> None:
     work = a.size * b.shape[1] // MULTIPLIES
-    if half and MATRIX:
-        spread(_gradient_of_pairs, len(c), work, pairs_across(a), panels_of(b, half), c,
-               grain=LINES)  # fmt: skip
-        return
-    a, b = (pairs_across(a), pairs_across(b)) if half else (_whole_rows(a), b)
-    if b.shape[1] % PANEL:
-        b, b_k = _panels_of(np.ascontiguousarray(b), False), PANEL
-    else:  # rows are already whole lines of panels
-        b, b_k = np.ascontiguousarray(b)[None], b.shape[1]
-    spread(_gradient, len(c), work, _address(a), a.strides[0] // 4, b, c, b_k,
-           grain=ROWS)  # fmt: skip
+    a, b = pairs_across(a) if half else _whole_rows(a), panels_of(b, half)
+    spread(_gradient, len(c), work, _address(a), a.strides[0] // 4, b, c,
+           grain=LINES if half and MATRIX else ROWS)  # fmt: skip
 
 
 @kernel()
-def _gradient(a, a_row, b, c, b_k, shares):
-    share(_gradient_rows, (a, a_row, b, c, b_k), shares)
+def _gradient(a, a_row, b, c, shares):
+    share(_gradient_rows, (a, a_row, b, c), shares)
 
 
 @kernel()
-def _gradient_rows(a, a_row, b, c, b_k, lo, hi):
-    rows, inputs, half = b.shape[1], c.shape[1], is_half(b)
-    panel = PANEL if b_k > PANEL else rows * PANEL  # from one panel of b to the next
-    edge = np.empty((ROWS, PANEL), np.float32)
-    for k in range(0, rows, GRADIENT_DEPTH):
-        depth = min(GRADIENT_DEPTH, rows - k)
-        for o in range(lo, hi, ROWS):
-            count = min(ROWS, hi - o)
-            a_at = a + 4 * (k * a_row + o)
-            for p in range((inputs + PANEL - 1) // PANEL):
-                b_at = b.ctypes.data + 4 * (p * panel + k * b_k)
-                c_at = c.ctypes.data + 4 * (o * inputs + p * PANEL)
-                width = min(PANEL, inputs - p * PANEL)
-                add_part(count, width, half, c_at, inputs, a_at, 1, a_row, b_at, b_k, depth, edge)
-
-
-@kernel()
-def _gradient_of_pairs(a, b, c, shares):
-    share(_gradient_blocks, (a, b, c), shares)
-
-
-@kernel()
-def _gradient_blocks(a, b, c, lo, hi):
-    """c[lo:hi] += the transpose of a (K, O) times panels b, for the matrix unit."""
+def _gradient_rows(a, a_row, b, c, lo, hi):
+    """c[lo:hi] += the transpose of a times b. A block of a is transposed, for the panels of b."""
     depth, inputs = b.shape[1], c.shape[1]
-    block = aligned(LINES, BLOCK_UNITS)
-    for k in range(0, depth, BLOCK_UNITS):
-        part = min(BLOCK_UNITS, depth - k)
-        for o in range(lo, hi, LINES):
-            rows = min(LINES, hi - o)
-            transpose(a[k : k + part, o : o + rows], block)
-            c_at, b_at = c[o].ctypes.data, b[0, k].ctypes.data
-            add_pairs(c_at, inputs, inputs, block[:rows, :part], b_at, depth * PANEL)
+    block = aligned(GRADIENT_ROWS, GRADIENT_DEPTH)
+    for k in range(0, depth, GRADIENT_DEPTH):
+        part = min(GRADIENT_DEPTH, depth - k)
+        for o in range(lo, hi, GRADIENT_ROWS):
+            rows = min(GRADIENT_ROWS, hi - o)
+            transpose_at(a + 4 * (k * a_row + o), 4 * a_row, part, rows, block.view(np.float32))
+            turned = block[:rows, :part].view(b.dtype)
+            c_at, b_at = c.ctypes.data + 4 * o * inputs, b.ctypes.data + 4 * k * PANEL
+            add_array(c_at, inputs, inputs, turned, b_at, depth * PANEL)
 
 
 def _whole_rows(a: Array) -> Array:

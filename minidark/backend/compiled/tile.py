@@ -197,20 +197,20 @@ def _product(c, c_row, columns, a, a_row, b, b_panel, depth, rows, half):
         pairs = aligned(rows, (depth + 1) // 2)
         for r in range(rows):
             pair_row(row_at(a + 4 * r * a_row, depth), pairs[r])
-        add_pairs(c, c_row, columns, pairs, b, b_panel)
+        add_array(c, c_row, columns, pairs, b, b_panel)
     else:
         _add_tiles(c, c_row, columns, a, a_row, b, b_panel, depth, rows, False)
 
 
-@kernel()  # not inline: the caller keeps the memory of the pairs, of which only the address is used
-def add_pairs(c, c_row, columns, pairs, b, b_panel):
-    """c (rows, columns) += pairs (rows, units) times the panels at b. c and b are addresses; the
-    strides are in units of four bytes."""
-    (rows, units), a, a_row = pairs.shape, pairs.ctypes.data, pairs.strides[0] // 4
-    if MATRIX:
-        add_units(c, c_row, columns, a, a_row, b, b_panel, PANEL, units, rows)
+@kernel()  # not inline: the caller keeps the memory of a, of which only the address is used here
+def add_array(c, c_row, columns, a, b, b_panel):
+    """c (rows, columns) += a (rows, k) times the panels at b. c and b are addresses, a an array of
+    float32 or units; the strides are in units of four bytes."""
+    (rows, depth), a_at, a_row, half = a.shape, a.ctypes.data, a.strides[0] // 4, is_half(a)
+    if half and MATRIX:
+        add_units(c, c_row, columns, a_at, a_row, b, b_panel, PANEL, depth, rows)
     else:
-        _add_tiles(c, c_row, columns, a, a_row, b, b_panel, units, rows, True)
+        _add_tiles(c, c_row, columns, a_at, a_row, b, b_panel, depth, rows, half)
 
 
 @kernel(inline="always")
@@ -327,26 +327,30 @@ def pack_transposed(matrix, packed, lo, hi):
     """Pack the transpose of a matrix (N, K) into panels lo to hi of packed (panels, K, PANEL).
     Columns beyond N are zero."""
     for p in range(lo, hi):
-        columns = matrix[p * PANEL : (p + 1) * PANEL]
-        packed[p, :, len(columns) :] = 0
-        transpose(columns, packed[p])
+        rows, panel = matrix[p * PANEL : (p + 1) * PANEL], packed[p].view(np.float32)
+        count, depth = rows.shape
+        panel[:, count:] = 0
+        if rows.strides[1] == 4:
+            transpose_at(rows.ctypes.data, rows.strides[0], count, depth, panel)
+        else:
+            for n in range(count):
+                for k in range(depth):
+                    packed[p, k, n] = rows[n, k]
 
 
 @kernel()
-def transpose(matrix, result):
-    """Write the transpose of a matrix (N, K) into the first K rows and N columns of the result."""
-    columns, depth = matrix.shape
-    contiguous = matrix.strides[1] == 4
-    whole_n = columns - columns % WIDTH if contiguous else 0
-    whole_k = depth - depth % WIDTH if contiguous else 0
-    row, result_row = matrix.strides[0], result.strides[0]
+def transpose_at(source, row, rows, columns, result):
+    """Write the transpose of (rows, columns) floats at an address into the first columns rows of
+    the result. row: bytes from one row to the next."""
+    whole_n, whole_k, result_row = rows - rows % WIDTH, columns - columns % WIDTH, result.strides[0]
     for n in range(0, whole_n, WIDTH):
-        source, target = matrix[n].ctypes.data, result[0, n:].ctypes.data
         for k in range(0, whole_k, WIDTH):
-            transpose_block(target + k * result_row, result_row, source + 4 * k, row)
-    for n in range(columns):
-        for k in range(whole_k if n < whole_n else 0, depth):
-            result[k, n] = matrix[n, k]
+            target = result[k, n:].ctypes.data
+            transpose_block(target, result_row, source + n * row + 4 * k, row)
+    for n in range(rows):
+        line = row_at(source + n * row, columns)
+        for k in range(whole_k if n < whole_n else 0, columns):
+            result[k, n] = line[k]
 
 
 def panels(columns: int) -> int:
