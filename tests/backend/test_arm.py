@@ -22,16 +22,16 @@ llvm: Any = pytest.importorskip("llvmlite.binding")
 
 TRIPLE = "aarch64-unknown-linux-gnu"
 GCC, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64"
-PARAMETERS = 8  # c, c_row, a, a_row, a_k, b, b_k, depth
+PARAMETERS = 6  # c, c_row, a, a_row, b, depth
 
-# Reads int64 (rows, columns, depth, c_row, a_row, a_k, b_k), a, b and c; writes c, until the end
+# Reads int64 (rows, columns, depth, c_row, a_row), a, b and c; writes c, until the end
 # of its input. Columns that are no whole panel go through `edge`, as in `add_part`.
 DRIVER = """
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-typedef void Tile(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
+typedef void Tile(int64_t, int64_t, int64_t, int64_t, int64_t, int64_t);
 Tile tile1, tile2, tile3, tile4, tile5, tile6;
 static Tile *tiles[] = {tile1, tile2, tile3, tile4, tile5, tile6};
 static float *floats(int64_t count) {
@@ -40,14 +40,14 @@ static float *floats(int64_t count) {
     return at;
 }
 int main(void) {
-    int64_t s[8];
-    while (fread(s, 8, 8, stdin) == 8) {
+    int64_t s[5];
+    while (fread(s, 8, 5, stdin) == 5) {
         int64_t rows = s[0], columns = s[1], depth = s[2], c_row = s[3];
-        float *a = floats(s[7]), *b = floats(depth * s[6]), *c = floats(rows * c_row);
+        float *a = floats(rows * s[4]), *b = floats(depth * PANEL), *c = floats(rows * c_row);
         float edge[ROWS * PANEL] = {0};
         int whole = columns == PANEL;
-        tiles[rows - 1]((int64_t)(whole ? c : edge), whole ? c_row : PANEL, (int64_t)a, s[4], s[5],
-                        (int64_t)b, s[6], depth);
+        tiles[rows - 1]((int64_t)(whole ? c : edge), whole ? c_row : PANEL, (int64_t)a, s[4],
+                        (int64_t)b, depth);
         for (int r = 0; r < rows && !whole; r++)
             for (int n = 0; n < columns; n++) c[r * c_row + n] += edge[r * PANEL + n];
         fwrite(c, 4, rows * c_row, stdout);
@@ -61,7 +61,8 @@ def assembly(monkeypatch: pytest.MonkeyPatch, cpu: str) -> str:
     """tile1 to tile6 for ARM, with numba's optimizations."""
     form = kernel.form(TRIPLE, cpu, "", lambda: True)
     assert form == (4, 4, True, False, False)
-    for name, value in (("WIDTH", form.width), ("VECTORS", form.vectors), ("FUSED", form.fused)):
+    sizes = {"WIDTH": form.width, "VECTORS": form.vectors, "PANEL": form.width * form.vectors}
+    for name, value in {**sizes, "FUSED": form.fused}.items():
         monkeypatch.setattr(tile, name, value)
     module = ir.Module()
     module.triple = TRIPLE
@@ -128,15 +129,15 @@ def test_arm_multiplies_as_numpy(cpu: str, tmp_path: Path, monkeypatch: pytest.M
     rng = np.random.default_rng(0)
     given, wanted = [], []
     for rows, columns, depth in SHAPES:
-        for transposed in (False, True):  # as in gemm_nt and gemm_tn
-            a, b = (rng.normal(0, 1, s).astype("<f4") for s in ((rows, depth), (depth, 19)))
-            c = rng.normal(0, 1, (rows, columns + 3)).astype("<f4")
-            a_row, a_k = (1, rows) if transposed else (depth, 1)
-            sizes = rows, columns, depth, columns + 3, a_row, a_k, 19, a.size
-            given += [np.array(sizes, "<i8"), a.T if transposed else a, b, c]
-            product = c.astype(float)
-            product[:, :columns] += a.astype(float) @ b[:, :columns].astype(float)
-            wanted.append(product)
+        a_row, c_row = depth + 2, columns + 3
+        a, b, c = (
+            rng.normal(0, 1, shape).astype("<f4")
+            for shape in ((rows, a_row), (depth, 16), (rows, c_row))
+        )
+        given += [np.array((rows, columns, depth, c_row, a_row), "<i8"), a, b, c]
+        product = c.astype(float)
+        product[:, :columns] += a[:, :depth].astype(float) @ b[:, :columns].astype(float)
+        wanted.append(product)
     result = subprocess.run(
         [EMULATOR, "run"], cwd=tmp_path, check=True, timeout=60, stdout=subprocess.PIPE,
         input=b"".join(array.tobytes() for array in given),

@@ -67,9 +67,7 @@ def _release(typingctx: Any) -> Any:
 
 
 @intrinsic
-def _add_block(
-    typingctx: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any, b_k: Any, units: Any
-) -> Any:
+def _add_block(typingctx: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any, units: Any) -> Any:
     """Add to a block of c, with as many rows as the registers have lines. c, a and b are addresses;
     the strides are in bytes; units of 16 at a time, then the rest."""
 
@@ -78,12 +76,12 @@ def _add_block(
             _emit_block(builder, *values)
         return context.get_dummy_value()
 
-    return types.void(*[types.int64] * 7), codegen
+    return types.void(*[types.int64] * 6), codegen
 
 
-def _emit_block(
-    builder: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any, b_k: Any, units: Any
-) -> None:
+def _emit_block(builder: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any, units: Any) -> None:
+    b_row = ir.Constant(INDEX, 4 * PANEL)
+
     def number(value: int) -> Any:
         return ir.Constant(INDEX, value)
 
@@ -94,7 +92,7 @@ def _emit_block(
     def multiply(a_register: int, b_register: int, a_at: Any, b_at: Any) -> None:
         move("tileloadd64", a_register, a_at, 0, a_row)
         for column in range(PANEL // UNITS):
-            move("tileloadd64", b_register, b_at, column * LINE, b_k)
+            move("tileloadd64", b_register, b_at, column * LINE, b_row)
             registers = (column, a_register, b_register)
             _emit(builder, "tdpbf16ps", *(ir.Constant(BYTE, r) for r in registers))
 
@@ -103,11 +101,11 @@ def _emit_block(
     whole = builder.lshr(units, number(4))
     with cgutils.for_range(builder, whole) as loop:
         a_at = builder.add(a, builder.mul(loop.index, number(LINE)))
-        b_at = builder.add(b, builder.mul(loop.index, builder.mul(b_k, number(UNITS))))
+        b_at = builder.add(b, builder.mul(loop.index, number(4 * PANEL * UNITS)))
         multiply(A, B, a_at, b_at)
     with builder.if_then(builder.icmp_unsigned("!=", builder.and_(units, number(15)), number(0))):
         a_at = builder.add(a, builder.mul(whole, number(LINE)))
-        b_at = builder.add(b, builder.mul(whole, builder.mul(b_k, number(UNITS))))
+        b_at = builder.add(b, builder.mul(whole, number(4 * PANEL * UNITS)))
         multiply(A_REST, B_REST, a_at, b_at)
     for column in range(PANEL // UNITS):
         move("tilestored64", column, c, column * LINE, c_row)
@@ -126,43 +124,42 @@ def _configure(settings, rows, rest):
 
 
 @kernel(inline="always")
-def add_units(c, c_row, columns, a, a_row, b, b_panel, b_k, units, rows):
+def add_units(c, c_row, columns, a, a_row, b, b_panel, units, rows):
     """c (rows, columns) += a (rows, units) times the panels at b.
 
-    c, a and b are addresses. The strides of rows, of panels and of b's k are in units of four
-    bytes."""
+    c, a and b are addresses. The strides of rows and of panels are in units of four bytes."""
     settings, edge = np.zeros(SETTINGS, np.uint8), np.empty((LINES, PANEL), np.float32)
     whole = rows - rows % LINES
     if whole:
         _configure(settings, LINES, units % UNITS)
-        _add_rows(c, c_row, columns, a, a_row, b, b_panel, b_k, units, 0, whole, LINES, edge)
+        _add_rows(c, c_row, columns, a, a_row, b, b_panel, units, 0, whole, LINES, edge)
     if whole < rows:
         height = rows - whole
         _configure(settings, height, units % UNITS)
-        _add_rows(c, c_row, columns, a, a_row, b, b_panel, b_k, units, whole, rows, height, edge)
+        _add_rows(c, c_row, columns, a, a_row, b, b_panel, units, whole, rows, height, edge)
     _release()
 
 
 @kernel(inline="always")
-def _add_rows(c, c_row, columns, a, a_row, b, b_panel, b_k, units, lo, hi, height, edge):
+def _add_rows(c, c_row, columns, a, a_row, b, b_panel, units, lo, hi, height, edge):
     for p in range((columns + PANEL - 1) // PANEL):
         width, b_at = min(PANEL, columns - p * PANEL), b + 4 * p * b_panel
         for row in range(lo, hi, height):
             c_at, a_at = c + 4 * (row * c_row + p * PANEL), a + 4 * row * a_row
             if width == PANEL:
-                _add_block(c_at, 4 * c_row, a_at, 4 * a_row, b_at, 4 * b_k, units)
+                _add_block(c_at, 4 * c_row, a_at, 4 * a_row, b_at, units)
             else:
-                _add_edge(c_at, c_row, width, a_at, a_row, b_at, b_k, units, height, edge)
+                _add_edge(c_at, c_row, width, a_at, a_row, b_at, units, height, edge)
 
 
 @kernel(inline="always")
-def _add_edge(c, c_row, columns, a, a_row, b, b_k, units, rows, edge):
+def _add_edge(c, c_row, columns, a, a_row, b, units, rows, edge):
     """Like `_add_block`, for a c with fewer columns than a panel. edge is scratch space."""
     for r in range(rows):
         row = row_at(c + 4 * r * c_row, columns)
         for n in range(columns):
             edge[r, n] = row[n]
-    _add_block(edge.ctypes.data, 4 * PANEL, a, 4 * a_row, b, 4 * b_k, units)
+    _add_block(edge.ctypes.data, 4 * PANEL, a, 4 * a_row, b, units)
     for r in range(rows):
         row = row_at(c + 4 * r * c_row, columns)
         for n in range(columns):

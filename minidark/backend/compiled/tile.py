@@ -57,13 +57,11 @@ def add_tile(
     c_row: Any,
     a: Any,
     a_row: Any,
-    a_k: Any,
     b: Any,
-    b_k: Any,
     depth: Any,
 ) -> Any:
-    """Add a tile of 1 to ROWS rows to c. c, a and b are addresses; strides of rows and of k, and
-    depth, are in units of four bytes. half: the units of a and b are pairs of bfloat16.
+    """Add a tile of 1 to ROWS rows to c. c, a and b are addresses; strides of rows, and depth, are
+    in units of four bytes. half: the units of a and b are pairs of bfloat16.
 
     The code is emitted where it is called, so the caller's fixed strides become constants.
     """
@@ -82,7 +80,7 @@ def add_tile(
         builder.position_at_end(done)
         return context.get_dummy_value()
 
-    parameters = (rows, half, c, c_row, a, a_row, a_k, b, b_k, depth)
+    parameters = (rows, half, c, c_row, a, a_row, b, depth)
     return types.void(*[types.int64] * len(parameters)), codegen
 
 
@@ -94,9 +92,7 @@ def _emit_tile(
     c_row: Any,
     a: Any,
     a_row: Any,
-    a_k: Any,
     b: Any,
-    b_k: Any,
     depth: Any,
 ) -> None:
     float_, index = ir.FloatType(), ir.IntType(64)
@@ -119,24 +115,21 @@ def _emit_tile(
     builder.branch(loop)
 
     builder.position_at_end(loop)
-    k, a_at, b_at = (builder.phi(index) for _ in range(3))  # a_at and b_at: k times their strides
+    k, b_at = (builder.phi(index) for _ in range(2))  # b_at: k lines
     sums = [[builder.phi(vector) for _ in range(VECTORS)] for _ in range(rows)]
     line = builder.gep(b, [b_at])
     columns = [builder.load(vector_at(line, v), align=4) for v in range(VECTORS)]
     new_sums = []
     for r in range(rows):
-        factor = builder.load(builder.gep(a_rows[r], [a_at]))
+        factor = builder.load(builder.gep(a_rows[r], [k]))
         first = builder.insert_element(undefined, factor, ir.Constant(ir.IntType(32), 0))
         factors = builder.shuffle_vector(first, undefined, lanes)
         new_sums.append(
             [multiply_add(builder, factors, columns[v], sums[r][v]) for v in range(VECTORS)]
         )
     k_next = builder.add(k, ir.Constant(index, 1))
-    for number, following in (
-        (k, k_next),
-        (a_at, builder.add(a_at, a_k)),
-        (b_at, builder.add(b_at, b_k)),
-    ):
+    b_next = builder.add(b_at, ir.Constant(index, PANEL))
+    for number, following in ((k, k_next), (b_at, b_next)):
         number.add_incoming(ir.Constant(index, 0), before)
         number.add_incoming(following, loop)
     zeros = ir.Constant(vector, [0.0] * WIDTH)
@@ -174,13 +167,13 @@ def _add_products(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @kernel(inline="always")
-def add_part(rows, columns, half, c, c_row, a, a_row, a_k, b, b_k, depth, edge):
+def add_part(rows, columns, half, c, c_row, a, a_row, b, depth, edge):
     """Like `add_tile`, for a c with fewer columns. edge (ROWS, PANEL) is scratch space."""
     if columns == PANEL:
-        add_tile(rows, half, c, c_row, a, a_row, a_k, b, b_k, depth)
+        add_tile(rows, half, c, c_row, a, a_row, b, depth)
         return
     edge[:rows] = 0
-    add_tile(rows, half, edge.ctypes.data, PANEL, a, a_row, a_k, b, b_k, depth)
+    add_tile(rows, half, edge.ctypes.data, PANEL, a, a_row, b, depth)
     for r in range(rows):
         row = row_at(c + 4 * r * c_row, columns)
         for n in range(columns):
@@ -208,7 +201,7 @@ def add_array(c, c_row, columns, a, b, b_panel):
     float32 or units; the strides are in units of four bytes."""
     (rows, depth), a_at, a_row, half = a.shape, a.ctypes.data, a.strides[0] // 4, is_half(a)
     if half and MATRIX:
-        add_units(c, c_row, columns, a_at, a_row, b, b_panel, PANEL, depth, rows)
+        add_units(c, c_row, columns, a_at, a_row, b, b_panel, depth, rows)
     else:
         _add_tiles(c, c_row, columns, a_at, a_row, b, b_panel, depth, rows, half)
 
@@ -225,7 +218,7 @@ def _add_tiles(c, c_row, columns, a, a_row, b, b_panel, depth, rows, half):
             count = (rows - row + tiles - tile - 1) // (tiles - tile)
             c_at, a_at = c + 4 * (row * c_row + p * PANEL), a + 4 * row * a_row
             b_at = b + 4 * p * b_panel
-            add_part(count, width, half, c_at, c_row, a_at, a_row, 1, b_at, PANEL, depth, edge)
+            add_part(count, width, half, c_at, c_row, a_at, a_row, b_at, depth, edge)
             row += count
 
 
