@@ -11,6 +11,7 @@ depend on the number of streams.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -22,25 +23,29 @@ from minidark.backend.compiled.packs import Input, Packs, once, panels_by_gate
 from minidark.backend.compiled.scalar import copy, logistic, tanh
 from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import ROWS, add_product, panels
+from minidark.backend.compiled.trial import Trial
 
-# Multiply-adds per elementary operation in time, when weights come from distant caches. A single
-# stream uses each weight once. On Zen 4, one thread reads the shared cache as fast as two, and a
-# second one pays from about 600 units of a GRU on.
-READ, READ_ONCE = 4, 64
+# Multiply-adds per elementary operation in time, when weights come from distant caches.
+READ = 4
+DOUBTFUL = 2 << 20  # weights up to which one thread may read them as fast as several (`trial`)
 MANY = 4 * ROWS  # streams from which the threads divide the streams, not the units
 
 
 def _share(by_units: Any, by_streams: Any, units: int, macs: int, v: Array, *args: Any) -> None:
     """Run `by_streams` on v (S, K H) if it has many streams, else `by_units`. units: number of
     panels; macs: multiply-adds per stream."""
-    many = len(v) >= MANY
-    spread(
-        by_streams if many else by_units,
-        len(v) if many else units,
-        len(v) * macs // (READ if len(v) > 1 else READ_ONCE),
-        v,
-        *args,
-    )
+    if len(v) >= MANY:
+        spread(by_streams, len(v), len(v) * macs // READ, v, *args)
+    elif len(v) > 1 or macs >= DOUBTFUL:
+        spread(by_units, units, len(v) * macs // READ, v, *args)
+    else:
+        trial = _trials.setdefault(macs, Trial())
+        several, began = trial.choice(), time.perf_counter()
+        spread(by_units, units, macs // READ if several else 0, v, *args)
+        trial.add(several, time.perf_counter() - began)
+
+
+_trials: dict[int, Trial] = {}  # by multiply-adds
 
 
 @kernel()
