@@ -193,6 +193,10 @@ def _half_kernels(kernels: str) -> ModuleType:
             "precision bf16 needs AMD's AVX512-BF16 or Intel's AMX, which numba's target processor "
             "lacks; use float32"
         )
+    if not compiled.permits_half():
+        raise BackendError(
+            "precision bf16 needs AMX, which the system does not permit this process; use float32"
+        )
     half: ModuleType = compiled.in_half()
     return half
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 Buffer = npt.NDArray[Any]
 
 LARGE = 1 << 16  # bytes; smaller allocations are cheap
-LINE = 64  # bytes of the cache's lines; a vector that begins within a line may need two of them
+LINE_BYTES = 64  # of a line of the cache; a vector that begins within one may need two of them
 IDLE = 400  # requests (a few passes) after which an unused buffer is freed
 
 _lock = threading.Lock()
@@ -60,8 +60,8 @@ def release() -> None:
 
 
 def _unused(size: int) -> Buffer:
-    """`size` bytes of an unused buffer: the smallest that is at most twice as large, or a new
-    one."""
+    """`size` bytes of an unused buffer: the smallest that was made for at most twice as many, or a
+    new one."""
     rounded = _rounded(size)
     for larger in sorted(s for s in _buffers if rounded <= s <= 2 * rounded):
         for i in range(len(_buffers[larger])):
@@ -69,7 +69,7 @@ def _unused(size: int) -> Buffer:
             if sys.getrefcount(_buffers[larger][i]) <= 2:
                 _last_used[larger] = _requests
                 return _aligned(_buffers[larger][i], size)
-    new = np.empty(rounded + LINE, np.uint8)
+    new = np.empty(rounded + LINE_BYTES, np.uint8)
     _buffers.setdefault(rounded, []).append(new)
     _last_used[rounded] = _requests
     return _aligned(new, size)
@@ -77,7 +77,7 @@ def _unused(size: int) -> Buffer:
 
 def _aligned(buffer: Buffer, size: int) -> Buffer:
     """`size` bytes of a buffer, from the beginning of a line on."""
-    begin = -buffer.__array_interface__["data"][0] % LINE
+    begin = -buffer.__array_interface__["data"][0] % LINE_BYTES
     return buffer[begin : begin + size]
 
 

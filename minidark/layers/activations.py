@@ -132,7 +132,8 @@ def activated(activation: Activation, v: Array, biases: Array, backend: Backend)
 
 
 def before_activation(activation: Activation, y: Array, dy: Array, backend: Backend) -> Array:
-    """The gradient of what the activation read, from that of its outputs y."""
+    """The gradient of what the activation read, from dy, that of its outputs y. For linear it is dy
+    itself, so do not overwrite it."""
     if activation.name == "linear":
         return dy
     if backend.fast and activation.name in COMPILED:

@@ -59,7 +59,7 @@ int main(void) {
 
 def assembly(monkeypatch: pytest.MonkeyPatch, cpu: str) -> str:
     """tile1 to tile6 for ARM, with numba's optimizations."""
-    form = kernel.form(TRIPLE, cpu, "", lambda: True)
+    form = kernel.form(TRIPLE, cpu, "")
     assert form == (4, 4, True, False, False)
     sizes = {"WIDTH": form.width, "VECTORS": form.vectors, "PANEL": form.width * form.vectors}
     for name, value in {**sizes, "FUSED": form.fused}.items():

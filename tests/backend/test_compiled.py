@@ -193,13 +193,14 @@ def test_the_form_of_the_tile_is_its_targets(
     llvm = importlib.import_module("llvmlite.binding")
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    assert kernel.form(*target, lambda: True) == form
+    assert kernel.form(*target) == form
 
 
-def test_without_the_systems_leave_there_is_no_matrix_unit() -> None:
-    """Intel's AVX512-BF16 alone is slower than float32."""
-    assert not kernel.form(LINUX_ON_X86, "sapphirerapids", AMX, lambda: False).half
-    assert kernel.form(LINUX_ON_X86, "znver5", AMX, lambda: False)[3:] == (True, False)
+@pytest.mark.parametrize("cpu", sorted(kernel.SLOW_HALF))
+def test_intels_processors_without_a_matrix_unit_have_no_fast_bfloat16(cpu: str) -> None:
+    features = "+avx512f,+avx512bf16"
+    assert kernel.form(LINUX_ON_X86, cpu, features)[3:] == (False, False)
+    assert kernel.form(LINUX_ON_X86, "znver5", features)[3:] == (True, False)
 
 
 @pytest.mark.slow
@@ -454,6 +455,7 @@ def test_the_fast_path_is_what_ran(
     back = f"{kernel}_backward".replace("elman", "rnn")  # elman=1 has no backward of its own
     names = [kernel, back, "gemm_nt", "gemm_nn", "gemm_tn", "softmax", "gather",
              "scatter_add", "cross_entropy", "column_sums", "activate"]  # fmt: skip
+    names += ["slope"] if kernel == "rnn_sequence" else []  # of its input and output sublayers
     for name in names:
         spy(name, getattr(compiled, name))
     last = ["connected output=9 activation=linear", "softmax"]
@@ -486,8 +488,18 @@ def test_activations_and_their_slopes(
     np.testing.assert_array_equal((y, dy), given)
 
 
+@pytest.mark.parametrize("activation", sorted(COMPILED))
+def test_a_slope_keeps_nan_and_infinity(activation: str) -> None:
+    """They reveal a diverged run."""
+    y = np.array([[-0.5, 0, 0.5]], np.float32)
+    for bad in (np.nan, np.inf):
+        dy = np.full_like(y, bad)
+        back = before_activation(checked_activation(activation), y, dy, get_backend("cpu"))
+        assert not np.isfinite(back).any()
+
+
 def test_rows_that_are_not_contiguous_are_activated_too() -> None:
-    v = random(6, 4, 10)[:, :, ::2]
+    v = random(4, 6, 5).transpose(1, 0, 2)  # rows of it would be a copy
     wanted = np.tanh(v.astype("d") + 1)
     close(activated(checked_activation("tanh"), v, np.ones(5, "f"), get_backend("cpu")), wanted)
 
@@ -596,6 +608,7 @@ def test_kernels_are_kept_by_the_layers_that_need_them(tmp_path: Path) -> None:
         "    print(*(compiled.are_kept(['softmax', name]) for name in compiled.PROBES), *also)",
         "zeros = np.zeros((9, 1, 4), np.float32)",
         "show()",
+        "compiled.permits_half()",
         "for half in True, False:",
         "    compiled.lstm_sequence(",
         "        np.zeros((8, 1, 16), np.float32), np.zeros(16, np.float32), zeros, zeros.copy(),",

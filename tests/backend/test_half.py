@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -26,6 +27,11 @@ needs_instruction = pytest.mark.skipif(not compiled.HALF, reason="no fast bfloat
 # the blocks of a product.
 SHAPES = [(1, 1, 1), (3, 5, 7), (13, 64, 128), (25, 65, 63), (200, 130, 70), (13, 1101, 70),
           (7, 71, 1100)]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _permitted() -> None:
+    assert not compiled.HALF or compiled.permits_half()
 
 
 @pytest.fixture(params=[1, 2])
@@ -298,6 +304,38 @@ def test_a_processor_without_the_instruction_is_refused(monkeypatch: pytest.Monk
     with pytest.raises(BackendError, match=r"^precision bf16 needs AMD.*; use float32$"):
         get_backend(precision="bf16")
     assert get_backend().precision == "float32"
+
+
+def test_a_system_that_does_not_permit_it_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "HALF", True)
+    monkeypatch.setattr(compiled.kernel, "MATRIX", True)
+    monkeypatch.setattr(compiled.matrix_unit, "request", lambda: False)
+    with pytest.raises(BackendError, match=r"^precision bf16 needs AMX, which the system .*$"):
+        get_backend(precision="bf16")
+
+
+@pytest.mark.skipif(not compiled.kernel.MATRIX, reason="this processor has no matrix unit")
+def test_a_small_signal_stack_makes_the_system_refuse() -> None:
+    """In another process, because neither can be taken back."""
+    code = "\n".join([
+        "import ctypes",
+        "class Stack(ctypes.Structure):",
+        "    _fields_ = [",
+        "        ('at', ctypes.c_void_p), ('flags', ctypes.c_int), ('size', ctypes.c_size_t)",
+        "    ]",
+        "memory = ctypes.create_string_buffer(8192)",
+        "stack = Stack(ctypes.addressof(memory), 0, 8192)",
+        "assert ctypes.CDLL(None).sigaltstack(ctypes.byref(stack), None) == 0",
+        "import minidark",
+        "try:",
+        "    minidark.backend.get_backend(precision='bf16')",
+        "except minidark.BackendError as error:",
+        "    print(error)",
+    ])  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.startswith("precision bf16 needs AMX, which the system does not permit")
 
 
 def test_advice_is_not_to_install_what_would_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:

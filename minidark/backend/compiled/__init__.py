@@ -12,7 +12,7 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
-from minidark.backend.compiled import attention, gru, kernel, lstm, rnn, tile
+from minidark.backend.compiled import attention, gru, kernel, lstm, matrix_unit, rnn, tile
 from minidark.backend.compiled.activations import activate as activate
 from minidark.backend.compiled.activations import slope as slope
 from minidark.backend.compiled.attention import attend as attend
@@ -78,6 +78,11 @@ def in_half() -> ModuleType:
     half = ModuleType(f"{__name__} in bfloat16")
     vars(half).update({name: _halved(value) for name, value in globals().items()})
     return half
+
+
+def permits_half() -> bool:
+    """Whether the system lets this process multiply numbers of bfloat16; call it before."""
+    return not kernel.MATRIX or matrix_unit.request()
 
 
 def _halved(value: Any) -> Any:

@@ -85,7 +85,7 @@ def times_slope(y, dy, activation):
             y[j] = dy[j] * (f(1) - y[j] * y[j])
     elif activation == 4:
         for j in range(y.size):
-            y[j] = dy[j] if y[j] > f(0) else f(0)
+            y[j] = dy[j] if y[j] > f(0) else dy[j] * f(0)
     elif activation == 5:
         for j in range(y.size):
             y[j] = dy[j] if y[j] > f(0) else dy[j] * f(0.1)

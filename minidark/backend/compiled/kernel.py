@@ -9,9 +9,7 @@ come from this package or numpy.
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import sys
 from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
@@ -60,7 +58,7 @@ class Form(NamedTuple):
     matrix: bool  # has a unit for whole matrices of them (`matrix_unit`)
 
 
-def form(triple: str, cpu: str, features: str, may_use_matrix_unit: Callable[[], bool]) -> Form:
+def form(triple: str, cpu: str, features: str) -> Form:
     """The form for a target in LLVM's sense.
 
     A processor's name does not determine its features, so LLVM compiles a probe (about 5 ms). half
@@ -72,23 +70,15 @@ def form(triple: str, cpu: str, features: str, may_use_matrix_unit: Callable[[],
     width, vectors = next((REGISTERS[name] for name in REGISTERS if name in assembly), OTHERS)
     fused = "fmaf" not in assembly  # fmaf: the C library's, one call per float
     has = {*features.split(",")} if width == 16 else set()
-    matrix = has >= {"+amx-tile", "+amx-bf16"} and may_use_matrix_unit()
+    matrix = has >= {"+amx-tile", "+amx-bf16"}
     half = matrix or ("+avx512bf16" in has and cpu not in SLOW_HALF)
     return Form(width, vectors, fused, half, matrix)
-
-
-def _may_use_matrix_unit() -> bool:
-    """Ask Linux for the matrix unit, which a process may use only after that, in all threads."""
-    if sys.platform != "linux":
-        return False
-    request, tile_data = 0x1023, 18  # ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
-    return bool(ctypes.CDLL(None).syscall(158, request, tile_data) == 0)  # arch_prctl
 
 
 # numba's target may differ from this processor: see NUMBA_CPU_NAME, NUMBA_CPU_FEATURES and
 # NUMBA_ENABLE_AVX.
 TARGET: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()
-FORM = form(*TARGET, _may_use_matrix_unit)
+FORM = form(*TARGET)
 WIDTH, VECTORS, FUSED, HALF, MATRIX = FORM
 PANEL = WIDTH * VECTORS
 

@@ -2,10 +2,11 @@
 
     C[r, n] += sum over k of A[r, k] * B[k, n]        r < R <= 16 rows, n < PANEL columns
 
-The unit has eight registers of up to 16 lines of 64 bytes each. One instruction multiplies 16 lines
-of 16 pairs of A with 16 lines of 16 pairs of B, and adds to 16 lines of 16 floats of C. That is 16
-times as much as an instruction of AVX-512 for float32, in about as many cycles as A has lines.
-AVX512-BF16 has only half of the speed of float32 on these processors. On AMD's it has twice.
+The unit has eight registers of up to 16 lines of 64 bytes each, and a process must ask for it. One
+instruction multiplies 16 lines of 16 pairs of A with 16 lines of 16 pairs of B, and adds to 16
+lines of 16 floats of C. That is 16 times as much as an instruction of AVX-512 for float32, in about
+as many cycles as A has lines. AVX512-BF16 has only half of the speed of float32 on these
+processors. On AMD's it has twice.
 
 The sums of the even and of the odd k within 32 are separate, so the last bits differ from those of
 `tile`. Each element of C is computed alone: neither the number of threads nor the division of rows
@@ -16,6 +17,8 @@ Source: Intel 64 and IA-32 Architectures Software Developer's Manual, TDPBF16PS.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from typing import Any
 
 import numpy as np
@@ -26,14 +29,27 @@ from numba.extending import intrinsic
 
 from minidark.backend.compiled.address import row_at
 from minidark.backend.compiled.kernel import MATRIX, PANEL, kernel
+from minidark.backend.memory import LINE_BYTES
 
-LINES = 16  # of a register
-LINE = 64  # bytes
-UNITS = 16  # pairs in a line
+HEIGHT = 16  # lines of a register
+UNITS = LINE_BYTES // 4  # pairs in a line
 SETTINGS = 64  # bytes: the number of lines of each register, and their bytes
-A, B, A_REST, B_REST = 4, 5, 6, 7  # registers; 0 to 3 hold C, a panel wide
+A, B, A_REST, B_REST = 4, 5, 6, 7  # numbers of registers; 0 to 3 hold C, a panel wide
 VOID, BYTE, INDEX = ir.VoidType(), ir.IntType(8), ir.IntType(64)
 POINTER = BYTE.as_pointer()
+
+
+def request() -> bool:
+    """Ask Linux to let this process use the unit, in all threads. It refuses if a thread has an
+    alternate signal stack that could not hold the registers, and from then on such small stacks."""
+    if sys.platform != "linux":
+        return False
+    arch_prctl, permission, tile_data = (
+        158,
+        0x1023,
+        18,
+    )  # x86-64's numbers; the others lack the unit
+    return bool(ctypes.CDLL(None).syscall(arch_prctl, permission, tile_data) == 0)
 
 
 def _emit(builder: Any, name: str, *arguments: Any) -> None:
@@ -92,32 +108,33 @@ def _emit_block(builder: Any, c: Any, c_row: Any, a: Any, a_row: Any, b: Any, un
     def multiply(a_register: int, b_register: int, a_at: Any, b_at: Any) -> None:
         move("tileloadd64", a_register, a_at, 0, a_row)
         for column in range(PANEL // UNITS):
-            move("tileloadd64", b_register, b_at, column * LINE, b_row)
+            move("tileloadd64", b_register, b_at, column * LINE_BYTES, b_row)
             registers = (column, a_register, b_register)
             _emit(builder, "tdpbf16ps", *(ir.Constant(BYTE, r) for r in registers))
 
     for column in range(PANEL // UNITS):
-        move("tileloadd64", column, c, column * LINE, c_row)
-    whole = builder.lshr(units, number(4))
+        move("tileloadd64", column, c, column * LINE_BYTES, c_row)
+    whole = builder.lshr(units, number(UNITS.bit_length() - 1))
     with cgutils.for_range(builder, whole) as loop:
-        a_at = builder.add(a, builder.mul(loop.index, number(LINE)))
+        a_at = builder.add(a, builder.mul(loop.index, number(LINE_BYTES)))
         b_at = builder.add(b, builder.mul(loop.index, number(4 * PANEL * UNITS)))
         multiply(A, B, a_at, b_at)
-    with builder.if_then(builder.icmp_unsigned("!=", builder.and_(units, number(15)), number(0))):
-        a_at = builder.add(a, builder.mul(whole, number(LINE)))
+    rest = builder.and_(units, number(UNITS - 1))
+    with builder.if_then(builder.icmp_unsigned("!=", rest, number(0))):
+        a_at = builder.add(a, builder.mul(whole, number(LINE_BYTES)))
         b_at = builder.add(b, builder.mul(whole, number(4 * PANEL * UNITS)))
         multiply(A_REST, B_REST, a_at, b_at)
     for column in range(PANEL // UNITS):
-        move("tilestored64", column, c, column * LINE, c_row)
+        move("tilestored64", column, c, column * LINE_BYTES, c_row)
 
 
-@kernel(inline="always")
+@kernel()  # not inline: the caller keeps the memory of settings, of which only the address is used
 def _configure(settings, rows, rest):
     """Registers for blocks of `rows` rows, and for `rest` units after the last 16."""
     settings[0] = 1  # the number of the form of these settings
     for register in range(8):
-        lines = rest if register == B_REST else LINES if register == B else rows
-        width = 4 * rest if register == A_REST else LINE
+        lines = rest if register == B_REST else HEIGHT if register == B else rows
+        width = 4 * rest if register == A_REST else LINE_BYTES
         settings[48 + register] = lines if rest or register < A_REST else 0
         settings[16 + 2 * register] = width if rest or register < A_REST else 0
     _load_settings(settings.ctypes.data)
@@ -128,11 +145,11 @@ def add_units(c, c_row, columns, a, a_row, b, b_panel, units, rows):
     """c (rows, columns) += a (rows, units) times the panels at b.
 
     c, a and b are addresses. The strides of rows and of panels are in units of four bytes."""
-    settings, edge = np.zeros(SETTINGS, np.uint8), np.empty((LINES, PANEL), np.float32)
-    whole = rows - rows % LINES
+    settings, edge = np.zeros(SETTINGS, np.uint8), np.empty((HEIGHT, PANEL), np.float32)
+    whole = rows - rows % HEIGHT
     if whole:
-        _configure(settings, LINES, units % UNITS)
-        _add_rows(c, c_row, columns, a, a_row, b, b_panel, units, 0, whole, LINES, edge)
+        _configure(settings, HEIGHT, units % UNITS)
+        _add_rows(c, c_row, columns, a, a_row, b, b_panel, units, 0, whole, HEIGHT, edge)
     if whole < rows:
         height = rows - whole
         _configure(settings, height, units % UNITS)

@@ -9,9 +9,9 @@ import numpy as np
 
 from minidark.backend import Array
 from minidark.backend.compiled import tile
-from minidark.backend.compiled.half import aligned, pairs_across, pairs_along
+from minidark.backend.compiled.half import UNIT, aligned, pairs_across, pairs_along
 from minidark.backend.compiled.kernel import MATRIX, PANEL, kernel
-from minidark.backend.compiled.matrix_unit import LINES
+from minidark.backend.compiled.matrix_unit import HEIGHT
 from minidark.backend.compiled.threads import share, spread
 from minidark.backend.compiled.tile import ROWS, add_array, add_product, transpose_at
 from minidark.backend.memory import empty
@@ -67,7 +67,8 @@ def gemm_nn(a: Array, b: Array, half: bool = False) -> Array:
 def _product(a: Array, b: Array, columns: int) -> Array:
     c = empty((len(a), columns))
     a, work = _whole_rows(a), a.size * columns // MULTIPLIES
-    spread(_multiply, len(c), work, _address(a), a.strides[0] // 4, a.shape[1], b, c, grain=ROWS)
+    spread(_multiply, len(c), work, _address(a), a.strides[0] // 4, a.shape[1], b, c,
+           grain=_grain(b.dtype == UNIT))  # fmt: skip
     return c
 
 
@@ -91,7 +92,7 @@ def gemm_tn(a: Array, b: Array, c: Array, half: bool = False) -> None:
     work = a.size * b.shape[1] // MULTIPLIES
     a, b = pairs_across(a) if half else _whole_rows(a), panels_of(b, half)
     spread(_gradient, len(c), work, _address(a), a.strides[0] // 4, b, c,
-           grain=LINES if half and MATRIX else ROWS)  # fmt: skip
+           grain=_grain(half))  # fmt: skip
 
 
 @kernel()
@@ -112,6 +113,11 @@ def _gradient_rows(a, a_row, b, c, lo, hi):
             turned = block[:rows, :part].view(b.dtype)
             c_at, b_at = c.ctypes.data + 4 * o * inputs, b.ctypes.data + 4 * k * PANEL
             add_array(c_at, inputs, inputs, turned, b_at, depth * PANEL)
+
+
+def _grain(half: bool) -> int:
+    """Rows that are computed together, which threads should not divide."""
+    return HEIGHT if half and MATRIX else ROWS
 
 
 def _whole_rows(a: Array) -> Array:

@@ -16,7 +16,7 @@ LINE = 16  # floats in a cache line; two threads should not write to the same on
 def gather(weights: Array, ids: Array) -> Array:
     _check(ids, weights.shape[1])
     if ids.size < weights.shape[1]:
-        return numpy_kernels.gather(weights, ids)
+        return np.ascontiguousarray(numpy_kernels.gather(weights, ids))
     rows = empty((ids.size, len(weights)))
     table = empty(weights.shape[::-1])
     spread(_turn, len(table), 4 * table.size, weights, table, grain=LINE)
