@@ -19,6 +19,7 @@ from minidark.backend.memory import empty
 BLOCK_ROWS = 96  # this many rows of a, BLOCK_DEPTH deep, stay in the cache during a pass over b
 BLOCK_DEPTH = 512
 GRADIENT_ROWS, GRADIENT_DEPTH = 48, 256  # of the block of a that is transposed, in 48 KiB
+GRADIENT_PART = 512  # rows of b, or units, that are packed at a time, which saves memory
 MULTIPLIES = 32  # multiply-adds of a tile in the time of one elementary operation
 
 
@@ -89,10 +90,13 @@ def _multiply_rows(a, a_row, depth, b, c, lo, hi):
 
 
 def gemm_tn(a: Array, b: Array, c: Array, half: bool = False) -> None:
-    work = a.size * b.shape[1] // MULTIPLIES
-    a, b = pairs_across(a) if half else _whole_rows(a), panels_of(b, half)
-    spread(_gradient, len(c), work, _address(a), a.strides[0] // 4, b, c,
-           grain=_grain(half))  # fmt: skip
+    length = GRADIENT_PART * (2 if half else 1)
+    for begin in range(0, len(a), length):
+        part = slice(begin, begin + length)
+        rows = pairs_across(a[part]) if half else _whole_rows(a[part])
+        work = a[part].size * b.shape[1] // MULTIPLIES
+        spread(_gradient, len(c), work, _address(rows), rows.strides[0] // 4,
+               panels_of(b[part], half), c, grain=_grain(half))  # fmt: skip
 
 
 @kernel()
