@@ -81,7 +81,8 @@ def in_half() -> ModuleType:
 
 
 def permits_half() -> bool:
-    """Whether the system lets this process multiply numbers of bfloat16; call it before."""
+    """Ask whether this process may multiply numbers of bfloat16. Without it, the first function
+    with half=True may end the process."""
     return not kernel.MATRIX or matrix_unit.request()
 
 

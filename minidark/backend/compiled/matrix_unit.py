@@ -35,6 +35,7 @@ HEIGHT = 16  # lines of a register
 UNITS = LINE_BYTES // 4  # pairs in a line
 SETTINGS = 64  # bytes: the number of lines of each register, and their bytes
 A, B, A_REST, B_REST = 4, 5, 6, 7  # numbers of registers; 0 to 3 hold C, a panel wide
+ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA = 158, 0x1023, 18  # Linux's numbers on x86-64
 VOID, BYTE, INDEX = ir.VoidType(), ir.IntType(8), ir.IntType(64)
 POINTER = BYTE.as_pointer()
 
@@ -44,12 +45,7 @@ def request() -> bool:
     alternate signal stack that could not hold the registers, and from then on such small stacks."""
     if sys.platform != "linux":
         return False
-    arch_prctl, permission, tile_data = (
-        158,
-        0x1023,
-        18,
-    )  # x86-64's numbers; the others lack the unit
-    return bool(ctypes.CDLL(None).syscall(arch_prctl, permission, tile_data) == 0)
+    return bool(ctypes.CDLL(None).syscall(ARCH_PRCTL, REQUEST_PERMISSION, TILE_DATA) == 0)
 
 
 def _emit(builder: Any, name: str, *arguments: Any) -> None:
