@@ -78,7 +78,7 @@ def _seconds(shape: Shape, length: int) -> dict[str, float]:
         "PyTorch": partial(Peer, "torch sample", shape, length=length),
         "at once": partial(Peer, "samples", shape, kernels="fast", length=length // 4, texts=MANY),
     }
-    if shape == LARGEST and compiled.HALF:
+    if shape == LARGEST and compiled.has_half():
         runs["bf16"] = partial(Peer, "sample", shape, kernels="fast", length=length, precision=BF16)
     seconds = peers.medians(runs, ROUNDS)
     return {name: s / (length // 4 if name == "at once" else length) for name, s in seconds.items()}

@@ -76,7 +76,7 @@ def gru_rows() -> Iterator[Row]:
 
 def half_rows() -> Iterator[Row]:
     """Precision bf16 beside float32, on processors that have it."""
-    for shape, (rounds, beside_single) in HALF_GOALS.items() if compiled.HALF else ():
+    for shape, (rounds, beside_single) in HALF_GOALS.items() if compiled.has_half() else ():
         seconds = peers.medians(
             {
                 name: partial(Peer, "minidark", shape, kernels="fast", precision=name)

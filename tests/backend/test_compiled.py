@@ -599,6 +599,7 @@ def test_the_least_probability_is_numpys() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not compiled.permits_half(), reason="the system does not permit AMX")
 def test_kernels_are_kept_by_the_layers_that_need_them(tmp_path: Path) -> None:
     code = "\n".join([
         "import numpy as np",

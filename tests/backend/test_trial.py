@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
-trial = pytest.importorskip(
+from minidark.backend import threads
+
+trial: Any = pytest.importorskip(
     "minidark.backend.compiled.trial", reason="numba is not installed; the extra 'fast' has it"
 )
+
+
+steps: Any = pytest.importorskip("minidark.backend.compiled.steps")
 
 
 def choices(seconds: dict[bool, float], calls: int) -> list[bool]:
@@ -39,3 +47,30 @@ def test_one_fast_call_of_each_block_is_enough() -> None:
     assert one.choice()
     one.add(True, 1e9)  # no longer counts
     assert one.choice()
+
+
+def test_single_streams_of_doubtful_sizes_are_tried_for_each_number_of_threads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two threads are faster here, if there are two."""
+    clock, works = [0.0], []
+
+    def spread(shared: Any, size: int, work: int, *args: Any) -> None:
+        works.append(work)
+        clock[0] += 1 if work and threads.thread_count() == 2 else 2
+
+    monkeypatch.setattr(steps, "spread", spread)
+    monkeypatch.setattr(steps.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(steps, "_trials", {})
+    length, macs = trial.BLOCK * trial.BLOCKS, steps.DOUBTFUL[-1]
+    for count, several in ((1, False), (2, True)):
+        monkeypatch.setattr(threads, "_count", count)
+        for _ in range(length + 1):
+            steps._share(None, None, 4, macs, np.zeros((1, 9)))
+        assert works[-1] == (macs // steps.READ if several else 0)
+        assert len({*works[-length - 1 :]}) == 2
+    tried = dict(steps._trials)
+    for streams, size in ((2, macs), (1, steps.DOUBTFUL.start - 1), (1, steps.DOUBTFUL.stop)):
+        steps._share(None, None, 4, size, np.zeros((streams, 9)))
+        assert works[-1] == streams * size // steps.READ
+    assert steps._trials == tried

@@ -86,6 +86,11 @@ def permits_half() -> bool:
     return not kernel.MATRIX or matrix_unit.request()
 
 
+def has_half() -> bool:
+    """Whether this process can multiply numbers of bfloat16 faster than float32."""
+    return HALF and permits_half()
+
+
 def _halved(value: Any) -> Any:
     ours = callable(value) and value.__module__.startswith("minidark.")
     takes = ours and "half" in signature(value).parameters

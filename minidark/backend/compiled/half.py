@@ -21,11 +21,11 @@ from numba.extending import intrinsic
 from minidark.backend import Array
 from minidark.backend.compiled.kernel import kernel
 from minidark.backend.compiled.threads import share, spread
-from minidark.backend.memory import empty
+from minidark.backend.memory import LINE_BYTES, empty
 
 UNIT = np.uint32
 BITS = ir.IntType(32)
-LINE = 16  # units in a line of the cache
+LINE = LINE_BYTES // 4  # units in a line of the cache
 
 
 @intrinsic

@@ -21,13 +21,15 @@ from minidark.backend.compiled.activations import squash
 from minidark.backend.compiled.kernel import PANEL, kernel
 from minidark.backend.compiled.packs import Input, Packs, once, panels_by_gate
 from minidark.backend.compiled.scalar import copy, logistic, tanh
-from minidark.backend.compiled.threads import share, spread
+from minidark.backend.compiled.threads import LEAST, share, spread
 from minidark.backend.compiled.tile import ROWS, add_product, panels
 from minidark.backend.compiled.trial import Trial
+from minidark.backend.threads import thread_count
 
 # Multiply-adds per elementary operation in time, when weights come from distant caches.
 READ = 4
-DOUBTFUL = 2 << 20  # weights up to which one thread may read them as fast as several (`trial`)
+# Weights of a single stream for which the processor decides whether several threads pay.
+DOUBTFUL = range(2 * LEAST * READ, 2 << 20)
 MANY = 4 * ROWS  # streams from which the threads divide the streams, not the units
 
 
@@ -36,16 +38,16 @@ def _share(by_units: Any, by_streams: Any, units: int, macs: int, v: Array, *arg
     panels; macs: multiply-adds per stream."""
     if len(v) >= MANY:
         spread(by_streams, len(v), len(v) * macs // READ, v, *args)
-    elif len(v) > 1 or macs >= DOUBTFUL:
+    elif len(v) > 1 or macs not in DOUBTFUL:
         spread(by_units, units, len(v) * macs // READ, v, *args)
     else:
-        trial = _trials.setdefault(macs, Trial())
+        trial = _trials.setdefault((macs, thread_count()), Trial())
         several, began = trial.choice(), time.perf_counter()
         spread(by_units, units, macs // READ if several else 0, v, *args)
         trial.add(several, time.perf_counter() - began)
 
 
-_trials: dict[int, Trial] = {}  # by multiply-adds
+_trials: dict[tuple[int, int], Trial] = {}  # by multiply-adds, and threads to choose from
 
 
 @kernel()

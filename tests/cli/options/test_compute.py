@@ -164,7 +164,7 @@ def test_what_is_compiled_once_is_announced_once(nothing_kept: dict[str, str]) -
         train,
         ("train", "normed.cfg", *train[2:]),
     ]
-    if compiled.HALF:
+    if compiled.has_half():
         commands += [(*train, "--precision", "bf16")]
     for command in commands:
         notes = [

@@ -17,7 +17,7 @@ from tests.helpers import cfg
 compiled: Any = pytest.importorskip(
     "minidark.backend.compiled", reason="numba is not installed; the extra 'fast' has it"
 )
-needs_instruction = pytest.mark.skipif(not compiled.HALF, reason="no fast bfloat16 here")
+needs_instruction = pytest.mark.skipif(not compiled.has_half(), reason="no fast bfloat16 here")
 
 NET = "net inputs=256 batch=2 time_steps=10 adam=1 learning_rate=.01 max_batches=6"
 CFG = cfg(NET, "gru output=8 tanh=1", "gru output=9", "connected output=256 activation=linear",
